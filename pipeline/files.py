@@ -1,0 +1,139 @@
+"""Atomic, durable writes: a published file is complete when it appears and is never overwritten by accident.
+
+Source of the order of steps: Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import as_try_later
+
+TEMPORARY_PREFIX = ".tmp-"
+_counter = itertools.count()
+_process_token = ""
+
+
+def _temporary_name(folder: Path) -> Path:
+    global _process_token
+    if not _process_token.startswith(f"{os.getpid()}-"):  # also after a fork
+        _process_token = f"{os.getpid()}-{secrets.token_hex(4)}"
+    return folder / f"{TEMPORARY_PREFIX}{_process_token}-{next(_counter)}"
+
+
+@contextlib.contextmanager
+def environment_faults(doing: str) -> Iterator[None]:
+    """Turns a full disk, a vanished mount and their like into TryLaterError; other errors pass as they are."""
+    try:
+        yield
+    except OSError as error:
+        later = as_try_later(error, doing)
+        if later is None:
+            raise
+        raise later from error
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """What the file system under a workspace can do, probed once when the workspace is made."""
+
+    hard_links: bool = True
+    fsync: bool = True
+
+    def sync_folder(self, folder: Path) -> None:
+        """Makes the names in `folder` survive a power cut."""
+        if not self.fsync or os.name == "nt":  # Windows cannot open a folder for this and journals names itself
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def make_folder(self, folder: Path) -> None:
+        """Creates `folder` and its missing parents, each durable before a file is published inside."""
+        missing = list(itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
+        for path in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+            self.sync_folder(path.parent)
+
+    def publish(self, path: Path, data: bytes) -> bool:
+        """Creates `path` with `data`, complete and durable, unless it exists.
+
+        Returns: False if `path` existed; it is then untouched.
+        Raises: TryLaterError if the disk is full or gone; nothing is left behind.
+        """
+        with self._written_beside(path, data) as temporary:
+            published = self._appear(temporary, path)
+            self.sync_folder(path.parent)
+            return published
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Puts `data` at `path`, complete and durable, whether it existed or not. Raises as `publish`."""
+        with self._written_beside(path, data) as temporary:
+            os.replace(temporary, path)
+            self.sync_folder(path.parent)
+
+    def _appear(self, temporary: Path, path: Path) -> bool:
+        try:
+            if self.hard_links:
+                os.link(temporary, path)
+                return True
+            # Without links there is no portable atomic "rename unless it exists"; two writers that pass this check
+            # at the same moment both published something valid, and the later one stays.
+            if path.exists():
+                return False
+            os.rename(temporary, path)
+            return True
+        except FileExistsError:
+            return False
+
+    @contextlib.contextmanager
+    def _written_beside(self, path: Path, data: bytes) -> Iterator[Path]:
+        with environment_faults(f"cannot write {path}"):
+            temporary = _temporary_name(path.parent)
+            try:
+                # Unbuffered, and closed inside: on network file systems close is where a quota speaks up.
+                with open(temporary, "xb", buffering=0) as file:
+                    view = memoryview(data)
+                    while view:
+                        view = view[file.write(view) :]
+                    if self.fsync:
+                        os.fsync(file.fileno())
+                yield temporary
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+
+
+def probe(folder: Path) -> FileSystem:
+    """Tries links and fsync in `folder` instead of believing what the file system is called."""
+    temporary, other = _temporary_name(folder), _temporary_name(folder)
+    temporary.write_bytes(b"probe")
+    try:
+        return FileSystem(hard_links=_can(lambda: os.link(temporary, other)), fsync=_can(lambda: _sync(temporary)))
+    finally:
+        for path in (temporary, other):
+            path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _can(action: object) -> bool:
+    assert callable(action)
+    try:
+        action()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EIO, errno.EROFS):
+            raise
+        return False
+    return True

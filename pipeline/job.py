@@ -1,0 +1,50 @@
+"""What one row of the queue says: a job is a kind, a folder that owns its results, and a range of a source."""
+
+import re
+from typing import NamedTuple
+
+JOBS_PER_GROUP = 1000
+
+_JOB_ID = re.compile(r"job_(\d{6,12})")
+
+
+class Job(NamedTuple):
+    """One unit of work, small enough to lose.
+
+    Attributes:
+        job_id: `job_000042`, unique in the workspace.
+        kind: name of a module in `jobs/`.
+        folder: owner of markers, claims and payloads, relative to the workspace, with forward slashes.
+        source: what is worked on, relative to the workspace (a manifest part, an encoder folder).
+        start, stop: half-open range of items of the source.
+    """
+
+    job_id: str
+    kind: str
+    folder: str
+    source: str
+    start: int
+    stop: int
+
+    @property
+    def number(self) -> int:
+        return int(self.job_id[4:])
+
+    @property
+    def group(self) -> str:
+        """Subfolder of at most 1,000 jobs, because folders with a million files are slow everywhere."""
+        return group_of(self.number)
+
+
+def group_of(number: int) -> str:
+    return f"{number // JOBS_PER_GROUP:04d}"
+
+
+def job_id_of(number: int) -> str:
+    return f"job_{number:06d}"
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` is a job id as this project writes it; anything else never becomes part of a path."""
+    match = _JOB_ID.fullmatch(text)
+    return match is not None and job_id_of(int(match[1])) == text

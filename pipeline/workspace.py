@@ -1,0 +1,139 @@
+"""Every path of a workspace: no other module knows a file's name."""
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import HeadstartError, TryLaterError
+from .files import FileSystem, probe
+from .job import Job
+
+FORMAT = 1
+NAME = "workspace.json"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder that holds the queue, the features and the experiments of one user.
+
+    Attributes:
+        root: absolute path.
+        id: random hex, so that two workspaces are never taken for one another.
+        files: how this file system wants to be written to.
+    """
+
+    root: Path
+    id: str
+    files: FileSystem
+
+    @property
+    def features(self) -> Path:
+        return self.root / "features"
+
+    @property
+    def queue(self) -> Path:
+        return self.features / "jobs_queue.csv"
+
+    @property
+    def queue_lock(self) -> Path:
+        return self.features / "jobs_queue.lock"
+
+    @property
+    def manifests(self) -> Path:
+        return self.features / "manifests"
+
+    @property
+    def workers(self) -> Path:
+        """One file a live worker: who it is; its modification time is the heartbeat."""
+        return self.root / "workers"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def folder(self, job: Job) -> Path:
+        return self.root / job.folder
+
+    def relative(self, path: Path) -> str:
+        """`path` as the queue writes it: relative to the workspace, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def marker(self, job: Job) -> Path:
+        return self.folder(job) / "done" / job.group / f"{job.job_id}.done"
+
+    def payloads(self, job: Job) -> Path:
+        return self.folder(job) / "shards" / job.group
+
+    def payload(self, job: Job, sha256: str, suffix: str) -> Path:
+        """The name carries the digest, so other bytes for the same job are another file."""
+        return self.payloads(job) / f"{job.job_id}.{sha256[:16]}{suffix}"
+
+    def claims(self, job: Job) -> Path:
+        return self.folder(job) / "claims" / job.group
+
+
+def find_root(given: str | None) -> Path:
+    """-w DIR, else $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace."""
+    chosen = given or os.environ.get("HEADSTART_WORKSPACE")
+    if chosen:
+        return Path(chosen).absolute()
+    here = Path.cwd()
+    for parent in (here, *here.parents):
+        for candidate in (parent, parent / "workspace"):
+            if (candidate / NAME).exists():
+                return candidate
+    return here / "workspace"
+
+
+def open_workspace(root: Path) -> Workspace:
+    """The existing workspace at `root`.
+
+    Raises: HeadstartError if there is none, it is damaged or newer; TryLaterError if it cannot be read now (a mount that
+    is gone must never look like an empty workspace).
+    """
+    path = root / NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise HeadstartError(f"no workspace at {root}. Make one: headstart enqueue DATA -w {root}") from None
+    except OSError as error:
+        raise TryLaterError(f"{path} cannot be read: {error.strerror}. Check the disk or mount.") from error
+    return _parse(root, path, text)
+
+
+def open_or_create_workspace(root: Path) -> Workspace:
+    """The workspace at `root`, made if absent. Raises as `open_workspace`; HeadstartError if `root` is no place for data."""
+    if (root / NAME).exists():
+        return open_workspace(root)
+    if (root / "cli.py").is_file() and (root / "pipeline").is_dir():
+        raise HeadstartError(f"{root} is Headstart's source checkout; data lives elsewhere: pass -w {root / 'workspace'}")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        files = probe(root)
+        facts = {"format": FORMAT, "id": secrets.token_hex(8), "file_system": asdict(files)}
+        files.publish(root / NAME, (json.dumps(facts, indent=1) + "\n").encode())
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise HeadstartError(
+            f"cannot make a workspace at {root}: {error.strerror}. Choose a writable folder with -w DIR"
+        ) from error
+    # Read back: another process may have made it at the same moment.
+    return open_workspace(root)
+
+
+def _parse(root: Path, path: Path, text: str) -> Workspace:
+    try:
+        facts: dict[str, Any] = json.loads(text)
+        if facts["format"] > FORMAT:
+            raise HeadstartError(
+                f"{path} has format {facts['format']}, this version reads up to {FORMAT}. Upgrade: pip install -U headstart"
+            )
+        able = facts["file_system"]
+        files = FileSystem(hard_links=bool(able["hard_links"]), fsync=bool(able["fsync"]))
+        return Workspace(root=root, id=str(facts["id"]), files=files)
+    except (ValueError, KeyError, TypeError) as error:
+        raise HeadstartError(
+            f"{path} is damaged ({error!r}). Delete that one file; the next enqueue writes it anew and keeps all features."
+        ) from None
