@@ -1,0 +1,83 @@
+"""The command line: `python cli.py COMMAND` in a checkout, `headstart COMMAND` after an install."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from headstart import __version__
+from headstart.pipeline.errors import HeadstartError
+
+# In the order in which a newcomer needs them.
+COMMANDS = ("demo", "enqueue", "work", "status", "retry", "verify")
+
+
+class _Commands(click.Group):
+    """Imports a command's module when that command is asked for, not before."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = import_module(f"headstart.commands.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="headstart")
+def group() -> None:
+    """Image features and small heads as resumable micro-jobs: kill it anywhere, start it again, it goes on.
+
+    \b
+    headstart enqueue photos/          split the images into jobs
+    headstart work                     do the jobs; from a shell, cron or a loop, several at once
+    headstart status                   see where it stands
+    """
+
+
+def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a path may hold bytes that no terminal can print
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result = group.main(prog_name="headstart", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except HeadstartError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader left (`headstart status | head`); a second failure at interpreter exit would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        click.echo(f"bug: {type(error).__name__}: {error}\nThe traceback is in {_log()}. Please report it.", err=True)
+        return 3
+
+
+def _log() -> Path:
+    import traceback
+
+    descriptor, name = tempfile.mkstemp(prefix="headstart-bug-", suffix=".log")
+    with os.fdopen(descriptor, "w", errors="backslashreplace") as file:
+        file.write(f"headstart {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+    return Path(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,30 +7,39 @@ import contextlib
 import errno
 import itertools
 import os
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import as_try_later
+from .errors import HeadstartError, as_try_later
+from .liveness import process_token
 
 TEMPORARY_PREFIX = ".tmp-"
 _counter = itertools.count()
-_process_token = ""
 
 
 def _temporary_name(folder: Path) -> Path:
-    global _process_token
-    if not _process_token.startswith(f"{os.getpid()}-"):  # also after a fork
-        _process_token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    return folder / f"{TEMPORARY_PREFIX}{_process_token}-{next(_counter)}"
+    # Names its writer, so that `verify` can tell a write under way from what a dead process left behind.
+    return folder / f"{TEMPORARY_PREFIX}{process_token(os.getpid())}-{next(_counter)}"
+
+
+def is_abandoned(temporary: Path) -> bool | None:
+    """Whether the writer of a temporary file is dead; None if that cannot be known on this machine."""
+    parts = temporary.name.removeprefix(TEMPORARY_PREFIX).split("-")
+    if len(parts) != 4 or not parts[1].isdecimal() or parts[0] != process_token(os.getpid()).split("-")[0]:
+        return None
+    return process_token(int(parts[1])) != "-".join(parts[:3])
 
 
 @contextlib.contextmanager
 def environment_faults(doing: str) -> Iterator[None]:
-    """Turns a full disk, a vanished mount and their like into TryLaterError; other errors pass as they are."""
+    """Turns a full disk, a vanished mount and their like into TryLaterError; a missing or existing file passes as it is."""
     try:
         yield
+    except PermissionError as error:
+        raise HeadstartError(
+            f"{doing}: permission denied. Give this user write access, or choose another folder with -w DIR"
+        ) from error
     except OSError as error:
         later = as_try_later(error, doing)
         if later is None:
@@ -128,8 +137,7 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _can(action: object) -> bool:
-    assert callable(action)
+def _can(action: Callable[[], object]) -> bool:
     try:
         action()
     except OSError as error:

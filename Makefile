@@ -1,0 +1,34 @@
+# Every command that runs is printed, so that anybody can type it instead.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test check format
+
+demo: $(VENV)/demo-installed
+	$(BIN)/headstart demo
+
+test: $(VENV)/dev-installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev-installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python tools/stage.py build/stage
+	cd build/stage && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p headstart
+	cd build/stage && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
+format: $(VENV)/dev-installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo-installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet .
+	touch $@
+
+$(VENV)/dev-installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@

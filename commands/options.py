@@ -1,0 +1,67 @@
+"""Options that several commands share."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from headstart.pipeline.workspace import Workspace, find_root, open_workspace
+
+workspace_option = click.option(
+    "-w",
+    "--workspace",
+    metavar="DIR",
+    help="Where queue and results live. [default: $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace]",
+)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object on standard output.")
+
+
+def opened(directory: str | None) -> Workspace:
+    return open_workspace(find_root(directory))
+
+
+class Duration(click.ParamType[float]):
+    """`90`, `90s`, `55m`, `2h`, `1h30m` as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", str(value).strip())
+        if not match or not any(match.groups()):
+            self.fail(f"{value!r} is not a duration; write 90s, 55m or 1h30m", param, ctx)
+        hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        return hours * 3600 + minutes * 60 + seconds
+
+
+def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How jobs run, for every command that may run some."""
+    device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+    batch = click.option(
+        "--batch-size", default="auto", show_default=True, metavar="N|auto", callback=_batch_size, help="Images at once."
+    )
+    return device(batch(function))
+
+
+def _batch_size(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdecimal() or int(value) == 0:
+        raise click.BadParameter(f"{value!r} is neither a positive number nor 'auto'")
+    return int(value)
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def span(seconds: float) -> str:
+    """Seconds as people say them: `1h 02m`, `3m 05s`, `12s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

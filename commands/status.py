@@ -1,0 +1,80 @@
+"""`headstart status`: where the work stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import as_json, opened, plural, span, workspace_option
+
+if TYPE_CHECKING:
+    from headstart.pipeline.status import Status, Tally
+    from headstart.pipeline.workspace import Workspace
+
+
+@click.command("status")
+@click.option("--failed", is_flag=True, help="List every image that gave no features and every quarantined job, with reasons.")
+@as_json
+@workspace_option
+def command(failed: bool, as_json: bool, workspace: str | None) -> None:
+    """Show what is done, running, pending and failed."""
+    from headstart.pipeline.status import read_status
+
+    opened_workspace = opened(workspace)
+    status = read_status(opened_workspace)
+    listed = _failures(opened_workspace) if failed else {}
+    if as_json:
+        click.echo(json.dumps({**_as_json(opened_workspace, status), **listed}, indent=1))
+        return
+    click.echo(f"workspace {opened_workspace.root}")
+    for (kind, folder), tally in status.folders.items():
+        click.echo(_paragraph(kind, folder, tally, len(status.workers)))
+    if not status.folders:
+        click.echo("The queue is empty. Fill it: headstart enqueue DATA")
+    if status.workers:
+        click.echo(f"{plural(len(status.workers), 'worker')}: " + ", ".join(owner.worker for owner in status.workers))
+    for problem in status.problems:
+        click.echo(f"warning: {problem}", err=True)
+    for item in listed.get("failed_items", []):
+        click.echo(f"{item['job_id']}  {item['name']}  {item['code']}: {item['reason']}")
+    for job in listed.get("quarantined_jobs", []):
+        click.echo(f"{job['job_id']}  quarantined: {'; '.join(job['reasons'])}")
+
+
+def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> str:
+    share = f"{tally.done / tally.jobs:.0%}" if tally.done < tally.jobs else "all"
+    lines = [f"{kind}  {folder}", f"  jobs    {tally.done:,} of {tally.jobs:,} done ({share})"]
+    others = [f"{number:,} {word}" for word in ("running", "pending", "quarantined") if (number := getattr(tally, word))]
+    lines[-1] += "".join(f", {other}" for other in others)
+    lines.append(f"  images  {tally.items_done:,} of {tally.items:,} have features ({tally.payload_bytes / 1e6:,.1f} MB)")
+    if tally.items_failed:
+        lines[-1] += f", {tally.items_failed:,} failed (see: headstart status --failed)"
+    left = tally.running + tally.pending
+    if left and tally.done:
+        hands = max(1, workers)
+        lines.append(f"  left    about {span(left * tally.seconds / tally.done / hands)} with {plural(hands, 'worker')}")
+    return "\n".join(lines)
+
+
+def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:
+    return {
+        "workspace": str(workspace.root),
+        "remaining_jobs": status.remaining,
+        "folders": [{"kind": kind, "folder": folder, **asdict(tally)} for (kind, folder), tally in status.folders.items()],
+        "workers": [owner.as_json() for owner in status.workers],
+        "problems": status.problems,
+    }
+
+
+def _failures(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
+    from headstart.pipeline.status import failed_items, quarantined_jobs
+
+    return {
+        "failed_items": [{"job_id": job.job_id, "folder": job.folder, **asdict(item)} for job, item in failed_items(workspace)],
+        "quarantined_jobs": [
+            {"job_id": job.job_id, "folder": job.folder, "reasons": why} for job, why in quarantined_jobs(workspace)
+        ],
+    }

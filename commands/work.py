@@ -1,0 +1,69 @@
+"""`headstart work`: run jobs until nothing is left or a limit is reached."""
+
+import click
+
+from .options import Duration, opened, plural, span, work_options, workspace_option
+
+
+@click.command("work")
+@click.option("--max-jobs", type=click.IntRange(min=1), metavar="N", help="Leave after N jobs.")
+@click.option("--time-limit", type=Duration(), metavar="55m", help="Begin no job that would probably end later than this.")
+@click.option("--jobs", "kinds", metavar="KIND[,KIND]", help="Only these kinds of job, such as extract.")
+@work_options
+@click.option(
+    "--loop", "loop_s", type=Duration(), metavar="SECONDS", help="When nothing is left, look again after this time, for ever."
+)
+@click.option("--exit-status", is_flag=True, help="Exit with 10 if jobs remain, so that a shell loop knows.")
+@workspace_option
+def command(
+    max_jobs: int | None,
+    time_limit: float | None,
+    kinds: str | None,
+    device: str,
+    batch_size: int | None,
+    loop_s: float | None,
+    exit_status: bool,
+    workspace: str | None,
+) -> int:
+    """Claim jobs, run them, commit the results.
+
+    Start it as often as you like, several at once, from a shell, cron or a loop; kill it whenever you must. What was
+    committed stays, what was not is done again by the next one.
+    """
+    from headstart.pipeline.errors import HeadstartError
+    from headstart.pipeline.kinds import Settings, known_kinds
+    from headstart.pipeline.status import read_status
+    from headstart.pipeline.worker import Limits, Worker
+
+    from .progress import Progress
+
+    opened_workspace = opened(workspace)
+    chosen = frozenset(kinds.split(",")) if kinds else None
+    if chosen and chosen - known_kinds():
+        raise HeadstartError(f"unknown kind of job {min(chosen - known_kinds())!r}; there are {', '.join(sorted(known_kinds()))}")
+    with Progress(opened_workspace) as progress:
+        limits = Limits(max_jobs=max_jobs, seconds=time_limit, kinds=chosen, loop_s=loop_s)
+        summary = Worker(opened_workspace, Settings(device, batch_size), limits, progress.hear).run()
+    for problem in summary.problems:
+        click.echo(f"warning: {problem}", err=True)
+    speed = f", {summary.items / summary.seconds:.1f} images/s from start to end" if summary.items else ""
+    line = f"{plural(summary.jobs, 'job')} done, {plural(summary.items, 'image')} in {span(summary.seconds)}{speed}"
+    if summary.failed_items:
+        line += f", {plural(summary.failed_items, 'image')} failed (see: headstart status --failed)"
+    if summary.failed_jobs:
+        line += f", {plural(summary.failed_jobs, 'attempt')} failed"
+    click.echo(line, err=True)
+    status = read_status(opened_workspace)
+    quarantined = sum(tally.quarantined for tally in status.folders.values())
+    if quarantined:
+        click.echo(
+            f"{plural(quarantined, 'job')} quarantined after repeated failures (see: headstart status --failed, headstart retry)",
+            err=True,
+        )
+    if status.remaining:
+        click.echo(f"{plural(status.remaining, 'job')} left: run the same command again", err=True)
+    elif not quarantined and status.folders and summary.is_drained:
+        click.echo("all jobs are done", err=True)
+    if summary.exit_code:
+        return summary.exit_code
+    return 10 if exit_status and (status.remaining or quarantined) else 0

@@ -1,0 +1,15 @@
+"""What a worker uses: measured here, and written into every marker."""
+
+import sys
+
+
+def peak_rss_bytes() -> int:
+    """The largest resident memory this process ever had, in bytes."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

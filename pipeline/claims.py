@@ -1,0 +1,265 @@
+"""Claims: who works on a job now, and how often it was tried. They only save work; safety never depends on them.
+
+A claim is `job_000042.g1`, then `.g2`, ...: a hard link to its worker's file, so that taking it is one system call, it says
+who took it, and one touch of the worker's file is the heartbeat of all its claims. The generation is lock, attempt counter and
+fencing token in one; nobody ever removes somebody else's claim, so there is no race for a steal. Beside it may stand
+`job_000042.g1.failed` (an attempt that ended with an error) and `job_000042.g1.retry` (attempts up to this one are forgiven).
+"""
+
+import contextlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .errors import HeadstartError
+from .files import environment_faults
+from .job import Job
+from .liveness import Owner, current_owner, is_alive
+from .workspace import Workspace
+
+LEASE_S = 120.0
+BEAT_S = 15.0
+MAX_FAILURES = 3
+
+_NAME = re.compile(r"(job_\d+)\.g(\d+)(\.failed|\.retry)?")
+
+
+@dataclass(frozen=True)
+class History:
+    """What the claims of one job tell.
+
+    Attributes:
+        generation: newest claim, 0 if there is none.
+        ended: whether that attempt ended by itself with an error.
+        failures: attempts that ended with an error since the last `retry`.
+    """
+
+    generation: int = 0
+    ended: bool = False
+    failures: int = 0
+
+    @property
+    def is_quarantined(self) -> bool:
+        return self.failures >= MAX_FAILURES
+
+
+NO_HISTORY = History()
+
+
+@dataclass(frozen=True)
+class Claim:
+    job: Job
+    path: Path
+
+
+def read_histories(folder: Path) -> dict[str, History]:
+    """History by job id of one claims folder, from its names alone."""
+    claims: dict[str, set[int]] = {}
+    failed: dict[str, set[int]] = {}
+    forgiven: dict[str, int] = {}
+    for name in _names(folder):
+        match = _NAME.fullmatch(name)
+        if match is None:
+            continue
+        job_id, generation = match[1], int(match[2])
+        if match[3] == ".failed":
+            failed.setdefault(job_id, set()).add(generation)
+        elif match[3] == ".retry":
+            forgiven[job_id] = max(generation, forgiven.get(job_id, 0))
+        else:
+            claims.setdefault(job_id, set()).add(generation)
+    histories = {}
+    for job_id in claims.keys() | failed.keys():
+        newest = max(claims.get(job_id, set()) | failed.get(job_id, set()))
+        failures = sum(generation > forgiven.get(job_id, 0) for generation in failed.get(job_id, ()))
+        histories[job_id] = History(newest, newest in failed.get(job_id, ()), failures)
+    return histories
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name
+
+
+def forgive(workspace: Workspace, job: Job, history: History) -> None:
+    """Gives a job new attempts; what happened before stays on record."""
+    workspace.files.publish(_path(workspace, job, history.generation, ".retry"), b"")
+
+
+def failures_of(workspace: Workspace, job: Job) -> list[str]:
+    """Why the attempts of a job ended, oldest first."""
+    paths = sorted(workspace.claims(job).glob(f"{job.job_id}.g*.failed"), key=lambda path: (len(path.name), path.name))
+    return [path.read_text(encoding="utf-8", errors="replace").strip() for path in paths]
+
+
+def _path(workspace: Workspace, job: Job, generation: int, suffix: str = "") -> Path:
+    return workspace.claims(job) / f"{job.job_id}.g{generation}{suffix}"
+
+
+class Claimant:
+    """One worker as the others see it: its file, its heartbeat and the claims it takes. Use it as a context manager."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.owner = current_owner(LEASE_S)
+        self._file = workspace.workers / f"{self.owner.worker}.json"
+        self._held: set[Path] = set()
+        self._stopped = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.workspace.files.make_folder(self._file.parent)
+        self._bytes = (json.dumps(self.owner.as_json()) + "\n").encode()
+        self.workspace.files.publish(self._file, self._bytes)
+        self._heart.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stopped.set()
+        self.release_all()
+        with contextlib.suppress(OSError):
+            self._file.unlink()
+
+    def release_all(self) -> None:
+        """Gives every job back; also the last act of a worker that has to leave at once."""
+        for path in list(self._held):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        self._held.clear()
+
+    def acquire(self, job: Job, history: History) -> Claim | None:
+        """Takes `job`, unless somebody alive has it or was faster, or `history` is out of date."""
+        if history.is_quarantined:
+            return None
+        try:
+            if history.generation and not history.ended and self.is_held(job, history.generation):
+                return None
+        except FileNotFoundError:
+            # Given back since `history` was read. Taking the next generation now would leave this one free for another
+            # worker, and both would hold the job.
+            return None
+        path = _path(self.workspace, job, history.generation + 1)
+        try:
+            self._create(path)
+        except FileExistsError:
+            return None
+        except FileNotFoundError:
+            self.workspace.files.make_folder(path.parent)
+            try:
+                self._create(path)
+            except FileExistsError:
+                return None
+        self._held.add(path)
+        return Claim(job, path)
+
+    def release(self, claim: Claim) -> None:
+        """Lets go of a job that is done or given back; the attempt leaves no trace."""
+        with contextlib.suppress(FileNotFoundError):
+            claim.path.unlink()
+        self._held.discard(claim.path)
+
+    def fail(self, claim: Claim, reason: str) -> None:
+        """Records an attempt that ended with an error."""
+        self.workspace.files.publish(
+            claim.path.with_name(claim.path.name + ".failed"), (reason + "\n").encode("utf-8", "replace")
+        )
+        self._held.discard(claim.path)
+
+    def is_held(self, job: Job, generation: int) -> bool:
+        """Whether the owner of a claim is alive, as far as can be known from here. Raises: FileNotFoundError."""
+        path = _path(self.workspace, job, generation)
+        owner = read_owner(path)
+        alive = is_alive(owner) if owner is not None else None
+        return self._is_within_lease(path, owner) if alive is None else alive
+
+    def _is_within_lease(self, path: Path, owner: Owner | None) -> bool:
+        beat = path.stat().st_mtime
+        if owner is not None:  # without hard links the heartbeat is in the worker's own file
+            with contextlib.suppress(FileNotFoundError):
+                beat = max(beat, (self.workspace.workers / f"{owner.worker}.json").stat().st_mtime)
+        return self._file_system_now() - beat < (owner.lease_s if owner is not None else LEASE_S)
+
+    def _file_system_now(self) -> float:
+        # Clocks of hosts differ; the server stamps both heartbeats with its own.
+        self._touch()
+        return self._file.stat().st_mtime
+
+    def _create(self, path: Path) -> None:
+        with environment_faults(f"cannot claim {path.name}"):
+            if self.workspace.files.hard_links:
+                try:
+                    os.link(self._file, path)
+                    return
+                except FileNotFoundError:
+                    if self._file.exists():
+                        raise  # the folder is missing
+                    raise HeadstartError(f"{self._file} was removed while this worker ran; start it again") from None
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                os.write(descriptor, self._bytes)
+            finally:
+                os.close(descriptor)
+
+    def _touch(self) -> None:
+        with environment_faults("cannot reach the workspace"):
+            os.utime(self._file)
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(BEAT_S):
+            with contextlib.suppress(Exception):  # a mount that is gone for a moment must not end the worker
+                self._touch()
+
+
+def read_owner(path: Path) -> Owner | None:
+    """Who wrote a claim or worker file; None if it does not parse. Raises: FileNotFoundError."""
+    try:
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+        return Owner(
+            worker=str(facts["worker"]),
+            host=str(facts["host"]),
+            machine=str(facts["machine"]),
+            pid=int(facts["pid"]),
+            started=float(facts["started"]),
+            lease_s=float(facts["lease_s"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def is_claim(name: str) -> bool:
+    """Whether a name in a claims folder is a claim, not the record of a failed or forgiven attempt."""
+    match = _NAME.fullmatch(name)
+    return match is not None and match[3] is None
+
+
+def live_workers(workspace: Workspace) -> list[Owner]:
+    """Workers that seem to be alive."""
+    found = (_seeming_owner(workspace.workers / name) for name in sorted(_names(workspace.workers)))
+    return [owner for owner in found if owner is not None]
+
+
+def seems_held(workspace: Workspace, job: Job, history: History) -> bool:
+    """Whether somebody seems to work on a job: for people to read, no worker decides by it."""
+    if not history.generation or history.ended:
+        return False
+    return _seeming_owner(_path(workspace, job, history.generation)) is not None
+
+
+def _seeming_owner(path: Path) -> Owner | None:
+    try:
+        owner = read_owner(path)
+        if owner is None:
+            return None
+        alive = is_alive(owner)
+        # Another machine's heartbeat is read by this machine's clock: good enough to look at.
+        return owner if alive or (alive is None and time.time() - path.stat().st_mtime < owner.lease_s) else None
+    except FileNotFoundError:
+        return None

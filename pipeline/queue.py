@@ -1,0 +1,231 @@
+"""The list of jobs: an append-only CSV that says what is to be done. What is done, the files say."""
+
+import contextlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from io import FileIO
+from itertools import chain
+from typing import NamedTuple
+
+from .errors import TryLaterError
+from .files import environment_faults
+from .job import Job, is_job_id, job_id_of
+from .workspace import Workspace
+
+HEADER = ",".join(Job._fields)
+_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
+_LARGEST_GAP = 10_000_000
+
+
+class Work(NamedTuple):
+    """What a kind of job wants done: every item of a source, cut into jobs of `job_size`."""
+
+    kind: str
+    folder: str
+    source: str
+    items: int
+    job_size: int
+
+
+@dataclass
+class Reader:
+    """One pass over the queue; after it, `problems` and `missing` say what was wrong.
+
+    Attributes:
+        problems: one line each, naming the line of the file.
+        missing: numbers below the highest that no row has, with the line where the gap shows.
+        highest: largest job number seen, -1 in an empty queue.
+    """
+
+    workspace: Workspace
+    known_kinds: frozenset[str]
+    problems: list[str] = field(default_factory=list)
+    missing: dict[int, int] = field(default_factory=dict)
+    highest: int = -1
+    _sound: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def __iter__(self) -> Iterator[Job]:
+        try:
+            file = open(self.workspace.queue, encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115 - closed below
+        except FileNotFoundError:
+            return
+        with file, environment_faults(f"cannot read {self.workspace.queue}"):
+            for number, line in enumerate(file, start=1):
+                if not line.endswith("\n"):
+                    break  # half-written by a crash in `enqueue`, which restores it
+                job = self._row(number, line.rstrip("\r\n"))
+                if job is not None:
+                    yield job
+        self._report_missing()
+
+    def _row(self, number: int, line: str) -> Job | None:
+        fields = line.split(",")
+        # A million rows are read in each start of a worker: what is the same from row to row is checked once.
+        is_plain = (
+            len(fields) == 6 and (fields[1], fields[2], fields[3]) in self._sound and fields[0] == job_id_of(self.highest + 1)
+        )
+        if is_plain and (job := _job(fields)) is not None:
+            self.highest += 1
+            return job
+        if number == 1:
+            if line.lstrip("\ufeff") != HEADER:
+                self._problem(1, f"expected the header {HEADER}, found {line[:60]!r}")
+            return None
+        flaw = self._flaw(fields) or self._order(number, int(fields[0][4:]))
+        if flaw is not None:
+            self._problem(number, flaw)
+            return None
+        self._sound.add((fields[1], fields[2], fields[3]))
+        return _job(fields)
+
+    def _flaw(self, fields: list[str]) -> str | None:
+        if len(fields) != 6:
+            return f"expected 6 fields, found {len(fields)}; the row is passed over"
+        job_id, kind, folder, source, start, stop = fields
+        if not is_job_id(job_id):
+            return f"{job_id!r} is not a job id; the row is passed over"
+        if kind not in self.known_kinds:
+            known = ", ".join(sorted(self.known_kinds))
+            return f"unknown kind {kind!r} (this version knows {known}); the row is passed over"
+        for path in (folder, source):
+            if not _is_inside(path):
+                return f"{path!r} is not a path inside the workspace; the row is passed over"
+        if _job(fields) is None:
+            return f"{start!r} to {stop!r} is not a range of items; the row is passed over"
+        return None
+
+    def _order(self, line: int, job: int) -> str | None:
+        if job == self.highest + 1:
+            self.highest = job
+        elif job > self.highest + _LARGEST_GAP:
+            return f"{job_id_of(job)} is far beyond {job_id_of(self.highest)}, the highest so far; the row is passed over"
+        elif job > self.highest:
+            self.missing.update((number, line) for number in range(self.highest + 1, job))
+            self.highest = job
+        elif job in self.missing:
+            del self.missing[job]
+        else:
+            return f"{job_id_of(job)} appears twice; the first counts"
+        return None
+
+    def _report_missing(self) -> None:
+        by_line: dict[int, list[int]] = defaultdict(list)
+        for number, line in self.missing.items():
+            by_line[line].append(number)
+        for line, numbers in by_line.items():
+            what = job_id_of(numbers[0]) + (f" and {len(numbers) - 1} more are" if len(numbers) > 1 else " is")
+            self._problem(line, f"{what} missing before this row; the next enqueue of the same data restores what was there")
+
+    def _problem(self, line: int, text: str) -> None:
+        self.problems.append(f"{self.workspace.queue.name} line {line}: {text}")
+
+
+def _job(fields: list[str]) -> Job | None:
+    job_id, kind, folder, source, start, stop = fields
+    # isdecimal alone lets other scripts' digits pass, which int() would read but nobody here wrote
+    if not ((start + stop).isascii() and start.isdecimal() and stop.isdecimal()):
+        return None
+    job = Job(job_id, kind, folder, source, int(start), int(stop))
+    return job if job.start < job.stop else None
+
+
+def _is_inside(path: str) -> bool:
+    return bool(path) and all(part not in ("", ".", "..") and _WORD.issuperset(part) for part in path.split("/"))
+
+
+@contextlib.contextmanager
+def queue_lock(workspace: Workspace, timeout_s: float = 60) -> Iterator[None]:
+    """Holds off other enqueuers. Workers never wait for it."""
+    from filelock import FileLock, Timeout
+
+    workspace.files.make_folder(workspace.queue_lock.parent)
+    try:
+        with FileLock(workspace.queue_lock, timeout=timeout_s):
+            yield
+    except Timeout:
+        raise TryLaterError(
+            f"another enqueue holds {workspace.queue_lock} for {timeout_s:.0f} s. Wait for it, then try again."
+        ) from None
+
+
+def append_work(
+    workspace: Workspace,
+    works: Iterable[Work],
+    known_kinds: frozenset[str],
+    recorded: Callable[[Reader], list[Job]],
+    dry_run: bool = False,
+) -> tuple[list[Job], list[Job]]:
+    """Adds a job for every item that no job covers yet; call it inside `queue_lock`.
+
+    Args:
+        recorded: committed jobs whose rows are gone from the queue (read from their markers).
+
+    Returns: the restored and the new jobs. What a crash left half-written is repaired on the way.
+    """
+    reader = Reader(workspace, known_kinds)
+    covered: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for job in reader:
+        covered[job.folder, job.source].append((job.start, job.stop))
+    restored = recorded(reader)
+    taken = {job.number for job in restored}
+    for job in restored:
+        covered[job.folder, job.source].append((job.start, job.stop))
+    free = (number for number in chain(sorted(reader.missing), _from(max([reader.highest, *taken]) + 1)) if number not in taken)
+    fresh = [
+        Job(job_id_of(next(free)), work.kind, work.folder, work.source, start, stop)
+        for work in works
+        for start, stop in _uncovered(work, covered[work.folder, work.source])
+    ]
+    if not dry_run:
+        _append(workspace, [*restored, *fresh])
+    return restored, fresh
+
+
+def _from(number: int) -> Iterator[int]:
+    while True:
+        yield number
+        number += 1
+
+
+def _uncovered(work: Work, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    position = 0
+    for start, stop in [*sorted(ranges), (work.items, work.items)]:
+        for begin in range(position, start, work.job_size):
+            yield begin, min(begin + work.job_size, start)
+        position = max(position, stop)
+
+
+def _append(workspace: Workspace, jobs: list[Job]) -> None:
+    rows = "".join(",".join(map(str, job)) + "\n" for job in jobs).encode()
+    if not workspace.queue.exists():
+        workspace.files.replace(workspace.queue, HEADER.encode() + b"\n" + rows)
+        return
+    with environment_faults(f"cannot append to {workspace.queue}"), workspace.queue.open("r+b", buffering=0) as file:
+        complete = _complete_bytes(file)
+        file.truncate(complete)
+        file.seek(complete)
+        try:
+            view = memoryview(rows if complete else HEADER.encode() + b"\n" + rows)
+            while view:
+                view = view[file.write(view) :]
+            if workspace.files.fsync:
+                os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):  # half a line is passed over by every reader, too
+                file.truncate(complete)
+            raise
+
+
+def _complete_bytes(file: FileIO) -> int:
+    """Length without a half-written last line."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = max(0, end - 65536)
+        file.seek(begin)
+        found = file.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0

@@ -1,0 +1,164 @@
+"""Where the work stands: derived from the files each time, with what cannot have changed remembered."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from .claims import NO_HISTORY, failures_of, live_workers, seems_held
+from .frontier import read_listing
+from .job import Job
+from .kinds import known_kinds, load_kind
+from .liveness import Owner
+from .markers import FailedItem, NotDone, read_marker
+from .queue import Reader
+from .workspace import Workspace
+
+# A folder's time stamp has the grain of the kernel's tick, or of the server's; younger folders may still change unseen.
+_SETTLED_S = 3.0
+
+
+@dataclass
+class Tally:
+    """Counts of jobs by state and of items by outcome; `payload_bytes` and `seconds` are of done jobs."""
+
+    jobs: int = 0
+    done: int = 0
+    running: int = 0
+    pending: int = 0
+    quarantined: int = 0
+    items: int = 0
+    items_done: int = 0
+    items_failed: int = 0
+    payload_bytes: int = 0
+    seconds: float = 0.0
+
+    def add(self, other: "Tally") -> None:
+        for part in fields(self):
+            setattr(self, part.name, getattr(self, part.name) + getattr(other, part.name))
+
+
+@dataclass
+class Status:
+    """Tallies by kind and folder, the live workers, and what is wrong with the queue."""
+
+    folders: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    workers: list[Owner] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def remaining(self) -> int:
+        """Jobs that a worker would still do."""
+        return sum(tally.pending + tally.running for tally in self.folders.values())
+
+
+def read_status(workspace: Workspace) -> Status:
+    status = Status(workers=live_workers(workspace))
+    reader = Reader(workspace, known_kinds())
+    remembered = _Remembered(workspace)
+    # Rows of a group stand together, so one group at a time is in memory; where they do not, its parts simply add up.
+    for (kind, folder, _), rows in groupby(reader, key=lambda job: (job.kind, job.folder, job.job_id[:-3])):
+        jobs = list(rows)
+        tally = remembered.get(jobs) or remembered.keep(jobs, _count(workspace, jobs))
+        status.folders.setdefault((kind, folder), Tally()).add(tally)
+    remembered.save()
+    status.problems = reader.problems
+    return status
+
+
+def _count(workspace: Workspace, jobs: list[Job]) -> Tally:
+    listing = read_listing(workspace, jobs[0])
+    if not listing.done and not listing.histories:  # most groups of a long queue
+        return Tally(jobs=len(jobs), pending=len(jobs), items=sum(job.stop - job.start for job in jobs))
+    fingerprint = load_kind(jobs[0].kind).fingerprint(workspace, jobs[0].folder) if listing.done else ""
+    tally = Tally(jobs=len(jobs))
+    for job in jobs:
+        tally.items += job.stop - job.start
+        if job.job_id in listing.done:
+            with contextlib.suppress(NotDone):
+                marker = read_marker(workspace, job, fingerprint)
+                tally.done += 1
+                tally.items_done += marker.ok
+                tally.items_failed += marker.items - marker.ok
+                tally.payload_bytes += marker.payload_bytes
+                tally.seconds += float(marker.facts.get("seconds", 0.0))
+                continue
+        history = listing.histories.get(job.job_id, NO_HISTORY)
+        if history.is_quarantined:
+            tally.quarantined += 1
+        elif seems_held(workspace, job, history):
+            tally.running += 1
+        else:
+            tally.pending += 1
+    return tally
+
+
+class _Remembered:
+    """Tallies of groups that are wholly done, valid as long as nothing was created or renamed in their folders."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.path = workspace.features / "status_cache.json"
+        self.changed = False
+        try:
+            self.groups: dict[str, dict[str, Any]] = json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            self.groups = {}
+
+    def get(self, jobs: list[Job]) -> Tally | None:
+        known = self.groups.get(_key(jobs))
+        if known is None or known["stamps"] != self._stamps(jobs[0]):
+            return None
+        return Tally(**known["tally"])
+
+    def keep(self, jobs: list[Job], tally: Tally) -> Tally:
+        stamps = self._stamps(jobs[0])
+        if tally.done == len(jobs) and max(stamps) < time.time_ns() - int(_SETTLED_S * 1e9):
+            self.groups[_key(jobs)] = {"stamps": stamps, "tally": asdict(tally)}
+            self.changed = True
+        return tally
+
+    def save(self) -> None:
+        if self.changed:  # derived and never trusted blindly, so neither durable nor worth an error
+            with contextlib.suppress(OSError):
+                temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+                temporary.write_text(json.dumps(self.groups))
+                os.replace(temporary, self.path)
+
+    def _stamps(self, job: Job) -> list[int]:
+        return [_modified(self.workspace.marker(job).parent), _modified(self.workspace.payloads(job))]
+
+
+def _key(jobs: list[Job]) -> str:
+    return f"{jobs[0].folder} {jobs[0].job_id} {jobs[-1].job_id} {len(jobs)}"
+
+
+def _modified(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def failed_items(workspace: Workspace) -> Iterator[tuple[Job, FailedItem]]:
+    """Every item of a done job that gave no result, in the order of the queue."""
+    for job in Reader(workspace, known_kinds()):
+        if workspace.marker(job).exists():
+            with contextlib.suppress(NotDone):
+                marker = read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder))
+                yield from ((job, item) for item in marker.failed)
+
+
+def quarantined_jobs(workspace: Workspace) -> Iterator[tuple[Job, list[str]]]:
+    """Jobs that failed too often, each with the reasons, oldest first."""
+    for _, rows in groupby(Reader(workspace, known_kinds()), key=lambda job: (job.folder, job.job_id[:-3])):
+        jobs = list(rows)
+        histories = read_listing(workspace, jobs[0]).histories
+        for job in jobs:
+            if histories.get(job.job_id, NO_HISTORY).is_quarantined:
+                yield job, failures_of(workspace, job)

@@ -1,0 +1,73 @@
+"""Leaving on a signal: the job in hand is finished or given back within ten seconds, at the second signal at once."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Self
+
+from .errors import InterruptedWork
+
+FINISH_S = 5.0  # a batch that is under way then still has time to end
+LEAVE_S = 9.0
+
+
+class Stop:
+    """Whether a worker has been asked to leave. As a context manager it listens to SIGTERM and SIGINT.
+
+    Args:
+        abandon: called before the process is left in the middle of something; must give claims back and nothing else.
+    """
+
+    def __init__(self, abandon: Callable[[], None]) -> None:
+        self.signal: int | None = None
+        self._abandon = abandon
+        self._asked_at = 0.0
+        self._event = threading.Event()
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)  # type: ignore[arg-type]
+
+    @property
+    def is_asked(self) -> bool:
+        return self._event.is_set()
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signal if self.signal else 0
+
+    def wait(self, seconds: float) -> bool:
+        """Sleeps, unless asked to leave; True if it was."""
+        return self._event.wait(seconds)
+
+    def check(self) -> None:
+        """Raises InterruptedWork once the job in hand had its time to finish."""
+        if self.is_asked and time.monotonic() - self._asked_at > FINISH_S:
+            raise InterruptedWork
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.is_asked:
+            self._leave()
+        self.signal = number
+        self._asked_at = time.monotonic()
+        self._event.set()
+        timer = threading.Timer(LEAVE_S, self._leave)
+        timer.daemon = True
+        timer.start()
+
+    def _leave(self) -> None:
+        # Threads may sit in a decoder or on a dead mount; nothing that is published can be torn by leaving here.
+        self._abandon()
+        sys.stderr.flush()
+        os._exit(self.exit_code)

@@ -1,0 +1,106 @@
+"""Finds what is torn, missing or left over, and sweeps it if asked."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .claims import LEASE_S, is_claim, read_owner
+from .files import TEMPORARY_PREFIX, is_abandoned
+from .job import Job
+from .kinds import known_kinds, load_kind
+from .liveness import is_alive
+from .markers import NotDone, read_marker
+from .queue import Reader
+from .workspace import Workspace
+
+
+@dataclass
+class Findings:
+    """What a look at every file found.
+
+    Attributes:
+        sound: jobs whose marker and payload fit.
+        pending: jobs nobody has finished.
+        torn: jobs whose marker or payload lies, with the reason.
+        orphans: files nobody needs: temporaries, payloads no marker names, claims and worker files of the dead.
+        problems: what is wrong with the queue.
+    """
+
+    sound: int = 0
+    pending: int = 0
+    torn: list[tuple[Job, str]] = field(default_factory=list)
+    orphans: list[Path] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(workspace: Workspace, deep: bool = False) -> Findings:
+    """Looks at every marker and payload of the queue; with `deep` also at every byte of every payload."""
+    findings = Findings()
+    reader = Reader(workspace, known_kinds())
+    folders: set[str] = set()
+    finished: set[tuple[str, str]] = set()
+    named: set[Path] = set()
+    for job in reader:
+        folders.add(job.folder)
+        try:
+            marker = read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder), deep)
+        except NotDone as flaw:
+            if flaw.is_absent:
+                findings.pending += 1
+            else:
+                findings.torn.append((job, str(flaw)))
+            continue
+        findings.sound += 1
+        finished.add((job.folder, job.job_id))
+        named.add(marker.payload)
+    findings.problems = reader.problems
+    findings.orphans = sorted(_orphans(workspace, sorted(folders), finished, named))
+    return findings
+
+
+def sweep(orphans: list[Path]) -> int:
+    """Removes orphans; returns how many."""
+    removed = 0
+    for path in orphans:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def _orphans(workspace: Workspace, folders: list[str], finished: set[tuple[str, str]], named: set[Path]) -> Iterator[Path]:
+    for folder in folders:
+        root = workspace.root / folder
+        # The payload of a job under way stands there before its marker; what no marker of a finished job names, nobody needs.
+        for path in root.glob("shards/*/job_*"):
+            if path not in named and (folder, path.name.split(".")[0]) in finished and _is_old(path):
+                yield path
+        for path in root.glob("claims/*/job_*"):
+            if is_claim(path.name) and (folder, path.name.split(".")[0]) in finished and not _is_owned(path):
+                yield path
+    for path in workspace.root.rglob(f"{TEMPORARY_PREFIX}*"):
+        abandoned = is_abandoned(path)
+        if _is_old(path) if abandoned is None else abandoned:
+            yield path
+    for path in workspace.workers.glob("*.json"):
+        if not _is_owned(path):
+            yield path
+
+
+def _is_owned(path: Path) -> bool:
+    """Whether the worker that a claim or worker file names may still be alive."""
+    try:
+        owner = read_owner(path)
+    except FileNotFoundError:
+        return True  # gone by itself
+    alive = is_alive(owner) if owner is not None else None
+    return not _is_old(path) if alive is None else alive
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > LEASE_S
+    except FileNotFoundError:
+        return False

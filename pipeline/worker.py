@@ -1,0 +1,227 @@
+"""The one loop: while one job computes, the next is prepared and the last is committed."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .budget import peak_rss_bytes
+from .claims import Claim, Claimant
+from .errors import HeadstartError, InterruptedWork
+from .frontier import Frontier
+from .job import Job
+from .kinds import Session, Settings, known_kinds, load_kind
+from .markers import Marker, NotDone, Result, commit, read_marker
+from .queue import Reader
+from .stop import Stop
+from .workspace import Workspace
+
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a worker ends although work remains.
+
+    Attributes:
+        max_jobs: jobs to commit, None for no limit.
+        seconds: no job is begun that would probably end later than this after the start.
+        kinds: only jobs of these kinds, None for all.
+        only: only these jobs, None for all.
+        loop_s: instead of ending when nothing is left, look again after this time.
+    """
+
+    max_jobs: int | None = None
+    seconds: float | None = None
+    kinds: frozenset[str] | None = None
+    only: frozenset[str] | None = None
+    loop_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a reporter hears of one job."""
+
+    job: Job
+    items: int
+    failed_items: int
+    seconds: float
+    is_mine: bool = True
+    error: str | None = None
+
+
+@dataclass
+class Summary:
+    jobs: int = 0
+    items: int = 0
+    failed_items: int = 0
+    failed_jobs: int = 0
+    seconds: float = 0.0
+    is_drained: bool = False
+    exit_code: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _InHand:
+    """A claimed job on its way through the three steps."""
+
+    claim: Claim
+    session: Session
+    fingerprint: str
+    prepared: Future[Any]
+    begun: float
+
+
+class Worker:
+    """Runs jobs until nothing is left, a limit is reached or a signal comes."""
+
+    def __init__(self, workspace: Workspace, settings: Settings, limits: Limits, report: Callable[[Finished], None]) -> None:
+        self.workspace = workspace
+        self.settings = settings
+        self.limits = limits
+        self.report = report
+        self.claimant = Claimant(workspace)
+        self.stop = Stop(self.claimant.release_all)
+        self.frontier = Frontier(workspace, self.claimant, limits.kinds, limits.only)
+        self.summary = Summary()
+        self._begun = time.monotonic()
+        self._taken = 0
+        self._longest_s = 0.0
+        self._sessions: dict[tuple[str, str], Session] = {}
+
+    def run(self) -> Summary:
+        """Works. Raises TryLaterError if the disk is full or gone, HeadstartError if a model cannot be opened; blames no job."""
+        with (
+            self.stop,
+            self.claimant,
+            contextlib.closing(self),
+            ThreadPoolExecutor(1, "prepare") as preparing,
+            ThreadPoolExecutor(1, "commit") as committing,
+        ):
+            self._loop(preparing, committing)
+        self.summary.seconds = time.monotonic() - self._begun
+        self.summary.problems = self.frontier.problems
+        self.summary.exit_code = self.stop.exit_code
+        return self.summary
+
+    def close(self) -> None:
+        self._close_sessions()
+
+    def _loop(self, preparing: ThreadPoolExecutor, committing: ThreadPoolExecutor) -> None:
+        committed = _nothing_to_commit()
+        current = self._take(preparing, wait=True)
+        while current is not None:
+            following = self._take(preparing, wait=False)
+            result = self._compute(current)
+            committed.result()
+            if result is not None:
+                committed = committing.submit(self._commit, current, result)
+            self._close_sessions(but=following)
+            if following is None:
+                committed.result()  # so that this worker never waits for a job that it holds itself
+                following = self._take(preparing, wait=True)
+            elif self.stop.is_asked:
+                self.claimant.release(following.claim)
+                following = None
+            current = following
+        committed.result()
+
+    def _take(self, preparing: ThreadPoolExecutor, wait: bool) -> _InHand | None:
+        claim = self._next_claim(wait)
+        if claim is None:
+            return None
+        self._taken += 1
+        key = (claim.job.folder, claim.job.source)
+        if key not in self._sessions:
+            self._sessions[key] = load_kind(claim.job.kind).open_session(self.workspace, claim.job, self.settings)
+        session = self._sessions[key]
+        prepared = preparing.submit(session.prepare, claim.job)
+        return _InHand(claim, session, self.frontier.fingerprint(claim.job), prepared, time.monotonic())
+
+    def _next_claim(self, wait: bool) -> Claim | None:
+        claim = None if self._is_over() else self.frontier.next_claim()
+        while claim is None and wait and not self._is_over():
+            self.frontier.restart()
+            claim = self.frontier.next_claim()
+            if claim is not None:
+                break
+            if self.frontier.busy:
+                self.stop.wait(_POLL_S)  # whoever holds the last jobs may die
+                continue
+            self.summary.is_drained = True
+            if self.limits.loop_s is None:
+                break
+            self.stop.wait(self.limits.loop_s)
+        return claim
+
+    def _is_over(self) -> bool:
+        if self.stop.is_asked or (self.limits.max_jobs is not None and self._taken >= self.limits.max_jobs):
+            return True
+        return self.limits.seconds is not None and time.monotonic() - self._begun + self._longest_s > self.limits.seconds
+
+    def _compute(self, hand: _InHand) -> Result | None:
+        try:
+            result = hand.session.compute(hand.prepared.result(), self.stop.check)
+        except InterruptedWork:
+            self.claimant.release(hand.claim)
+            return None
+        except HeadstartError:
+            raise  # the model or the disk, not this job: leaving gives every claim back
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.claimant.fail(hand.claim, reason)
+            self.summary.failed_jobs += 1
+            self.report(Finished(hand.claim.job, 0, 0, 0.0, error=reason))
+            return None
+        seconds = time.monotonic() - hand.begun
+        self._longest_s = max(self._longest_s, seconds)
+        return measured(result, seconds)
+
+    def _commit(self, hand: _InHand, result: Result) -> None:
+        is_mine = commit(self.workspace, hand.claim.job, hand.fingerprint, result)
+        self.claimant.release(hand.claim)
+        failed = len(result.failed)
+        if is_mine:
+            self.summary.jobs += 1
+            self.summary.items += result.items
+            self.summary.failed_items += failed
+        self.report(Finished(hand.claim.job, result.items, failed, result.facts["seconds"], is_mine))
+
+    def _close_sessions(self, but: _InHand | None = None) -> None:
+        # At most one model stays in memory: what the next job does not need goes before that job begins.
+        for key, session in list(self._sessions.items()):
+            if but is None or session is not but.session:
+                session.close()
+                del self._sessions[key]
+
+
+def _nothing_to_commit() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
+
+
+def measured(result: Result, seconds: float) -> Result:
+    return replace(result, facts={**result.facts, "seconds": round(seconds, 3), "peak_rss_bytes": peak_rss_bytes()})
+
+
+def run_job(workspace: Workspace, job_id: str, settings: Settings | None = None) -> Marker:
+    """Does one job, wherever it runs: verifies, works if needed, commits. It needs no claim and no other worker harms it.
+
+    Raises: HeadstartError if the queue has no such job; what the job itself raises, unchanged.
+    """
+    job = next((job for job in Reader(workspace, known_kinds()) if job.job_id == job_id), None)
+    if job is None:
+        raise HeadstartError(f"{workspace.queue} has no {job_id}. See what it has: headstart status")
+    kind = load_kind(job.kind)
+    fingerprint = kind.fingerprint(workspace, job.folder)
+    with contextlib.suppress(NotDone):
+        return read_marker(workspace, job, fingerprint)
+    begun = time.monotonic()
+    with contextlib.closing(kind.open_session(workspace, job, settings or Settings())) as session:
+        result = session.compute(session.prepare(job), lambda: None)
+    commit(workspace, job, fingerprint, measured(result, time.monotonic() - begun))
+    return read_marker(workspace, job, fingerprint)

@@ -1,0 +1,44 @@
+"""A kind of job without images: item i gives the text `i squared`. Files named in its folder make it misbehave."""
+
+import os
+import signal
+
+from headstart.pipeline.errors import TryLaterError
+from headstart.pipeline.markers import FailedItem, Result
+
+
+def fingerprint(workspace, folder):
+    return f"fingerprint of {folder}"
+
+
+def open_session(workspace, job, settings):
+    return _Session(workspace.root / job.folder)
+
+
+class _Session:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def prepare(self, job):
+        with (self.folder / "prepared.log").open("a") as log:
+            log.write(f"{job.job_id}\n")
+        return job
+
+    def compute(self, job, check):
+        check()
+        if (self.folder / f"kill_{job.job_id}").exists():
+            (self.folder / f"kill_{job.job_id}").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (self.folder / f"raise_{job.job_id}").exists():
+            raise ValueError("asked to fail")
+        if (self.folder / f"full_{job.job_id}").exists():
+            raise TryLaterError("the disk is full")
+        bad = {int(name[4:]) for name in os.listdir(self.folder) if name.startswith("bad_")}
+        items = range(job.start, job.stop)
+        good = [item for item in items if item not in bad]
+        failed = tuple(FailedItem(item, f"item {item}", "bad", "marked as bad") for item in items if item in bad)
+        payload = "\n".join(f"{item} {item * item}" for item in good).encode()
+        return Result(payload, ".txt", {}, len(items), len(good), failed)
+
+    def close(self):
+        pass
