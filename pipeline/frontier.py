@@ -59,7 +59,6 @@ class Frontier:
             claim = self.claimant.acquire(job, history)
             if claim is None:
                 self.busy.add(job.job_id)
-                self._listings.pop((job.folder, job.group), None)
             elif self._is_done(job):  # finished between the look and the claim
                 self.claimant.release(claim)
             else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import HeadstartError
 from .files import environment_faults
-from .job import Job
+from .job import Job, group_of
 from .workspace import Workspace
 
 FORMAT = 1
@@ -196,12 +196,15 @@ def _marker_bytes(job: Job, fingerprint: str, name: str, sha256: str, result: Re
     return (json.dumps(record, indent=1) + "\n").encode("ascii")
 
 
-def recorded_jobs(workspace: Workspace) -> Iterator[Job]:
-    """Every job that some marker names, whether or not the queue still lists it. Unreadable markers are passed over."""
-    for path in sorted(workspace.root.glob("*/*/done/*/job_*.done")):
-        try:
-            job = _parse(workspace, path, path.read_bytes()).job
-        except (OSError, NotDone):
+def recorded_jobs(workspace: Workspace, first: int = 0) -> Iterator[Job]:
+    """Every job from number `first` that some marker names, whether or not the queue lists it. Torn markers are passed over."""
+    for folder in sorted(workspace.root.glob("*/*/done/*")):
+        if folder.name < group_of(first) and len(folder.name) <= len(group_of(first)):
             continue
-        if workspace.marker(job) == path:
-            yield job
+        for path in sorted(folder.glob("job_*.done")):
+            try:
+                job = _parse(workspace, path, path.read_bytes()).job
+            except (OSError, NotDone):
+                continue
+            if job.number >= first and workspace.marker(job) == path:
+                yield job

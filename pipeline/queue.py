@@ -44,7 +44,6 @@ class Reader:
     problems: list[str] = field(default_factory=list)
     missing: dict[int, int] = field(default_factory=dict)
     highest: int = -1
-    _sound: set[tuple[str, str, str]] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[Job]:
         try:
@@ -52,32 +51,38 @@ class Reader:
         except FileNotFoundError:
             return
         with file, environment_faults(f"cannot read {self.workspace.queue}"):
+            common: list[str] = []
             for number, line in enumerate(file, start=1):
-                if not line.endswith("\n"):
-                    break  # half-written by a crash in `enqueue`, which restores it
-                job = self._row(number, line.rstrip("\r\n"))
-                if job is not None:
+                # A million rows are read at each start of a worker: what is the same from row to row is checked once.
+                fields = line.split(",")
+                if (
+                    fields[1:4] == common
+                    and len(fields) == 6
+                    and fields[0] == job_id_of(self.highest + 1)
+                    and (job := _job(fields)) is not None
+                    and line[-1] == "\n"
+                ):
+                    self.highest += 1
                     yield job
+                    continue
+                if line[-1] != "\n":
+                    break  # half-written by a crash in `enqueue`, which restores it
+                checked = self._checked(number, line.rstrip("\r\n").split(","))
+                if checked is not None:
+                    common = fields[1:4]
+                    yield checked
         self._report_missing()
 
-    def _row(self, number: int, line: str) -> Job | None:
-        fields = line.split(",")
-        # A million rows are read in each start of a worker: what is the same from row to row is checked once.
-        is_plain = (
-            len(fields) == 6 and (fields[1], fields[2], fields[3]) in self._sound and fields[0] == job_id_of(self.highest + 1)
-        )
-        if is_plain and (job := _job(fields)) is not None:
-            self.highest += 1
-            return job
+    def _checked(self, number: int, fields: list[str]) -> Job | None:
         if number == 1:
-            if line.lstrip("\ufeff") != HEADER:
-                self._problem(1, f"expected the header {HEADER}, found {line[:60]!r}")
+            header = ",".join(fields)
+            if header.lstrip("\ufeff") != HEADER:
+                self._problem(1, f"expected the header {HEADER}, found {header[:60]!r}")
             return None
         flaw = self._flaw(fields) or self._order(number, int(fields[0][4:]))
         if flaw is not None:
             self._problem(number, flaw)
             return None
-        self._sound.add((fields[1], fields[2], fields[3]))
         return _job(fields)
 
     def _flaw(self, fields: list[str]) -> str | None:
@@ -124,11 +129,12 @@ class Reader:
 
 def _job(fields: list[str]) -> Job | None:
     job_id, kind, folder, source, start, stop = fields
+    stop = stop.rstrip("\r\n")
     # isdecimal alone lets other scripts' digits pass, which int() would read but nobody here wrote
-    if not ((start + stop).isascii() and start.isdecimal() and stop.isdecimal()):
+    if not (start.isdecimal() and stop.isdecimal() and start.isascii() and stop.isascii()):
         return None
-    job = Job(job_id, kind, folder, source, int(start), int(stop))
-    return job if job.start < job.stop else None
+    first, end = int(start), int(stop)
+    return Job(job_id, kind, folder, source, first, end) if first < end else None
 
 
 def _is_inside(path: str) -> bool:

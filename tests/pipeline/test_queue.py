@@ -1,0 +1,199 @@
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart.pipeline.errors import TryLaterError
+from headstart.pipeline.job import Job, is_job_id, job_id_of
+from headstart.pipeline.markers import Result, commit, recorded_jobs
+from headstart.pipeline.queue import HEADER, Reader, Work, append_work, queue_lock
+from headstart.pipeline.restore import restorable_jobs
+from tests.conftest import KINDS, enqueue_fakes
+
+
+def read(workspace):
+    reader = Reader(workspace, KINDS)
+    return list(reader), reader.problems
+
+
+def edit(workspace, change):
+    lines = workspace.queue.read_text().splitlines(keepends=True)
+    workspace.queue.write_text("".join(change(lines)))
+
+
+def restore(workspace, items, folder="features/fake", job_size=10):
+    with queue_lock(workspace):
+        work = Work("fake", folder, "features/source", items, job_size)
+        return append_work(workspace, [work], KINDS, lambda reader: restorable_jobs(workspace, reader))
+
+
+def test_an_absent_queue_is_an_empty_queue(workspace):
+    assert read(workspace) == ([], [])
+
+
+def test_items_are_cut_into_jobs_and_the_last_is_shorter(workspace):
+    jobs = enqueue_fakes(workspace, 25)
+    assert [(job.job_id, job.start, job.stop) for job in jobs] == [
+        ("job_000000", 0, 10),
+        ("job_000001", 10, 20),
+        ("job_000002", 20, 25),
+    ]
+    assert read(workspace) == (jobs, [])
+
+
+def test_enqueueing_again_adds_only_what_is_new_and_regroups_nothing(workspace):
+    before = enqueue_fakes(workspace, 25)
+    assert enqueue_fakes(workspace, 25) == []
+    assert [(job.start, job.stop) for job in enqueue_fakes(workspace, 40)] == [(25, 35), (35, 40)]
+    assert read(workspace)[0][:3] == before
+
+
+def test_another_folder_gets_jobs_of_its_own(workspace):
+    enqueue_fakes(workspace, 10)
+    [job] = enqueue_fakes(workspace, 10, folder="features/other")
+    assert (job.job_id, job.folder) == ("job_000001", "features/other")
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+def test_a_half_written_last_line_is_dropped_and_restored(workspace, cut):
+    jobs = enqueue_fakes(workspace, 30)
+    whole = workspace.queue.read_bytes()
+    workspace.queue.write_bytes(whole[:-cut])
+    assert read(workspace) == (jobs[:2], [])
+    assert restore(workspace, 30) == ([], [jobs[2]])
+    assert workspace.queue.read_bytes() == whole
+
+
+def test_a_queue_torn_inside_its_header_is_written_anew(workspace):
+    enqueue_fakes(workspace, 10)
+    workspace.queue.write_bytes(HEADER.encode()[:7])
+    assert [job.job_id for job in restore(workspace, 10)[1]] == ["job_000000"]
+    assert read(workspace)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        pytest.param(
+            "job_000001,fake,features/fake,features/source,10", "line 3: expected 6 fields, found 5", id="too few fields"
+        ),
+        pytest.param(
+            "job_000001,nonsense,features/fake,features/source,10,20", "line 3: unknown kind 'nonsense'", id="unknown kind"
+        ),
+        pytest.param(
+            "../../x,fake,features/fake,features/source,10,20", "line 3: '../../x' is not a job id", id="slash in job id"
+        ),
+        pytest.param("job_1,fake,features/fake,features/source,10,20", "line 3: 'job_1' is not a job id", id="short job id"),
+        pytest.param(
+            "job_000001,fake,../elsewhere,features/source,10,20", "line 3: '../elsewhere' is not a path inside", id="folder ..."
+        ),
+        pytest.param("job_000001,fake,/etc,features/source,10,20", "line 3: '/etc' is not a path inside", id="absolute folder"),
+        pytest.param("job_000001,fake,features/fake,features//source,10,20", "is not a path inside", id="empty part"),
+        pytest.param(
+            "job_000001,fake,features/fake,features/source,20,10", "line 3: '20' to '10' is not a range", id="backwards"
+        ),
+        pytest.param("job_000001,fake,features/fake,features/source,x,10", "line 3: 'x' to '10' is not a range", id="no number"),
+        pytest.param("job_000001,fake,features/fake,features/source,٣,10", "is not a range", id="digits of another script"),
+        pytest.param("job_000000,fake,features/fake,features/source,10,20", "line 3: job_000000 appears twice", id="repeated"),
+        pytest.param("job_999999999,fake,features/fake,features/source,10,20", "is far beyond job_000000", id="absurd number"),
+    ],
+)
+def test_a_row_edited_by_hand_is_named_by_its_line_and_costs_only_itself(workspace, row, expected):
+    jobs = enqueue_fakes(workspace, 30)
+    edit(workspace, lambda lines: [*lines[:2], row + "\n", lines[3]])
+    found, problems = read(workspace)
+    assert found == [jobs[0], jobs[2]]
+    assert any(expected in problem for problem in problems), problems
+
+
+def test_a_header_edited_by_hand_is_named(workspace):
+    jobs = enqueue_fakes(workspace, 10)
+    edit(workspace, lambda lines: ["id;kind\n", *lines[1:]])
+    assert read(workspace) == (jobs, [f"jobs_queue.csv line 1: expected the header {HEADER}, found 'id;kind'"])
+
+
+def test_a_spreadsheet_that_saves_line_ends_of_its_own_harms_nothing(workspace):
+    jobs = enqueue_fakes(workspace, 30)
+    workspace.queue.write_bytes(b"\xef\xbb\xbf" + workspace.queue.read_bytes().replace(b"\n", b"\r\n"))
+    assert read(workspace) == (jobs, [])
+
+
+def test_rows_in_another_order_are_the_same_queue(workspace):
+    jobs = enqueue_fakes(workspace, 40)
+    edit(workspace, lambda lines: [lines[0], *reversed(lines[1:])])
+    found, problems = read(workspace)
+    assert sorted(found) == jobs
+    assert problems == []
+
+
+@pytest.mark.parametrize("removed", [0, 1, 3], ids=["first", "middle", "last"])
+def test_a_removed_row_of_a_done_job_comes_back_and_the_job_is_not_done_twice(workspace, removed):
+    jobs = enqueue_fakes(workspace, 40)
+    commit(workspace, jobs[removed], "fingerprint of features/fake", Result(b"x", ".txt", {}, 10, 10))
+    edit(workspace, lambda lines: [line for line in lines if not line.startswith(jobs[removed].job_id)])
+    if removed != 3:  # that the last row is gone shows only in its marker
+        assert any(f"{jobs[removed].job_id} is missing" in problem for problem in read(workspace)[1])
+    assert restore(workspace, 40) == ([jobs[removed]], [])
+    assert sorted(read(workspace)[0]) == jobs
+
+
+def test_a_removed_row_of_a_job_nobody_did_comes_back_under_its_number(workspace):
+    jobs = enqueue_fakes(workspace, 40)
+    edit(workspace, lambda lines: [*lines[:2], *lines[3:]])
+    assert restore(workspace, 40) == ([], [jobs[1]])
+    assert read(workspace)[1] == []
+
+
+def test_a_queue_that_was_deleted_comes_back_from_its_markers(workspace):
+    jobs = enqueue_fakes(workspace, 40)
+    commit(workspace, jobs[2], "fingerprint of features/fake", Result(b"x", ".txt", {}, 10, 10))
+    workspace.queue.unlink()
+    restored, fresh = restore(workspace, 40)
+    assert restored == [jobs[2]]
+    assert sorted((job.start, job.stop) for job in fresh) == [(0, 10), (10, 20), (30, 40)]
+    assert list(recorded_jobs(workspace)) == [jobs[2]]
+
+
+def test_a_dry_run_writes_nothing(workspace):
+    with queue_lock(workspace):
+        work = [Work("fake", "features/fake", "features/source", 30, 10)]
+        assert len(append_work(workspace, work, KINDS, lambda reader: [], dry_run=True)[1]) == 3
+    assert not workspace.queue.exists()
+
+
+def test_two_enqueuers_at_once_add_each_job_once(workspace):
+    threads = [threading.Thread(target=enqueue_fakes, args=(workspace, 500)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    jobs, problems = read(workspace)
+    assert problems == []
+    assert [(job.number, job.start) for job in jobs] == [(number, number * 10) for number in range(50)]
+
+
+def test_a_lock_held_too_long_says_so(workspace):
+    with (
+        queue_lock(workspace),
+        pytest.raises(TryLaterError, match="another enqueue holds"),
+        queue_lock(workspace, timeout_s=0.05),
+    ):
+        pass
+
+
+@given(st.integers(min_value=0, max_value=10**12 - 1))
+def test_job_ids_round_trip(number):
+    assert is_job_id(job_id_of(number))
+    assert Job(job_id_of(number), "fake", "a", "b", 0, 1).number == number
+
+
+@given(st.lists(st.tuples(st.integers(0, 120), st.integers(1, 30)), max_size=8), st.integers(1, 120), st.integers(1, 40))
+def test_every_item_is_in_exactly_one_job_whatever_rows_are_left(tmp_path_factory, holes, items, job_size):
+    from headstart.pipeline.queue import _uncovered
+
+    covered = sorted({(start, min(start + length, items)) for start, length in holes if start < items})
+    disjoint = [pair for index, pair in enumerate(covered) if index == 0 or pair[0] >= max(stop for _, stop in covered[:index])]
+    fresh = list(_uncovered(Work("fake", "a", "b", items, job_size), disjoint))
+    assert sorted(item for start, stop in [*disjoint, *fresh] for item in range(start, stop)) == list(range(items))
+    assert all(0 < stop - start <= job_size for start, stop in fresh)
