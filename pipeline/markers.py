@@ -196,9 +196,13 @@ def _marker_bytes(job: Job, fingerprint: str, name: str, sha256: str, result: Re
     return (json.dumps(record, indent=1) + "\n").encode("ascii")
 
 
-def recorded_jobs(workspace: Workspace, first: int = 0) -> Iterator[Job]:
-    """Every job from number `first` that some marker names, whether or not the queue lists it. Torn markers are passed over."""
-    for folder in sorted(workspace.root.glob("*/*/done/*")):
+def recorded_jobs(workspace: Workspace, first: int = 0, within: Path | None = None) -> Iterator[Job]:
+    """Every job from number `first` that some marker names, whether or not the queue lists it. Torn markers are passed over.
+
+    Args:
+        within: only markers of this folder; None for all.
+    """
+    for folder in sorted(workspace.root.glob("*/*/done/*") if within is None else within.glob("done/*")):
         if folder.name < group_of(first) and len(folder.name) <= len(group_of(first)):
             continue
         for path in sorted(folder.glob("job_*.done")):

@@ -55,16 +55,12 @@ class Reader:
             for number, line in enumerate(file, start=1):
                 # A million rows are read at each start of a worker: what is the same from row to row is checked once.
                 fields = line.split(",")
-                if (
-                    fields[1:4] == common
-                    and len(fields) == 6
-                    and fields[0] == job_id_of(self.highest + 1)
-                    and (job := _job(fields)) is not None
-                    and line[-1] == "\n"
-                ):
-                    self.highest += 1
-                    yield job
-                    continue
+                if fields[1:4] == common and fields[0] == "job_%06d" % (self.highest + 1) and line[-1] == "\n":
+                    job = _job(fields)
+                    if job is not None:
+                        self.highest += 1
+                        yield job
+                        continue
                 if line[-1] != "\n":
                     break  # half-written by a crash in `enqueue`, which restores it
                 checked = self._checked(number, line.rstrip("\r\n").split(","))
@@ -128,13 +124,12 @@ class Reader:
 
 
 def _job(fields: list[str]) -> Job | None:
-    job_id, kind, folder, source, start, stop = fields
-    stop = stop.rstrip("\r\n")
-    # isdecimal alone lets other scripts' digits pass, which int() would read but nobody here wrote
-    if not (start.isdecimal() and stop.isdecimal() and start.isascii() and stop.isascii()):
+    try:
+        job_id, kind, folder, source, start, stop = fields
+        first, end = int(start), int(stop)
+    except ValueError:
         return None
-    first, end = int(start), int(stop)
-    return Job(job_id, kind, folder, source, first, end) if first < end else None
+    return tuple.__new__(Job, (job_id, kind, folder, source, first, end)) if 0 <= first < end else None
 
 
 def _is_inside(path: str) -> bool:

@@ -1,0 +1,104 @@
+"""`headstart enqueue`: split images into jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import plural, workspace_option
+
+if TYPE_CHECKING:
+    from headstart.features.listing import Source
+
+
+@click.command("enqueue")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--encoder", metavar="NAME", help="Any timm model. [default: efficientnet_b0]")
+@click.option(
+    "--weights",
+    default="hub",
+    show_default=True,
+    metavar="hub|FILE|embedded|random:SEED",
+    help="hub: pretrained, downloaded once. FILE: safetensors or a torch state dict. embedded: the small encoder that ships with "
+    "Headstart, for trying things out. random:SEED: untrained.",
+)
+@click.option("--job-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a job.")
+@click.option("--image-size", type=click.IntRange(min=1), metavar="N", help="Pixels, instead of what the encoder was made for.")
+@click.option("--path-col", metavar="COLUMN", help="Table: where the paths are.")
+@click.option("--label-col", metavar="COLUMN", help="Table: where the labels are.")
+@click.option("--split-col", metavar="COLUMN", help="Table: train, val or test.")
+@click.option("--group-col", metavar="COLUMN", help="Table: images of one group (a patient, a scene) stay in one split.")
+@click.option(
+    "--layout", type=click.Choice(["auto", "classes", "flat"]), default="auto", show_default=True, help="Folders: what they mean."
+)
+@click.option("--allow-symlinks", is_flag=True, help="Follow symbolic links out of DATA.")
+@click.option("--keep-case", is_flag=True, help="Take 'Cat' and 'cat' for two classes.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of splits and shuffling; the first one of a data set stays."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would happen, write nothing.")
+@workspace_option
+def command(
+    data: Path,
+    encoder: str | None,
+    weights: str,
+    job_size: int,
+    image_size: int | None,
+    seed: int,
+    dry_run: bool,
+    workspace: str | None,
+    **about_data: Any,
+) -> None:
+    """Split the images in DATA into jobs.
+
+    DATA is a folder of class folders (with or without train/val/test above them), a flat folder, a CSV, TSV or Parquet table
+    with one row an image, or an HDF5 file with `images` (n, h, w, 3) uint8. Doing it again adds only what is new.
+    """
+    from headstart.features.listing import SourceOptions
+    from headstart.features.sources import describe, find_images
+
+    source = find_images(data, SourceOptions(**about_data))
+    for line in describe(source):
+        click.echo(line)
+    if dry_run:
+        jobs = -(-len(source.images) // job_size)
+        click.echo(f"dry run: at most {plural(jobs, 'job')} of {job_size}; nothing was written")
+        return
+    _enqueue(source, encoder, weights, image_size, job_size, seed, workspace)
+
+
+def _enqueue(
+    source: Source, encoder: str | None, weights: str, image_size: int | None, job_size: int, seed: int, directory: str | None
+) -> None:
+    from headstart.features.encoders import resolve_encoder, save_encoder
+    from headstart.features.manifest import add_images
+    from headstart.jobs.extract import work_for
+    from headstart.pipeline.kinds import known_kinds
+    from headstart.pipeline.queue import append_work, queue_lock
+    from headstart.pipeline.restore import restorable_jobs
+    from headstart.pipeline.workspace import find_root, open_or_create_workspace
+
+    # First what may take long or fail, so that a failure leaves nothing behind.
+    workspace = open_or_create_workspace(find_root(directory))
+    spec, tensors = resolve_encoder(encoder, weights, image_size)
+    click.echo(
+        f"encoder {spec.model}, {spec.transform.image_size[0]}x{spec.transform.image_size[1]} pixels, {spec.embed_dim} features"
+    )
+    click.echo(f"weights {spec.weights_source}")
+    with queue_lock(workspace):
+        added = add_images(workspace, source, seed)
+        folder = save_encoder(workspace, spec, tensors)
+        parts = [(part.name, part.rows) for part in added.manifest.parts]
+        works = work_for(workspace, folder, added.manifest.folder, parts, job_size)
+        restored, fresh = append_work(workspace, works, known_kinds(), lambda reader: restorable_jobs(workspace, reader))
+    for note in added.notes:
+        click.echo(f"note: {note}")
+    counts = f"{plural(added.new, 'new image')}, {added.known:,} known, {added.changed:,} changed"
+    click.echo(f"{counts}; splits: " + ", ".join(f"{name} {count:,}" for name, count in added.splits.items()))
+    if restored:
+        click.echo(f"{plural(len(restored), 'row')} that were missing from the queue restored")
+    click.echo(f"{plural(len(fresh), 'job')} added to {workspace.queue}")
+    if fresh:
+        click.echo("next: headstart work")
