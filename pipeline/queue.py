@@ -55,7 +55,7 @@ class Reader:
             for number, line in enumerate(file, start=1):
                 # A million rows are read at each start of a worker: what is the same from row to row is checked once.
                 fields = line.split(",")
-                if fields[1:4] == common and fields[0] == "job_%06d" % (self.highest + 1) and line[-1] == "\n":
+                if fields[1:4] == common and fields[0] == f"job_{self.highest + 1:06d}" and line[-1] == "\n":
                     job = _job(fields)
                     if job is not None:
                         self.highest += 1

@@ -10,6 +10,7 @@ from typing import Any
 from .budget import peak_rss_bytes
 from .claims import Claim, Claimant
 from .errors import HeadstartError, InterruptedWork
+from .files import environment_faults
 from .frontier import Frontier
 from .job import Job
 from .kinds import Session, Settings, known_kinds, load_kind
@@ -164,7 +165,8 @@ class Worker:
 
     def _compute(self, hand: _InHand) -> Result | None:
         try:
-            result = hand.session.compute(hand.prepared.result(), self.stop.check)
+            with environment_faults(f"cannot do {hand.claim.job.job_id}"):
+                result = hand.session.compute(hand.prepared.result(), self.stop.check)
         except InterruptedWork:
             self.claimant.release(hand.claim)
             return None

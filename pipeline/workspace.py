@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import HeadstartError, TryLaterError
-from .files import FileSystem, probe
+from .files import FileSystem, environment_faults, probe
 from .job import Job
 
 FORMAT = 1
@@ -112,7 +112,8 @@ def open_or_create_workspace(root: Path) -> Workspace:
         raise HeadstartError(f"{root} is Headstart's source checkout; data lives elsewhere: pass -w {root / 'workspace'}")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        files = probe(root)
+        with environment_faults(f"cannot make a workspace at {root}"):
+            files = probe(root)
         facts = {"format": FORMAT, "id": secrets.token_hex(8), "file_system": asdict(files)}
         files.publish(root / NAME, (json.dumps(facts, indent=1) + "\n").encode())
     except (PermissionError, FileExistsError, NotADirectoryError) as error:

@@ -1,0 +1,135 @@
+import errno
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from headstart.pipeline import workspace as workspaces
+from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.workspace import find_root, open_or_create_workspace, open_workspace
+from tests.conftest import ROOT, enqueue_fakes, spawn_python
+from tests.pipeline.test_worker import WORK
+
+
+def test_a_workspace_is_the_same_when_opened_again(tmp_path):
+    made = open_or_create_workspace(tmp_path / "w")
+    assert open_or_create_workspace(tmp_path / "w") == made == open_workspace(tmp_path / "w")
+
+
+@pytest.mark.parametrize("inside", ["", "a", "a/b/c"])
+def test_the_nearest_parent_that_has_one_is_found(tmp_path, monkeypatch, inside):
+    made = open_or_create_workspace(tmp_path / "workspace")
+    (tmp_path / inside).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path / inside)
+    assert find_root(None) == made.root
+    monkeypatch.chdir(made.root)
+    assert find_root(None) == made.root
+
+
+def test_a_given_folder_comes_before_the_environment_and_that_before_a_parent(tmp_path, monkeypatch):
+    open_or_create_workspace(tmp_path / "workspace")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADSTART_WORKSPACE", str(tmp_path / "other"))
+    assert find_root(None) == tmp_path / "other"
+    assert find_root(str(tmp_path / "given")) == tmp_path / "given"
+
+
+def test_no_workspace_says_how_to_make_one(tmp_path):
+    with pytest.raises(HeadstartError, match="headstart enqueue DATA"):
+        open_workspace(tmp_path / "nothing")
+
+
+def test_a_source_checkout_is_refused():
+    with pytest.raises(HeadstartError, match="source checkout"):
+        open_or_create_workspace(ROOT)
+    assert not (ROOT / "workspace.json").exists()
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(HeadstartError, match="cannot make a workspace"):
+        open_or_create_workspace(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root, to become somebody with fewer rights")
+def test_a_folder_that_is_not_writable_is_named(tmp_path):
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:2]:
+        parent.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(HeadstartError, match=r"Choose a writable folder with -w DIR|Give this user write access"):
+            open_or_create_workspace(tmp_path / "w")
+    finally:
+        os.seteuid(0)
+
+
+def test_a_newer_workspace_is_refused(workspace):
+    path = workspace.root / workspaces.NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
+    with pytest.raises(HeadstartError, match="format 2, this version reads up to 1"):
+        open_workspace(workspace.root)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": "x", "id": "1"}'])
+def test_a_damaged_workspace_file_is_named_and_mended_by_deleting_it(workspace, text):
+    path = workspace.root / workspaces.NAME
+    path.write_text(text)
+    with pytest.raises(HeadstartError, match="is damaged"):
+        open_workspace(workspace.root)
+    path.unlink()
+    assert open_or_create_workspace(workspace.root)
+
+
+def test_a_workspace_that_cannot_be_read_now_is_never_taken_for_an_empty_one(workspace, monkeypatch):
+    def broken(self, **options):
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(Path, "read_text", broken)
+    with pytest.raises(TryLaterError):
+        open_workspace(workspace.root)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(PermissionError(errno.EACCES, "x"), HeadstartError), (OSError(errno.ENOSPC, "x"), TryLaterError)],
+    ids=["EACCES", "ENOSPC"],
+)
+def test_a_disk_that_refuses_the_first_file_is_one_line(tmp_path, monkeypatch, error, status):
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(workspaces, "probe", refuse)
+    with pytest.raises(status):
+        open_or_create_workspace(tmp_path / "w")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    if os.name == "nt" or os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False).returncode:
+        pytest.skip("this machine cannot mount a tmpfs")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_fills_ends_the_worker_with_75_tears_nothing_and_the_next_run_completes(small_disk):
+    workspace = open_or_create_workspace(small_disk / "w")
+    enqueue_fakes(workspace, 500)
+    filler = small_disk / "filler"
+    room = os.statvfs(small_disk)
+    filler.write_bytes(bytes(room.f_bavail * room.f_frsize))
+    worker = spawn_python(WORK, str(workspace.root))
+    _, errors = worker.communicate(timeout=60)
+    assert worker.returncode != 0
+    assert "No space left on device" in errors
+    assert not list(workspace.root.rglob(".tmp-*"))
+    filler.unlink()
+    worker = spawn_python(WORK, str(workspace.root))
+    assert worker.wait(60) == 0

@@ -1,0 +1,115 @@
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from headstart.pipeline.queue import HEADER
+from tests.conftest import ROOT, run_cli, run_python
+
+
+def test_every_command_teaches_itself():
+    listed = run_cli("--help").stdout
+    for name in ("demo", "enqueue", "work", "status", "retry", "verify"):
+        assert f"  {name} " in listed
+        page = run_cli(name, "--help")
+        assert page.returncode == 0
+        assert "Usage: headstart" in page.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        pytest.param(["nonsense"], 2, "No such command", id="unknown command"),
+        pytest.param(["work", "--max-jobs", "0"], 2, "--max-jobs", id="option out of range"),
+        pytest.param(["work", "--time-limit", "soon"], 2, "is not a duration", id="no duration"),
+        pytest.param(["work", "--batch-size", "-3"], 2, "neither a positive number nor 'auto'", id="no batch size"),
+        pytest.param(["status"], 1, "no workspace at", id="no workspace"),
+        pytest.param(["enqueue", "nowhere"], 1, "nowhere", id="no data"),
+        pytest.param(["retry"], 1, "no workspace at", id="retry of nothing"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, status, said):
+    if arguments == ["retry"]:
+        arguments = ["retry", "--all"]
+    done = run_cli(*arguments, cwd=tmp_path)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert status == 2 or len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bug_is_one_line_with_the_place_of_its_traceback(tmp_path):
+    code = """
+sys.argv = ["headstart", "status"]
+import headstart.commands.status as status
+status.opened = None
+from headstart.cli import main
+main()
+"""
+    status, _, errors = run_python(code)
+    assert status == 3
+    [line, where] = errors.strip().splitlines()
+    assert line.startswith("bug: TypeError")
+    log = Path(where.split(" is in ")[1].split(". Please")[0])
+    assert "Traceback" in log.read_text()
+    log.unlink()
+
+
+def test_status_loads_neither_numpy_nor_torch_nor_anything_heavy(workspace):
+    workspace.features.mkdir()
+    workspace.queue.write_text(f"{HEADER}\n")
+    code = "sys.argv = ['headstart', 'status', '-w', sys.argv[1]]\nfrom headstart.cli import _run\n_run()\nprint(*sys.modules)"
+    status, output, errors = run_python(code, str(workspace.root))
+    assert status == 0, errors
+    heavy = {"numpy", "torch", "timm", "pandas", "h5py", "PIL", "onnxruntime", "sklearn", "psutil", "filelock"}
+    assert not heavy & set(output.split())
+
+
+def test_status_as_json_is_one_object(workspace):
+    done = run_cli("status", "--json", "--failed", "-w", workspace.root)
+    assert json.loads(done.stdout) == {
+        "workspace": str(workspace.root),
+        "remaining_jobs": 0,
+        "folders": [],
+        "workers": [],
+        "problems": [],
+        "failed_items": [],
+        "quarantined_jobs": [],
+    }
+
+
+def test_a_vanished_reader_is_no_bug(workspace):
+    command = f"{sys.executable} {ROOT / 'cli.py'} status --json -w {workspace.root} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_the_wheel_holds_one_package_and_the_embedded_encoder(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"headstart"}
+    for inside in ("__init__.py", "cli.py", "pipeline/worker.py", "features/images.py", "jobs/extract.py", "commands/work.py"):
+        assert f"headstart/{inside}" in names
+    assert "headstart = headstart.cli:main" in entry_points
+    assert any(name.startswith("headstart/features/embedded/") and name.endswith(".safetensors") for name in names)
+
+
+def test_an_installed_wheel_runs_without_the_checkout(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        archive.extractall(tmp_path / "site")
+    code = "import headstart.pipeline.worker as worker; print(worker.__file__)"
+    environment = {"PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert str(tmp_path / "site") in done.stdout
