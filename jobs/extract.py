@@ -38,7 +38,7 @@ def work_for(
 
 def fingerprint(workspace: Workspace, folder: str) -> str:
     """Of the encoder: weights, transform, pooling; equal fingerprints mean comparable features."""
-    from headstart.features.encoder_spec import read_fingerprint
+    from headstart.features.fingerprint import read_fingerprint
 
     return read_fingerprint(workspace.root / folder)
 

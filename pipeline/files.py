@@ -38,7 +38,7 @@ def environment_faults(doing: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise HeadstartError(
-            f"{doing}: permission denied. Give this user write access, or choose another folder with -w DIR"
+            f"{doing}: Permission denied. Give this user access to it, or choose another folder"
         ) from error
     except OSError as error:
         later = as_try_later(error, doing)

@@ -73,7 +73,6 @@ class _InHand:
     session: Session
     fingerprint: str
     prepared: Future[Any]
-    begun: float
 
 
 class Worker:
@@ -140,7 +139,7 @@ class Worker:
             self._sessions[key] = load_kind(claim.job.kind).open_session(self.workspace, claim.job, self.settings)
         session = self._sessions[key]
         prepared = preparing.submit(session.prepare, claim.job)
-        return _InHand(claim, session, self.frontier.fingerprint(claim.job), prepared, time.monotonic())
+        return _InHand(claim, session, self.frontier.fingerprint(claim.job), prepared)
 
     def _next_claim(self, wait: bool) -> Claim | None:
         claim = None if self._is_over() else self.frontier.next_claim()
@@ -164,6 +163,7 @@ class Worker:
         return self.limits.seconds is not None and time.monotonic() - self._begun + self._longest_s > self.limits.seconds
 
     def _compute(self, hand: _InHand) -> Result | None:
+        begun = time.monotonic()  # not when it was taken: it was prepared while another job computed
         try:
             with environment_faults(f"cannot do {hand.claim.job.job_id}"):
                 result = hand.session.compute(hand.prepared.result(), self.stop.check)
@@ -178,7 +178,7 @@ class Worker:
             self.summary.failed_jobs += 1
             self.report(Finished(hand.claim.job, 0, 0, 0.0, error=reason))
             return None
-        seconds = time.monotonic() - hand.begun
+        seconds = time.monotonic() - begun
         self._longest_s = max(self._longest_s, seconds)
         return measured(result, seconds)
 

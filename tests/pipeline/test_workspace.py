@@ -60,7 +60,7 @@ def test_a_folder_that_is_not_writable_is_named(tmp_path):
         parent.chmod(0o755)
     os.seteuid(65534)
     try:
-        with pytest.raises(HeadstartError, match=r"Choose a writable folder with -w DIR|Give this user write access"):
+        with pytest.raises(HeadstartError, match=r"Choose a writable folder with -w DIR|Give this user access"):
             open_or_create_workspace(tmp_path / "w")
     finally:
         os.seteuid(0)
