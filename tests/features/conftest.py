@@ -1,0 +1,28 @@
+"""Makes small trees of files for the tests of this room."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from headstart.pipeline.workspace import Workspace, open_or_create_workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return open_or_create_workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Callable[..., Path]:
+    """data("cat/a.jpg", "b.txt", ...) writes a few bytes at each path below a fresh folder and returns the folder."""
+
+    def make(*names: str, at: str = "data") -> Path:
+        root = tmp_path / at
+        root.mkdir(exist_ok=True)
+        for name in names:
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"content of " + name.encode("utf-8", "surrogateescape"))
+        return root
+
+    return make

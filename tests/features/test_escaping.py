@@ -1,0 +1,55 @@
+import csv
+import io
+import os
+
+import pytest
+from headstart.features.escaping import escape, printable, unescape
+from hypothesis import given
+from hypothesis import strategies as st
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40) | st.binary(max_size=40).map(os.fsdecode)
+
+
+@given(ANY_TEXT)
+def test_escaping_is_reversible_one_line_and_utf_8(text):
+    escaped = escape(text)
+    assert unescape(escaped) == text
+    assert escaped.encode().decode().splitlines() in ([escaped], [])
+    assert len(printable(text).splitlines()) <= 1
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_different_texts_are_spelled_differently(one, other):
+    assert (escape(one) == escape(other)) == (one == other)
+
+
+@given(st.lists(ANY_TEXT, min_size=2))
+def test_a_csv_reader_gets_the_fields_back_from_one_line(fields):
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(map(escape, fields))
+    assert out.getvalue().count("\n") == 1
+    assert [unescape(field) for field in next(csv.reader([out.getvalue()]))] == fields
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("plain ż, \"'.jpg", "plain ż, \"'.jpg"),
+        ("a\\b\n\r\t\0\x7f", "a\\\\b\\n\\r\\x09\\x00\\x7f"),
+        (os.fsdecode(b"\xff"), "\\xff"),
+        ("\x85\u2028\ud800", "\\u0085\\u2028\\ud800"),
+        ("=1+1", "\\x3d1+1"),
+        ("=1", "\\x3d1"),
+        (os.fsdecode(b"\x80"), "\\x80"),
+        ("@1", "\\x401"),
+        ("@x", "\\x40x"),
+        ("+cmd|x", "\\x2bcmd|x"),
+        ("-1+1", "\\x2d1+1"),
+        ("\t=1", "\\x09=1"),
+        ("-1.5e-3", "-1.5e-3"),
+        ("a=1", "a=1"),
+        ("", ""),
+    ],
+)
+def test_spelling_is_fixed_for_ever(text, escaped):
+    assert escape(text) == escaped
