@@ -56,9 +56,8 @@ def command(folder: Path | None) -> None:
         raise HeadstartError(
             f"the demo found {len(found.paths)} of {count} images, committed files kept: {is_kept}. See {folder}"
         )
-    click.echo(
-        f"\nProved in {span(time.monotonic() - begun)}: a worker was killed in the middle, {len(before)} finished jobs kept every byte,"
-    )
+    seconds = span(time.monotonic() - begun)
+    click.echo(f"\nProved in {seconds}: a worker was killed in the middle, {len(before)} finished jobs kept every byte,")
     click.echo(f"and each of the {count:,} images has its {found.features.shape[1]} float16 features exactly once, in {encoder}")
     click.echo("Now on your own images:  headstart enqueue PHOTOS  &&  headstart work")
 

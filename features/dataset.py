@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from headstart.pipeline.errors import HeadstartError
 
 from .escaping import printable

@@ -19,7 +19,7 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
     Raises: HeadstartError saying what was found instead.
     """
     name = printable(str(file))
-    import h5py  # type: ignore[import-untyped]  # noqa: PLC0415
+    import h5py
 
     try:
         with environment_faults(f"cannot read {name}"), h5py.File(file, "r") as content:
@@ -46,7 +46,7 @@ def _count(name: str, content: Any) -> int:
 
 
 def _labels(name: str, content: Any, count: int) -> list[str]:
-    import h5py  # noqa: PLC0415
+    import h5py
 
     labels = content.get("labels")
     if labels is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from headstart.pipeline.workspace import Workspace
 
 from .dataset import NAME, Columns, Dataset, Manifest, open_manifest

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
 

@@ -48,11 +48,11 @@ def find_images(data: Path, options: SourceOptions) -> Source:
     _refuse_flags(shown, "a file", [] if options.layout == "auto" else ["--layout"])
     suffix = place.suffix.lower()
     if stat.S_ISREG(mode) and (suffix in DELIMITERS or suffix in PARQUET):
-        from .table_source import table_source  # noqa: PLC0415
+        from .table_source import table_source
 
         return table_source(place, options)
     if stat.S_ISREG(mode) and suffix in _HDF5:
-        from .hdf5_source import hdf5_source  # noqa: PLC0415
+        from .hdf5_source import hdf5_source
 
         _refuse_flags(shown, "an HDF5 file", _column_flags(options))
         return hdf5_source(place, options)

@@ -107,8 +107,8 @@ def _check_header(name: str, header: list[str], delimiter: str) -> None:
 def _read_parquet(path: Path) -> Table:
     name = printable(str(path))
     try:
-        import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]  # noqa: PLC0415
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     except ImportError:
         raise HeadstartError(f"{name} is Parquet, which needs a package: pip install 'headstart[parquet]'") from None
     try:

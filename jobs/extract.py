@@ -90,13 +90,13 @@ class ExtractSession:
         from headstart.features.images import ImageError
 
         rows = self._manifest.rows(self._part, job.start, job.stop)
-        outcomes = list(self._decoders.map(self._outcome, rows))
-        kept = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, ImageError)]
-        errors = {i: outcome for i, outcome in enumerate(outcomes) if isinstance(outcome, ImageError)}
-        images = np.empty((len(kept), *self._spec.transform.image_size, 3), np.uint8)
-        for position, i in enumerate(kept):
-            images[position] = outcomes[i]
-        return Decoded(rows, images, kept, errors)
+        outcomes = list(enumerate(self._decoders.map(self._outcome, rows)))
+        errors = {i: outcome for i, outcome in outcomes if isinstance(outcome, ImageError)}
+        good = [(i, outcome) for i, outcome in outcomes if not isinstance(outcome, ImageError)]
+        images = np.empty((len(good), *self._spec.transform.image_size, 3), np.uint8)
+        for position, (_, pixels) in enumerate(good):
+            images[position] = pixels
+        return Decoded(rows, images, [i for i, _ in good], errors)
 
     def compute(self, prepared: Decoded, check: Callable[[], None]) -> Result:
         """Encodes batch after batch and makes the shard."""
@@ -113,7 +113,7 @@ class ExtractSession:
             pooled[start : start + batch] = encoder.encode(prepared.images[start : start + batch])
         with np.errstate(over="ignore"):
             half = pooled.astype(np.float16)
-        finite = np.isfinite(half).all(axis=1)
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(half).all(axis=1))
         errors = dict(prepared.errors)
         for i, is_good in zip(prepared.kept, finite, strict=True):
             if not is_good:

@@ -37,9 +37,7 @@ def environment_faults(doing: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise HeadstartError(
-            f"{doing}: Permission denied. Give this user access to it, or choose another folder"
-        ) from error
+        raise HeadstartError(f"{doing}: Permission denied. Give this user access to it, or choose another folder") from error
     except OSError as error:
         later = as_try_later(error, doing)
         if later is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 
 

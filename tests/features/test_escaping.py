@@ -3,9 +3,10 @@ import io
 import os
 
 import pytest
-from headstart.features.escaping import escape, printable, unescape
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headstart.features.escaping import escape, printable, unescape
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40) | st.binary(max_size=40).map(os.fsdecode)
 

@@ -1,6 +1,7 @@
 import h5py
 import numpy as np
 import pytest
+
 from headstart.features.sources import SourceOptions, find_images
 from headstart.pipeline.errors import HeadstartError
 

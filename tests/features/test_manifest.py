@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from headstart.features.listing import Image, Source
 from headstart.features.manifest import add_images, fair_order, open_manifest
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_or_create_workspace
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def images(count, start=0, **changes):

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from headstart.features.sources import SourceOptions, describe, find_images
 from headstart.pipeline.errors import HeadstartError
 

@@ -1,10 +1,11 @@
 from collections import Counter, defaultdict
 
 import pytest
-from headstart.features.listing import SPLITS, Image
-from headstart.features.splits import assign_splits, split_notes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from headstart.features.listing import SPLITS, Image
+from headstart.features.splits import assign_splits, split_notes
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 

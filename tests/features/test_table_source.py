@@ -2,6 +2,7 @@ import re
 import sys
 
 import pytest
+
 from headstart.features.sources import SourceOptions, describe, find_images
 from headstart.pipeline.errors import HeadstartError
 
