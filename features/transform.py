@@ -1,0 +1,117 @@
+"""The geometry of timm's evaluation pipeline, in Pillow alone: scale, crop, pad. Normalization belongs to the encoder."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+CROP_MODES = ("center", "squash", "border")
+_LONG = 64  # beyond so many times the kept pixels, the scaled image is never made as a whole
+_PASS_PIXELS = 2**27  # what one pass of scaling may hold
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What timm's evaluation pipeline does, as data.
+
+    Attributes:
+        image_size: (height, width) of the result.
+        interpolation: as timm names it: bicubic, bilinear, lanczos, hamming, box, nearest.
+        crop_pct: result size / size that the image is scaled to.
+        crop_mode: center (scale the shorter side, crop), squash (ignore the aspect ratio) or border (scale the longer side, pad).
+        mean, std: of the channels, in 0..1; applied by the encoder.
+    """
+
+    image_size: tuple[int, int]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def parse_transform(facts: Mapping[str, Any]) -> Transform:
+    """The Transform that `dataclasses.asdict` and JSON wrote down. Raises: KeyError, TypeError or ValueError if it is none."""
+    height, width = map(int, facts["image_size"])
+    mean, std = ((float(r), float(g), float(b)) for r, g, b in (facts["mean"], facts["std"]))
+    crop_pct = float(facts["crop_pct"])
+    interpolation, crop_mode = str(facts["interpolation"]), str(facts["crop_mode"])
+    if min(height, width) < 1 or not crop_pct > 0 or min(std) <= 0:
+        raise ValueError("a size, crop_pct or std is not positive")
+    if interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:
+        raise ValueError(f"interpolation '{interpolation}' or crop_mode '{crop_mode}' is unknown")
+    return Transform((height, width), interpolation, crop_pct, crop_mode, mean, std)
+
+
+def fit(image: "PillowImage.Image", transform: Transform) -> NDArray[np.uint8]:
+    """`image` (mode RGB) scaled and cropped as timm's evaluation transform does it: (height, width, 3), uint8.
+
+    The same bits as timm; for a strip such as 1 x 10,000, which timm scales to 256 x 2,560,000 first, the same within rounding.
+    """
+    new_height, new_width = _scaled(image.height, image.width, transform)
+    (top, rows, above), (left, columns, before) = map(_window, (new_height, new_width), transform.image_size)
+    kept = _resized(image, (new_width, new_height), (left, top, left + columns, top + rows), transform.interpolation)
+    if kept.shape[:2] == transform.image_size:
+        return kept
+    fill = [round(255 * value) for value in transform.mean] if transform.crop_mode == "border" else [0, 0, 0]
+    canvas = np.full((*transform.image_size, 3), fill, dtype=np.uint8)
+    canvas[above : above + rows, before : before + columns] = kept
+    return canvas
+
+
+def _scaled(height: int, width: int, transform: Transform) -> tuple[int, int]:
+    # floor, int and round are timm's and torchvision's own choices; each decides whole rows.
+    target_height, target_width = (math.floor(edge / transform.crop_pct) for edge in transform.image_size)
+    if transform.crop_mode == "squash":
+        return target_height, target_width
+    if transform.crop_mode != "border" and target_height == target_width:
+        longer = int(target_height * max(height, width) / min(height, width))
+        return (target_height, longer) if height <= width else (longer, target_height)
+    choose = max if transform.crop_mode == "border" else min
+    ratio = choose(height / target_height, width / target_width)
+    return max(1, round(height / ratio)), max(1, round(width / ratio))  # timm fails where this would be 0
+
+
+def _window(scaled: int, wanted: int) -> tuple[int, int, int]:
+    """Along one axis: where the kept part starts in the scaled image, its length, and the padding before it."""
+    if scaled <= wanted:
+        return 0, scaled, (wanted - scaled) // 2
+    return round((scaled - wanted) / 2), wanted, 0
+
+
+def _resized(
+    image: "PillowImage.Image", size: tuple[int, int], window: tuple[int, int, int, int], interpolation: str
+) -> NDArray[np.uint8]:
+    """The pixels inside `window` (left, top, right, bottom) of `image` scaled to `size` (width, height)."""
+    from PIL import Image
+
+    resample = Image.Resampling[interpolation.upper()]
+    wanted = (window[2] - window[0], window[3] - window[1])
+    # Scaling the kept part alone would be faster but not the same: from the two sizes Pillow chooses which axis goes first,
+    # and values are clipped in between, so single pixels differ by up to 40 grey levels (Pillow 13).
+    if size[0] * size[1] <= _LONG * wanted[0] * wanted[1]:
+        if size[0] * image.height > _PASS_PIXELS:  # a strip that Pillow before 13 would first make 256 times wider
+            image = image.resize((image.width, size[1]), resample)
+        return np.asarray(image.resize(size, resample).crop(window))
+    (left, right, x0, x1), (top, bottom, y0, y1) = (
+        _span(length, new, window[axis], window[axis + 2])
+        for axis, (length, new) in enumerate(zip(image.size, size, strict=True))
+    )
+    return np.asarray(image.crop((left, top, right, bottom)).resize(wanted, resample, box=(x0, y0, x1, y1)))
+
+
+def _span(length: int, new: int, start: int, stop: int) -> tuple[int, int, float, float]:
+    """Along one axis: the source pixels that are needed (half-open), and the box to resize, relative to their first."""
+    scale = length / new
+    margin = 3 * max(scale, 1.0) + 2  # Lanczos reaches three (scaled) pixels
+    first = max(0, math.floor(start * scale - margin))
+    last = min(length, math.ceil(stop * scale + margin))
+    # Pillow keeps a box in float32: relative to a nearby pixel it stays exact enough in an image of any length.
+    return first, last, start * scale - first, min(stop * scale - first, float(last - first))
