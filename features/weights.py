@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 EMBEDDED = Path(__file__).parent / "embedded"
+EMBEDDED_SOURCE = "embedded: small, for trying things out, no stand-in for pretrained weights"
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value
@@ -76,7 +77,7 @@ def resolve_weights(model: str, model_args: Mapping[str, Any], source: str) -> W
     if not path.is_file():
         raise HeadstartError(f"--weights {source}: there is no such file. Pass hub, embedded, random:SEED or the path of a FILE")
     return Weights(
-        source if source == "embedded" else str(path), _essential(fit_tensors(read_tensors(path), model, model_args, path))
+        EMBEDDED_SOURCE if source == "embedded" else str(path), _essential(fit_tensors(read_tensors(path), model, model_args, path))
     )
 
 
