@@ -77,7 +77,8 @@ def resolve_weights(model: str, model_args: Mapping[str, Any], source: str) -> W
     if not path.is_file():
         raise HeadstartError(f"--weights {source}: there is no such file. Pass hub, embedded, random:SEED or the path of a FILE")
     return Weights(
-        EMBEDDED_SOURCE if source == "embedded" else str(path), _essential(fit_tensors(read_tensors(path), model, model_args, path))
+        EMBEDDED_SOURCE if source == "embedded" else str(path),
+        _essential(fit_tensors(read_tensors(path), model, model_args, path)),
     )
 
 
