@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,17 +30,10 @@ _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a part; `index` counts over all parts of the data set, the rest is as in `listing.Image`."""
+class Row(Image):
+    """One line of a part; `index` counts over all parts of the data set."""
 
-    index: int
-    path: str
-    label: str
-    split: str
-    group: str
-    size: int
-    mtime_ns: int
-    extra: tuple[str, ...]
+    index: int = field(kw_only=True)
 
 
 @dataclass(frozen=True, order=True)
@@ -176,9 +169,8 @@ def _fields(data: bytes) -> Iterator[list[str]]:
 
 def _row(index: int, fields: list[str]) -> Row:
     path, label, split, group, size, mtime_ns, *extra = fields
-    return Row(
-        index, unescape(path), unescape(label), split, unescape(group), int(size), int(mtime_ns), tuple(map(unescape, extra))
-    )
+    texts = (unescape(path), unescape(label), split, unescape(group))
+    return Row(*texts, int(size), int(mtime_ns), tuple(map(unescape, extra)), index=index)
 
 
 def _damaged(part: Part, found: str) -> HeadstartError:

@@ -9,10 +9,8 @@ fencing token in one; nobody ever removes somebody else's claim, so there is no 
 import contextlib
 import json
 import os
-import re
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,73 +18,19 @@ from typing import Any, Self
 
 from .errors import HeadstartError
 from .files import environment_faults
+from .history import History, names_in
 from .job import Job
 from .liveness import Owner, current_owner, is_alive
 from .workspace import Workspace
 
 LEASE_S = 120.0
 BEAT_S = 15.0
-MAX_FAILURES = 3
-
-_NAME = re.compile(r"(job_\d+)\.g(\d+)(\.failed|\.retry)?")
-
-
-@dataclass(frozen=True)
-class History:
-    """What the claims of one job tell.
-
-    Attributes:
-        generation: newest claim, 0 if there is none.
-        ended: whether that attempt ended by itself with an error.
-        failures: attempts that ended with an error since the last `retry`.
-    """
-
-    generation: int = 0
-    ended: bool = False
-    failures: int = 0
-
-    @property
-    def is_quarantined(self) -> bool:
-        return self.failures >= MAX_FAILURES
-
-
-NO_HISTORY = History()
 
 
 @dataclass(frozen=True)
 class Claim:
     job: Job
     path: Path
-
-
-def read_histories(folder: Path) -> dict[str, History]:
-    """History by job id of one claims folder, from its names alone."""
-    claims: dict[str, set[int]] = {}
-    failed: dict[str, set[int]] = {}
-    forgiven: dict[str, int] = {}
-    for name in _names(folder):
-        match = _NAME.fullmatch(name)
-        if match is None:
-            continue
-        job_id, generation = match[1], int(match[2])
-        if match[3] == ".failed":
-            failed.setdefault(job_id, set()).add(generation)
-        elif match[3] == ".retry":
-            forgiven[job_id] = max(generation, forgiven.get(job_id, 0))
-        else:
-            claims.setdefault(job_id, set()).add(generation)
-    histories = {}
-    for job_id in claims.keys() | failed.keys():
-        newest = max(claims.get(job_id, set()) | failed.get(job_id, set()))
-        failures = sum(generation > forgiven.get(job_id, 0) for generation in failed.get(job_id, ()))
-        histories[job_id] = History(newest, newest in failed.get(job_id, ()), failures)
-    return histories
-
-
-def _names(folder: Path) -> Iterator[str]:
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            yield entry.name
 
 
 def forgive(workspace: Workspace, job: Job, history: History) -> None:
@@ -234,15 +178,9 @@ def read_owner(path: Path) -> Owner | None:
         return None
 
 
-def is_claim(name: str) -> bool:
-    """Whether a name in a claims folder is a claim, not the record of a failed or forgiven attempt."""
-    match = _NAME.fullmatch(name)
-    return match is not None and match[3] is None
-
-
 def live_workers(workspace: Workspace) -> list[Owner]:
     """Workers that seem to be alive."""
-    found = (_seeming_owner(workspace.workers / name) for name in sorted(_names(workspace.workers)))
+    found = (_seeming_owner(workspace.workers / name) for name in sorted(names_in(workspace.workers)))
     return [owner for owner in found if owner is not None]
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from .claims import NO_HISTORY, Claim, Claimant, History, read_histories
+from .claims import Claim, Claimant
+from .history import NO_HISTORY, History, read_histories
 from .job import Job
 from .kinds import known_kinds, load_kind
 from .markers import NotDone, read_marker

@@ -4,9 +4,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from .claims import NO_HISTORY, forgive
+from .claims import forgive
 from .errors import HeadstartError
 from .frontier import read_listing
+from .history import NO_HISTORY
 from .job import Job
 from .kinds import known_kinds, load_kind
 from .markers import NotDone, read_marker

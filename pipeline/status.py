@@ -10,8 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from .claims import NO_HISTORY, failures_of, live_workers, seems_held
+from .claims import failures_of, live_workers, seems_held
 from .frontier import read_listing
+from .history import NO_HISTORY
 from .job import Job
 from .kinds import known_kinds, load_kind
 from .liveness import Owner

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .claims import LEASE_S, is_claim, read_owner
+from .claims import LEASE_S, read_owner
 from .files import TEMPORARY_PREFIX, is_abandoned
+from .history import is_claim
 from .job import Job
 from .kinds import known_kinds, load_kind
 from .liveness import is_alive

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from cifar_images import read_part, split_held_out
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
@@ -23,7 +24,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from train_embedded_encoder import read_part, split_held_out
 
 STRENGTHS = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1]  # C of the logistic regression
 

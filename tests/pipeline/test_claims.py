@@ -8,9 +8,10 @@ import psutil  # noqa: F401 - before a test pretends to be on another system
 import pytest
 
 from headstart.pipeline import claims, liveness
-from headstart.pipeline.claims import LEASE_S, NO_HISTORY, Claimant, History, live_workers, read_histories
+from headstart.pipeline.claims import LEASE_S, Claimant, live_workers
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.frontier import Frontier
+from headstart.pipeline.history import NO_HISTORY, History, read_histories
 from headstart.pipeline.liveness import current_owner, is_alive
 from headstart.pipeline.workspace import Workspace, open_workspace
 from tests.conftest import enqueue_fakes, spawn_python

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from headstart.pipeline.claims import MAX_FAILURES, read_histories
 from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.history import MAX_FAILURES, NO_HISTORY, read_histories
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.markers import read_marker
 from headstart.pipeline.retry import retry
@@ -111,7 +111,7 @@ def test_four_workers_at_once_do_each_job_once(workspace):
 
 
 def test_a_worker_waits_for_jobs_that_others_hold_and_takes_over_when_they_die(workspace):
-    from headstart.pipeline.claims import NO_HISTORY, Claimant
+    from headstart.pipeline.claims import Claimant
 
     job = enqueue_fakes(workspace, 10)[0]
     with Claimant(workspace) as other:
