@@ -15,6 +15,7 @@ from headstart.pipeline.workspace import Workspace
 from .options import plural, span
 
 _LOOK_S = 5.0
+_LOOK_SHARE = 20  # a look at a huge queue takes seconds; it may cost a twentieth of the time at most
 
 
 class Progress:
@@ -23,26 +24,16 @@ class Progress:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._begun = time.monotonic()
+        self._jobs = 0
         self._items = 0
-        self._looked_at = float("-inf")
+        self._next_look = float("-inf")
         self._total = Tally()
-        self._done_at_start = -1
+        self._done_at_start: int | None = None
         self._workers = 1
         self._bar: Any = None
 
     def __enter__(self) -> Self:
-        self._look()
-        if sys.stderr.isatty():
-            self._bar = click.progressbar(
-                length=self._total.jobs,
-                label="jobs",
-                file=sys.stderr,
-                show_eta=False,
-                show_pos=True,
-                item_show_func=lambda shown: shown,
-            )
-            self._bar.__enter__()
-            self._bar.update(self._total.done, "opening the encoder")
+        # No look at the queue yet: the first claim must not wait for it.
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -51,40 +42,49 @@ class Progress:
 
     def hear(self, finished: Finished) -> None:
         """Called for each job this worker ended."""
+        self._jobs += finished.error is None and finished.is_mine
         self._items += finished.items
         self._total.done += finished.error is None
-        self._look()
-        if self._bar is not None:
-            self._bar.update(self._total.done - self._bar.pos, self._rates())
-            return
-        outcome = (
-            f"failed: {finished.error}" if finished.error else f"{plural(finished.items, 'image')} in {finished.seconds:.1f}s"
-        )
+        if time.monotonic() >= self._next_look:
+            self._look()
+        if sys.stderr.isatty():
+            self._draw()
+        else:
+            click.echo(f"{self._outcome(finished)}  [{self._total.done:,}/{self._total.jobs:,}]  {self._rates()}", err=True)
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            shown = {"show_eta": False, "show_pos": True, "item_show_func": lambda text: text}
+            self._bar = click.progressbar(length=self._total.jobs, label="jobs", file=sys.stderr, **shown)
+            self._bar.__enter__()
+        self._bar.length = self._total.jobs
+        self._bar.update(self._total.done - self._bar.pos, self._rates())
+
+    def _outcome(self, finished: Finished) -> str:
+        if finished.error:
+            return f"{finished.job.job_id}  failed: {finished.error}"
+        text = f"{finished.job.job_id}  {plural(finished.items, 'image')} in {finished.seconds:.1f}s"
         if finished.failed_items:
-            outcome += f", {finished.failed_items} failed"
-        if not finished.is_mine and not finished.error:
-            outcome += ", but another worker was faster"
-        click.echo(f"{finished.job.job_id}  {outcome}  [{self._total.done:,}/{self._total.jobs:,}]  {self._rates()}", err=True)
+            text += f", {finished.failed_items} failed"
+        return text if finished.is_mine else text + ", but another worker was faster"
 
     def _look(self) -> None:
-        if time.monotonic() - self._looked_at < _LOOK_S:
-            return
-        total = Tally()
+        begun = time.monotonic()
+        self._total = Tally()
         for tally in read_status(self.workspace).folders.values():
-            total.add(tally)
-        self._total = total
-        if self._done_at_start < 0:
-            self._done_at_start = total.done
+            self._total.add(tally)
+        if self._done_at_start is None:
+            self._done_at_start = self._total.done - self._jobs
         self._workers = max(1, len(live_workers(self.workspace)))
-        # A look at a huge queue takes a while; it may cost a twentieth of the time at most.
-        self._looked_at = time.monotonic()
+        now = time.monotonic()
+        self._next_look = now + max(_LOOK_S, _LOOK_SHARE * (now - begun))
 
     def _rates(self) -> str:
         elapsed = time.monotonic() - self._begun
         text = f"{self._items / elapsed:.1f} images/s"
         if self._workers > 1:
             text += f", {plural(self._workers - 1, 'other worker')}"
-        gained = self._total.done - self._done_at_start
+        gained = self._total.done - (self._done_at_start or 0)
         left = self._total.jobs - self._total.done - self._total.quarantined
         if gained and left:
             text += f", {span(left * elapsed / gained)} left"
