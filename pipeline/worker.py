@@ -124,8 +124,7 @@ class Worker:
                 committed.result()  # so that this worker never waits for a job that it holds itself
                 following = self._take(preparing, wait=True)
             elif self.stop.is_asked:
-                self.claimant.release(following.claim)
-                following = None
+                following = None  # its claim goes back when the worker leaves, which is now
             current = following
         committed.result()
 

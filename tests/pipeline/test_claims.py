@@ -13,6 +13,7 @@ from headstart.pipeline.files import FileSystem
 from headstart.pipeline.frontier import Frontier
 from headstart.pipeline.history import NO_HISTORY, History, read_histories
 from headstart.pipeline.liveness import current_owner, is_alive
+from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import Workspace, open_workspace
 from tests.conftest import enqueue_fakes, spawn_python
 
@@ -90,12 +91,16 @@ def test_the_claim_of_a_killed_process_is_followed_by_the_next_generation(worksp
         assert claim.path.name == "job_000000.g2"
 
 
-def test_a_zombie_is_dead(workspace):
+def test_a_zombie_is_dead():
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        os.read(reading, 1)
         os._exit(0)
+    owner = replace(current_owner(LEASE_S), pid=child, started=liveness._start_of(child))
+    assert is_alive(owner) is True
+    os.write(writing, b"x")
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # ended, but not reaped
-    owner = replace(current_owner(LEASE_S), pid=child)
     assert is_alive(owner) is False
     os.waitpid(child, 0)
 
@@ -141,6 +146,16 @@ def test_a_torn_claim_blocks_a_job_for_a_lease_and_no_longer(place, job):
         assert claimant.acquire(job, history_of(place, job)) is None
         os.utime(path, (1, 1))
         assert claimant.acquire(job, history_of(place, job)) is not None
+
+
+def test_a_job_finished_since_the_look_is_not_handed_out(workspace):
+    first, second = enqueue_fakes(workspace, 20)
+    with Claimant(workspace) as claimant:
+        frontier = Frontier(workspace, claimant, None, None)
+        frontier._listing(first)  # this look says that nothing is done
+        run_job(workspace, first.job_id)
+        assert frontier.next_claim().job == second
+        assert list(read_histories(workspace.claims(first))) == [second.job_id]
 
 
 def _claim_all(root, barrier, results):

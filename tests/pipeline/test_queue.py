@@ -65,6 +65,14 @@ def test_a_half_written_last_line_is_dropped_and_restored(workspace, cut):
     assert workspace.queue.read_bytes() == whole
 
 
+def test_a_half_written_last_line_goes_even_when_nothing_is_added(workspace):
+    enqueue_fakes(workspace, 30)
+    whole = workspace.queue.read_bytes()
+    workspace.queue.write_bytes(whole + b"job_000003,fake,fea")
+    assert restore(workspace, 30) == ([], [])
+    assert workspace.queue.read_bytes() == whole
+
+
 def test_a_queue_torn_inside_its_header_is_written_anew(workspace):
     enqueue_fakes(workspace, 10)
     workspace.queue.write_bytes(HEADER.encode()[:7])
