@@ -85,38 +85,43 @@ class Batching:
         self.encoder.close()
 
     def _run(self, images: NDArray[np.uint8], chunk: list[int]) -> NDArray[np.float32]:
-        is_contiguous = chunk[-1] - chunk[0] == len(chunk) - 1
-        pixels = images[chunk[0] : chunk[-1] + 1] if is_contiguous else images[chunk]
+        done: list[NDArray[np.float32]] = []
+        while chunk:
+            part = chunk[: self.batch]
+            is_contiguous = part[-1] - part[0] == len(part) - 1
+            pixels = images[part[0] : part[-1] + 1] if is_contiguous else images[part]
+            features, reason = self._try(pixels)
+            if features is None and len(part) > 1:
+                self.batch = min(self.batch, len(part) // 2)
+                continue
+            done.append(self._run_alone(pixels, reason) if features is None else features)
+            chunk = chunk[len(part) :]
+        return done[0] if len(done) == 1 else np.concatenate(done)
+
+    def _try(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32] | None, str]:
+        """Features, or None and why memory ran out. The error itself is gone then, and with it the frames that hold memory."""
         with self._quiet:
             self._running += 1
         try:
-            return self.encoder.encode(pixels)
+            return self.encoder.encode(pixels), ""
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            reason = reason_of(error)
+            return None, reason_of(error)
         finally:
             with self._quiet:
                 self._running -= 1
                 self._quiet.notify_all()
-        # Outside of the except clause: until it ends, the error holds the frames and these hold the memory.
-        if len(chunk) == 1:
-            return self._run_alone(pixels, reason)
-        half = (len(chunk) + 1) // 2
-        self.batch = min(self.batch, half)
-        return np.concatenate([self._run(images, chunk[:half]), self._run(images, chunk[half:])])
 
     def _run_alone(self, pixels: NDArray[np.uint8], reason: str) -> NDArray[np.float32]:
         """One image again, once no other thread holds memory; from now on one thread is all there is."""
         self.lanes = 1
-        with self._quiet:
+        with self._quiet:  # held until it is done, so no other thread begins
             while self._running:
                 self._quiet.wait()
-            try:
-                return self.encoder.encode(pixels)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
+            features, _ = self._try(pixels)
+        if features is not None:
+            return features
         spec = self.encoder.spec
         raise HeadstartError(
             f"{spec.model} does not fit into the memory of {self.encoder.device}, not even with one image at a time ({reason}). "

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from headstart.features.batching import Batching
     from headstart.features.decoding import Decoding
+    from headstart.features.opening import Encoder
 
 NAME = "extract"
 _CPU_BATCH = 4  # activations stay in the processor's caches, and memory stays small
 _CUDA_BATCH = 64
+_JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
 
 
 def work_for(
@@ -63,6 +65,8 @@ class ExtractSession:
         self._read = open_reader(self._manifest.dataset, self._spec.transform)
         self._decoders = ThreadPoolExecutor(cores(), "decode")
         self._batching: Batching | None = None
+        self._budget_facts: dict[str, int] = {}
+        self._job_size = job.stop - job.start
 
     def prepare(self, job: Job) -> Decoding:
         """Begins to read and decode the job's images; a broken one costs its own row."""
@@ -104,6 +108,7 @@ class ExtractSession:
             "device": batching.encoder.device,
             "batch_size": batching.batch,
             "threads": batching.lanes,
+            **self._budget_facts,
             "versions": {**_versions(), **batching.encoder.versions},
         }
         return Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), len(prepared.rows), len(kept), failed, facts)
@@ -116,14 +121,25 @@ class ExtractSession:
 
     def _opened(self) -> Batching:
         if self._batching is None:
-            from headstart.features.batching import Batching
             from headstart.features.devices import choose_device
             from headstart.features.opening import open_encoder
 
             encoder = open_encoder(self._folder, choose_device(self._settings.device))
             batch = self._settings.batch_size or (_CPU_BATCH if encoder.device == "cpu" else _CUDA_BATCH)
-            self._batching = Batching(encoder, batch)
+            self._batching = self._planned(encoder, batch)
         return self._batching
+
+    def _planned(self, encoder: Encoder, batch: int) -> Batching:
+        from headstart.features.batching import Batching
+        from headstart.features.ram_plan import plan_ram
+
+        budget = self._settings.ram_bytes
+        if budget is None:
+            return Batching(encoder, batch)
+        height, width = self._spec.transform.image_size
+        plan = plan_ram(encoder, batch, budget, other_bytes=_JOBS_IN_MEMORY * self._job_size * height * width * 3)
+        self._budget_facts = {"ram_budget_bytes": budget, "ram_planned_bytes": plan.peak_bytes}
+        return Batching(encoder, plan.batch, plan.lanes)
 
 
 def _versions() -> dict[str, str]:
