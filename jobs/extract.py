@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headstart.features.opening import Encoder
 
 NAME = "extract"
-_CPU_BATCH = 4  # activations stay in the processor's caches, and memory stays small
+CPU_BATCH = 2  # each of several threads: activations stay in its core's cache, and memory stays small
 _CUDA_BATCH = 64
 _JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
 
@@ -125,7 +125,7 @@ class ExtractSession:
             from headstart.features.opening import open_encoder
 
             encoder = open_encoder(self._folder, choose_device(self._settings.device))
-            batch = self._settings.batch_size or (_CPU_BATCH if encoder.device == "cpu" else _CUDA_BATCH)
+            batch = self._settings.batch_size or (CPU_BATCH if encoder.device == "cpu" else _CUDA_BATCH)
             self._batching = self._planned(encoder, batch)
         return self._batching
 
