@@ -112,9 +112,7 @@ def _resized(
     return np.asarray(image.crop((left, top, right, bottom)).resize(wanted, resample, box=(x0, y0, x1, y1)))
 
 
-def _cut(
-    image: "PillowImage.Image", window: tuple[int, int, int, int]
-) -> tuple["PillowImage.Image", tuple[int, int, int, int]]:
+def _cut(image: "PillowImage.Image", window: tuple[int, int, int, int]) -> tuple["PillowImage.Image", tuple[int, int, int, int]]:
     """`image` without the columns outside of `window`, and `window` in what is left."""
     left, top, right, bottom = window
     return image.crop((left, 0, right, image.height)), (0, top, right - left, bottom)
