@@ -72,7 +72,9 @@ def command(
 def _enqueue(
     source: Source, encoder: str | None, weights: str, image_size: int | None, job_size: int, seed: int, directory: str | None
 ) -> None:
+    from headstart.features.devices import has_nvidia_device
     from headstart.features.encoders import resolve_encoder, save_encoder
+    from headstart.features.graph_export import export_graph
     from headstart.features.manifest import add_images
     from headstart.jobs.extract import work_for
     from headstart.pipeline.kinds import known_kinds
@@ -93,6 +95,10 @@ def _enqueue(
         parts = [(part.name, part.rows) for part in added.manifest.parts]
         works = work_for(workspace, folder, added.manifest.folder, parts, job_size)
         restored, fresh = append_work(workspace, works, known_kinds(), lambda reader: restorable_jobs(workspace, reader))
+    if not has_nvidia_device():  # torch is loaded here anyway, and a worker without a GPU never needs it then
+        graph = export_graph(folder)
+        if graph.refused:
+            click.echo(f"note: {spec.model} has no ONNX graph and will run in torch, which is slower: {graph.refused}")
     for note in added.notes:
         click.echo(f"note: {note}")
     counts = f"{plural(added.new, 'new image')}, {added.known:,} known, {added.changed:,} changed"

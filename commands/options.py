@@ -37,13 +37,28 @@ class Duration(click.ParamType[float]):
         return hours * 3600 + minutes * 60 + seconds
 
 
+class Size(click.ParamType[int]):
+    """`600MB`, `4GB`, `1.5GiB` as bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", str(value).strip(), re.IGNORECASE)
+        if not match:
+            self.fail(f"{value!r} is not a size; write 600MB, 4GB or 1.5GiB", param, ctx)
+        return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2].upper())))
+
+
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How jobs run, for every command that may run some."""
     device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
     batch = click.option(
         "--batch-size", default="auto", show_default=True, metavar="N|auto", callback=_batch_size, help="Images at once."
     )
-    return device(batch(function))
+    ram = click.option(
+        "--ram-budget", type=Size(), metavar="SIZE", help="Memory this process may take, such as 600MB: batches are made to fit."
+    )
+    return device(batch(ram(function)))
 
 
 def _batch_size(context: click.Context, parameter: click.Parameter, value: str) -> int | None:

@@ -10,6 +10,7 @@ import click
 from .options import as_json, opened, plural, work_options, workspace_option
 
 if TYPE_CHECKING:
+    from headstart.pipeline.kinds import Settings
     from headstart.pipeline.verify import Findings
     from headstart.pipeline.workspace import Workspace
 
@@ -20,8 +21,17 @@ if TYPE_CHECKING:
 @work_options
 @as_json
 @workspace_option
-def command(deep: bool, repair: bool, device: str, batch_size: int | None, as_json: bool, workspace: str | None) -> int:
+def command(
+    deep: bool,
+    repair: bool,
+    device: str,
+    batch_size: int | None,
+    ram_budget: int | None,
+    as_json: bool,
+    workspace: str | None,
+) -> int:
     """Check every marker against its payload. Exits with 1 if something is torn and was not repaired."""
+    from headstart.pipeline.kinds import Settings
     from headstart.pipeline.verify import sweep, verify
 
     opened_workspace = opened(workspace)
@@ -29,7 +39,7 @@ def command(deep: bool, repair: bool, device: str, batch_size: int | None, as_js
     redone = removed = 0
     if repair:
         if findings.torn:
-            redone = _redo(opened_workspace, findings, device, batch_size)
+            redone = _redo(opened_workspace, findings, Settings(device, batch_size, ram_budget))
         removed = sweep(verify(opened_workspace).orphans if findings.torn else findings.orphans)
     still_torn = len(findings.torn) - redone
     if as_json:
@@ -60,8 +70,7 @@ def command(deep: bool, repair: bool, device: str, batch_size: int | None, as_js
     return 1 if still_torn else 0
 
 
-def _redo(workspace: Workspace, findings: Findings, device: str, batch_size: int | None) -> int:
-    from headstart.pipeline.kinds import Settings
+def _redo(workspace: Workspace, findings: Findings, settings: Settings) -> int:
     from headstart.pipeline.retry import retire
     from headstart.pipeline.worker import Limits, Worker
 
@@ -71,4 +80,4 @@ def _redo(workspace: Workspace, findings: Findings, device: str, batch_size: int
         retire(workspace, job)  # else a payload of the right size but other bytes would pass for done
     torn = frozenset(job.job_id for job, _ in findings.torn)
     with Progress(workspace) as progress:
-        return Worker(workspace, Settings(device, batch_size), Limits(only=torn), progress.hear).run().jobs
+        return Worker(workspace, settings, Limits(only=torn), progress.hear).run().jobs

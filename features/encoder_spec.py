@@ -9,6 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 from .reasons import reason_of
@@ -63,6 +66,12 @@ class EncoderSpec:
 
     def _facts(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
+
+
+def require_pixels(images: NDArray[np.uint8], spec: EncoderSpec) -> None:
+    """Raises: ValueError unless `images` are uint8 (n, h, w, 3) of the size that `spec` is for."""
+    if images.dtype != np.uint8 or images.shape[1:] != (*spec.transform.image_size, 3):
+        raise ValueError(f"got {images.dtype} {images.shape}, expected uint8 (n, {spec.transform.image_size}, 3)")
 
 
 def read_encoder(folder: Path) -> EncoderSpec:

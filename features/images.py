@@ -139,7 +139,8 @@ def decode(data: bytes, transform: Transform) -> NDArray[np.uint8]:
     if width * height > MAX_PIXELS:  # before any pixel is allocated
         raise ImageError("too_large", f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
     try:
-        rgb = image.convert("RGB")
+        image.load()  # convert() alone would do it, but copies an image that is RGB already
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
     except (MemoryError, Image.DecompressionBombError):
         raise ImageError("too_large", f"{width} x {height} pixels do not fit into memory") from None
     except Exception as error:

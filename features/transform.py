@@ -99,12 +99,23 @@ def _resized(
     if size[0] * size[1] <= _LONG * wanted[0] * wanted[1]:
         if size[0] * image.height > _PASS_PIXELS:  # a strip that Pillow before 13 would first make 256 times wider
             image = image.resize((image.width, size[1]), resample)
+        if size[0] < image.width and size[1] < image.height:
+            # Pillow scales the width first where both shrink (all versions). Apart, each pass is the same sums, and the second
+            # need not be done for columns that are cut off. The first must see all rows: see above.
+            image, window = _cut(image.resize((size[0], image.height), resample), window)
+            size = (wanted[0], size[1])
         return np.asarray(image.resize(size, resample).crop(window))
     (left, right, x0, x1), (top, bottom, y0, y1) = (
         _span(length, new, window[axis], window[axis + 2])
         for axis, (length, new) in enumerate(zip(image.size, size, strict=True))
     )
     return np.asarray(image.crop((left, top, right, bottom)).resize(wanted, resample, box=(x0, y0, x1, y1)))
+
+
+def _cut(image: "PillowImage.Image", window: tuple[int, int, int, int]) -> tuple["PillowImage.Image", tuple[int, int, int, int]]:
+    """`image` without the columns outside of `window`, and `window` in what is left."""
+    left, top, right, bottom = window
+    return image.crop((left, 0, right, image.height)), (0, top, right - left, bottom)
 
 
 def _span(length: int, new: int, start: int, stop: int) -> tuple[int, int, float, float]:

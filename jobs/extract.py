@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from headstart.features.encoders import Encoder
-    from headstart.features.images import ImageError
-    from headstart.features.parts import Row
+    from headstart.features.batching import Batching
+    from headstart.features.decoding import Decoding
+    from headstart.features.opening import Encoder
 
 NAME = "extract"
-_CPU_BATCH = 16
+CPU_BATCH = 2  # each of several threads: activations stay in its core's cache, and memory stays small
 _CUDA_BATCH = 64
+_JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
 
 
 def work_for(
@@ -48,28 +47,12 @@ def open_session(workspace: Workspace, job: Job, settings: Settings) -> ExtractS
     return ExtractSession(workspace, job, settings)
 
 
-@dataclass
-class Decoded:
-    """Images of one job, ready for the encoder.
-
-    Attributes:
-        rows: all rows of the job.
-        images: (n_ok, h, w, 3) uint8 of those that decoded.
-        kept: positions in `rows` of those that decoded.
-        errors: by position in `rows`, why the others did not.
-    """
-
-    rows: list[Row]
-    images: NDArray[np.uint8]
-    kept: list[int]
-    errors: dict[int, ImageError] = field(default_factory=dict)
-
-
 class ExtractSession:
     """One encoder over one part of a manifest."""
 
     def __init__(self, workspace: Workspace, job: Job, settings: Settings) -> None:
         from headstart.features.dataset import open_manifest
+        from headstart.features.devices import cores
         from headstart.features.encoder_spec import read_encoder
         from headstart.features.pixels import open_reader
 
@@ -80,45 +63,35 @@ class ExtractSession:
         self._spec = read_encoder(self._folder)
         self._manifest = open_manifest(part.parent)
         self._read = open_reader(self._manifest.dataset, self._spec.transform)
-        self._decoders = ThreadPoolExecutor(_cores(), "decode")
-        self._encoder: Encoder | None = None
+        self._decoders = ThreadPoolExecutor(cores(), "decode")
+        self._batching: Batching | None = None
+        self._budget_facts: dict[str, int] = {}
+        self._job_size = job.stop - job.start
 
-    def prepare(self, job: Job) -> Decoded:
-        """Reads and decodes the job's images; a broken one costs its own row."""
-        import numpy as np
-
-        from headstart.features.images import ImageError
+    def prepare(self, job: Job) -> Decoding:
+        """Begins to read and decode the job's images; a broken one costs its own row."""
+        from headstart.features.decoding import Decoding
 
         rows = self._manifest.rows(self._part, job.start, job.stop)
-        outcomes = list(enumerate(self._decoders.map(self._outcome, rows)))
-        errors = {i: outcome for i, outcome in outcomes if isinstance(outcome, ImageError)}
-        good = [(i, outcome) for i, outcome in outcomes if not isinstance(outcome, ImageError)]
-        images = np.empty((len(good), *self._spec.transform.image_size, 3), np.uint8)
-        for position, (_, pixels) in enumerate(good):
-            images[position] = pixels
-        return Decoded(rows, images, [i for i, _ in good], errors)
+        return Decoding(rows, self._spec.transform.image_size, self._read, self._decoders)
 
-    def compute(self, prepared: Decoded, check: Callable[[], None]) -> Result:
-        """Encodes batch after batch and makes the shard."""
+    def compute(self, prepared: Decoding, check: Callable[[], None]) -> Result:
+        """Encodes batch after batch, the first ones while others are still being decoded, and makes the shard."""
         import numpy as np
 
         from headstart.features import shards
         from headstart.features.images import STATUS, ImageError
 
-        encoder = self._opened()
-        batch = self._settings.batch_size or (_CPU_BATCH if encoder.device == "cpu" else _CUDA_BATCH)
-        pooled = np.empty((len(prepared.images), self._spec.embed_dim), np.float32)
-        for start in range(0, len(pooled), batch):
-            check()
-            pooled[start : start + batch] = encoder.encode(prepared.images[start : start + batch])
+        batching = self._opened()
+        pooled, decoded = batching.encode(prepared.images, prepared.good(), check)
         with np.errstate(over="ignore"):
             half = pooled.astype(np.float16)
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(half).all(axis=1))
         errors = dict(prepared.errors)
-        for i, is_good in zip(prepared.kept, finite, strict=True):
+        for i, is_good in zip(decoded, finite, strict=True):
             if not is_good:
                 errors[i] = ImageError("non_finite", "the encoder gave NaN or a value beyond float16 (65,504)")
-        kept = [i for i, is_good in zip(prepared.kept, finite, strict=True) if is_good]
+        kept = [i for i, is_good in zip(decoded, finite, strict=True) if is_good]
         status = np.zeros(len(prepared.rows), np.uint8)
         for i, error in errors.items():
             status[i] = STATUS[error.code]
@@ -131,43 +104,47 @@ class ExtractSession:
             FailedItem(prepared.rows[i].index, prepared.rows[i].path, error.code, error.reason)
             for i, error in sorted(errors.items())
         )
-        facts = {"device": encoder.device, "batch_size": batch, "versions": _versions()}
+        facts = {
+            "device": batching.encoder.device,
+            "batch_size": batching.batch,
+            "threads": batching.lanes,
+            **self._budget_facts,
+            "versions": {**_versions(), **batching.encoder.versions},
+        }
         return Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), len(prepared.rows), len(kept), failed, facts)
 
     def close(self) -> None:
         self._decoders.shutdown(cancel_futures=True)
-        self._encoder = None
+        if self._batching is not None:
+            self._batching.close()
+            self._batching = None
 
-    def _outcome(self, row: Row) -> NDArray[np.uint8] | ImageError:
-        from headstart.features.images import ImageError
+    def _opened(self) -> Batching:
+        if self._batching is None:
+            from headstart.features.devices import choose_device
+            from headstart.features.opening import open_encoder
 
-        try:
-            return self._read(row)
-        except ImageError as error:
-            return error
+            encoder = open_encoder(self._folder, choose_device(self._settings.device))
+            batch = self._settings.batch_size or (CPU_BATCH if encoder.device == "cpu" else _CUDA_BATCH)
+            self._batching = self._planned(encoder, batch)
+        return self._batching
 
-    def _opened(self) -> Encoder:
-        if self._encoder is None:
-            from headstart.features.encoders import open_encoder
+    def _planned(self, encoder: Encoder, batch: int) -> Batching:
+        from headstart.features.batching import Batching
+        from headstart.features.ram_plan import plan_ram
 
-            self._encoder = open_encoder(self._folder, _device(self._settings.device))
-        return self._encoder
-
-
-def _device(asked: str) -> str:
-    if asked != "auto":
-        return asked
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _cores() -> int:
-    """Cores this process may use, which in a container or under taskset are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        budget = self._settings.ram_bytes
+        if budget is None:
+            return Batching(encoder, batch)
+        height, width = self._spec.transform.image_size
+        plan = plan_ram(encoder, batch, budget, other_bytes=_JOBS_IN_MEMORY * self._job_size * height * width * 3)
+        self._budget_facts = {"ram_budget_bytes": budget, "ram_planned_bytes": plan.peak_bytes}
+        return Batching(encoder, plan.batch, plan.lanes)
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import version
+    # Not importlib.metadata, which searches every installed package.
+    import numpy as np
+    import PIL
 
-    return {name: version(name) for name in ("torch", "timm", "numpy", "pillow")}
+    return {"numpy": np.__version__, "pillow": PIL.__version__}

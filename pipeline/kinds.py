@@ -19,10 +19,12 @@ class Settings:
     Attributes:
         device: 'auto', 'cpu' or 'cuda'.
         batch_size: items encoded at once; None means: chosen for the device.
+        ram_bytes: resident memory that the process may take; None means: no limit.
     """
 
     device: str = "auto"
     batch_size: int | None = None
+    ram_bytes: int | None = None
 
 
 class Session(Protocol):

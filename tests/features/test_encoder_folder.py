@@ -5,7 +5,8 @@ import pytest
 import safetensors.torch
 
 from headstart.features.encoder_spec import EncoderSpec
-from headstart.features.encoders import open_encoder, read_encoder, resolve_encoder, save_encoder
+from headstart.features.encoders import read_encoder, resolve_encoder, save_encoder
+from headstart.features.torch_encoder import open_torch as open_encoder
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.workspace import open_or_create_workspace
 

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from headstart.features.encoders import open_encoder, resolve_encoder, save_encoder
+from headstart.features.encoders import resolve_encoder, save_encoder
 from headstart.features.images import decode
+from headstart.features.torch_encoder import open_torch as open_encoder
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
 

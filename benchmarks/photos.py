@@ -1,0 +1,37 @@
+"""Photos for benchmarks: real ones under as many names as are wanted, queued in a workspace of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HERE = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
+def repeat(source, target, count):
+    """`count` files in `target`, the images below `source` over and over."""
+    paths = sorted(path for path in Path(source).rglob("*") if path.is_file())
+    target.mkdir()
+    for number in range(count):
+        path = paths[number % len(paths)]
+        shutil.copyfile(path, target / f"{number:06d}{path.suffix}")
+    return target
+
+
+def headstart(*arguments):
+    command = [sys.executable, "-m", "headstart.cli", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=HERE)
+
+
+def enqueue(photos, workspace, encoder, weights):
+    """The encoder's folder, its graph exported, all jobs queued."""
+    headstart("enqueue", photos, "--encoder", encoder, "--weights", weights, "-w", workspace)
+    return next((workspace / "features").glob(f"encoder_{encoder.replace('.', '_')}-*"))
+
+
+def forget(folder):
+    """Undoes all jobs of an encoder's folder."""
+    for name in ("shards", "done", "claims"):
+        shutil.rmtree(folder / name, ignore_errors=True)

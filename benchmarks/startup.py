@@ -1,0 +1,82 @@
+"""Seconds from process start to the first encoded image, and what five cold jobs cost beside a long run.
+
+python -m benchmarks.startup PHOTOS [--encoder mobilenetv2_100] [--weights FILE|random:0] [--repeats 3]
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .photos import HERE, enqueue, forget, headstart, repeat
+
+# Runs the command as it is; only the first `encode` is watched from outside.
+WATCHED = """
+import builtins, importlib.abc, json, os, sys, time
+begun = float(os.environ["HEADSTART_BEGUN"])
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "headstart.features.batching":
+            sys.meta_path.remove(self)
+            from headstart.features.onnx_encoder import OnnxEncoder
+            encode = OnnxEncoder.encode
+            def watched(self, images):
+                features = encode(self, images)
+                OnnxEncoder.encode = encode
+                found = {"seconds": time.time() - begun, "heavy": sorted({"torch", "timm"} & set(sys.modules))}
+                print(json.dumps(found), flush=True)
+                return features
+            OnnxEncoder.encode = watched
+sys.meta_path.insert(0, Watch())
+from headstart.cli import main
+main()
+"""
+
+
+def first_image(workspace):
+    command = [sys.executable, "-c", WATCHED, "work", "--device", "cpu", "--max-jobs", "1", "-w", str(workspace)]
+    environment = {**HERE, "HEADSTART_BEGUN": str(time.time())}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[0])
+
+
+def seconds_of_jobs(workspace, *limits):
+    begun = time.perf_counter()
+    headstart("work", "--device", "cpu", *limits, "-w", workspace)
+    return time.perf_counter() - begun
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--encoder", default="mobilenetv2_100")
+    parser.add_argument("--weights", default="random:0")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        workspace = Path(scratch) / "workspace"
+        folder = enqueue(repeat(options.photos, Path(scratch) / "photos", 40 * 64), workspace, options.encoder, options.weights)
+        firsts, five, forty = [], [], []
+        for _ in range(options.repeats):
+            for action, results in (
+                (lambda: first_image(workspace), firsts),
+                (lambda: seconds_of_jobs(workspace, "--max-jobs", 5), five),
+                (lambda: seconds_of_jobs(workspace), forty),
+            ):
+                forget(folder)
+                results.append(action())
+    share = statistics.median(forty) * 5 / 40
+    print(f"first image encoded after  {statistics.median(first['seconds'] for first in firsts):.2f} s")
+    print(f"torch or timm imported     {firsts[0]['heavy'] or 'neither'}")
+    print(f"5 jobs of 64, cold         {statistics.median(five):.2f} s; their share of 40 jobs is {share:.2f} s")
+    print(f"ratio                      {statistics.median(five) / share:.2f}")
+    print(f"load                       {os.getloadavg()[0]:.1f}; rounds {firsts} {five} {forty}")
+
+
+if __name__ == "__main__":
+    main()
