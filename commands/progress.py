@@ -54,8 +54,9 @@ class Progress:
 
     def _draw(self) -> None:
         if self._bar is None:
-            shown = {"show_eta": False, "show_pos": True, "item_show_func": lambda text: text}
-            self._bar = click.progressbar(length=self._total.jobs, label="jobs", file=sys.stderr, **shown)
+            self._bar = click.progressbar(
+                length=self._total.jobs, label="jobs", file=sys.stderr, show_eta=False, show_pos=True, item_show_func=_as_it_is
+            )
             self._bar.__enter__()
         self._bar.length = self._total.jobs
         self._bar.update(self._total.done - self._bar.pos, self._rates())
@@ -89,3 +90,7 @@ class Progress:
         if gained and left:
             text += f", {span(left * elapsed / gained)} left"
         return text
+
+
+def _as_it_is(text: str | None) -> str | None:
+    return text

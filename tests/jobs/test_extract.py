@@ -393,19 +393,24 @@ def test_verify_names_a_flipped_bit_and_repair_redoes_the_job(photos, tmp_path):
 
 
 def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_path, monkeypatch):
-    from headstart.features import encoders
+    from headstart.features import opening
 
     workspace = enqueue(photos, tmp_path / "w")
 
+    bad = [70_000, np.nan]
+
     class Overflowing:
-        device = "cpu"
+        device, lanes, versions = "cpu", 1, {}
 
         def encode(self, images):
             features = np.ones((len(images), 96), np.float32)
-            features[0, 3], features[1, 5] = 70_000, np.nan
+            features[: len(bad), 3] = [bad.pop() for _ in images[: len(bad)]]
             return features
 
-    monkeypatch.setattr(encoders, "open_encoder", lambda folder, device: Overflowing())
+        def close(self):
+            pass
+
+    monkeypatch.setattr(opening, "open_encoder", lambda folder, device: Overflowing())
     worker = Worker(workspace, Settings(device="cpu", batch_size=64), Limits(max_jobs=1), lambda finished: None)
     assert worker.run().failed_items == 2
     assert [item.code for _, item in failed_items(workspace)] == ["non_finite"] * 2
