@@ -13,6 +13,7 @@ from PIL import Image
 
 from headstart import load_features, run_job
 from headstart.features import shards
+from headstart.features.encoder_spec import read_encoder
 from headstart.features.images import STATUS
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.kinds import Settings, known_kinds
@@ -400,11 +401,12 @@ def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_p
     bad = [70_000, np.nan]
 
     class Overflowing:
-        device, lanes, versions = "cpu", 1, {}
+        spec, device, lanes, versions = read_encoder(encoder_of(workspace)), "cpu", 1, {}
 
         def encode(self, images):
             features = np.ones((len(images), 96), np.float32)
-            features[: len(bad), 3] = [bad.pop() for _ in images[: len(bad)]]
+            for row in range(min(len(bad), len(images))):
+                features[row, 3] = bad.pop()
             return features
 
         def close(self):
