@@ -166,3 +166,26 @@ def test_no_images_give_no_features():
 @pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("Failed to allocate memory"), OSError(12, "no")])
 def test_what_a_smaller_batch_cannot_cure_is_no_lack_of_memory(error):
     assert not is_out_of_memory(error)
+
+
+def test_an_image_that_did_not_fit_beside_another_waits_until_that_one_is_through():
+    refused, again = threading.Event(), threading.Event()
+
+    class Narrow(FakeDevice):
+        def encode(self, images):
+            try:
+                features = super().encode(images)
+            except MemoryError:
+                (again if refused.is_set() else refused).set()
+                raise
+            if not refused.is_set():
+                self.held += 1  # this call holds its memory until the other was refused, and a little longer
+                refused.wait(20)
+                again.wait(0.2)
+                self.held -= 1
+            return features
+
+    features, _, batching = encode(Narrow(room=1, lanes=2), 1, positions=POSITIONS[:2])
+    np.testing.assert_array_equal(features, EXPECTED[:2])
+    assert batching.lanes == 1
+    assert not again.is_set()
