@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from headstart import __version__
-from headstart.pipeline.errors import HeadstartError
+from headstart.commands.options import say
+from headstart.pipeline.errors import HeadstartError, as_try_later
 
 # In the order in which a newcomer needs them.
 COMMANDS = ("demo", "enqueue", "work", "status", "retry", "verify")
@@ -46,7 +47,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a path may hold bytes that no terminal can print
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(_run())
+    status = _run()
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        sys.stderr = None  # type: ignore[assignment]  # else the interpreter tries again at its end, and exits with 120
+    sys.exit(status)
 
 
 def _run() -> int:
@@ -58,16 +65,22 @@ def _run() -> int:
         return error.exit_code
     except click.Abort:
         return 130
-    except HeadstartError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
     except BrokenPipeError:
         # The reader left (`headstart status | head`); a second failure at interpreter exit would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        click.echo(f"bug: {type(error).__name__}: {error}\nThe traceback is in {_log()}. Please report it.", err=True)
-        return 3
+        return _explained(error)
+
+
+def _explained(error: Exception) -> int:
+    """Says on one line what went wrong; returns the exit code."""
+    known = as_try_later(error, "cannot go on") if isinstance(error, OSError) else error
+    if isinstance(known, HeadstartError):
+        say(f"error: {known}")
+        return known.exit_code
+    say(f"bug: {type(error).__name__}: {error}\nThe traceback is in {_log()}. Please report it.")
+    return 3
 
 
 def _log() -> Path:

@@ -36,6 +36,8 @@ def command(folder: Path | None) -> None:
     from headstart.pipeline.workspace import open_workspace
 
     begun = time.monotonic()
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise HeadstartError(f"{folder} is not empty. Name a new folder, or none")
     folder = folder or Path(tempfile.mkdtemp(prefix="headstart-demo-"))
     count = _write_digits(folder / "digits")
     click.echo(f"{count:,} handwritten digits that come with scikit-learn, as PNG files in {folder / 'digits'}")

@@ -104,7 +104,7 @@ def _enqueue(
     counts = f"{plural(added.new, 'new image')}, {added.known:,} known, {added.changed:,} changed"
     click.echo(f"{counts}; splits: " + ", ".join(f"{name} {count:,}" for name, count in added.splits.items()))
     if restored:
-        click.echo(f"{plural(len(restored), 'row')} that were missing from the queue restored")
+        click.echo(f"{plural(len(restored), 'row')} restored that the queue had lost")
     click.echo(f"{plural(len(fresh), 'job')} added to {workspace.queue}")
     if fresh:
         click.echo("next: headstart work")

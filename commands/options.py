@@ -1,12 +1,19 @@
 """Options that several commands share."""
 
+import contextlib
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headstart.pipeline.workspace import Workspace, find_root, open_workspace
+
+if TYPE_CHECKING:
+    _FloatType = click.ParamType[float]
+    _IntType = click.ParamType[int]
+else:  # older versions of click have no such subscript
+    _FloatType = _IntType = click.ParamType
 
 workspace_option = click.option(
     "-w",
@@ -22,7 +29,7 @@ def opened(directory: str | None) -> Workspace:
     return open_workspace(find_root(directory))
 
 
-class Duration(click.ParamType[float]):
+class Duration(_FloatType):
     """`90`, `90s`, `55m`, `2h`, `1h30m` as seconds."""
 
     name = "duration"
@@ -37,7 +44,7 @@ class Duration(click.ParamType[float]):
         return hours * 3600 + minutes * 60 + seconds
 
 
-class Size(click.ParamType[int]):
+class Size(_IntType):
     """`600MB`, `4GB`, `1.5GiB` as bytes."""
 
     name = "size"
@@ -67,6 +74,12 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
     if not value.isdecimal() or int(value) == 0:
         raise click.BadParameter(f"{value!r} is neither a positive number nor 'auto'")
     return int(value)
+
+
+def say(text: str) -> None:
+    """A line on standard error. Where nobody can read it (a full disk, a closed pipe) the work goes on."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(text, err=True)
 
 
 def plural(number: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from headstart.pipeline.status import Tally, read_status
 from headstart.pipeline.worker import Finished
 from headstart.pipeline.workspace import Workspace
 
-from .options import plural, span
+from .options import plural, say, span
 
 _LOOK_S = 5.0
 _LOOK_SHARE = 20  # a look at a huge queue takes seconds; it may cost a twentieth of the time at most
@@ -47,10 +47,10 @@ class Progress:
         self._total.done += finished.error is None
         if time.monotonic() >= self._next_look:
             self._look()
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             self._draw()
         else:
-            click.echo(f"{self._outcome(finished)}  [{self._total.done:,}/{self._total.jobs:,}]  {self._rates()}", err=True)
+            say(f"{self._outcome(finished)}  [{self._total.done:,}/{self._total.jobs:,}]  {self._rates()}")
 
     def _draw(self) -> None:
         if self._bar is None:

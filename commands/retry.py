@@ -12,7 +12,8 @@ from .options import opened, plural, workspace_option
 def command(jobs: tuple[str, ...], everything: bool, workspace: str | None) -> None:
     """Try quarantined jobs, and jobs with failed images, again.
 
-    Mend the cause first (bring the files back, give the disk room). What happened before stays on record.
+    Mend the cause first (bring the files back, give the disk room). What happened before stays on record. Until a
+    job is done again, its good images have no features either.
     """
     from headstart.pipeline.retry import retry
 

@@ -47,7 +47,9 @@ def command(failed: bool, as_json: bool, workspace: str | None) -> None:
 def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> str:
     share = f"{tally.done / tally.jobs:.0%}" if tally.done < tally.jobs else "all"
     lines = [f"{kind}  {folder}", f"  jobs    {tally.done:,} of {tally.jobs:,} done ({share})"]
-    others = [f"{number:,} {word}" for word in ("running", "pending", "quarantined") if (number := getattr(tally, word))]
+    others = [
+        f"{number:,} {word}" for word in ("running", "pending", "quarantined", "unreadable") if (number := getattr(tally, word))
+    ]
     lines[-1] += "".join(f", {other}" for other in others)
     lines.append(f"  images  {tally.items_done:,} of {tally.items:,} have features ({tally.payload_bytes / 1e6:,.1f} MB)")
     if tally.items_failed:

@@ -10,8 +10,8 @@ import click
 from .options import as_json, opened, plural, work_options, workspace_option
 
 if TYPE_CHECKING:
+    from headstart.pipeline.job import Job
     from headstart.pipeline.kinds import Settings
-    from headstart.pipeline.verify import Findings
     from headstart.pipeline.workspace import Workspace
 
 
@@ -36,12 +36,16 @@ def command(
 
     opened_workspace = opened(workspace)
     findings = verify(opened_workspace, deep)
-    redone = removed = 0
+    torn = {job for job, _ in findings.torn}
+    redone = removed = interrupted = 0
     if repair:
-        if findings.torn:
-            redone = _redo(opened_workspace, findings, Settings(device, batch_size, ram_budget))
-        removed = sweep(verify(opened_workspace).orphans if findings.torn else findings.orphans)
-    still_torn = len(findings.torn) - redone
+        if torn:
+            interrupted = _redo(opened_workspace, sorted(torn), Settings(device, batch_size, ram_budget))
+        after = verify(opened_workspace, deep) if torn else findings
+        redone = len(torn & after.sound_jobs)
+        removed = sweep(after.orphans)
+    still_torn = len(torn) - redone
+    status = interrupted or (1 if still_torn or findings.problems else 0)
     if as_json:
         record = {
             "sound": findings.sound + redone,
@@ -53,7 +57,7 @@ def command(
             "problems": findings.problems,
         }
         click.echo(json.dumps(record, indent=1))
-        return 1 if still_torn else 0
+        return status
     for problem in findings.problems:
         click.echo(f"warning: {problem}", err=True)
     for job, reason in findings.torn:
@@ -65,19 +69,22 @@ def command(
     )
     if repair:
         click.echo(f"{plural(redone, 'job')} redone, {plural(removed, 'leftover')} removed")
+        if still_torn:
+            click.echo(f"{plural(still_torn, 'job')} could not be redone: headstart status --failed")
     elif still_torn:
         click.echo("Redo what is torn: headstart verify --deep --repair")
-    return 1 if still_torn else 0
+    return status
 
 
-def _redo(workspace: Workspace, findings: Findings, settings: Settings) -> int:
-    from headstart.pipeline.retry import retire
+def _redo(workspace: Workspace, torn: list[Job], settings: Settings) -> int:
+    """Does torn jobs again; returns the exit status of an interruption, else 0."""
+    from headstart.pipeline.retry import reopen
     from headstart.pipeline.worker import Limits, Worker
 
     from .progress import Progress
 
-    for job, _ in findings.torn:
-        retire(workspace, job)  # else a payload of the right size but other bytes would pass for done
-    torn = frozenset(job.job_id for job, _ in findings.torn)
+    for job in torn:
+        reopen(workspace, job)
     with Progress(workspace) as progress:
-        return Worker(workspace, settings, Limits(only=torn), progress.hear).run().jobs
+        limits = Limits(only=frozenset(job.job_id for job in torn))
+        return Worker(workspace, settings, limits, progress.hear).run().exit_code

@@ -2,7 +2,7 @@
 
 import click
 
-from .options import Duration, opened, plural, span, work_options, workspace_option
+from .options import Duration, opened, plural, say, span, work_options, workspace_option
 
 
 @click.command("work")
@@ -43,28 +43,29 @@ def command(
     if chosen and chosen - known_kinds():
         raise HeadstartError(f"unknown kind of job {min(chosen - known_kinds())!r}; there are {', '.join(sorted(known_kinds()))}")
     with Progress(opened_workspace) as progress:
-        limits = Limits(max_jobs=max_jobs, seconds=time_limit, kinds=chosen, loop_s=loop_s)
+        limits = Limits(max_jobs=max_jobs, seconds=time_limit, kinds=chosen, loop_s=None if loop_s is None else max(1.0, loop_s))
         summary = Worker(opened_workspace, Settings(device, batch_size, ram_budget), limits, progress.hear).run()
     for problem in summary.problems:
-        click.echo(f"warning: {problem}", err=True)
+        say(f"warning: {problem}")
     speed = f", {summary.items / summary.seconds:.1f} images/s from start to end" if summary.items else ""
     line = f"{plural(summary.jobs, 'job')} done, {plural(summary.items, 'image')} in {span(summary.seconds)}{speed}"
     if summary.failed_items:
         line += f", {plural(summary.failed_items, 'image')} failed (see: headstart status --failed)"
     if summary.failed_jobs:
         line += f", {plural(summary.failed_jobs, 'attempt')} failed"
-    click.echo(line, err=True)
+    say(line)
     status = read_status(opened_workspace)
     quarantined = sum(tally.quarantined for tally in status.folders.values())
     if quarantined:
-        click.echo(
-            f"{plural(quarantined, 'job')} quarantined after repeated failures (see: headstart status --failed, headstart retry)",
-            err=True,
-        )
+        say(f"{plural(quarantined, 'job')} quarantined after repeated failures (see: headstart status --failed, headstart retry)")
+    if not status.folders:
+        say("the queue is empty. Fill it: headstart enqueue DATA")
     if status.remaining:
-        click.echo(f"{plural(status.remaining, 'job')} left: run the same command again", err=True)
+        say(f"{plural(status.remaining, 'job')} left: run the same command again")
     elif not quarantined and status.folders and summary.is_drained:
-        click.echo("all jobs are done", err=True)
+        say("all jobs are done")
     if summary.exit_code:
         return summary.exit_code
-    return 10 if exit_status and (status.remaining or quarantined) else 0
+    if summary.problems or (exit_status and quarantined and not status.remaining):
+        return 1  # more runs of the same command would change nothing
+    return 10 if exit_status and status.remaining else 0

@@ -57,8 +57,9 @@ def load_features(encoder_folder: str | Path) -> Features:
     for source in sorted({source for source, _, _ in blocks}):
         index = np.concatenate([rows for name, rows, _ in blocks if name == source])
         pooled = np.concatenate([values for name, _, values in blocks if name == source])
-        order = np.argsort(index, kind="stable")
-        parts.append(_aligned(manifest(workspace.root / source), index[order], pooled[order]))
+        # Unique, too: a queue that was edited by hand may hold a row twice, and the two results are the same.
+        rows, first = np.unique(index, return_index=True)
+        parts.append(_aligned(manifest(workspace.root / source), rows, pooled[first]))
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 

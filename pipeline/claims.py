@@ -60,7 +60,7 @@ class Claimant:
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        self.workspace.files.make_folder(self._file.parent)
+        self.workspace.make_folder(self._file.parent)
         self._bytes = (json.dumps(self.owner.as_json()) + "\n").encode()
         self.workspace.files.publish(self._file, self._bytes)
         self._heart.start()
@@ -68,13 +68,11 @@ class Claimant:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stopped.set()
-        self.release_all()
-        with contextlib.suppress(OSError):
-            self._file.unlink()
+        self.leave()
 
-    def release_all(self) -> None:
-        """Gives every job back; also the last act of a worker that has to leave at once."""
-        for path in list(self._held):
+    def leave(self) -> None:
+        """Gives every job back and is gone: also the last act of a worker that has to leave at once."""
+        for path in [*self._held, self._file]:
             with contextlib.suppress(OSError):
                 path.unlink()
         self._held.clear()
@@ -96,7 +94,7 @@ class Claimant:
         except FileExistsError:
             return None
         except FileNotFoundError:
-            self.workspace.files.make_folder(path.parent)
+            self.workspace.make_folder(path.parent)
             try:
                 self._create(path)
             except FileExistsError:
@@ -129,7 +127,7 @@ class Claimant:
         if owner is not None:  # without hard links the heartbeat is in the worker's own file
             with contextlib.suppress(FileNotFoundError):
                 beat = max(beat, (self.workspace.workers / f"{owner.worker}.json").stat().st_mtime)
-        return self._file_system_now() - beat < (owner.lease_s if owner is not None else LEASE_S)
+        return abs(self._file_system_now() - beat) < (owner.lease_s if owner is not None else LEASE_S)
 
     def _file_system_now(self) -> float:
         # Clocks of hosts differ; the server stamps both heartbeats with its own.
@@ -145,6 +143,7 @@ class Claimant:
                 except FileNotFoundError:
                     if self._file.exists():
                         raise  # the folder is missing
+                    self.workspace.require()
                     raise HeadstartError(f"{self._file} was removed while this worker ran; start it again") from None
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             try:
@@ -174,7 +173,7 @@ def read_owner(path: Path) -> Owner | None:
             started=float(facts["started"]),
             lease_s=float(facts["lease_s"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -122,8 +122,8 @@ class FileSystem:
 def probe(folder: Path) -> FileSystem:
     """Tries links and fsync in `folder` instead of believing what the file system is called."""
     temporary, other = _temporary_name(folder), _temporary_name(folder)
-    temporary.write_bytes(b"probe")
     try:
+        temporary.write_bytes(b"probe")
         return FileSystem(hard_links=_can(lambda: os.link(temporary, other)), fsync=_can(lambda: _sync(temporary)))
     finally:
         for path in (temporary, other):

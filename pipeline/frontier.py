@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .claims import Claim, Claimant
+from .errors import HeadstartError, TryLaterError
+from .files import environment_faults
 from .history import NO_HISTORY, History, read_histories
 from .job import Job
 from .kinds import known_kinds, load_kind
@@ -38,6 +40,7 @@ class Frontier:
     Attributes:
         problems: what is wrong with the queue, one line each.
         busy: jobs that somebody else held when last seen.
+        unusable: folders or jobs that cannot be worked on, and why; they hold up nobody else.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Frontier:
         self.only = only
         self.problems: list[str] = []
         self.busy: set[str] = set()
+        self.unusable: dict[str, str] = {}
         self._fingerprints: dict[str, str] = {}
         self._listings: dict[tuple[str, str], Listing] = {}
         self._verified: set[str] = set()
@@ -86,6 +90,8 @@ class Frontier:
                     self.only is not None and job.job_id not in self.only
                 ):
                     continue
+                if job.folder in self.unusable or (job.folder not in self._fingerprints and not self._is_usable(job)):
+                    continue
                 listing = self._listing(job)
                 history = listing.histories.get(job.job_id, NO_HISTORY)
                 if history.is_quarantined or self._pass_of(job, listing, history) is not wanted:
@@ -101,11 +107,26 @@ class Frontier:
             return Pass.MARKED
         return Pass.TRIED if history.generation else Pass.FRESH
 
+    def _is_usable(self, job: Job) -> bool:
+        try:
+            self.fingerprint(job)
+            return True
+        except TryLaterError:
+            raise
+        except HeadstartError as error:
+            self.workspace.require()
+            self.unusable[job.folder] = str(error)
+            return False
+
     def _is_done(self, job: Job) -> bool:
         try:
             read_marker(self.workspace, job, self.fingerprint(job))
         except NotDone:
             return False
+        except TryLaterError:
+            raise
+        except HeadstartError as error:  # a newer version committed it: not ours to redo
+            self.unusable[job.job_id] = str(error)
         self._verified.add(job.job_id)
         return True
 
@@ -122,7 +143,8 @@ class Frontier:
 def read_listing(workspace: Workspace, job: Job) -> Listing:
     """Names of the group that `job` is in."""
     try:
-        names = os.listdir(workspace.marker(job).parent)
+        with environment_faults(f"cannot list {workspace.marker(job).parent}"):
+            names = os.listdir(workspace.marker(job).parent)
     except FileNotFoundError:
         names = []
     done = frozenset(name.removesuffix(".done") for name in names if name.endswith(".done"))

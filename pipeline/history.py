@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .files import environment_faults
+
 MAX_FAILURES = 3
 
 _NAME = re.compile(r"(job_\d+)\.g(\d+)(\.failed|\.retry)?")
@@ -62,7 +64,7 @@ def read_histories(folder: Path) -> dict[str, History]:
 
 
 def names_in(folder: Path) -> Iterator[str]:
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with contextlib.suppress(FileNotFoundError), environment_faults(f"cannot list {folder}"), os.scandir(folder) as entries:
         for entry in entries:
             yield entry.name
 

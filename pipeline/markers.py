@@ -129,7 +129,7 @@ def _parse(workspace: Workspace, path: Path, data: bytes) -> Marker:
             arrays=dict(payload["arrays"]),
             facts=dict(facts["facts"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotDone(f"the marker does not parse ({error})" if data else "the marker is empty") from None
 
 
@@ -162,7 +162,7 @@ def commit(workspace: Workspace, job: Job, fingerprint: str, result: Result) -> 
     payload = workspace.payload(job, sha256, result.suffix)
     marker = workspace.marker(job)
     for folder in (payload.parent, marker.parent):
-        files.make_folder(folder)
+        workspace.make_folder(folder)
     # A file of this name is the same bytes from an earlier attempt, or those bytes damaged; the digest tells.
     if not files.publish(payload, result.payload):
         if digest_of(payload) != sha256:
@@ -175,6 +175,8 @@ def commit(workspace: Workspace, job: Job, fingerprint: str, result: Result) -> 
         except NotDone as flaw:
             if flaw.is_absent:
                 continue  # it went away between the two looks
+            if marker.is_dir():
+                os.replace(marker, marker.with_name(f"{marker.name}.folder-{os.getpid()}"))
             files.replace(marker, data)
             return True
         return False

@@ -37,6 +37,7 @@ class Reader:
         problems: one line each, naming the line of the file.
         missing: numbers below the highest that no row has, with the line where the gap shows.
         highest: largest job number seen, -1 in an empty queue.
+        foreign: rows of kinds that this version does not know; another one does, so their numbers and items are taken.
     """
 
     workspace: Workspace
@@ -44,10 +45,12 @@ class Reader:
     problems: list[str] = field(default_factory=list)
     missing: dict[int, int] = field(default_factory=dict)
     highest: int = -1
+    foreign: list[Job] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Job]:
         try:
-            file = open(self.workspace.queue, encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115 - closed below
+            with environment_faults(f"cannot read {self.workspace.queue}"):
+                file = open(self.workspace.queue, encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115 - closed below
         except FileNotFoundError:
             return
         with file, environment_faults(f"cannot read {self.workspace.queue}"):
@@ -75,11 +78,19 @@ class Reader:
             if header.lstrip("\ufeff") != HEADER:
                 self._problem(1, f"expected the header {HEADER}, found {header[:60]!r}")
             return None
-        flaw = self._flaw(fields) or self._order(number, int(fields[0][4:]))
+        flaw = self._flaw(fields)
+        job = _job(fields) if is_job_id(fields[0]) else None
+        if job is not None and (flaw is None or self._is_foreign(job)):
+            flaw = self._order(number, job.number) or flaw
+            if flaw is not None and self._is_foreign(job):
+                self.foreign.append(job)
         if flaw is not None:
             self._problem(number, flaw)
             return None
-        return _job(fields)
+        return job
+
+    def _is_foreign(self, job: Job) -> bool:
+        return job.kind not in self.known_kinds and _is_inside(job.folder) and _is_inside(job.source)
 
     def _flaw(self, fields: list[str]) -> str | None:
         if len(fields) != 6:
@@ -141,14 +152,19 @@ def queue_lock(workspace: Workspace, timeout_s: float = 60) -> Iterator[None]:
     """Holds off other enqueuers. Workers never wait for it."""
     from filelock import FileLock, Timeout
 
-    workspace.files.make_folder(workspace.queue_lock.parent)
+    workspace.make_folder(workspace.queue_lock.parent)
+    lock = FileLock(workspace.queue_lock)
     try:
-        with FileLock(workspace.queue_lock, timeout=timeout_s):
-            yield
+        with environment_faults(f"cannot lock {workspace.queue_lock}"):
+            lock.acquire(timeout=timeout_s)
     except Timeout:
         raise TryLaterError(
             f"another enqueue holds {workspace.queue_lock} for {timeout_s:.0f} s. Wait for it, then try again."
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def append_work(
@@ -168,6 +184,8 @@ def append_work(
     reader = Reader(workspace, known_kinds)
     covered: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for job in reader:
+        covered[job.folder, job.source].append((job.start, job.stop))
+    for job in reader.foreign:
         covered[job.folder, job.source].append((job.start, job.stop))
     restored = recorded(reader)
     taken = {job.number for job in restored}

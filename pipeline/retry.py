@@ -50,6 +50,17 @@ def _revive(workspace: Workspace, job: Job) -> bool:
     return True
 
 
+def reopen(workspace: Workspace, job: Job) -> None:
+    """Makes a torn job pending, unless somebody has mended it since: a payload of the right size would pass for done."""
+    try:
+        read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder), deep=True)
+    except NotDone:
+        retire(workspace, job)
+        history = read_listing(workspace, job).histories.get(job.job_id, NO_HISTORY)
+        if history.failures:
+            forgive(workspace, job, history)
+
+
 def retire(workspace: Workspace, job: Job) -> None:
     """Makes a done job pending; the marker stays beside its place under another name."""
     marker = workspace.marker(job)

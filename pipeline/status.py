@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .claims import failures_of, live_workers, seems_held
+from .errors import HeadstartError, TryLaterError
 from .frontier import read_listing
 from .history import NO_HISTORY
 from .job import Job
@@ -33,6 +34,7 @@ class Tally:
     running: int = 0
     pending: int = 0
     quarantined: int = 0
+    unreadable: int = 0
     items: int = 0
     items_done: int = 0
     items_failed: int = 0
@@ -65,10 +67,17 @@ def read_status(workspace: Workspace) -> Status:
     # Rows of a group stand together, so one group at a time is in memory; where they do not, its parts simply add up.
     for (kind, folder, _), rows in groupby(reader, key=lambda job: (job.kind, job.folder, job.job_id[:-3])):
         jobs = list(rows)
-        tally = remembered.get(jobs) or remembered.keep(jobs, _count(workspace, jobs))
+        try:
+            tally = remembered.get(jobs) or remembered.keep(jobs, _count(workspace, jobs))
+        except TryLaterError:
+            raise
+        except HeadstartError as error:  # one damaged folder must not hide the others
+            tally = Tally(jobs=len(jobs), unreadable=len(jobs), items=sum(job.stop - job.start for job in jobs))
+            if str(error) not in status.problems:
+                status.problems.append(str(error))
         status.folders.setdefault((kind, folder), Tally()).add(tally)
     remembered.save()
-    status.problems = reader.problems
+    status.problems = [*reader.problems, *status.problems]
     return status
 
 
@@ -107,15 +116,16 @@ class _Remembered:
         self.path = workspace.features / "status_cache.json"
         self.changed = False
         try:
-            self.groups: dict[str, dict[str, Any]] = json.loads(self.path.read_bytes())
-        except (OSError, ValueError):
+            self.groups: dict[str, dict[str, Any]] = dict(json.loads(self.path.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError):
             self.groups = {}
 
     def get(self, jobs: list[Job]) -> Tally | None:
-        known = self.groups.get(_key(jobs))
-        if known is None or known["stamps"] != self._stamps(jobs[0]):
+        try:
+            known = self.groups[_key(jobs)]
+            return Tally(**known["tally"]) if known["stamps"] == self._stamps(jobs[0]) else None
+        except (KeyError, TypeError):
             return None
-        return Tally(**known["tally"])
 
     def keep(self, jobs: list[Job], tally: Tally) -> Tally:
         stamps = self._stamps(jobs[0])

@@ -1,5 +1,6 @@
 """Leaving on a signal: the job in hand is finished or given back within ten seconds, at the second signal at once."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -69,5 +70,6 @@ class Stop:
     def _leave(self) -> None:
         # Threads may sit in a decoder or on a dead mount; nothing that is published can be torn by leaving here.
         self._abandon()
-        sys.stderr.flush()
+        with contextlib.suppress(Exception):
+            sys.stderr.flush()
         os._exit(self.exit_code)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .claims import LEASE_S, read_owner
+from .errors import HeadstartError, TryLaterError
 from .files import TEMPORARY_PREFIX, is_abandoned
 from .history import is_claim
 from .job import Job
@@ -22,18 +23,22 @@ class Findings:
     """What a look at every file found.
 
     Attributes:
-        sound: jobs whose marker and payload fit.
+        sound_jobs: jobs whose marker and payload fit.
         pending: jobs nobody has finished.
         torn: jobs whose marker or payload lies, with the reason.
         orphans: files nobody needs: temporaries, payloads no marker names, claims and worker files of the dead.
         problems: what is wrong with the queue.
     """
 
-    sound: int = 0
+    sound_jobs: set[Job] = field(default_factory=set)
     pending: int = 0
     torn: list[tuple[Job, str]] = field(default_factory=list)
     orphans: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> int:
+        return len(self.sound_jobs)
 
 
 def verify(workspace: Workspace, deep: bool = False) -> Findings:
@@ -43,6 +48,7 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
     folders: set[str] = set()
     finished: set[tuple[str, str]] = set()
     named: set[Path] = set()
+    damaged: dict[str, None] = {}
     for job in reader:
         folders.add(job.folder)
         try:
@@ -53,10 +59,15 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
             else:
                 findings.torn.append((job, str(flaw)))
             continue
-        findings.sound += 1
+        except TryLaterError:
+            raise
+        except HeadstartError as error:  # one damaged folder, or a newer version's marker, must not hide the others
+            damaged.setdefault(str(error))
+            continue
+        findings.sound_jobs.add(job)
         finished.add((job.folder, job.job_id))
         named.add(marker.payload)
-    findings.problems = reader.problems
+    findings.problems = [*reader.problems, *damaged]
     findings.orphans = sorted(_orphans(workspace, sorted(folders), finished, named))
     return findings
 

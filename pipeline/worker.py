@@ -84,7 +84,7 @@ class Worker:
         self.limits = limits
         self.report = report
         self.claimant = Claimant(workspace)
-        self.stop = Stop(self.claimant.release_all)
+        self.stop = Stop(self.claimant.leave)
         self.frontier = Frontier(workspace, self.claimant, limits.kinds, limits.only)
         self.summary = Summary()
         self._begun = time.monotonic()
@@ -94,16 +94,20 @@ class Worker:
 
     def run(self) -> Summary:
         """Works. Raises TryLaterError if the disk is full or gone, HeadstartError if a model cannot be opened; blames no job."""
-        with (
-            self.stop,
-            self.claimant,
-            contextlib.closing(self),
-            ThreadPoolExecutor(1, "prepare") as preparing,
-            ThreadPoolExecutor(1, "commit") as committing,
-        ):
-            self._loop(preparing, committing)
+        try:
+            with (
+                self.stop,
+                self.claimant,
+                contextlib.closing(self),
+                ThreadPoolExecutor(1, "prepare") as preparing,
+                ThreadPoolExecutor(1, "commit") as committing,
+            ):
+                self._loop(preparing, committing)
+        except (HeadstartError, OSError):
+            self.workspace.require()  # where a mount is gone, whatever else is said is misleading
+            raise
         self.summary.seconds = time.monotonic() - self._begun
-        self.summary.problems = self.frontier.problems
+        self.summary.problems = [*self.frontier.problems, *self.frontier.unusable.values()]
         self.summary.exit_code = self.stop.exit_code
         return self.summary
 
@@ -113,7 +117,7 @@ class Worker:
     def _loop(self, preparing: ThreadPoolExecutor, committing: ThreadPoolExecutor) -> None:
         committed = _nothing_to_commit()
         current = self._take(preparing, wait=True)
-        while current is not None:
+        while current is not None and not self.stop.is_asked:
             following = self._take(preparing, wait=False)
             result = self._compute(current)
             committed.result()
@@ -172,6 +176,7 @@ class Worker:
         except HeadstartError:
             raise  # the model or the disk, not this job: leaving gives every claim back
         except Exception as error:
+            self.workspace.require()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             self.claimant.fail(hand.claim, reason)
             self.summary.failed_jobs += 1

@@ -54,6 +54,16 @@ class Workspace:
     def logs(self) -> Path:
         return self.root / "logs"
 
+    def require(self) -> None:
+        """Raises TryLaterError if the workspace is gone: nothing may be written where a mount was, and no job is to blame."""
+        if not os.path.exists(self.root / NAME):  # noqa: PTH110 - no error of any kind may count as "it is there"
+            raise TryLaterError(f"{self.root / NAME} is gone. Check the disk or mount, then run the same command again.")
+
+    def make_folder(self, folder: Path) -> None:
+        """Creates `folder` and its parents below the root, never the root itself."""
+        self.require()
+        self.files.make_folder(folder)
+
     def folder(self, job: Job) -> Path:
         return self.root / job.folder
 
@@ -83,7 +93,7 @@ def find_root(given: str | None) -> Path:
     here = Path.cwd()
     for parent in (here, *here.parents):
         for candidate in (parent, parent / "workspace"):
-            if (candidate / NAME).exists():
+            if os.path.exists(candidate / NAME):  # noqa: PTH110 - a folder this user may not read is none of theirs
                 return candidate
     return here / "workspace"
 
@@ -96,21 +106,21 @@ def open_workspace(root: Path) -> Workspace:
     """
     path = root / NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        with environment_faults(f"cannot read {path}"):
+            text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise HeadstartError(f"no workspace at {root}. Make one: headstart enqueue DATA -w {root}") from None
-    except OSError as error:
-        raise TryLaterError(f"{path} cannot be read: {error.strerror}. Check the disk or mount.") from error
+    except NotADirectoryError:
+        raise HeadstartError(f"{root} is no folder. Choose one with -w DIR") from None
     return _parse(root, path, text)
 
 
 def open_or_create_workspace(root: Path) -> Workspace:
     """The workspace at `root`, made if absent. Raises as `open_workspace`; HeadstartError if `root` is no place for data."""
-    if (root / NAME).exists():
+    if os.path.exists(root / NAME):  # noqa: PTH110 - one that cannot be reached is explained below
         return open_workspace(root)
-    if (root / "cli.py").is_file() and (root / "pipeline").is_dir():
-        raise HeadstartError(f"{root} is Headstart's source checkout; data lives elsewhere: pass -w {root / 'workspace'}")
     try:
+        _refuse_code(root)
         root.mkdir(parents=True, exist_ok=True)
         with environment_faults(f"cannot make a workspace at {root}"):
             files = probe(root)
@@ -124,10 +134,18 @@ def open_or_create_workspace(root: Path) -> Workspace:
     return open_workspace(root)
 
 
+def _refuse_code(root: Path) -> None:
+    if (root / "cli.py").is_file() and (root / "pipeline").is_dir():
+        raise HeadstartError(f"{root} is Headstart's source checkout; data lives elsewhere: pass -w {root / 'workspace'}")
+    for folder in (root, *root.parents):
+        if (folder / "__init__.py").is_file():
+            raise HeadstartError(f"{folder} holds Python code; data lives elsewhere: choose another folder with -w DIR")
+
+
 def _parse(root: Path, path: Path, text: str) -> Workspace:
     try:
         facts: dict[str, Any] = json.loads(text)
-        if facts["format"] > FORMAT:
+        if int(facts["format"]) > FORMAT:
             raise HeadstartError(
                 f"{path} has format {facts['format']}, this version reads up to {FORMAT}. Upgrade: pip install -U headstart"
             )

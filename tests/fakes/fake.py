@@ -3,11 +3,13 @@
 import os
 import signal
 
-from headstart.pipeline.errors import TryLaterError
+from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.markers import FailedItem, Result
 
 
 def fingerprint(workspace, folder):
+    if (workspace.root / folder / "broken").exists():
+        raise HeadstartError(f"{folder} is broken. Mend it")
     return f"fingerprint of {folder}"
 
 

@@ -115,6 +115,19 @@ def test_a_row_edited_by_hand_is_named_by_its_line_and_costs_only_itself(workspa
     assert any(expected in problem for problem in problems), problems
 
 
+def test_rows_of_a_kind_that_only_another_version_knows_keep_their_numbers_and_items(workspace):
+    enqueue_fakes(workspace, 10)
+    with workspace.queue.open("a") as queue:
+        queue.write("job_000001,novel,features/novel,features/source,0,10\n")
+    assert [job.job_id for job in enqueue_fakes(workspace, 20)] == ["job_000002"]
+    size = workspace.queue.stat().st_size
+    assert restore(workspace, 20) == ([], [])
+    assert workspace.queue.stat().st_size == size
+    found, problems = read(workspace)
+    assert [job.job_id for job in found] == ["job_000000", "job_000002"]
+    assert problems == ["jobs_queue.csv line 3: unknown kind 'novel' (this version knows extract, fake); the row is passed over"]
+
+
 def test_a_header_edited_by_hand_is_named(workspace):
     jobs = enqueue_fakes(workspace, 10)
     edit(workspace, lambda lines: ["id;kind\n", *lines[1:]])

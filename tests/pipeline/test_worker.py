@@ -13,7 +13,7 @@ from headstart.pipeline.retry import retry
 from headstart.pipeline.status import failed_items, quarantined_jobs, read_status
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.worker import Limits, Worker, run_job
-from tests.conftest import enqueue_fakes, spawn_python
+from tests.conftest import enqueue_fakes, run_python, spawn_python
 
 WORK = """
 from pathlib import Path
@@ -230,3 +230,107 @@ def test_histories_come_from_names_alone(tmp_path):
     assert (histories["job_000001"].generation, histories["job_000001"].ended, histories["job_000001"].failures) == (2, False, 1)
     assert histories["job_000002"].generation == 3
     assert set(histories) == {"job_000001", "job_000002"}
+
+
+MAIN = """
+from headstart.cli import main
+main()
+"""
+VANISH = """
+from pathlib import Path
+from headstart.pipeline.errors import TryLaterError
+from headstart.pipeline.kinds import Settings
+from headstart.pipeline.worker import Limits, Worker
+from headstart.pipeline.workspace import open_workspace
+root = Path(sys.argv[1])
+
+def vanish(finished):
+    if not Path(sys.argv[2]).exists():
+        root.rename(sys.argv[2])
+        root.mkdir()
+
+try:
+    Worker(open_workspace(root), Settings(), Limits(), vanish).run()
+except TryLaterError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+def test_a_mount_that_vanishes_ends_the_worker_with_75_and_nothing_is_written_in_its_place(workspace, tmp_path):
+    enqueue_fakes(workspace, 100)
+    status, said, errors = run_python(VANISH, str(workspace.root), str(tmp_path / "unmounted"))
+    assert status == 75, errors
+    assert "is gone" in said
+    assert not list(workspace.root.iterdir())
+    workspace.root.rmdir()
+    (tmp_path / "unmounted").rename(workspace.root)
+    assert work(workspace)[0].is_drained
+    assert (tally(workspace).done, tally(workspace).quarantined) == (10, 0)
+
+
+def test_one_damaged_folder_holds_up_no_other(workspace):
+    enqueue_fakes(workspace, 20)
+    enqueue_fakes(workspace, 20, folder="features/broken")
+    (workspace.root / "features/broken/broken").touch()
+    summary, _ = work(workspace)
+    assert summary.jobs == 2
+    assert summary.problems == ["features/broken is broken. Mend it"]
+    status = read_status(workspace)
+    assert {folder: (tally.done, tally.unreadable) for (_, folder), tally in status.folders.items()} == {
+        "features/fake": (2, 0),
+        "features/broken": (0, 0),
+    }
+    assert verify(workspace).problems == ["features/broken is broken. Mend it"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"features/fake job_000000 job_000002 3": {}}', "[" * 100_000, "null"])
+def test_a_damaged_status_cache_is_as_good_as_none(workspace, text):
+    enqueue_fakes(workspace, 30)
+    work(workspace)
+    (workspace.features / "status_cache.json").write_text(text)
+    assert tally(workspace).done == 3
+
+
+def test_a_settled_group_is_remembered_and_forgotten_when_its_folders_change(workspace, monkeypatch):
+    from headstart.pipeline import status
+
+    monkeypatch.setattr(status, "_SETTLED_S", -60.0)
+    jobs = enqueue_fakes(workspace, 30)
+    work(workspace)
+    assert tally(workspace).done == 3
+    monkeypatch.setattr(status, "_count", None)  # from now on only what is remembered can answer
+    assert tally(workspace).done == 3
+    monkeypatch.undo()
+    workspace.marker(jobs[0]).unlink()
+    assert tally(workspace).done == 2
+
+
+def test_an_unwritable_standard_error_does_not_stop_the_work(workspace):
+    enqueue_fakes(workspace, 30)
+    code = MAIN.replace("main()", "sys.stderr = open('/dev/full', 'w')\nmain()")
+    status, _, _ = run_python(code, "work", "-w", str(workspace.root))
+    assert status == 0
+    assert tally(workspace).done == 3
+
+
+def test_exit_status_tells_what_more_runs_would_change(workspace):
+    jobs = enqueue_fakes(workspace, 30)
+    (workspace.root / "features/fake" / f"raise_{jobs[1].job_id}").touch()
+    arguments = ("work", "--exit-status", "-w", str(workspace.root))
+    assert run_python(MAIN, *arguments, "--max-jobs", "1")[0] == 10
+    assert run_python(MAIN, *arguments)[0] == 1
+    (workspace.root / "features/fake" / f"raise_{jobs[1].job_id}").unlink()
+    retry(workspace, None)
+    assert run_python(MAIN, *arguments)[0] == 0
+
+
+def test_repair_also_redoes_a_torn_job_that_is_quarantined(workspace):
+    jobs = enqueue_fakes(workspace, 30)
+    work(workspace)
+    for generation in range(1, 4):
+        (workspace.claims(jobs[1]) / f"{jobs[1].job_id}.g{generation}.failed").write_text("before")
+    workspace.marker(jobs[1]).write_bytes(b"")
+    status, output, errors = run_python(MAIN, "verify", "--repair", "-w", str(workspace.root))
+    assert status == 0, errors
+    assert "1 job redone" in output

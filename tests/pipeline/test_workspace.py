@@ -2,12 +2,16 @@ import errno
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from headstart import cli
+from headstart.commands import progress  # noqa: F401 - see below: imported while this user may read it
 from headstart.pipeline import workspace as workspaces
 from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import find_root, open_or_create_workspace, open_workspace
 from tests.conftest import ROOT, enqueue_fakes, spawn_python
 from tests.pipeline.test_worker import WORK
@@ -104,6 +108,50 @@ def test_a_disk_that_refuses_the_first_file_is_one_line(tmp_path, monkeypatch, e
     monkeypatch.setattr(workspaces, "probe", refuse)
     with pytest.raises(status):
         open_or_create_workspace(tmp_path / "w")
+
+
+def test_a_folder_of_code_is_refused():
+    with pytest.raises(HeadstartError, match="holds Python code"):
+        open_or_create_workspace(ROOT / "pipeline" / "data")
+    assert not (ROOT / "pipeline" / "data").exists()
+
+
+def test_a_full_disk_leaves_nothing_of_the_first_look_at_it(tmp_path, monkeypatch):
+    def full(self, data):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(TryLaterError):
+        open_or_create_workspace(tmp_path / "w")
+    assert not list((tmp_path / "w").iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root, to become somebody with fewer rights")
+@pytest.mark.parametrize("locked", ["", "features/jobs_queue.csv", "features/fake/done/0000"])
+@pytest.mark.parametrize("command", ["status", "work"])
+def test_what_this_user_may_not_read_is_one_line_and_1(workspace, locked, command, tmp_path, monkeypatch, capsys):
+    enqueue_fakes(workspace, 10)
+    run_job(workspace, "job_000000")
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    for path in [workspace.root, *workspace.root.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    os.chown(workspace.root / locked, 0, 0)
+    (workspace.root / locked).chmod(0o700)
+    monkeypatch.setattr(sys, "argv", ["headstart", command, "-w", str(workspace.root)])
+    for name in cli.COMMANDS:  # as root: the interpreter's own files may lie where nobody else reads
+        cli.group.get_command(None, name)
+    os.seteuid(65534)
+    try:
+        status = cli._run()
+    finally:
+        os.seteuid(0)
+    errors = capsys.readouterr().err
+    # What else there is to show, `status` shows.
+    assert status == (0 if (command, locked) == ("status", "features/fake/done/0000") else 1), errors
+    assert "Permission denied" in errors
+    assert "bug" not in errors
 
 
 @pytest.fixture
