@@ -52,7 +52,7 @@ def main() -> None:
         if sys.stderr is not None:
             sys.stderr.flush()
     except OSError:
-        sys.stderr = None  # type: ignore[assignment]  # else the interpreter tries again at its end, and exits with 120
+        sys.stderr = None  # else the interpreter tries again at its end, and exits with 120
     sys.exit(status)
 
 
