@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -110,13 +111,17 @@ class Reader:
         self.used = count - 1 if count % batch == 1 and count > 1 else count
         self.batches = -(-self.used // batch)
         self._chunk_batches = max(1, _CHUNK_ROWS // (batch * options.accumulation)) * options.accumulation
+        # One chunk is worked on while the next is read. The same memory each time: new pages cost more than the arithmetic.
+        most = min(self._chunk_batches * batch, count)
+        self._memory = itertools.cycle([torch.empty(most, data.inputs) for _ in range(2)])
+        self._half = np.empty((most, data.source.embed_dim), np.float16)
 
     @property
     def steps_per_epoch(self) -> int:
         return -(-self.batches // self.options.accumulation)
 
     def chunks(self, epoch: int, batch: int) -> Iterator[Chunk]:
-        """From a place in the schedule to its end; the next chunk is read while the caller works on this one."""
+        """From a place in the schedule to its end; the next one is read while the caller works on this one."""
         places = [
             (e, b)
             for e in range(epoch, self.options.epochs)
@@ -132,13 +137,14 @@ class Reader:
                 following = ahead.submit(self._chunk, *place) if place else None
                 yield chunk
 
-    def rows(self, positions: NDArray[np.int64]) -> Tensor:
-        """(len(positions), d + a) standardized float32 on the CPU."""
+    def rows(self, positions: NDArray[np.int64], half: NDArray[np.float16] | None = None, out: Tensor | None = None) -> Tensor:
+        """(len(positions), d + a) standardized float32 on the CPU; `half` and `out` are memory to use, with enough rows."""
         import torch
 
         d = self.data.source.embed_dim
-        result = torch.empty(len(positions), self.data.inputs)
-        result[:, :d] = torch.from_numpy(self.data.source.take(positions))
+        result = torch.empty(len(positions), self.data.inputs) if out is None else out[: len(positions)]
+        found = self.data.source.take(positions, None if half is None else half[: len(positions)])
+        result[:, :d] = torch.from_numpy(found)
         if self.data.auxiliary is not None:
             result[:, d:] = torch.from_numpy(self.data.auxiliary[positions])
         return result.sub_(self._shift).mul_(self._factor)
@@ -160,4 +166,5 @@ class Reader:
         positions = self.data.train[order]
         bounds = [min(number * size, self.used) - start for number in range(batch, last + 1)]
         device = self.options.device
-        return Chunk(epoch, batch, bounds, self.rows(positions).to(device), self.targets(positions).to(device))
+        rows = self.rows(positions, self._half, next(self._memory))
+        return Chunk(epoch, batch, bounds, rows.to(device), self.targets(positions).to(device))

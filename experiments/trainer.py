@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from headstart.pipeline.errors import HeadstartError
 
-from .batches import Chunk, Reader, TrainingData, scaling_of
+from .batches import Chunk, Reader, Scaling, TrainingData, scaling_of
 from .configurations import HeadConfig, TrainingOptions
 from .heads import TrainedHead, folded
 from .judging import Progress, losses, monitor_for, scores
 from .lanes import Lane
-from .plans import cores, intraop_threads, plan
+from .plans import Plan, cores, intraop_threads, plan
 from .schedule import learning_rate_factor
 from .statistics import standardization_from
 
@@ -59,15 +59,28 @@ class Outcome:
 class Trainer:
     """The state of one pass: lanes, progress, and a place (epoch, batch) in the schedule."""
 
-    def __init__(self, data: TrainingData, configurations: Sequence[HeadConfig], options: TrainingOptions) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        configurations: Sequence[HeadConfig],
+        options: TrainingOptions,
+        planned: Plan | None = None,
+        state: State | None = None,
+    ) -> None:
+        """Args: planned: of these arguments, if it is there already; state: of the same training, to go on from."""
         self.data, self.options = data, options
-        self.plan = plan(data, configurations, options)
-        self.scaling = scaling_of(data, standardization_from(data.source, data.train), self.plan.is_scaled)
+        self.plan = planned or plan(data, configurations, options)
+        if state is None:
+            self.scaling = scaling_of(data, standardization_from(data.source, data.train), self.plan.is_scaled)
+        else:  # a resumed training need not read all rows again before its first step
+            self.scaling = Scaling(*(state[f"scaling.{name}"].numpy() for name in Scaling.__dataclass_fields__))
         self.reader = Reader(data, self.scaling, options)
         self.lanes = [Lane([configurations[i] for i in members], self.plan.task) for members in self.plan.members]
         self.progress = [Progress() for _ in configurations]
         self.epoch, self.batch = 0, 0
         self.intraop = self.plan.intraop
+        if state is not None:
+            self._restore(state)
 
     @property
     def identity(self) -> str:
@@ -101,6 +114,8 @@ class Trainer:
 
     def state(self) -> State:
         """Everything that the rest of the training depends on: tensors, and one string of JSON."""
+        import torch
+
         facts = {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -108,6 +123,8 @@ class Trainer:
             "progress": [asdict(p) for p in self.progress],
         }
         tensors: State = {"facts": json.dumps(facts)}
+        for name in Scaling.__dataclass_fields__:
+            tensors[f"scaling.{name}"] = torch.from_numpy(getattr(self.scaling, name))
         for number, lane in enumerate(self.lanes):
             found = lane.parameters
             for name in _STATE:
@@ -115,8 +132,7 @@ class Trainer:
             tensors[f"{number}.loss_sums"] = lane.loss_sums
         return tensors
 
-    def restore(self, state: State) -> None:
-        """Goes on from a `state` of the same training."""
+    def _restore(self, state: State) -> None:
         facts = json.loads(state["facts"])
         self.epoch, self.batch, self.intraop = facts["epoch"], facts["batch"], facts["intraop"]
         self.progress = [Progress(**{**found, "best": tuple(found["best"])}) for found in facts["progress"]]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .batches import TrainingData
 from .configurations import HeadConfig, TrainingOptions, default_ablation
 from .judging import Progress
+from .plans import plan
 from .source import as_source
 from .targets import class_targets, value_targets
 from .trainer import Keeper, Outcome, Trainer
@@ -35,10 +36,9 @@ def train(
 
     Raises: HeadstartError if a target does not fit an output, names repeat, or every head diverges.
     """
-    trainer = Trainer(data, configurations, options)
-    state = keeper.latest(trainer.identity) if keeper else None
-    if state is not None:
-        trainer.restore(state)
+    planned = plan(data, configurations, options)
+    state = keeper.latest(planned.identity) if keeper else None
+    trainer = Trainer(data, configurations, options, planned, state)
     trainer.run(keeper, check, report)
     return trainer.outcomes()
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.markers import Marker
+from headstart.pipeline.workspace import NAME as WORKSPACE
 from headstart.pipeline.workspace import Workspace, open_workspace
 
 from . import shards
@@ -21,7 +22,7 @@ from .cache_parts import CachePart, DamagedPart, PackedShard, encode_part, open_
 from .cache_rows import CachedRows, publish_rows, read_rows, rows_of
 from .cached import CachedFeatures
 from .dataset import Columns, open_manifest
-from .encoder_spec import EncoderSpec, read_encoder
+from .encoder_spec import SPEC_NAME, EncoderSpec, read_encoder
 from .load import finished_markers
 
 PART_BYTES = 64 << 20  # of features: packing holds one part in memory, twice
@@ -53,6 +54,24 @@ def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> Cach
         rows = rows_of(spec.fingerprint, parts, lambda dataset: manifest(workspace.root / dataset))
         publish_rows(workspace.files, workspace.cache(folder), rows)
     return CachedFeatures(workspace, folder, rows, tuple(parts))
+
+
+def load_cached_features(folder: str | Path) -> CachedFeatures:
+    """`open_cache` for notebooks: takes an encoder folder, or any place in a workspace with one encoder, such as its manifest.
+
+    Raises: HeadstartError as `open_cache`, or if the workspace has no encoder or several.
+    """
+    place = Path(folder).absolute()
+    if (place / SPEC_NAME).exists():
+        return open_cache(place)
+    root = next((parent for parent in (place, *place.parents) if (parent / WORKSPACE).exists()), None)
+    if root is None:
+        raise HeadstartError(f"{place} is in no workspace. Give the folder of an encoder: workspace/features/encoder_...")
+    encoders = sorted(path.parent for path in open_workspace(root).features.glob(f"encoder_*/{SPEC_NAME}"))
+    if len(encoders) != 1:
+        found = ", ".join(path.name for path in encoders) or "none"
+        raise HeadstartError(f"{root} has these encoders: {found}. Give the folder of one that has features")
+    return open_cache(encoders[0])
 
 
 def reopen_cache(encoder_folder: str | Path, digest: str) -> CachedFeatures:
@@ -168,4 +187,4 @@ def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
         raise TryLaterError(f"another process packs {home} for {_LOCK_TIMEOUT_S:.0f} s. Wait for it, then try again.") from None
 
 
-__all__ = ["CachedFeatures", "CachedRows", "open_cache", "reopen_cache"]
+__all__ = ["CachedFeatures", "CachedRows", "load_cached_features", "open_cache", "reopen_cache"]

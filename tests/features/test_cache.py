@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headstart.features import cache
-from headstart.features.cache import open_cache, reopen_cache
+from headstart.features.cache import load_cached_features, open_cache, reopen_cache
 from headstart.features.cache_parts import ALIGNMENT, PackedShard, encode_part, open_part
 from headstart.features.load import load_features
 from headstart.pipeline.errors import HeadstartError
@@ -224,3 +224,16 @@ def test_a_part_names_its_payloads(tmp_path):
     part = open_part(tmp_path / name)
     assert (part.fingerprint, part.shards) == ("f" * 64, tuple(listing))
     assert bytes(data) == bytes(encode_part("f" * 64, listing, numbered(3), np.arange(3))[1])
+
+
+def test_notebooks_find_the_only_encoder_of_a_workspace(extracted):
+    for place in (extracted.folder, extracted.workspace.root, next(extracted.workspace.manifests.iterdir())):
+        assert len(load_cached_features(place)) == 40
+
+
+def test_notebooks_are_asked_which_encoder_and_told_where_there_is_none(extracted, tmp_path):
+    Extracted(extracted.workspace, weights="11" * 32).add(numbered(8), ["a"] * 8)
+    with pytest.raises(HeadstartError, match="has these encoders: encoder_tiny-"):
+        load_cached_features(extracted.workspace.root)
+    with pytest.raises(HeadstartError, match="in no workspace"):
+        load_cached_features(tmp_path)
