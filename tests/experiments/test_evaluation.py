@@ -104,6 +104,9 @@ def test_correlation_within_groups_is_not_fooled_by_differences_between_them():
     assert found["pearson"] > 0.99
     assert abs(found["within_groups"]["pearson"]) < 0.3
     assert found["within_groups"]["groups"] == 2
+    half = np.where(np.arange(100) % 2, groups, "")
+    found = regression_metrics(predicted[:, None], wanted[:, None], ["x"], half)["targets"]["x"]
+    assert found["within_groups"]["groups"] == 2  # rows without a group are none
 
 
 def test_a_constant_prediction_has_no_correlation_and_no_warning():

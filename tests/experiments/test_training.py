@@ -348,3 +348,43 @@ def test_rows_without_a_number_are_left_out():
     data = TrainingData(made.source, targets, made.train, made.val)
     assert len(data.train) == 160
     assert np.isfinite(train(data, [HeadConfig()], OPTIONS)[0].best_score)
+
+
+def gradient_of(head, rows, targets, place=(0, 0)):
+    lane = Lane([head], Task("classification", rows.shape[1], targets.shape[0], ()))
+    lane.batch(rows, targets, place, 1.0, True)
+    return lane
+
+
+def test_mixup_mixes_rows_and_their_targets_alike():
+    rows, targets = torch.randn(16, 7), torch.eye(3)[:, torch.arange(16) % 3]
+    lane = gradient_of(HeadConfig(mixup=0.8), rows, targets)
+    portion = float(lane._portions((0, 0)))
+    assert 0 < portion < 1
+    mixed_rows = portion * rows + (1 - portion) * rows.roll(1, 0)
+    mixed_targets = portion * targets + (1 - portion) * targets.roll(1, 1)
+    plain = gradient_of(HeadConfig(), mixed_rows, mixed_targets)
+    assert (lane.parameters.gradients - plain.parameters.gradients).abs().max() < 1e-6
+
+
+def test_dropout_noise_and_mixup_are_functions_of_the_place_and_of_nothing_else():
+    lane = Lane([HeadConfig(hidden=(50,), dropout=0.4, noise=0.5, mixup=0.5)], Task("classification", 7, 3, ()))
+    drawn = {
+        "dropout": lambda place: lane._dropped(torch.ones(1, 50, 200), 0, place),
+        "noise": lambda place: lane._normal((200, 7), place),
+        "mixup": lane._portions,
+    }
+    for draw in drawn.values():
+        first = draw((1, 2))
+        assert not torch.equal(draw((1, 3)), first)
+        assert not torch.equal(draw((2, 2)), first)
+        assert torch.equal(draw((1, 2)), first)
+    kept = drawn["dropout"]((0, 0))
+    assert sorted(set(kept.flatten().tolist())) == pytest.approx([0, 1 / 0.6])
+    assert float(kept.mean()) == pytest.approx(1, abs=0.05)
+    assert float(drawn["noise"]((0, 0)).std()) == pytest.approx(1, abs=0.1)
+
+
+def test_heads_with_other_seeds_do_not_share_their_noise():
+    heads = [HeadConfig(noise=0.5), HeadConfig(name="other", noise=0.5, seed=1), HeadConfig(name="same", noise=0.5)]
+    assert split_into_lanes(heads, 3) == [[0, 2], [1]]

@@ -52,6 +52,8 @@ def test_features_are_mapped_at_a_page_boundary_and_not_loaded(extracted):
         assert offset % ALIGNMENT == 0
         assert file["index"].id.get_offset() % ALIGNMENT == 0
         assert np.array_equal(file["global_pool"][()], part.features)
+        # With times the same features would give other bytes a second later.
+        assert not any(file[name].id.get_create_plist().get_obj_track_times() for name in file)
 
 
 @pytest.mark.parametrize("part_bytes", [1 << 20, 80], ids=["one part", "many parts"])
