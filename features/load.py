@@ -47,7 +47,7 @@ def load_features(encoder_folder: str | Path) -> Features:
     workspace = open_workspace(folder.parent.parent)
     manifest = lru_cache(_manifest_columns)
     blocks: list[tuple[str, NDArray[np.int64], NDArray[Any]]] = []
-    for marker in _markers(workspace, folder):
+    for marker in finished_markers(workspace, folder):
         arrays = shards.read(marker.payload, marker.arrays)
         keep = manifest(_dataset_folder(workspace, marker)).latest[arrays["index"]]
         blocks.append((marker.job.source.rpartition("/")[0], arrays["index"][keep], arrays["global_pool"][keep]))
@@ -63,7 +63,8 @@ def load_features(encoder_folder: str | Path) -> Features:
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 
-def _markers(workspace: Workspace, folder: Path) -> Iterator[Marker]:
+def finished_markers(workspace: Workspace, folder: Path) -> Iterator[Marker]:
+    """The verified marker of each finished job of the encoder in `folder`, by job."""
     fingerprint = read_encoder(folder).fingerprint
     for job in recorded_jobs(workspace, within=folder):
         with contextlib.suppress(NotDone):

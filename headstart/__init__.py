@@ -17,9 +17,24 @@ if not (_HERE / "pipeline").is_dir():  # a checkout
 _PUBLIC = {
     "run_job": "headstart.jobs",
     "load_features": "headstart.features.load",
+    "load_cached_features": "headstart.features.cache",
+    "create_classifier_head": "headstart.experiments.heads",
+    "train_head_only": "headstart.experiments.training",
+    "HeadConfig": "headstart.experiments.configurations",
+    "TrainingOptions": "headstart.experiments.configurations",
     "Workspace": "headstart.pipeline.workspace",
 }
-__all__ = ["Workspace", "__version__", "load_features", "run_job"]
+__all__ = [
+    "HeadConfig",
+    "TrainingOptions",
+    "Workspace",
+    "__version__",
+    "create_classifier_head",
+    "load_cached_features",
+    "load_features",
+    "run_job",
+    "train_head_only",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -54,6 +54,18 @@ class Workspace:
     def logs(self) -> Path:
         return self.root / "logs"
 
+    @property
+    def experiments(self) -> Path:
+        return self.root / "experiments"
+
+    @property
+    def database(self) -> Path:
+        return self.experiments / "experiments.db"
+
+    def cache(self, encoder_folder: Path) -> Path:
+        """Packed features of one encoder: derived, may be deleted at any time."""
+        return encoder_folder / "cache"
+
     def require(self) -> None:
         """Raises TryLaterError if the workspace is gone: nothing may be written where a mount was, and no job is to blame."""
         if not os.path.exists(self.root / NAME):  # noqa: PTH110 - no error of any kind may count as "it is there"

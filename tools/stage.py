@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOMS = ("pipeline", "features", "jobs", "commands", "cli.py")
+ROOMS = ("pipeline", "features", "experiments", "jobs", "commands", "cli.py")
 
 
 def stage(target: Path) -> None:

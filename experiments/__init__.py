@@ -1,0 +1,1 @@
+"""Heads, their training, evaluation and the database of runs: everything after the features."""

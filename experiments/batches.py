@@ -1,0 +1,170 @@
+"""The rows of training in the order of an epoch, standardized, as float32 tensors; read ahead in a thread."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.pipeline.errors import HeadstartError
+
+from .configurations import TrainingOptions
+from .schedule import row_order
+from .source import FeatureSource
+from .statistics import Standardization
+from .targets import Targets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_CHUNK_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What heads learn from and are judged by.
+
+    Attributes:
+        source, targets: n rows each.
+        train, val: positions with a target.
+        auxiliary: (n, a) float32 columns that stand after the features, None for none.
+    """
+
+    source: FeatureSource
+    targets: Targets
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    auxiliary: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        known = self.targets.is_known
+        for name in ("train", "val"):
+            positions = getattr(self, name)
+            object.__setattr__(self, name, positions[known[positions]])
+        if len(self.train) < 2:
+            raise HeadstartError(f"the training split has {len(self.train)} rows with features and a target, expected 2 or more. "
+                                 "Work off more jobs: headstart work")  # fmt: skip
+        if not len(self.val):
+            raise HeadstartError(
+                "the validation split has no rows with features and a target, and heads are chosen by it. "
+                "Work off more jobs, or give some images the split 'val'"
+            )
+        if self.auxiliary is not None and not np.isfinite(self.auxiliary[np.concatenate([self.train, self.val])]).all():
+            raise HeadstartError("an auxiliary column has rows without a number. Fill them in, or leave the column out of --aux")
+
+    @property
+    def inputs(self) -> int:
+        return self.source.embed_dim + (0 if self.auxiliary is None else self.auxiliary.shape[1])
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Standardization of inputs (d + a,) and of numbers to predict (k,), exactly of the training rows; float32 as applied."""
+
+    mean: NDArray[np.float32]
+    inverse_scale: NDArray[np.float32]
+    target_mean: NDArray[np.float32]
+    target_scale: NDArray[np.float32]
+
+
+def scaling_of(data: TrainingData, standard: Standardization, is_scaled: bool) -> Scaling:
+    """Args: standard: of the features (d,); is_scaled: whether targets are, too (not what a sigmoid has to reach)."""
+    mean, scale = standard.mean, standard.scale
+    if data.auxiliary is not None:
+        columns = data.auxiliary[data.train].astype(np.float64)
+        spread = columns.std(axis=0)
+        mean, scale = np.append(mean, columns.mean(axis=0)), np.append(scale, np.where(spread > 0, spread, 1))
+    k = data.targets.outputs
+    target_mean, target_scale = np.zeros(k), np.ones(k)
+    if is_scaled:
+        values = data.targets.values[data.train].astype(np.float64)
+        target_mean, target_scale = values.mean(axis=0), values.std(axis=0)
+    return Scaling(*(array.astype(np.float32) for array in (mean, 1 / scale, target_mean, target_scale)))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some consecutive batches: rows (r, d + a) and targets (k, r); batch i has rows bounds[i] to bounds[i + 1]."""
+
+    epoch: int
+    first_batch: int
+    bounds: list[int]
+    rows: Tensor
+    targets: Tensor
+
+
+class Reader:
+    """Makes tensors of rows; the same bits wherever and whenever a row is read."""
+
+    def __init__(self, data: TrainingData, scaling: Scaling, options: TrainingOptions) -> None:
+        import torch
+
+        self.data, self.scaling, self.options = data, scaling, options
+        self._shift, self._factor = torch.from_numpy(scaling.mean), torch.from_numpy(scaling.inverse_scale)
+        batch, count = options.batch_size, len(data.train)
+        # A batch of one row has no variance for BatchNorm; rows are shuffled, so it is another one in each epoch.
+        self.used = count - 1 if count % batch == 1 and count > 1 else count
+        self.batches = -(-self.used // batch)
+        self._chunk_batches = max(1, _CHUNK_ROWS // (batch * options.accumulation)) * options.accumulation
+        # One chunk is worked on while the next is read. The same memory each time: new pages cost more than the arithmetic.
+        most = min(self._chunk_batches * batch, count)
+        self._memory = itertools.cycle([torch.empty(most, data.inputs) for _ in range(2)])
+        self._half = np.empty((most, data.source.embed_dim), np.float16)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.batches // self.options.accumulation)
+
+    def chunks(self, epoch: int, batch: int) -> Iterator[Chunk]:
+        """From a place in the schedule to its end; the next one is read while the caller works on this one."""
+        places = [
+            (e, b)
+            for e in range(epoch, self.options.epochs)
+            for b in range(batch if e == epoch else 0, self.batches, self._chunk_batches)
+        ]
+        with ThreadPoolExecutor(1, "rows") as ahead:
+            following: Future[Chunk] | None = ahead.submit(self._chunk, *places[0]) if places else None
+            for place in [*places[1:], None]:
+                assert following is not None or not places
+                if following is None:
+                    return
+                chunk = following.result()
+                following = ahead.submit(self._chunk, *place) if place else None
+                yield chunk
+
+    def rows(self, positions: NDArray[np.int64], half: NDArray[np.float16] | None = None, out: Tensor | None = None) -> Tensor:
+        """(len(positions), d + a) standardized float32 on the CPU; `half` and `out` are memory to use, with enough rows."""
+        import torch
+
+        d = self.data.source.embed_dim
+        result = torch.empty(len(positions), self.data.inputs) if out is None else out[: len(positions)]
+        found = self.data.source.take(positions, None if half is None else half[: len(positions)])
+        result[:, :d] = torch.from_numpy(found)
+        if self.data.auxiliary is not None:
+            result[:, d:] = torch.from_numpy(self.data.auxiliary[positions])
+        return result.sub_(self._shift).mul_(self._factor)
+
+    def targets(self, positions: NDArray[np.int64]) -> Tensor:
+        """(k, len(positions)): one-hot, or numbers in units of their spread."""
+        import torch
+
+        dense = self.data.targets.dense(positions)
+        if self.data.targets.task == "regression":
+            dense = (dense - self.scaling.target_mean) / self.scaling.target_scale
+        return torch.from_numpy(np.ascontiguousarray(dense.T))
+
+    def _chunk(self, epoch: int, batch: int) -> Chunk:
+        last = min(batch + self._chunk_batches, self.batches)
+        size, seed = self.options.batch_size, self.options.seed
+        start, stop = batch * size, min(last * size, self.used)
+        order = row_order(len(self.data.train), start, stop, seed, epoch, self.options.by_blocks)
+        positions = self.data.train[order]
+        bounds = [min(number * size, self.used) - start for number in range(batch, last + 1)]
+        device = self.options.device
+        rows = self.rows(positions, self._half, next(self._memory))
+        return Chunk(epoch, batch, bounds, rows.to(device), self.targets(positions).to(device))

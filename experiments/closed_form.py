@@ -1,0 +1,169 @@
+"""Heads that need no training: ridge, LDA, nearest class mean, all from sufficient statistics alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.pipeline.errors import HeadstartError
+
+from .source import FeatureSource
+from .statistics import Statistics, standardization_of
+
+_Array = NDArray[np.float64]
+_RANK_EPS = 1e-10
+_NEVER = -1e9  # the score of a class that training lacks
+_CHEAPER_THAN_EIGEN = 8  # so many Cholesky factorizations cost less than one eigendecomposition
+
+
+class SingularError(HeadstartError):
+    """No single answer exists: channels depend on each other and nothing is penalized."""
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """scores = x weight^T + bias on raw features; weight (k, d), bias (k,), float64."""
+
+    weight: _Array
+    bias: _Array
+
+
+@dataclass(frozen=True)
+class _Centered:
+    """Statistics of standardized rows: gram (d, d) and products (d, k) about the mean, in units of `scale`."""
+
+    count: int
+    mean: _Array
+    scale: _Array
+    gram: _Array
+    products: _Array
+    target_means: _Array
+
+
+def fit_ridge(statistics: Statistics, l2: float) -> LinearHead:
+    """Closed-form ridge regression on one-hot or continuous targets, from sufficient statistics alone.
+
+    Features are standardized on the rows of `statistics`; the bias is not penalized.
+
+    Args:
+        statistics: of the training rows.
+        l2: penalty per row, >= 0.
+
+    Returns: a head whose weights act on raw, unstandardized features.
+    Raises: SingularError if l2 is 0 and the Gram matrix is rank deficient.
+
+    Hastie, Tibshirani & Friedman 2009, eq. 3.44.
+    """
+    return fit_ridge_path(statistics, [l2])[0]
+
+
+def fit_ridge_path(statistics: Statistics, penalties: Sequence[float]) -> list[LinearHead]:
+    """`fit_ridge` for each penalty. Many share one eigendecomposition; few are factorized one by one, which is faster."""
+    if any(not penalty >= 0 for penalty in penalties):
+        raise HeadstartError(f"a ridge penalty is {min(penalties)}, expected 0 or more")
+    centered = _centered(statistics)
+    if len(penalties) > _CHEAPER_THAN_EIGEN or min(penalties) == 0:
+        weights = _by_eigenvectors(centered, penalties)
+    else:
+        weights = [_by_cholesky(centered, penalty) for penalty in penalties]
+    return [_raw(centered, weight, centered.target_means) for weight in weights]
+
+
+def fit_lda(statistics: Statistics, shrinkage: float = 1e-3) -> LinearHead:
+    """Linear discriminant analysis: the Bayes rule for classes with one covariance and the priors of the training rows.
+
+    Args:
+        statistics: with one-hot targets.
+        shrinkage: from 0 (the pooled covariance) to 1 (a multiple of the identity), on standardized features.
+
+    Raises: SingularError if shrinkage is 0 and the covariance is rank deficient.
+    """
+    centered = _centered(statistics)
+    counts = statistics.target_sums
+    means = centered.products / np.maximum(counts, 1)
+    degrees = max(1.0, centered.count - float((counts > 0).sum()))
+    within = (centered.gram - (means * counts) @ means.T) / degrees
+    target = np.trace(within) / len(within)
+    covariance = (1 - shrinkage) * within + shrinkage * target * np.eye(len(within))
+    weight = _solved(covariance, means)
+    prior = np.log(np.maximum(counts, 1) / centered.count)
+    offset = np.where(counts > 0, prior - 0.5 * (means * weight).sum(axis=0), _NEVER)
+    return _raw(centered, weight, offset)
+
+
+def fit_nearest_mean(statistics: Statistics) -> LinearHead:
+    """Says the class whose mean is nearest in standardized features; needs one-hot targets."""
+    centered = _centered(statistics)
+    counts = statistics.target_sums
+    means = centered.products / np.maximum(counts, 1)
+    return _raw(centered, means, np.where(counts > 0, -0.5 * (means**2).sum(axis=0), _NEVER))
+
+
+def scores_of(source: FeatureSource, positions: NDArray[np.int64], heads: Sequence[LinearHead]) -> list[NDArray[np.float32]]:
+    """Scores (len(positions), k) of each head, all heads in one pass over the rows."""
+    weight = np.concatenate([head.weight for head in heads]).astype(np.float32)
+    bias = np.concatenate([head.bias for head in heads]).astype(np.float32)
+    scores = np.empty((len(positions), len(bias)), np.float32)
+    place = np.empty(len(source), np.int64)
+    place[positions] = np.arange(len(positions))
+    for found, half in source.blocks(positions):
+        scores[place[found]] = half.astype(np.float32) @ weight.T + bias
+    return np.split(scores, np.cumsum([len(head.bias) for head in heads])[:-1], axis=1)
+
+
+def squared_errors(head: LinearHead, statistics: Statistics) -> _Array:
+    """(k,) sum over rows of (score - target)^2, from statistics alone."""
+    bias = head.bias + head.weight @ statistics.shift
+    weight = head.weight.T
+    quadratic = (
+        (weight * (statistics.gram @ weight)).sum(axis=0) + 2 * bias * (statistics.sums @ weight) + statistics.count * bias**2
+    )
+    cross = (weight * statistics.products).sum(axis=0) + bias * statistics.target_sums
+    return np.asarray(quadratic - 2 * cross + statistics.target_squares)
+
+
+def _centered(statistics: Statistics) -> _Centered:
+    standard = standardization_of(statistics)
+    offset = statistics.sums / statistics.count
+    gram = (statistics.gram - np.outer(statistics.sums, offset)) / np.outer(standard.scale, standard.scale)
+    products = (statistics.products - np.outer(offset, statistics.target_sums)) / standard.scale[:, None]
+    return _Centered(statistics.count, standard.mean, standard.scale, gram, products, statistics.target_sums / statistics.count)
+
+
+def _raw(centered: _Centered, weight: _Array, offset: _Array) -> LinearHead:
+    raw = (weight / centered.scale[:, None]).T
+    return LinearHead(raw, offset - raw @ centered.mean)
+
+
+def _by_eigenvectors(centered: _Centered, penalties: Sequence[float]) -> list[_Array]:
+    values, vectors = np.linalg.eigh(centered.gram)
+    rotated = vectors.T @ centered.products
+    smallest = _RANK_EPS * max(values[-1], np.finfo(float).tiny)
+    if min(penalties) == 0 and values[0] <= smallest:
+        raise _singular(int((values > smallest).sum()), len(values))
+    values = np.maximum(values, 0)
+    return [vectors @ (rotated / (values + penalty * centered.count)[:, None]) for penalty in penalties]
+
+
+def _by_cholesky(centered: _Centered, penalty: float) -> _Array:
+    return _solved(centered.gram + penalty * centered.count * np.eye(len(centered.gram)), centered.products)
+
+
+def _solved(matrix: _Array, right: _Array) -> _Array:
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    try:
+        factor = cho_factor(matrix, lower=True, check_finite=False)
+        if np.diagonal(factor[0]).min() ** 2 <= _RANK_EPS * np.diagonal(matrix).max():
+            raise LinAlgError
+        return np.asarray(cho_solve(factor, right, check_finite=False))
+    except LinAlgError:
+        raise _singular(int(np.linalg.matrix_rank(matrix, hermitian=True)), len(matrix)) from None
+
+
+def _singular(rank: int, size: int) -> SingularError:
+    return SingularError(
+        f"{size} channels have rank {rank} on the training rows, so no single answer exists without a penalty. "
+        "Use a penalty above 0, or more training images"
+    )

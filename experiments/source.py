@@ -1,0 +1,78 @@
+"""Where heads get rows from: the packed cache, or a matrix in memory. Reads float16, hands out float32."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.pipeline.errors import HeadstartError
+
+
+class FeatureSource(Protocol):
+    """n rows of d features; `features.cached.CachedFeatures` is one."""
+
+    @property
+    def digest(self) -> str:
+        """Equal only if every position holds the same."""
+
+    @property
+    def embed_dim(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, positions: NDArray[np.int64], out: NDArray[np.float16] | None = None) -> NDArray[np.float16]:
+        """Rows (k, d) at any positions, in that order."""
+
+    def blocks(self, positions: NDArray[np.int64], size: int = 2048) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+        """Rows at `positions`, in the order that is fastest to read."""
+
+
+@dataclass(frozen=True)
+class ArrayFeatures:
+    """A matrix (n, d) in memory as a source. Anything that is not float16 is rounded to it, as it would be on disk."""
+
+    features: NDArray[np.float16]
+
+    @property
+    def embed_dim(self) -> int:
+        return int(self.features.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @cached_property
+    def digest(self) -> str:
+        facts = str(self.features.shape).encode()
+        return hashlib.sha256(facts + np.ascontiguousarray(self.features).tobytes()).hexdigest()
+
+    def take(self, positions: NDArray[np.int64], out: NDArray[np.float16] | None = None) -> NDArray[np.float16]:
+        result = np.empty((len(positions), self.embed_dim), np.float16) if out is None else out
+        return np.take(self.features, positions, axis=0, out=result, mode="clip")
+
+    def blocks(self, positions: NDArray[np.int64], size: int = 2048) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+        ordered = np.sort(positions)
+        for start in range(0, len(ordered), size):
+            chosen = ordered[start : start + size]
+            yield chosen, self.take(chosen)
+
+
+def as_source(features: Any) -> FeatureSource:
+    """`features` itself if it is a source, else a matrix (n, d) as one. Raises: HeadstartError if it is neither or not finite."""
+    if hasattr(features, "take") and hasattr(features, "blocks"):
+        source: FeatureSource = features
+        return source
+    matrix = np.asarray(features)
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+        raise HeadstartError(f"features are {matrix.dtype} {matrix.shape}, expected numbers of shape (images, channels)")
+    with np.errstate(over="ignore"):
+        half = matrix.astype(np.float16)
+    if not np.isfinite(half).all():
+        row = int(np.flatnonzero(~np.isfinite(half).all(axis=1))[0])
+        raise HeadstartError(
+            f"features of row {row} are not finite as float16 (at most 65,504). Leave such rows out, or scale them"
+        )
+    return ArrayFeatures(half)

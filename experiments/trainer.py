@@ -1,0 +1,226 @@
+"""The state of a pass over the features, and the loop that moves it from chunk to chunk of batches."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from headstart.pipeline.errors import HeadstartError
+
+from .batches import Chunk, Reader, Scaling, TrainingData, scaling_of
+from .configurations import HeadConfig, TrainingOptions
+from .heads import TrainedHead, folded
+from .judging import Progress, losses, monitor_for, scores
+from .lanes import Lane
+from .plans import Plan, cores, intraop_threads, plan
+from .schedule import learning_rate_factor
+from .statistics import standardization_from
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_BLOCK_ROWS = 2048
+_STATE = ("values", "first", "second", "best", "running", "best_running")
+State = dict[str, Any]
+
+
+class Keeper(Protocol):
+    """Where states of a training go; `checkpoints.Checkpoints` is one."""
+
+    def latest(self, identity: str) -> State | None:
+        """The last complete state. Raises: HeadstartError if it is of another training."""
+
+    def keep(self, step: int, identity: str, state: State) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one configuration.
+
+    Attributes:
+        head: as it was at its best on validation.
+        best_epoch, best_score: by the monitor.
+        history: of each epoch.
+        is_stopped_early: ran out of patience.
+    """
+
+    head: TrainedHead
+    best_epoch: int
+    best_score: float
+    history: tuple[dict[str, Any], ...]
+    is_stopped_early: bool
+
+
+class Trainer:
+    """The state of one pass: lanes, progress, and a place (epoch, batch) in the schedule."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        configurations: Sequence[HeadConfig],
+        options: TrainingOptions,
+        planned: Plan | None = None,
+        state: State | None = None,
+    ) -> None:
+        """Args: planned: of these arguments, if it is there already; state: of the same training, to go on from."""
+        self.data, self.options = data, options
+        self.plan = planned or plan(data, configurations, options)
+        if state is None:
+            self.scaling = scaling_of(data, standardization_from(data.source, data.train), self.plan.is_scaled)
+        else:  # a resumed training need not read all rows again before its first step
+            self.scaling = Scaling(*(state[f"scaling.{name}"].numpy() for name in Scaling.__dataclass_fields__))
+        self.reader = Reader(data, self.scaling, options)
+        self.lanes = [Lane([configurations[i] for i in members], self.plan.task) for members in self.plan.members]
+        self.progress = [Progress() for _ in configurations]
+        self.epoch, self.batch = 0, 0
+        self.intraop = self.plan.intraop
+        if state is not None:
+            self._restore(state)
+
+    @property
+    def identity(self) -> str:
+        """Equal only if the training would end in the same bits."""
+        return self.plan.identity
+
+    @property
+    def step(self) -> int:
+        """Steps made so far."""
+        return self.epoch * self.reader.steps_per_epoch + -(-self.batch // self.options.accumulation)
+
+    def run(self, keeper: Keeper | None, check: Callable[[], None], report: Callable[[int, list[Progress]], None]) -> None:
+        """From here to the end, or until every head has stopped."""
+        import torch
+
+        kept = time.monotonic()
+        workers = max(1, min(len(self.lanes), cores()))
+        with intraop_threads(self.intraop), torch.no_grad(), ThreadPoolExecutor(workers, "lane") as pool:
+            for chunk in self.reader.chunks(self.epoch, self.batch):
+                if not any(progress.is_active for progress in self.progress):
+                    break
+                check()
+                self._each_lane(pool, chunk)
+                self.batch = chunk.first_batch + len(chunk.bounds) - 1
+                if self.batch == self.reader.batches:
+                    self._end_epoch(pool)
+                    report(self.epoch - 1, self.progress)
+                if keeper and time.monotonic() - kept >= self.options.checkpoint_s:
+                    keeper.keep(self.step, self.identity, self.state())
+                    kept = time.monotonic()
+
+    def state(self) -> State:
+        """Everything that the rest of the training depends on: tensors, and one string of JSON."""
+        import torch
+
+        facts = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "intraop": self.intraop,
+            "progress": [asdict(p) for p in self.progress],
+        }
+        tensors: State = {"facts": json.dumps(facts)}
+        for name in Scaling.__dataclass_fields__:
+            tensors[f"scaling.{name}"] = torch.from_numpy(getattr(self.scaling, name))
+        for number, lane in enumerate(self.lanes):
+            found = lane.parameters
+            for name in _STATE:
+                tensors[f"{number}.{name}"] = getattr(found, name)
+            tensors[f"{number}.loss_sums"] = lane.loss_sums
+        return tensors
+
+    def _restore(self, state: State) -> None:
+        facts = json.loads(state["facts"])
+        self.epoch, self.batch, self.intraop = facts["epoch"], facts["batch"], facts["intraop"]
+        self.progress = [Progress(**{**found, "best": tuple(found["best"])}) for found in facts["progress"]]
+        for number, lane in enumerate(self.lanes):
+            for name in _STATE:
+                getattr(lane.parameters, name).copy_(state[f"{number}.{name}"])
+            lane.loss_sums.copy_(state[f"{number}.loss_sums"])
+            lane.parameters.regroup([self.progress[i].is_active for i in self.plan.members[number]])
+
+    def outcomes(self) -> list[Outcome]:
+        """One a configuration. Raises: HeadstartError if none ever had a finite score."""
+        if all(progress.best_epoch < 0 for progress in self.progress):
+            raise HeadstartError("no head reached a finite validation score: the learning rate is too high. Try a tenth of it")
+        found: dict[int, Outcome] = {}
+        for lane, members in zip(self.lanes, self.plan.members, strict=True):
+            for place, number in enumerate(members):
+                progress = self.progress[number]
+                found[number] = Outcome(
+                    self._trained(lane, place),
+                    progress.best_epoch,
+                    progress.best[0],
+                    tuple(progress.history),
+                    not progress.is_active,
+                )
+        return [found[number] for number in range(len(self.progress))]
+
+    def _each_lane(self, pool: ThreadPoolExecutor, chunk: Chunk) -> None:
+        if len(self.lanes) == 1 or self.options.device != "cpu":
+            for lane in self.lanes:
+                self._advance(lane, chunk)
+        else:
+            list(pool.map(lambda lane: self._advance(lane, chunk), self.lanes))
+
+    def _advance(self, lane: Lane, chunk: Chunk) -> None:
+        import torch
+
+        accumulation, size = self.options.accumulation, self.options.batch_size
+        steps = self.options.epochs * self.reader.steps_per_epoch
+        with torch.no_grad():
+            for offset, (start, stop) in enumerate(itertools.pairwise(chunk.bounds)):
+                batch = chunk.first_batch + offset
+                first = batch - batch % accumulation
+                last = min(first + accumulation, self.reader.batches) - 1
+                share = (stop - start) / (min((last + 1) * size, self.reader.used) - first * size)
+                targets = chunk.targets[:, start:stop]
+                lane.batch(chunk.rows[start:stop], targets, (chunk.epoch, batch), share, is_first=batch == first)
+                if batch == last:
+                    number = chunk.epoch * self.reader.steps_per_epoch + batch // accumulation
+                    factor = learning_rate_factor(number, steps, round(self.options.warmup * steps))
+                    lane.parameters.step(number + 1, factor)
+
+    def _end_epoch(self, pool: ThreadPoolExecutor) -> None:
+        import torch
+
+        val, monitor = self.data.val, monitor_for(self.options.monitor, self.data.targets.task)
+        blocks: list[list[Tensor]] = [[] for _ in self.lanes]
+        for start in range(0, len(val), _BLOCK_ROWS):
+            rows = self.reader.rows(val[start : start + _BLOCK_ROWS]).to(self.options.device)
+            for found, block in zip(blocks, pool.map(lambda lane, r=rows: lane.scores(r), self.lanes), strict=True):
+                found.append(block)
+        targets = self.reader.targets(val).to(self.options.device)
+        for lane, members, found in zip(self.lanes, self.plan.members, blocks, strict=True):
+            logits = torch.cat(found, 2)
+            output = lane.heads[0].output_for(self.data.targets.task)
+            loss = losses(logits, targets, output, self.data.targets.task)
+            values = scores(logits, targets, output, monitor, loss)
+            for place, number in enumerate(members):
+                progress = self.progress[number]
+                train_loss = float(lane.loss_sums[place]) / self.reader.used
+                if progress.is_active and progress.judge(
+                    self.epoch, train_loss, float(loss[place]), float(values[place]), self.options.patience
+                ):
+                    lane.parameters.keep_best(place)
+            lane.loss_sums.zero_()
+            lane.parameters.regroup([self.progress[number].is_active for number in members])
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def _trained(self, lane: Lane, place: int) -> TrainedHead:
+        found = lane.parameters
+        layers, running = [], []
+        for number, layer in enumerate(found.layers):
+            blocks = [block[place].cpu().double().numpy() for block in found.blocks(found.best, layer)]
+            layers.append([blocks[0], *(block[:, 0] for block in blocks[1:])])
+            mine = slice(place * layer.outputs, (place + 1) * layer.outputs)
+            pair = None if layer.gamma is None else found.running_of(found.best_running, number)[:, mine].cpu().double().numpy()
+            running.append(None if pair is None else (pair[0], pair[1]))
+        scaling = self.scaling
+        inputs, targets = (scaling.mean, scaling.inverse_scale), (scaling.target_mean, scaling.target_scale)
+        return TrainedHead(
+            lane.heads[place], self.data.targets.task, self.data.targets.names, folded(layers, running, inputs, targets)
+        )

@@ -1,0 +1,174 @@
+"""The rows of a packed cache: which physical row is which image, with label, split and group as codes.
+
+Published beside the parts under the digest of what it describes, so a resumed run opens in milliseconds.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.pipeline.files import FileSystem
+
+from .cache_parts import CachePart, PackedShard
+from .dataset import Columns
+
+_KEPT = 4
+_NAMES = ("label", "split", "group")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A column of text as int32 codes (n,) into sorted `names`."""
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int32]
+
+    @cached_property
+    def values(self) -> NDArray[np.str_]:
+        """(n,) str."""
+        return np.array(self.names, dtype=np.str_)[self.codes]
+
+    def is_(self, name: str) -> NDArray[np.bool_]:
+        """(n,) bool, True where the column says `name`."""
+        code = self.names.index(name) if name in self.names else -1
+        return np.asarray(self.codes == code)
+
+
+@dataclass(frozen=True)
+class CachedRows:
+    """Rows in the order of data set and manifest; item i of every array is the same image.
+
+    Attributes:
+        fingerprint: of the encoder.
+        digest: of all that decides what row i is; not of how the rows lie in parts.
+        parts: file names, in the order in which `physical` counts.
+        physical: (n,) int64, row in the parts laid end to end.
+        datasets: relative to the workspace; `dataset` (n,) int32 is a position in it.
+        index: (n,) int64, row of the manifest.
+        label, split, group: coded columns, '' for none.
+        images: images that the data sets have altogether, with or without features.
+    """
+
+    fingerprint: str
+    digest: str
+    parts: tuple[str, ...]
+    physical: NDArray[np.int64]
+    datasets: tuple[str, ...]
+    dataset: NDArray[np.int32]
+    index: NDArray[np.int64]
+    label: Codes
+    split: Codes
+    group: Codes
+    images: int
+
+
+def rows_of(fingerprint: str, parts: Sequence[CachePart], columns_of: Callable[[str], Columns]) -> CachedRows:
+    """The rows that count: those that are the latest of their path.
+
+    Args:
+        columns_of: the manifest of a data set.
+    """
+    shards = [shard for part in parts for shard in part.shards]
+    datasets = sorted({shard.dataset for shard in shards})
+    code_of = {name: code for code, name in enumerate(datasets)}
+    dataset = np.repeat([code_of[shard.dataset] for shard in shards], [shard.rows for shard in shards]).astype(np.int32)
+    index = np.concatenate([part.index for part in parts])
+    columns = [columns_of(name) for name in datasets]
+    latest = np.zeros(len(index), np.bool_)
+    for code, found in enumerate(columns):
+        mine = dataset == code
+        latest[mine] = found.latest[index[mine]]
+    order = np.lexsort((index, dataset))
+    physical = order[latest[order]]
+    coded = {name: _coded(name, columns, dataset[physical], index[physical]) for name in _NAMES}
+    return CachedRows(
+        fingerprint=fingerprint,
+        digest=_digest(fingerprint, shards, dataset[physical], index[physical]),
+        parts=tuple(part.path.name for part in parts),
+        physical=physical,
+        datasets=tuple(datasets),
+        dataset=dataset[physical],
+        index=index[physical],
+        label=coded["label"],
+        split=coded["split"],
+        group=coded["group"],
+        images=sum(int(found.latest.sum()) for found in columns),
+    )
+
+
+def _digest(fingerprint: str, shards: list[PackedShard], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> str:
+    # A source names the manifest part and so, by that part's digest, every label in it.
+    digest = hashlib.sha256(json.dumps([fingerprint, sorted((s.job_id, s.sha256, s.source) for s in shards)]).encode())
+    digest.update(dataset.tobytes())
+    digest.update(index.tobytes())
+    return digest.hexdigest()
+
+
+def _coded(name: str, columns: list[Columns], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> Codes:
+    names = sorted({value for found in columns for value in getattr(found, name)})
+    code_of = {value: code for code, value in enumerate(names)}
+    codes = np.empty(len(index), np.int32)
+    for number, found in enumerate(columns):
+        mine = dataset == number
+        codes[mine] = np.array([code_of[value] for value in getattr(found, name)], np.int32)[index[mine]]
+    return Codes(tuple(names), codes)
+
+
+def publish_rows(files: FileSystem, home: Path, rows: CachedRows) -> None:
+    """Keeps `rows` in `home` under their digest, and the last few of before."""
+    facts = {
+        "fingerprint": rows.fingerprint,
+        "digest": rows.digest,
+        "parts": rows.parts,
+        "datasets": rows.datasets,
+        "images": rows.images,
+        **{name: getattr(rows, name).names for name in _NAMES},
+    }
+    buffer = io.BytesIO()
+    arrays: dict[str, NDArray[Any]] = {"physical": rows.physical, "dataset": rows.dataset, "index": rows.index}
+    arrays |= {name: getattr(rows, name).codes for name in _NAMES}
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    np.savez(buffer, allow_pickle=False, **arrays)
+    path = home / _name(rows.digest)
+    # Replaced if it is there: the same rows may lie in other parts by now.
+    if not path.exists() or path.read_bytes() != buffer.getvalue():
+        files.replace(path, buffer.getvalue())
+    for old in sorted(home.glob("rows_*.npz"), key=lambda found: found.stat().st_mtime_ns, reverse=True)[_KEPT:]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+
+
+def read_rows(home: Path, digest: str) -> CachedRows | None:
+    """The rows of that digest, None if they are not kept (any longer)."""
+    try:
+        with np.load(home / _name(digest), allow_pickle=False) as file:
+            facts = json.loads(bytes(file["facts"]))
+            rows = CachedRows(
+                fingerprint=facts["fingerprint"],
+                digest=facts["digest"],
+                parts=tuple(facts["parts"]),
+                physical=file["physical"],
+                datasets=tuple(facts["datasets"]),
+                dataset=file["dataset"],
+                index=file["index"],
+                label=Codes(tuple(facts["label"]), file["label"]),
+                split=Codes(tuple(facts["split"]), file["split"]),
+                group=Codes(tuple(facts["group"]), file["group"]),
+                images=int(facts["images"]),
+            )
+    except Exception:  # derived: whatever is wrong with the file, the markers say the same again
+        return None
+    return rows if rows.digest == digest else None
+
+
+def _name(digest: str) -> str:
+    return f"rows_{digest[:16]}.npz"
