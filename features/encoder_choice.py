@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "efficientnet_b0"
 
 
-def resolve_encoder(model: str | None, weights: str, image_size: int | None) -> tuple[EncoderSpec, Weights]:
+def resolve_encoder(
+    model: str | None, weights: str, image_size: int | None, fast_decode: bool = False
+) -> tuple[EncoderSpec, Weights]:
     """The encoder that --encoder, --weights and --image-size mean, tried out on one image.
 
     Args:
         model: a name of timm's; None is efficientnet_b0, or the embedded encoder's own if weights == 'embedded'.
         weights: see weights.resolve_weights.
         image_size: edge of the square that the network sees, in pixels; None is timm's own for this model.
+        fast_decode: see Transform.
 
     Raises: HeadstartError if any of the three is unknown, or they do not go together.
     """
@@ -35,6 +38,7 @@ def resolve_encoder(model: str | None, weights: str, image_size: int | None) -> 
         model, model_args = model or DEFAULT_MODEL, {}
         require_known(model)
         transform = _transform_of(model)
+    transform = replace(transform, fast_decode=fast_decode)
     if image_size is not None:
         transform = replace(transform, image_size=(image_size, image_size))
         model_args |= _size_argument(model, image_size)

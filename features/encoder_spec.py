@@ -65,7 +65,7 @@ class EncoderSpec:
         return (json.dumps({**self._facts(), "fingerprint": self.fingerprint}, indent=1) + "\n").encode()
 
     def _facts(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self)}
+        return {"format": FORMAT, **asdict(self), "transform": self.transform.facts()}
 
 
 def require_pixels(images: NDArray[np.uint8], spec: EncoderSpec) -> None:
