@@ -49,6 +49,17 @@ class Size(click.ParamType[int]):
         return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2].upper())))
 
 
+class Pool(click.ParamType[int]):
+    """A positive number: the edge of a grid."""
+
+    name = "pool"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int) or (str(value).isdecimal() and int(value) > 0):
+            return int(value)
+        self.fail(f"{value!r} is not a positive number. If it is DATA, write it before --spatial", param, ctx)
+
+
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How jobs run, for every command that may run some."""
     device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)

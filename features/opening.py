@@ -33,7 +33,8 @@ class Encoder(Protocol):
     versions: Mapping[str, str]
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What a classifier would see of each image, in float32: (n, h, w, 3) uint8 in, (n, embed_dim) out.
+        """What a classifier would see of each image, then its map if `spec.spatial` asks for one, flattened, in float32:
+        (n, h, w, 3) uint8 in, (n, spec.row_length) out.
 
         On a CPU the same images give the same bits. Raises: ValueError if the shape or dtype is another.
         """

@@ -13,6 +13,7 @@ from .architectures import build, load
 from .checkpoints import read_tensors
 from .encoder_spec import WEIGHTS_NAME, DamagedEncoderError, EncoderSpec, read_encoder, require_pixels
 from .reasons import reason_of
+from .spatial import outputs
 from .weights import digest
 
 if TYPE_CHECKING:
@@ -72,14 +73,15 @@ class TorchEncoder:
 
         require_pixels(images, self.spec)
         if not len(images):
-            return np.empty((0, self.spec.embed_dim), np.float32)
+            return np.empty((0, self.spec.row_length), np.float32)
         # torch cannot say that a tensor is read-only, and warns; such arrays are small or come from a map, so they are copied.
         pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
         with torch.inference_mode():
             # In this order and in float32, as torchvision's ToTensor and Normalize compute it.
             inputs = pixels.to(self.device).permute(0, 3, 1, 2).float().div(255).sub(self._mean).div(self._std)
-            features: NDArray[np.float32] = self._network(inputs).float().cpu().numpy()
-        return features
+            made = outputs(self._network, inputs, self.spec.spatial)
+            rows: NDArray[np.float32] = torch.cat([output.flatten(1) for output in made], 1).float().cpu().numpy()
+        return rows
 
     def close(self) -> None:
         del self._network

@@ -25,6 +25,7 @@ NAME = "extract"
 CPU_BATCH = 2  # each of several threads: activations stay in its core's cache, and memory stays small
 _CUDA_BATCH = 64
 _JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
+_BYTES_A_VALUE = 16  # float32 twice, float16 twice, and the shard twice, as it is packed
 
 
 def work_for(
@@ -83,9 +84,9 @@ class ExtractSession:
         from headstart.features.images import STATUS, ImageError
 
         batching = self._opened()
-        pooled, decoded = batching.encode(prepared.images, prepared.good(), check)
+        values, decoded = batching.encode(prepared.images, prepared.good(), check)
         with np.errstate(over="ignore"):
-            half = pooled.astype(np.float16)
+            half = values.astype(np.float16)
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(half).all(axis=1))
         errors = dict(prepared.errors)
         for i, is_good in zip(decoded, finite, strict=True):
@@ -96,10 +97,12 @@ class ExtractSession:
         for i, error in errors.items():
             status[i] = STATUS[error.code]
         arrays: dict[str, NDArray[Any]] = {
-            "global_pool": half[finite],
+            "global_pool": np.ascontiguousarray(half[finite, : self._spec.embed_dim]),
             "index": np.array([prepared.rows[i].index for i in kept], np.int64),
             "status": status,
         }
+        if self._spec.spatial is not None:
+            arrays["spatial"] = half[finite, self._spec.embed_dim :].reshape(-1, *self._spec.spatial.shape)
         failed = tuple(
             FailedItem(prepared.rows[i].index, prepared.rows[i].path, error.code, error.reason)
             for i, error in sorted(errors.items())
@@ -137,7 +140,8 @@ class ExtractSession:
         if budget is None:
             return Batching(encoder, batch)
         height, width = self._spec.transform.image_size
-        plan = plan_ram(encoder, batch, budget, other_bytes=_JOBS_IN_MEMORY * self._job_size * height * width * 3)
+        decoded = _JOBS_IN_MEMORY * height * width * 3
+        plan = plan_ram(encoder, batch, budget, self._job_size * (decoded + _BYTES_A_VALUE * self._spec.row_length))
         self._budget_facts = {"ram_budget_bytes": budget, "ram_planned_bytes": plan.peak_bytes}
         return Batching(encoder, plan.batch, plan.lanes)
 
