@@ -69,7 +69,10 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ram = click.option(
         "--ram-budget", type=Size(), metavar="SIZE", help="Memory this process may take, such as 600MB: batches are made to fit."
     )
-    return device(batch(ram(function)))
+    vram = click.option(
+        "--vram-budget", type=Size(), metavar="SIZE", help="GPU memory this process may take, driver included. [default: 4GB]"
+    )
+    return device(batch(ram(vram(function))))
 
 
 def _batch_size(context: click.Context, parameter: click.Parameter, value: str) -> int | None:

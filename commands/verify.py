@@ -27,6 +27,7 @@ def command(
     device: str,
     batch_size: int | None,
     ram_budget: int | None,
+    vram_budget: int | None,
     as_json: bool,
     workspace: str | None,
 ) -> int:
@@ -39,7 +40,7 @@ def command(
     redone = removed = 0
     if repair:
         if findings.torn:
-            redone = _redo(opened_workspace, findings, Settings(device, batch_size, ram_budget))
+            redone = _redo(opened_workspace, findings, Settings(device, batch_size, ram_budget, vram_budget))
         removed = sweep(verify(opened_workspace).orphans if findings.torn else findings.orphans)
     still_torn = len(findings.torn) - redone
     if as_json:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .devices import cores
 from .encoder_spec import EncoderSpec, require_pixels
+from .vram_plan import DeviceMemory
 
 _MOST_LANES = 8
 
@@ -22,6 +23,7 @@ class OnnxEncoder:
     """
 
     device = "cpu"
+    memory: DeviceMemory | None = None
 
     def __init__(
         self, spec: EncoderSpec, graph: Path | bytes, versions: Mapping[str, str], is_batch_invariant: bool = True

@@ -392,24 +392,32 @@ def test_verify_names_a_flipped_bit_and_repair_redoes_the_job(photos, tmp_path):
     assert run_cli("verify", "--deep", "-w", workspace.root).returncode == 0
 
 
-def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_path, monkeypatch):
-    from headstart.features import encoders
+@pytest.mark.parametrize("spatial", [(), ("--spatial", "1")], ids=["vectors", "with maps"])
+def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_path, monkeypatch, spatial):
+    from headstart.features import opening
+    from headstart.features.encoder_spec import read_encoder
 
-    workspace = enqueue(photos, tmp_path / "w")
+    workspace = enqueue(photos, tmp_path / "w", *spatial)
 
     class Overflowing:
-        device = "cpu"
+        device, lanes, memory, versions = "cpu", 1, None, {}
+        spec = read_encoder(encoder_of(workspace))
 
         def encode(self, images):
-            features = np.ones((len(images), 96), np.float32)
-            features[0, 3], features[1, 5] = 70_000, np.nan
+            features = np.ones((len(images), self.spec.row_length), np.float32)
+            features[0, 3], features[1, -1] = 70_000, np.nan
             return features
 
-    monkeypatch.setattr(encoders, "open_encoder", lambda folder, device: Overflowing())
+        def close(self):
+            pass
+
+    monkeypatch.setattr(opening, "open_encoder", lambda folder, device: Overflowing())
     worker = Worker(workspace, Settings(device="cpu", batch_size=64), Limits(max_jobs=1), lambda finished: None)
     assert worker.run().failed_items == 2
     assert [item.code for _, item in failed_items(workspace)] == ["non_finite"] * 2
     assert np.isfinite(load_features(encoder_of(workspace)).features).all()
+    for path in encoder_of(workspace).glob("shards/*/*"):
+        assert all(np.isfinite(values).all() and len(values) in (62, 64) for values in np.load(path).values())
 
 
 @pytest.mark.parametrize("kind", sorted(known_kinds() - {"fake"}))
