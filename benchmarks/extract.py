@@ -22,10 +22,10 @@ import numpy as np
 import timm
 
 from headstart.features.batching import Batching
+from headstart.features.budgets import CPU_BATCH
 from headstart.features.devices import cores
 from headstart.features.images import decode
 from headstart.features.opening import open_encoder
-from headstart.jobs.extract import CPU_BATCH
 
 from .photos import HERE, enqueue, forget, headstart, repeat
 

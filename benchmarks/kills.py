@@ -44,13 +44,13 @@ def committed(root: Path) -> int:
     return len(list(root.glob("features/encoder_*/done/*/*.done")))
 
 
-def kill_storm(root: Path, kills: int, seed: int) -> tuple[int, list[int]]:
+def kill_storm(root: Path, kills: int, seed: int, longest_s: float) -> tuple[int, list[int]]:
     """Kills that hit a living worker, and how many jobs were done at each."""
     moments = random.Random(seed)
     done = []
     while len(done) < kills and committed(root) < len(root.joinpath("features/jobs_queue.csv").read_text().splitlines()) - 1:
         worker = start_worker(root)
-        time.sleep(moments.uniform(0.0, 12.0))
+        time.sleep(moments.uniform(0.0, longest_s))
         if worker.poll() is None:
             worker.send_signal(signal.SIGKILL)
             done.append(committed(root))
@@ -84,7 +84,7 @@ def main() -> int:
         begun = time.monotonic()
         cli("work", "-w", roots[0])
         alone_s = time.monotonic() - begun
-        kills, done_at = kill_storm(roots[1], arguments.kills, arguments.seed)
+        kills, done_at = kill_storm(roots[1], arguments.kills, arguments.seed, alone_s / 5)
         cli("work", "-w", roots[1])
         left_before = leftovers(roots[1])
         verified = cli("verify", "--deep", "--repair", "-w", roots[1], check=False)

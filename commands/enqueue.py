@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from .options import plural, workspace_option
+from .options import Pool, plural, workspace_option
 
 if TYPE_CHECKING:
     from headstart.features.listing import Source
+
+
+class EncoderChoice(NamedTuple):
+    """What the options say of the encoder; see `features.encoders.resolve_encoder`."""
+
+    model: str | None
+    weights: str
+    image_size: int | None
+    fast_decode: bool
+    spatial: int | None
 
 
 @click.command("enqueue")
@@ -26,6 +36,20 @@ if TYPE_CHECKING:
 )
 @click.option("--job-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a job.")
 @click.option("--image-size", type=click.IntRange(min=1), metavar="N", help="Pixels, instead of what the encoder was made for.")
+@click.option(
+    "--fast-decode",
+    is_flag=True,
+    help="Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, never below twice what the encoder needs. Faster, not quite the "
+    "same features, so they get a folder of their own.",
+)
+@click.option(
+    "--spatial",
+    type=Pool(),
+    is_flag=False,
+    flag_value=0,
+    metavar="[POOL]",
+    help="Also keep the feature map before pooling, averaged to POOL x POOL if that is given. Write DATA before it.",
+)
 @click.option("--path-col", metavar="COLUMN", help="Table: where the paths are.")
 @click.option("--label-col", metavar="COLUMN", help="Table: where the labels are.")
 @click.option("--split-col", metavar="COLUMN", help="Table: train, val or test.")
@@ -46,6 +70,8 @@ def command(
     weights: str,
     job_size: int,
     image_size: int | None,
+    fast_decode: bool,
+    spatial: int | None,
     seed: int,
     dry_run: bool,
     workspace: str | None,
@@ -66,13 +92,13 @@ def command(
         jobs = -(-len(source.images) // job_size)
         click.echo(f"dry run: at most {plural(jobs, 'job')} of {job_size}; nothing was written")
         return
-    _enqueue(source, encoder, weights, image_size, job_size, seed, workspace)
+    choice = EncoderChoice(encoder, weights, image_size, fast_decode, spatial)
+    _enqueue(source, choice, job_size, seed, workspace)
 
 
-def _enqueue(
-    source: Source, encoder: str | None, weights: str, image_size: int | None, job_size: int, seed: int, directory: str | None
-) -> None:
+def _enqueue(source: Source, choice: EncoderChoice, job_size: int, seed: int, directory: str | None) -> None:
     from headstart.features.devices import has_nvidia_device
+    from headstart.features.disk_plan import require_room, size_words
     from headstart.features.encoders import resolve_encoder, save_encoder
     from headstart.features.graph_export import export_graph
     from headstart.features.manifest import add_images
@@ -84,11 +110,15 @@ def _enqueue(
 
     # First what may take long or fail, so that a failure leaves nothing behind.
     workspace = open_or_create_workspace(find_root(directory))
-    spec, tensors = resolve_encoder(encoder, weights, image_size)
+    spec, tensors = resolve_encoder(choice.model, choice.weights, choice.image_size, choice.fast_decode, choice.spatial)
     click.echo(
         f"encoder {spec.model}, {spec.transform.image_size[0]}x{spec.transform.image_size[1]} pixels, {spec.embed_dim} features"
     )
     click.echo(f"weights {spec.weights_source}")
+    map_shape = f", map {' x '.join(map(str, spec.spatial.shape))}" if spec.spatial else ""
+    workspace.files.make_folder(workspace.features)
+    disk = require_room(workspace.features / spec.folder_name, spec, len(source.images), job_size)
+    click.echo(f"disk about {size_words(disk)} for features{map_shape}")
     with queue_lock(workspace):
         added = add_images(workspace, source, seed)
         folder = save_encoder(workspace, spec, tensors)

@@ -56,6 +56,17 @@ class Size(_IntType):
         return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2].upper())))
 
 
+class Pool(click.ParamType[int]):
+    """A positive number: the edge of a grid."""
+
+    name = "pool"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int) or (str(value).isdecimal() and int(value) > 0):
+            return int(value)
+        self.fail(f"{value!r} is not a positive number. If it is DATA, write it before --spatial", param, ctx)
+
+
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How jobs run, for every command that may run some."""
     device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -65,7 +76,10 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ram = click.option(
         "--ram-budget", type=Size(), metavar="SIZE", help="Memory this process may take, such as 600MB: batches are made to fit."
     )
-    return device(batch(ram(function)))
+    vram = click.option(
+        "--vram-budget", type=Size(), metavar="SIZE", help="GPU memory this process may take, driver included. [default: 4GB]"
+    )
+    return device(batch(ram(vram(function))))
 
 
 def _batch_size(context: click.Context, parameter: click.Parameter, value: str) -> int | None:

@@ -27,6 +27,7 @@ def command(
     device: str,
     batch_size: int | None,
     ram_budget: int | None,
+    vram_budget: int | None,
     as_json: bool,
     workspace: str | None,
 ) -> int:
@@ -40,7 +41,7 @@ def command(
     redone = removed = interrupted = 0
     if repair:
         if torn:
-            interrupted = _redo(opened_workspace, sorted(torn), Settings(device, batch_size, ram_budget))
+            interrupted = _redo(opened_workspace, sorted(torn), Settings(device, batch_size, ram_budget, vram_budget))
         after = verify(opened_workspace, deep) if torn else findings
         redone = len(torn & after.sound_jobs)
         removed = sweep(after.orphans)

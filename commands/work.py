@@ -22,6 +22,7 @@ def command(
     device: str,
     batch_size: int | None,
     ram_budget: int | None,
+    vram_budget: int | None,
     loop_s: float | None,
     exit_status: bool,
     workspace: str | None,
@@ -44,7 +45,7 @@ def command(
         raise HeadstartError(f"unknown kind of job {min(chosen - known_kinds())!r}; there are {', '.join(sorted(known_kinds()))}")
     with Progress(opened_workspace) as progress:
         limits = Limits(max_jobs=max_jobs, seconds=time_limit, kinds=chosen, loop_s=None if loop_s is None else max(1.0, loop_s))
-        summary = Worker(opened_workspace, Settings(device, batch_size, ram_budget), limits, progress.hear).run()
+        summary = Worker(opened_workspace, Settings(device, batch_size, ram_budget, vram_budget), limits, progress.hear).run()
     for problem in summary.problems:
         say(f"warning: {problem}")
     speed = f", {summary.items / summary.seconds:.1f} images/s from start to end" if summary.items else ""

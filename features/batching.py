@@ -56,10 +56,10 @@ class Batching:
             images: (n, h, w, 3) uint8.
             check: called between batches, from several threads; what it raises ends the work and is raised here.
 
-        Returns: (m, embed_dim) float32, and the m positions, in order.
+        Returns: (m, spec.row_length) float32, and the m positions, in order.
         Raises: HeadstartError if not even one image fits.
         """
-        work = _Work(positions, np.empty((len(images), self.encoder.spec.embed_dim), np.float32))
+        work = _Work(positions, np.empty((len(images), self.encoder.spec.row_length), np.float32))
 
         def lane(number: int) -> None:
             try:

@@ -9,6 +9,7 @@ from headstart.pipeline.errors import HeadstartError
 from .architectures import build, load, pooling_of, require_known
 from .encoder_spec import EncoderSpec
 from .reasons import reason_of
+from .spatial import find_map
 from .transform import Transform, parse_transform
 from .weights import Weights, embedded_card, resolve_weights
 
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "efficientnet_b0"
 
 
-def resolve_encoder(model: str | None, weights: str, image_size: int | None) -> tuple[EncoderSpec, Weights]:
+def resolve_encoder(
+    model: str | None, weights: str, image_size: int | None, fast_decode: bool = False, spatial: int | None = None
+) -> tuple[EncoderSpec, Weights]:
     """The encoder that --encoder, --weights and --image-size mean, tried out on one image.
 
     Args:
         model: a name of timm's; None is efficientnet_b0, or the embedded encoder's own if weights == 'embedded'.
         weights: see weights.resolve_weights.
         image_size: edge of the square that the network sees, in pixels; None is timm's own for this model.
+        fast_decode: see Transform.
+        spatial: edge of the grid that the feature map is averaged to and kept; 0 keeps it as it is, None keeps none.
 
     Raises: HeadstartError if any of the three is unknown, or they do not go together.
     """
@@ -35,6 +40,7 @@ def resolve_encoder(model: str | None, weights: str, image_size: int | None) -> 
         model, model_args = model or DEFAULT_MODEL, {}
         require_known(model)
         transform = _transform_of(model)
+    transform = replace(transform, fast_decode=fast_decode)
     if image_size is not None:
         transform = replace(transform, image_size=(image_size, image_size))
         model_args |= _size_argument(model, image_size)
@@ -49,6 +55,7 @@ def resolve_encoder(model: str | None, weights: str, image_size: int | None) -> 
         transform=transform,
         pooling=pooling_of(network),
         embed_dim=embed_dim,
+        spatial=None if spatial is None else find_map(network, model, transform.image_size, spatial or None),
     )
     return spec, resolved
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 from .reasons import reason_of
+from .spatial import FeatureMap, parse_map
 from .transform import Transform, parse_transform
 
 FORMAT = 1
@@ -38,6 +39,7 @@ class EncoderSpec:
         pooling: how the network makes one vector of an image, as timm calls it.
         dtype: of the features on disk.
         embed_dim: length d of a feature vector.
+        spatial: the map that is kept besides it, if one is.
     """
 
     model: str
@@ -48,6 +50,7 @@ class EncoderSpec:
     pooling: str
     embed_dim: int
     dtype: str = "float16"
+    spatial: FeatureMap | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -55,6 +58,11 @@ class EncoderSpec:
         facts = self._facts()
         del facts["weights_source"]
         return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def row_length(self) -> int:
+        """Values that an image becomes: its vector, then its map, flattened."""
+        return self.embed_dim + (self.spatial.values if self.spatial else 0)
 
     @property
     def folder_name(self) -> str:
@@ -65,7 +73,10 @@ class EncoderSpec:
         return (json.dumps({**self._facts(), "fingerprint": self.fingerprint}, indent=1) + "\n").encode()
 
     def _facts(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self)}
+        facts = {"format": FORMAT, **asdict(self), "transform": self.transform.facts()}
+        if self.spatial is None:  # it came later: what was fingerprinted without it keeps its fingerprint
+            del facts["spatial"]
+        return facts
 
 
 def require_pixels(images: NDArray[np.uint8], spec: EncoderSpec) -> None:
@@ -105,6 +116,7 @@ def _parse(path: Path, facts: dict[str, Any]) -> EncoderSpec:
             pooling=str(facts["pooling"]),
             embed_dim=int(facts["embed_dim"]),
             dtype=str(facts["dtype"]),
+            spatial=parse_map(facts["spatial"]) if "spatial" in facts else None,
         )
         if spec.fingerprint != facts["fingerprint"]:
             raise ValueError("its fingerprint is not that of what it says")

@@ -1,4 +1,4 @@
-"""Exports an encoder's network to ONNX: uint8 images in, float32 features out, the normalization part of the graph.
+"""Exports an encoder's network to ONNX: uint8 images in, float32 vectors (and maps) out, the normalization part of the graph.
 
 `python -m headstart.features.graph_export FOLDER` does it in a process of its own, so that a worker never imports torch.
 """
@@ -22,6 +22,7 @@ from headstart.pipeline.workspace import open_workspace
 from .encoder_spec import EncoderSpec, read_encoder
 from .graph import FACTS_NAME, GRAPH_NAME, GraphFacts, find_graph
 from .reasons import reason_of
+from .spatial import outputs
 from .torch_encoder import TorchEncoder, read_network
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ def _trace(network: "torch.nn.Module", spec: EncoderSpec) -> bytes:
 
         def forward(self, images: torch.Tensor) -> Any:
             inputs = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
-            return self.network(inputs).float()
+            return tuple(output.float() for output in outputs(self.network, inputs, spec.spatial))
 
     example = torch.zeros((2, *spec.transform.image_size, 3), dtype=torch.uint8)
+    names = ["images", "features", *(["spatial"] if spec.spatial else [])]
     buffer = io.BytesIO()
     with torch.no_grad():
         # The older exporter: torch's newer one needs onnxscript, and takes many times as long.
@@ -97,9 +99,9 @@ def _trace(network: "torch.nn.Module", spec: EncoderSpec) -> bytes:
             Whole().eval(),
             (example,),
             buffer,  # type: ignore[arg-type]  # of the newer exporter, which takes paths only
-            input_names=["images"],
-            output_names=["features"],
-            dynamic_axes={"images": {0: "n"}, "features": {0: "n"}},
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={name: {0: "n"} for name in names},
             opset_version=_OPSET,
             dynamo=False,
         )
@@ -118,17 +120,18 @@ def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], b
     expected, found = reference.encode(images), encoder.encode(images)
     if found.shape != expected.shape:
         raise _Refused(f"the graph gives {list(found.shape)}, torch gives {list(expected.shape)}")
-    worst = float(_cosines(expected, found).min())
+    parts = slice(0, spec.embed_dim), slice(spec.embed_dim, None)  # vectors and maps: a large map would hide a wrong vector
+    worst = min(float(_cosines(expected[:, part], found[:, part]).min()) for part in parts)
     if not worst >= _WORST_COSINE:
         raise _Refused(f"the graph's features differ from torch's: cosine {worst:.6f}, at least {_WORST_COSINE} is expected")
-    parts = [encoder.encode(images[start:stop]) for start, stop in ((0, 1), (1, 2), (2, 5))]
+    alone = [encoder.encode(images[start:stop]) for start, stop in ((0, 1), (1, 2), (2, 5))]
     check = {
         "images": _CHECKED,
         "worst_cosine": worst,
         "max_difference": float(np.abs(expected - found).max()),
         "largest_feature": float(np.abs(expected).max()),
     }
-    return check, bool(np.array_equal(np.concatenate(parts), found))
+    return check, bool(np.array_equal(np.concatenate(alone), found))
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from headstart.pipeline.errors import TryLaterError, as_try_later
 
 from .reasons import reason_of
-from .transform import Transform, fit
+from .transform import Transform, draft, fit
 
 __all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "STATUS", "ImageError", "Transform", "decode", "fit", "read_file"]
 
@@ -117,7 +117,8 @@ def _must_be_unchanged(facts: os.stat_result, size: int, mtime_ns: int) -> None:
 def decode(data: bytes, transform: Transform) -> NDArray[np.uint8]:
     """What `Image.open(f).convert('RGB')` gives, scaled and cropped: (height, width, 3).
 
-    The first frame, no EXIF rotation, alpha dropped. Safe to call from many threads.
+    With `fast_decode`, large JPEGs are not quite that. The first frame, no EXIF rotation, alpha dropped. Safe to call from
+    many threads.
     Raises: ImageError, whatever Pillow raised.
     """
     from PIL import Image, UnidentifiedImageError
@@ -139,13 +140,15 @@ def decode(data: bytes, transform: Transform) -> NDArray[np.uint8]:
     if width * height > MAX_PIXELS:  # before any pixel is allocated
         raise ImageError("too_large", f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
     try:
+        if transform.fast_decode:
+            draft(image, transform)
         image.load()  # convert() alone would do it, but copies an image that is RGB already
         rgb = image if image.mode == "RGB" else image.convert("RGB")
     except (MemoryError, Image.DecompressionBombError):
         raise ImageError("too_large", f"{width} x {height} pixels do not fit into memory") from None
     except Exception as error:
         raise ImageError("truncated", f"{type(error).__name__}: {reason_of(error)}") from None
-    return fit(rgb, transform)  # outside of the above: what fails here is our mistake and not the image's
+    return fit(rgb, transform, (height, width))  # outside of the above: what fails here is our mistake and not the image's
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .devices import cores
 from .encoder_spec import EncoderSpec, require_pixels
+from .vram_plan import DeviceMemory
 
 _MOST_LANES = 8
 
@@ -22,6 +23,7 @@ class OnnxEncoder:
     """
 
     device = "cpu"
+    memory: DeviceMemory | None = None
 
     def __init__(
         self, spec: EncoderSpec, graph: Path | bytes, versions: Mapping[str, str], is_batch_invariant: bool = True
@@ -45,14 +47,16 @@ class OnnxEncoder:
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         require_pixels(images, self.spec)
         if not len(images):
-            return np.empty((0, self.spec.embed_dim), np.float32)
+            return np.empty((0, self.spec.row_length), np.float32)
         if not self._is_batch_invariant:
             return np.concatenate([self._run(images[i : i + 1]) for i in range(len(images))])
         return self._run(images)
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        features: NDArray[np.float32] = self._session.run(["features"], {"images": np.ascontiguousarray(images)})[0]
-        return features
+        outputs: list[NDArray[np.float32]] = self._session.run(None, {"images": np.ascontiguousarray(images)})
+        if len(outputs) == 1:
+            return outputs[0]
+        return np.concatenate([output.reshape(len(images), -1) for output in outputs], axis=1)
 
     def close(self) -> None:
         del self._session

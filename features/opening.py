@@ -15,6 +15,7 @@ from headstart.pipeline.errors import HeadstartError, TryLaterError
 from .encoder_spec import EncoderSpec, read_encoder
 from .graph import GRAPH_NAME, find_graph
 from .reasons import reason_of
+from .vram_plan import DeviceMemory
 
 
 class Encoder(Protocol):
@@ -25,15 +26,18 @@ class Encoder(Protocol):
         device: where it runs, as torch names it.
         lanes: how many threads may usefully call `encode` at once.
         versions: of what decides the last bits of the features, by package.
+        memory: of the GPU that it runs on; None on a CPU.
     """
 
     spec: EncoderSpec
     device: str
     lanes: int
     versions: Mapping[str, str]
+    memory: DeviceMemory | None
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What a classifier would see of each image, in float32: (n, h, w, 3) uint8 in, (n, embed_dim) out.
+        """What a classifier would see of each image, then its map if `spec.spatial` asks for one, flattened, in float32:
+        (n, h, w, 3) uint8 in, (n, spec.row_length) out.
 
         On a CPU the same images give the same bits. Raises: ValueError if the shape or dtype is another.
         """

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Transform:
         crop_pct: result size / size that the image is scaled to.
         crop_mode: center (scale the shorter side, crop), squash (ignore the aspect ratio) or border (scale the longer side, pad).
         mean, std: of the channels, in 0..1; applied by the encoder.
+        fast_decode: let the JPEG decoder shrink large photos, to no less than twice what they are scaled to.
     """
 
     image_size: tuple[int, int]
@@ -35,10 +36,18 @@ class Transform:
     crop_mode: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    fast_decode: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """What `parse_transform` reads, and what fingerprints are made of."""
+        facts = asdict(self)
+        if not self.fast_decode:  # it came later: what was fingerprinted without it keeps its fingerprint
+            del facts["fast_decode"]
+        return facts
 
 
 def parse_transform(facts: Mapping[str, Any]) -> Transform:
-    """The Transform that `dataclasses.asdict` and JSON wrote down. Raises: KeyError, TypeError or ValueError if it is none."""
+    """The Transform that `Transform.facts` and JSON wrote down. Raises: KeyError, TypeError or ValueError if it is none."""
     height, width = map(int, facts["image_size"])
     mean, std = ((float(r), float(g), float(b)) for r, g, b in (facts["mean"], facts["std"]))
     crop_pct = float(facts["crop_pct"])
@@ -47,15 +56,16 @@ def parse_transform(facts: Mapping[str, Any]) -> Transform:
         raise ValueError("a size, crop_pct or std is not positive")
     if interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:
         raise ValueError(f"interpolation '{interpolation}' or crop_mode '{crop_mode}' is unknown")
-    return Transform((height, width), interpolation, crop_pct, crop_mode, mean, std)
+    return Transform((height, width), interpolation, crop_pct, crop_mode, mean, std, facts.get("fast_decode", False) is True)
 
 
-def fit(image: "PillowImage.Image", transform: Transform) -> NDArray[np.uint8]:
+def fit(image: "PillowImage.Image", transform: Transform, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """`image` (mode RGB) scaled and cropped as timm's evaluation transform does it: (height, width, 3), uint8.
 
     The same bits as timm; for a strip such as 1 x 10,000, which timm scales to 256 x 2,560,000 first, the same within rounding.
+    `shape` is the (height, width) that `image` had before `draft` shrank it: half a pixel must not move the crop.
     """
-    new_height, new_width = _scaled(image.height, image.width, transform)
+    new_height, new_width = _scaled(*(shape or (image.height, image.width)), transform)
     (top, rows, above), (left, columns, before) = map(_window, (new_height, new_width), transform.image_size)
     kept = _resized(image, (new_width, new_height), (left, top, left + columns, top + rows), transform.interpolation)
     if kept.shape[:2] == transform.image_size:
@@ -64,6 +74,12 @@ def fit(image: "PillowImage.Image", transform: Transform) -> NDArray[np.uint8]:
     canvas = np.full((*transform.image_size, 3), fill, dtype=np.uint8)
     canvas[above : above + rows, before : before + columns] = kept
     return canvas
+
+
+def draft(image: "PillowImage.Image", transform: Transform) -> None:
+    """Has a JPEG decoded at 1/2, 1/4 or 1/8, to no less than twice what `fit` scales it to; other images stay as they are."""
+    height, width = _scaled(image.height, image.width, transform)
+    image.draft(None, (2 * width, 2 * height))
 
 
 def _scaled(height: int, width: int, transform: Transform) -> tuple[int, int]:

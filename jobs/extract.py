@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
     from headstart.features.batching import Batching
     from headstart.features.decoding import Decoding
-    from headstart.features.opening import Encoder
 
 NAME = "extract"
-CPU_BATCH = 2  # each of several threads: activations stay in its core's cache, and memory stays small
-_CUDA_BATCH = 64
 _JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
+_BYTES_A_VALUE = 16  # float32 twice, float16 twice, and the shard twice, as it is packed
 
 
 def work_for(
@@ -80,12 +78,13 @@ class ExtractSession:
         import numpy as np
 
         from headstart.features import shards
+        from headstart.features.budgets import measured
         from headstart.features.images import STATUS, ImageError
 
         batching = self._opened()
-        pooled, decoded = batching.encode(prepared.images, prepared.good(), check)
+        values, decoded = batching.encode(prepared.images, prepared.good(), check)
         with np.errstate(over="ignore"):
-            half = pooled.astype(np.float16)
+            half = values.astype(np.float16)
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(half).all(axis=1))
         errors = dict(prepared.errors)
         for i, is_good in zip(decoded, finite, strict=True):
@@ -96,10 +95,12 @@ class ExtractSession:
         for i, error in errors.items():
             status[i] = STATUS[error.code]
         arrays: dict[str, NDArray[Any]] = {
-            "global_pool": half[finite],
+            "global_pool": np.ascontiguousarray(half[finite, : self._spec.embed_dim]),
             "index": np.array([prepared.rows[i].index for i in kept], np.int64),
             "status": status,
         }
+        if self._spec.spatial is not None:
+            arrays["spatial"] = half[finite, self._spec.embed_dim :].reshape(-1, *self._spec.spatial.shape)
         failed = tuple(
             FailedItem(prepared.rows[i].index, prepared.rows[i].path, error.code, error.reason)
             for i, error in sorted(errors.items())
@@ -109,6 +110,7 @@ class ExtractSession:
             "batch_size": batching.batch,
             "threads": batching.lanes,
             **self._budget_facts,
+            **measured(batching.encoder),
             "versions": {**_versions(), **batching.encoder.versions},
         }
         return Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), len(prepared.rows), len(kept), failed, facts)
@@ -121,25 +123,17 @@ class ExtractSession:
 
     def _opened(self) -> Batching:
         if self._batching is None:
+            from headstart.features.budgets import plan_batching
             from headstart.features.devices import choose_device
             from headstart.features.opening import open_encoder
 
             encoder = open_encoder(self._folder, choose_device(self._settings.device))
-            batch = self._settings.batch_size or (CPU_BATCH if encoder.device == "cpu" else _CUDA_BATCH)
-            self._batching = self._planned(encoder, batch)
+            height, width = self._spec.transform.image_size
+            held = self._job_size * (_JOBS_IN_MEMORY * height * width * 3 + _BYTES_A_VALUE * self._spec.row_length)
+            self._batching, self._budget_facts = plan_batching(
+                encoder, self._settings.batch_size, self._settings.ram_bytes, self._settings.vram_bytes, held
+            )
         return self._batching
-
-    def _planned(self, encoder: Encoder, batch: int) -> Batching:
-        from headstart.features.batching import Batching
-        from headstart.features.ram_plan import plan_ram
-
-        budget = self._settings.ram_bytes
-        if budget is None:
-            return Batching(encoder, batch)
-        height, width = self._spec.transform.image_size
-        plan = plan_ram(encoder, batch, budget, other_bytes=_JOBS_IN_MEMORY * self._job_size * height * width * 3)
-        self._budget_facts = {"ram_budget_bytes": budget, "ram_planned_bytes": plan.peak_bytes}
-        return Batching(encoder, plan.batch, plan.lanes)
 
 
 def _versions() -> dict[str, str]:

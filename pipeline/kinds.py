@@ -20,11 +20,13 @@ class Settings:
         device: 'auto', 'cpu' or 'cuda'.
         batch_size: items encoded at once; None means: chosen for the device.
         ram_bytes: resident memory that the process may take; None means: no limit.
+        vram_bytes: likewise on a GPU; None means: what the kind thinks right.
     """
 
     device: str = "auto"
     batch_size: int | None = None
     ram_bytes: int | None = None
+    vram_bytes: int | None = None
 
 
 class Session(Protocol):

@@ -31,7 +31,7 @@ class FakeDevice:
 
     device = "fake"
     versions: dict = {}  # noqa: RUF012
-    spec = SimpleNamespace(model="fake_net", embed_dim=2)
+    spec = SimpleNamespace(model="fake_net", row_length=2)
 
     def __init__(self, room=10**9, lanes=1, refusals=0, error=MemoryError):
         self.room, self.lanes, self.refusals, self.error = room, lanes, refusals, error

@@ -393,20 +393,22 @@ def test_verify_names_a_flipped_bit_and_repair_redoes_the_job(photos, tmp_path):
     assert run_cli("verify", "--deep", "-w", workspace.root).returncode == 0
 
 
-def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_path, monkeypatch):
+@pytest.mark.parametrize("spatial", [(), ("--spatial", "1")], ids=["vectors", "with maps"])
+def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_path, monkeypatch, spatial):
     from headstart.features import opening
 
-    workspace = enqueue(photos, tmp_path / "w")
+    workspace = enqueue(photos, tmp_path / "w", *spatial)
 
     bad = [70_000, np.nan]
 
     class Overflowing:
-        spec, device, lanes, versions = read_encoder(encoder_of(workspace)), "cpu", 1, {}
+        device, lanes, memory, versions = "cpu", 1, None, {}
+        spec = read_encoder(encoder_of(workspace))
 
         def encode(self, images):
-            features = np.ones((len(images), 96), np.float32)
+            features = np.ones((len(images), self.spec.row_length), np.float32)
             for row in range(min(len(bad), len(images))):
-                features[row, 3] = bad.pop()
+                features[row, -1 if len(bad) == 1 else 3] = bad.pop()
             return features
 
         def close(self):
@@ -417,6 +419,8 @@ def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_p
     assert worker.run().failed_items == 2
     assert [item.code for _, item in failed_items(workspace)] == ["non_finite"] * 2
     assert np.isfinite(load_features(encoder_of(workspace)).features).all()
+    for path in encoder_of(workspace).glob("shards/*/*"):
+        assert all(np.isfinite(values).all() and len(values) in (62, 64) for values in np.load(path).values())
 
 
 @pytest.mark.parametrize("kind", sorted(known_kinds() - {"fake"}))
