@@ -84,7 +84,7 @@ def main() -> int:
         begun = time.monotonic()
         cli("work", "-w", roots[0])
         alone_s = time.monotonic() - begun
-        kills, done_at = kill_storm(roots[1], arguments.kills, arguments.seed, alone_s / 5)
+        kills, done_at = kill_storm(roots[1], arguments.kills, arguments.seed, alone_s / 9)
         cli("work", "-w", roots[1])
         left_before = leftovers(roots[1])
         verified = cli("verify", "--deep", "--repair", "-w", roots[1], check=False)
