@@ -13,7 +13,7 @@ from headstart import __version__
 from headstart.pipeline.errors import HeadstartError
 
 # In the order in which a newcomer needs them.
-COMMANDS = ("demo", "enqueue", "work", "status", "retry", "verify")
+COMMANDS = ("demo", "plan", "enqueue", "work", "status", "retry", "verify")
 
 
 class _Commands(click.Group):
