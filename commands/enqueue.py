@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from .options import Pool, plural, workspace_option
+from .options import Pool, data_options, plural, weights_option, workspace_option
 
 if TYPE_CHECKING:
     from headstart.features.listing import Source
@@ -26,14 +26,7 @@ class EncoderChoice(NamedTuple):
 @click.command("enqueue")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--encoder", metavar="NAME", help="Any timm model. [default: efficientnet_b0]")
-@click.option(
-    "--weights",
-    default="hub",
-    show_default=True,
-    metavar="hub|FILE|embedded|random:SEED",
-    help="hub: pretrained, downloaded once. FILE: safetensors or a torch state dict. embedded: the small encoder that ships with "
-    "Headstart, for trying things out. random:SEED: untrained.",
-)
+@weights_option
 @click.option("--job-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a job.")
 @click.option("--image-size", type=click.IntRange(min=1), metavar="N", help="Pixels, instead of what the encoder was made for.")
 @click.option(
@@ -50,15 +43,7 @@ class EncoderChoice(NamedTuple):
     metavar="[POOL]",
     help="Also keep the feature map before pooling, averaged to POOL x POOL if that is given. Write DATA before it.",
 )
-@click.option("--path-col", metavar="COLUMN", help="Table: where the paths are.")
-@click.option("--label-col", metavar="COLUMN", help="Table: where the labels are.")
-@click.option("--split-col", metavar="COLUMN", help="Table: train, val or test.")
-@click.option("--group-col", metavar="COLUMN", help="Table: images of one group (a patient, a scene) stay in one split.")
-@click.option(
-    "--layout", type=click.Choice(["auto", "classes", "flat"]), default="auto", show_default=True, help="Folders: what they mean."
-)
-@click.option("--allow-symlinks", is_flag=True, help="Follow symbolic links out of DATA.")
-@click.option("--keep-case", is_flag=True, help="Take 'Cat' and 'cat' for two classes.")
+@data_options
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of splits and shuffling; the first one of a data set stays."
 )

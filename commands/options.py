@@ -25,6 +25,39 @@ workspace_option = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object on standard output.")
 
 
+weights_option = click.option(
+    "--weights",
+    default="hub",
+    show_default=True,
+    metavar="hub|FILE|embedded|random:SEED",
+    help="hub: pretrained, downloaded once. FILE: safetensors or a torch state dict. embedded: the small encoder that ships with "
+    "Headstart, for trying things out. random:SEED: untrained.",
+)
+
+_DATA_OPTIONS = (
+    click.option("--path-col", metavar="COLUMN", help="Table: where the paths are."),
+    click.option("--label-col", metavar="COLUMN", help="Table: where the labels are."),
+    click.option("--split-col", metavar="COLUMN", help="Table: train, val or test."),
+    click.option("--group-col", metavar="COLUMN", help="Table: images of one group (a patient, a scene) stay in one split."),
+    click.option(
+        "--layout",
+        type=click.Choice(["auto", "classes", "flat"]),
+        default="auto",
+        show_default=True,
+        help="Folders: what they mean.",
+    ),
+    click.option("--allow-symlinks", is_flag=True, help="Follow symbolic links out of DATA."),
+    click.option("--keep-case", is_flag=True, help="Take 'Cat' and 'cat' for two classes."),
+)
+
+
+def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How DATA is to be read; see `features.listing.SourceOptions`."""
+    for option in reversed(_DATA_OPTIONS):
+        function = option(function)
+    return function
+
+
 def opened(directory: str | None) -> Workspace:
     return open_workspace(find_root(directory))
 

@@ -1,0 +1,164 @@
+"""`headstart plan`: what extraction would take here, from a short run on some of the images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import Pool, Size, as_json, data_options, plural, span, weights_option
+
+if TYPE_CHECKING:
+    from headstart.features.listing import Source
+    from headstart.pipeline.workspace import Workspace
+
+
+@click.command("plan")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--encoder", "encoders", multiple=True, metavar="NAME", help="Any timm model; may be given several times.")
+@weights_option
+@click.option("--image-size", type=click.IntRange(min=1), metavar="N", help="As for enqueue.")
+@click.option("--spatial", type=Pool(), is_flag=False, flag_value=0, metavar="[POOL]", help="As for enqueue.")
+@click.option("--fast-decode", is_flag=True, help="Also with fast decoding, and how similar its features are.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--vram", "vram_budget", type=Size(), metavar="SIZE", help="As work's --vram-budget.")
+@click.option("--probe", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Images to try.")
+@click.option("--job-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a job.")
+@data_options
+@as_json
+def command(
+    data: Path,
+    encoders: tuple[str, ...],
+    weights: str,
+    image_size: int | None,
+    spatial: int | None,
+    fast_decode: bool,
+    device: str,
+    vram_budget: int | None,
+    probe: int,
+    job_size: int,
+    as_json: bool,
+    **about_data: Any,
+) -> None:
+    """Predict time, memory and disk for the images in DATA, for each encoder.
+
+    It enqueues N of them, as often as four jobs take, in a temporary workspace, and runs `headstart work` there: the figures
+    are of this machine as busy as it is now. Nothing is written anywhere else.
+    """
+    from headstart.features.listing import SourceOptions
+    from headstart.features.probe import JOBS, take_probe
+    from headstart.features.sources import find_images
+    from headstart.pipeline.workspace import open_or_create_workspace
+
+    source = find_images(data, SourceOptions(**about_data))
+    sample = take_probe(source, probe, JOBS * job_size)
+    options = ["--device", device, *(["--vram-budget", f"{vram_budget / 1000}KB"] if vram_budget else [])]
+    rows: list[dict[str, Any]] = []
+    for model in encoders or (None,):
+        with tempfile.TemporaryDirectory(prefix="headstart-plan-") as place:
+            workspace = open_or_create_workspace(Path(place) / "workspace")
+            exact: Path | None = None
+            for is_fast in (False, True) if fast_decode else (False,):
+                choice = (model, weights, image_size, is_fast, spatial)
+                folder, row = _measure(workspace, sample, choice, len(source.images), job_size, options)
+                if exact is not None:
+                    from headstart.features.probe import compare
+
+                    row["mean_cosine"], row["worst_cosine"] = compare(folder, exact)
+                exact = exact or folder
+                rows.append(row)
+    click.echo(json.dumps(rows, indent=1) if as_json else _shown(rows))
+
+
+def _measure(
+    workspace: Workspace, sample: Source, choice: tuple[Any, ...], images: int, job_size: int, options: list[str]
+) -> tuple[Path, dict[str, Any]]:
+    from headstart.features.devices import has_nvidia_device
+    from headstart.features.disk_plan import predict_disk
+    from headstart.features.encoders import resolve_encoder, save_encoder
+    from headstart.features.graph_export import export_graph
+    from headstart.features.manifest import add_images
+    from headstart.features.probe import read_pace
+    from headstart.jobs.extract import work_for
+    from headstart.pipeline.kinds import known_kinds
+    from headstart.pipeline.queue import append_work, queue_lock
+
+    spec, tensors = resolve_encoder(*choice)
+    with queue_lock(workspace):
+        manifest = add_images(workspace, sample, seed=0).manifest
+        folder = save_encoder(workspace, spec, tensors)
+        parts = [(part.name, part.rows) for part in manifest.parts]
+        append_work(workspace, work_for(workspace, folder, manifest.folder, parts, job_size), known_kinds(), lambda reader: [])
+    if not has_nvidia_device() or "cpu" in options:
+        export_graph(folder)
+    began = time.time()
+    _work(workspace, options)
+    pace = read_pace(workspace, folder, began)
+    return folder, {
+        "encoder": spec.model,
+        "fast_decode": spec.transform.fast_decode,
+        "images": images,
+        "seconds": pace.seconds(images, job_size),
+        "images_per_second": 1 / pace.image_s,
+        "peak_rss_bytes": pace.peak_rss_bytes,
+        "peak_vram_bytes": pace.vram_bytes,
+        "batch_size": pace.batch,
+        "disk_bytes": predict_disk(spec, images, job_size),
+        "failed": pace.failed,
+    }
+
+
+def _work(workspace: Workspace, options: list[str]) -> None:
+    """`headstart work` in a process of its own, whose memory is what a worker's will be."""
+    import headstart
+    from headstart.pipeline.errors import HeadstartError
+
+    home = str(Path(headstart.__file__).resolve().parent.parent)
+    search = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    code = "from headstart.cli import main; main()"
+    # Through a small process: Linux counts what was resident where a process was forked as its own peak, and here that is torch.
+    between = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", between, sys.executable, "-c", code, "work", "--exit-status", "-w", str(workspace.root), *options],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, "PYTHONPATH": search},
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it said nothing"]
+        said = next((line for line in lines if line.startswith(("error", "bug", "warning"))), lines[-1])
+        raise HeadstartError(f"the trial run ended with exit status {done.returncode}: {said.partition(': ')[2] or said}")
+
+
+def _shown(rows: list[dict[str, Any]]) -> str:
+    from headstart.features.disk_plan import size_words
+    from headstart.features.probe import table
+
+    lines = [["encoder", "time", "images/s", "memory", "GPU memory", "batch", "disk", "cosine mean", "worst"]]
+    for row in rows:
+        cosines = [f"{row[name]:.5f}" if name in row else "" for name in ("mean_cosine", "worst_cosine")]
+        lines.append(
+            [
+                row["encoder"] + (" --fast-decode" if row["fast_decode"] else ""),
+                span(row["seconds"]),
+                f"{row['images_per_second']:.1f}",
+                size_words(row["peak_rss_bytes"]),
+                size_words(row["peak_vram_bytes"]) if row["peak_vram_bytes"] else "-",
+                str(row["batch_size"]),
+                size_words(row["disk_bytes"]),
+                *cosines,
+            ]
+        )
+    notes = [f"for {plural(rows[0]['images'], 'image')} with one worker, as busy as this machine is now"]
+    notes += [f"{row['encoder']}: {row['failed']:.0%} of the images tried gave no features" for row in rows if row["failed"]]
+    used = [i for i in range(len(lines[0])) if any(line[i] not in ("", "-") for line in lines[1:])]
+    return "\n".join([table([[line[i] for i in used] for line in lines]), *notes])

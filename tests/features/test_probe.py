@@ -1,0 +1,85 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart.features.listing import Image, Source
+from headstart.features.probe import Pace, compare, table, take_probe
+from headstart.pipeline.workspace import open_workspace
+from tests.conftest import ROOT, run_cli
+
+from .samples import picture
+
+
+def source(count):
+    return Source(
+        Path(), "flat", None, tuple(Image(f"{i:03}.png", "", "", "", 1, 1, ()) for i in range(count)), notes=("a note",)
+    )
+
+
+@pytest.mark.parametrize(("count", "probe", "rows"), [(100, 5, 12), (3, 32, 256), (1, 1, 4)])
+def test_the_probe_comes_from_the_whole_length_as_often_as_it_takes(count, probe, rows):
+    taken = [image.path for image in take_probe(source(count), probe, rows).images]
+    assert len(taken) == rows
+    assert len(set(taken)) == min(count, probe)
+    assert {"000.png", f"{count - 1:03}.png"} <= set(taken) or probe == 1
+
+
+def test_time_grows_by_the_pace_and_memory_has_a_margin():
+    pace = Pace(begin_s=3.0, image_s=0.01, rss_bytes=100, vram_bytes=None, batch=2, failed=0.0)
+    assert pace.seconds(64, 64) == pace.seconds(10, 64) == 3.0
+    assert pace.seconds(1064, 64) == pytest.approx(13.0)
+    assert pace.peak_rss_bytes >= 100
+
+
+def test_a_table_is_aligned():
+    assert table([["a", "time", ""], ["longer", "3s", ""]]) == "a       time\nlonger    3s"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("probe") / "photos"
+    folder.mkdir()
+    for number in range(40):
+        picture(300, 260, number).save(folder / f"{number}.jpg")
+    return folder
+
+
+def test_plan_predicts_what_work_then_takes_and_leaves_nothing_behind(photos, tmp_path):
+    planned = run_cli(
+        "plan", photos, "--weights", "embedded", "--probe", "8", "--job-size", "16", "--fast-decode", "--json", cwd=tmp_path
+    )
+    assert planned.returncode == 0, planned.stderr
+    exact, fast = json.loads(planned.stdout)
+    assert not list(tmp_path.iterdir())
+    assert (exact["images"], exact["fast_decode"], fast["fast_decode"]) == (40, False, True)
+    assert 0.9 < fast["worst_cosine"] <= fast["mean_cosine"] <= 1.0001
+    assert run_cli("enqueue", photos, "--weights", "embedded", "--job-size", "16", "-w", "w", cwd=tmp_path).returncode == 0
+    # Behind a small process: a peak counts what was resident where the process was forked, and this one may hold torch.
+    work = [sys.executable, str(ROOT / "cli.py"), "work", "--device", "cpu", "-w", "w"]
+    between = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
+    subprocess.run([sys.executable, "-c", between, *work], cwd=tmp_path, check=True, capture_output=True)
+    workspace = open_workspace(tmp_path / "w")
+    markers = [json.loads(path.read_text()) for path in workspace.features.glob("encoder_*/done/*/*.done")]
+    actual = max(marker["facts"]["peak_rss_bytes"] for marker in markers)
+    files = [path for name in ("shards", "done") for path in workspace.features.glob(f"encoder_*/{name}/*/*")]
+    assert sum(path.stat().st_size for path in files) <= exact["disk_bytes"]
+    assert actual <= exact["peak_rss_bytes"] <= actual + 60e6
+    assert exact["seconds"] > 0
+
+
+def test_a_trial_run_that_fails_says_why_in_one_line(photos, tmp_path):
+    done = run_cli("plan", photos, "--weights", "embedded", "--device", "cuda", "--probe", "2", "--job-size", "2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the trial run ended with exit status")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_images_are_compared_row_by_row(photos, tmp_path):
+    assert run_cli("enqueue", photos, "--weights", "embedded", "-w", "w", cwd=tmp_path).returncode == 0
+    assert run_cli("work", "-w", "w", cwd=tmp_path).returncode == 0
+    folder = next((tmp_path / "w/features").glob("encoder_*"))
+    np.testing.assert_allclose(compare(folder, folder), (1, 1), atol=1e-6)
