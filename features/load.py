@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from headstart.pipeline.workspace import Workspace, open_workspace
 from . import shards
 from .dataset import Columns, open_manifest
 from .encoder_spec import read_encoder
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class Features:
     splits: NDArray[np.str_]
     paths: list[str]
     index: NDArray[np.int64]
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Path, label, split and index as a table, one row an image, in the order of `features`."""
+        import pandas
+
+        return pandas.DataFrame({"path": self.paths, "label": self.labels, "split": self.splits, "index": self.index})
 
 
 def load_features(encoder_folder: str | Path) -> Features:

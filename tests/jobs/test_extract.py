@@ -88,6 +88,15 @@ def test_every_image_has_its_features_exactly_once_aligned_with_its_label(finish
     assert set(found.splits) == {"train", "val", "test"}
 
 
+def test_a_table_of_what_is_known_of_each_image_stands_beside_its_features(finished):
+    found = load_features(encoder_of(finished))
+    frame = found.to_frame()
+    assert list(frame.columns) == ["path", "label", "split", "index"]
+    assert frame["path"].tolist() == found.paths
+    assert frame.groupby("label").size().to_dict() == {"a": 50, "b": 50, "c": 50}
+    assert found.features[frame["split"] == "train"].shape == ((frame["split"] == "train").sum(), 96)
+
+
 def test_features_are_those_of_the_image_they_stand_beside(finished, photos):
     from headstart.features.encoders import open_encoder
     from headstart.features.images import decode
