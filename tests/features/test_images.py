@@ -51,6 +51,7 @@ SIZES = [
     (257, 255),
     (1024, 60),
     (900, 700),
+    (450, 1350),  # the height shrinks by more than twice as many pixels as the width
 ]
 
 
