@@ -51,10 +51,6 @@ class Workspace:
         return self.root / "workers"
 
     @property
-    def logs(self) -> Path:
-        return self.root / "logs"
-
-    @property
     def experiments(self) -> Path:
         return self.root / "experiments"
 
@@ -68,7 +64,7 @@ class Workspace:
 
     def require(self) -> None:
         """Raises TryLaterError if the workspace is gone: nothing may be written where a mount was, and no job is to blame."""
-        if not os.path.exists(self.root / NAME):  # noqa: PTH110 - no error of any kind may count as "it is there"
+        if not has_workspace(self.root):
             raise TryLaterError(f"{self.root / NAME} is gone. Check the disk or mount, then run the same command again.")
 
     def make_folder(self, folder: Path) -> None:
@@ -97,6 +93,11 @@ class Workspace:
         return self.folder(job) / "claims" / job.group
 
 
+def has_workspace(folder: Path) -> bool:
+    """Whether a workspace is there that this user can reach; one behind a dead mount or a closed folder is not."""
+    return os.path.exists(folder / NAME)  # noqa: PTH110 - Path.exists raises where the folder may not be entered
+
+
 def find_root(given: str | None) -> Path:
     """-w DIR, else $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace."""
     chosen = given or os.environ.get("HEADSTART_WORKSPACE")
@@ -105,7 +106,7 @@ def find_root(given: str | None) -> Path:
     here = Path.cwd()
     for parent in (here, *here.parents):
         for candidate in (parent, parent / "workspace"):
-            if os.path.exists(candidate / NAME):  # noqa: PTH110 - a folder this user may not read is none of theirs
+            if has_workspace(candidate):
                 return candidate
     return here / "workspace"
 
@@ -129,7 +130,7 @@ def open_workspace(root: Path) -> Workspace:
 
 def open_or_create_workspace(root: Path) -> Workspace:
     """The workspace at `root`, made if absent. Raises as `open_workspace`; HeadstartError if `root` is no place for data."""
-    if os.path.exists(root / NAME):  # noqa: PTH110 - one that cannot be reached is explained below
+    if has_workspace(root):
         return open_workspace(root)
     try:
         _refuse_code(root)
