@@ -1,9 +1,14 @@
 """The command line: `python cli.py COMMAND` in a checkout, `headstart COMMAND` after an install."""
 
-import contextlib
+import _signal as interrupts  # type: ignore[import-not-found]  # `signal` itself would first import enum, for a tenth of the start
 import os
+
+if __name__ == "__main__" and interrupts.getsignal(interrupts.SIGINT) is interrupts.default_int_handler:
+    # ^C while the rest is imported, which is most of the start, would end in a traceback of the interpreter.
+    interrupts.signal(interrupts.SIGINT, lambda number, frame: os._exit(128 + number))
+
+import contextlib
 import sys
-import tempfile
 from importlib import import_module
 from pathlib import Path
 
@@ -63,7 +68,7 @@ def _run() -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
         # The reader left (`headstart status | head`); a second failure at interpreter exit would print a traceback.
@@ -84,6 +89,7 @@ def _explained(error: Exception) -> int:
 
 
 def _log() -> Path:
+    import tempfile
     import traceback
 
     descriptor, name = tempfile.mkstemp(prefix="headstart-bug-", suffix=".log")
@@ -93,4 +99,6 @@ def _log() -> Path:
 
 
 if __name__ == "__main__":
+    if interrupts.getsignal(interrupts.SIGINT) != interrupts.SIG_IGN:
+        interrupts.signal(interrupts.SIGINT, interrupts.default_int_handler)
     main()

@@ -116,9 +116,9 @@ def _resized(
         if size[0] * image.height > _PASS_PIXELS:  # a strip that Pillow before 13 would first make 256 times wider
             image = image.resize((image.width, size[1]), resample)
         if size[0] < image.width and 0 < image.height - size[1] <= 2 * (image.width - size[0]):
-            # Here every Pillow scales the width first: up to 12 always, 13 unless the height loses more than twice as many pixels.
-            # Apart, each pass is the same sums, and the second need not be done for columns that are cut off. The first must
-            # see all rows: see above.
+            # Here every Pillow scales the width first: up to 12 always, 13 unless the height loses more than twice as many
+            # pixels. Apart, each pass is the same sums, and the second need not be done for columns that are cut off. The first
+            # must see all rows: see above.
             image, window = _cut(image.resize((size[0], image.height), resample), window)
             size = (wanted[0], size[1])
         return np.asarray(image.resize(size, resample).crop(window))

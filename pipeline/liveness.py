@@ -5,8 +5,6 @@ A pid alone is not enough: it is reused after a death, means another process in 
 
 import hashlib
 import os
-import secrets
-import socket
 import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -38,11 +36,13 @@ class Owner:
 
 
 def current_owner(lease_s: float) -> Owner:
+    import socket
+
     pid = os.getpid()
     host = socket.gethostname()
     started = _start_of(pid)
     assert started is not None
-    return Owner(f"{host}-{pid}-{secrets.token_hex(3)}", host, this_machine(), pid, started, lease_s)
+    return Owner(f"{host}-{pid}-{os.urandom(3).hex()}", host, this_machine(), pid, started, lease_s)
 
 
 def is_alive(owner: Owner) -> bool | None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +136,7 @@ def open_or_create_workspace(root: Path) -> Workspace:
         root.mkdir(parents=True, exist_ok=True)
         with environment_faults(f"cannot make a workspace at {root}"):
             files = probe(root)
-        facts = {"format": FORMAT, "id": secrets.token_hex(8), "file_system": asdict(files)}
+        facts = {"format": FORMAT, "id": os.urandom(8).hex(), "file_system": asdict(files)}
         files.publish(root / NAME, (json.dumps(facts, indent=1) + "\n").encode())
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise HeadstartError(

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -59,13 +60,41 @@ main()
     log.unlink()
 
 
+INTERRUPTED = """
+import os, signal, sys
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("unwound", flush=True)
+    raise
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "prefix", "status", "printed"),
+    [
+        pytest.param("click", "", 130, "", id="while it is imported"),
+        pytest.param("click", "trap '' INT; ", 7, "", id="in the background of a shell"),
+        pytest.param("h5py", "", 130, "unwound\n", id="in a command"),
+    ],
+)
+def test_an_interrupt_ends_a_command_quietly(tmp_path, module, prefix, status, printed):
+    (tmp_path / f"{module}.py").write_text(INTERRUPTED)
+    (tmp_path / "data.h5").touch()
+    command = f"{prefix}exec {sys.executable} {ROOT / 'cli.py'} enqueue data.h5"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (status, printed, "")
+
+
 def test_status_loads_neither_numpy_nor_torch_nor_anything_heavy(workspace):
     workspace.features.mkdir()
     workspace.queue.write_text(f"{HEADER}\n")
     code = "sys.argv = ['headstart', 'status', '-w', sys.argv[1]]\nfrom headstart.cli import _run\n_run()\nprint(*sys.modules)"
     status, output, errors = run_python(code, str(workspace.root))
     assert status == 0, errors
-    heavy = {"numpy", "torch", "timm", "pandas", "h5py", "PIL", "onnxruntime", "sklearn", "psutil", "filelock"}
+    heavy = {"numpy", "torch", "timm", "pandas", "h5py", "PIL", "onnxruntime", "sklearn", "psutil", "filelock", "tempfile"}
     assert not heavy & set(output.split())
 
 
