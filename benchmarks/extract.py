@@ -7,7 +7,6 @@ The limit is what the encoder alone gives, fed from memory by the same threads; 
 because they decode too: 1 / (1 / limit + decoding per image / cores).
 """
 
-import argparse
 import json
 import os
 import platform
@@ -27,7 +26,7 @@ from headstart.features.devices import cores
 from headstart.features.images import decode
 from headstart.features.opening import open_encoder
 
-from .photos import HERE, enqueue, forget, headstart, repeat
+from .photos import HERE, arguments, enqueue, forget, headstart, repeat
 
 
 def seconds_of(action):
@@ -98,10 +97,7 @@ def measure(options, scratch):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--encoder", default="mobilenetv2_100")
-    parser.add_argument("--weights", default="random:0")
+    parser = arguments(__doc__)
     parser.add_argument("--count", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", default="0,1,2", help="of the plain loop; its best counts")

@@ -3,19 +3,15 @@
 python -m benchmarks.memory PHOTOS [--encoder mobilenetv2_100] [--weights FILE|random:0] [--jobs 100]
 """
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
 
-from .photos import enqueue, headstart, repeat
+from .photos import arguments, enqueue, headstart, repeat
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--encoder", default="mobilenetv2_100")
-    parser.add_argument("--weights", default="random:0")
+    parser = arguments(__doc__)
     parser.add_argument("--jobs", type=int, default=100)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,5 +1,6 @@
 """Photos for benchmarks: real ones under as many names as are wanted, queued in a workspace of their own."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -8,6 +9,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
+def arguments(description):
+    """A parser of what every benchmark on photos is told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--encoder", default="mobilenetv2_100")
+    parser.add_argument("--weights", default="random:0")
+    return parser
 
 
 def repeat(source, target, count):

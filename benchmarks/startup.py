@@ -3,7 +3,6 @@
 python -m benchmarks.startup PHOTOS [--encoder mobilenetv2_100] [--weights FILE|random:0] [--repeats 3]
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -13,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .photos import HERE, enqueue, forget, headstart, repeat
+from .photos import HERE, arguments, enqueue, forget, headstart, repeat
 
 # Runs the command as it is; only the first `encode` is watched from outside.
 WATCHED = """
@@ -52,10 +51,7 @@ def seconds_of_jobs(workspace, *limits):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--encoder", default="mobilenetv2_100")
-    parser.add_argument("--weights", default="random:0")
+    parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

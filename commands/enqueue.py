@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class EncoderChoice(NamedTuple):
-    """What the options say of the encoder; see `features.encoders.resolve_encoder`."""
+    """What the options say of the encoder: the arguments of `features.encoders.resolve_encoder`."""
 
     model: str | None
     weights: str
@@ -93,9 +93,9 @@ def _enqueue(source: Source, choice: EncoderChoice, job_size: int, seed: int, di
     from headstart.pipeline.restore import restorable_jobs
     from headstart.pipeline.workspace import find_root, open_or_create_workspace
 
-    # First what may take long or fail, so that a failure leaves nothing behind.
+    # Before the lock: what may take long or fail.
     workspace = open_or_create_workspace(find_root(directory))
-    spec, tensors = resolve_encoder(choice.model, choice.weights, choice.image_size, choice.fast_decode, choice.spatial)
+    spec, tensors = resolve_encoder(*choice)
     click.echo(
         f"encoder {spec.model}, {spec.transform.image_size[0]}x{spec.transform.image_size[1]} pixels, {spec.embed_dim} features"
     )

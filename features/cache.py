@@ -21,7 +21,7 @@ from . import shards
 from .cache_parts import CachePart, DamagedPart, PackedShard, encode_part, open_part
 from .cache_rows import CachedRows, publish_rows, read_rows, rows_of
 from .cached import CachedFeatures
-from .dataset import Columns, open_manifest
+from .dataset import read_columns
 from .encoder_spec import SPEC_NAME, EncoderSpec, read_encoder
 from .load import finished_markers
 
@@ -50,7 +50,7 @@ def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> Cach
         raise HeadstartError(f"{folder} has no features yet. Make some: headstart work")
     with _locked(workspace, folder):
         parts = _packed(workspace, folder, spec, markers, part_bytes)
-        manifest = lru_cache(_manifest_columns)
+        manifest = lru_cache(read_columns)
         rows = rows_of(spec.fingerprint, parts, lambda dataset: manifest(workspace.root / dataset))
         publish_rows(workspace.files, workspace.cache(folder), rows)
     return CachedFeatures(workspace, folder, rows, tuple(parts))
@@ -167,10 +167,6 @@ def _encoded(fingerprint: str, markers: list[Marker]) -> tuple[str, bytes]:
     ]
     features: NDArray[np.float16] = np.concatenate([array["global_pool"] for array in arrays])
     return encode_part(fingerprint, listing, features, np.concatenate([array["index"] for array in arrays]))
-
-
-def _manifest_columns(folder: Path) -> Columns:
-    return open_manifest(folder).read_all()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from headstart.pipeline.workspace import Workspace
 
 from .cache_parts import CachePart
 from .cache_rows import CachedRows
-from .dataset import Columns, open_manifest
+from .dataset import Columns, read_columns
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class CachedFeatures:
 
     @cached_property
     def _columns(self) -> list[Columns]:
-        return [open_manifest(self.workspace.root / name).read_all() for name in self.rows.datasets]
+        return [read_columns(self.workspace.root / name) for name in self.rows.datasets]
 
     def _from_manifest(self, values: list[list[str]]) -> list[str]:
         return [values[dataset][row] for dataset, row in zip(self.rows.dataset, self.rows.index, strict=True)]

@@ -104,6 +104,11 @@ class Manifest:
         return self._open[part.name]
 
 
+def read_columns(folder: Path) -> Columns:
+    """Every row of the manifest in `folder`. Raises as `open_manifest` and `Manifest.read_all`."""
+    return open_manifest(folder).read_all()
+
+
 def open_manifest(folder: Path) -> Manifest:
     """The manifest in `folder`. Raises: HeadstartError if it is not there, damaged or newer."""
     path = folder / NAME

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
+from .fingerprint import SPEC_NAME
 from .reasons import reason_of
 from .spatial import FeatureMap, parse_map
 from .transform import Transform, parse_transform
 
 FORMAT = 1
-SPEC_NAME = "encoder.json"
 WEIGHTS_NAME = "weights.safetensors"
 
 

@@ -15,7 +15,7 @@ from headstart.pipeline.markers import Marker, NotDone, read_marker, recorded_jo
 from headstart.pipeline.workspace import Workspace, open_workspace
 
 from . import shards
-from .dataset import Columns, open_manifest
+from .dataset import Columns, read_columns
 from .encoder_spec import read_encoder
 
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ def load_features(encoder_folder: str | Path) -> Features:
     """
     folder = Path(encoder_folder).absolute()
     workspace = open_workspace(folder.parent.parent)
-    manifest = lru_cache(_manifest_columns)
+    manifest = lru_cache(read_columns)
     blocks: list[tuple[str, NDArray[np.int64], NDArray[Any]]] = []
     for marker in finished_markers(workspace, folder):
         arrays = shards.read(marker.payload, marker.arrays)
-        keep = manifest(_dataset_folder(workspace, marker)).latest[arrays["index"]]
-        blocks.append((marker.job.source.rpartition("/")[0], arrays["index"][keep], arrays["global_pool"][keep]))
+        source = marker.job.source.rpartition("/")[0]
+        keep = manifest(workspace.root / source).latest[arrays["index"]]
+        blocks.append((source, arrays["index"][keep], arrays["global_pool"][keep]))
     if not blocks:
         raise HeadstartError(f"{folder} has no finished job yet. Do some: headstart work")
     parts = []
@@ -78,14 +79,6 @@ def finished_markers(workspace: Workspace, folder: Path) -> Iterator[Marker]:
     for job in recorded_jobs(workspace, within=folder):
         with contextlib.suppress(NotDone):
             yield read_marker(workspace, job, fingerprint)
-
-
-def _dataset_folder(workspace: Workspace, marker: Marker) -> Path:
-    return workspace.root / marker.job.source.rpartition("/")[0]
-
-
-def _manifest_columns(folder: Path) -> Columns:
-    return open_manifest(folder).read_all()
 
 
 def _aligned(columns: Columns, index: NDArray[np.int64], pooled: NDArray[np.float16]) -> Features:

@@ -56,9 +56,9 @@ def read_pace(workspace: Workspace, folder: Path, began: float) -> Pace:
     fingerprint = read_encoder(folder).fingerprint
     markers = [read_marker(workspace, job, fingerprint) for job in recorded_jobs(workspace, within=folder)]
     times = sorted(path.stat().st_mtime for path in folder.glob("done/*/*.done"))
-    later = sum(marker.items for marker in markers) * (len(markers) - 1) / len(markers)
-    vram = [marker.facts["vram_process_bytes"] for marker in markers if marker.facts.get("vram_process_bytes")]
     items = sum(marker.items for marker in markers)
+    later = items * (len(markers) - 1) / len(markers)
+    vram = [marker.facts["vram_process_bytes"] for marker in markers if marker.facts.get("vram_process_bytes")]
     return Pace(
         begin_s=times[0] - began,
         image_s=(times[-1] - times[0]) / later,

@@ -11,6 +11,7 @@ from headstart.pipeline.errors import HeadstartError
 
 from .escaping import printable
 from .listing import MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings, split_of
+from .parts import FIXED
 from .roles import find_roles
 from .tables import Table, read_table
 from .walk import facts_of, is_inside, join
@@ -19,7 +20,6 @@ _UP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:[/\\]|\\\\")
 # Written by str(float('nan')); a class of that name is a missing label far more often than a kind of bread.
 _MISSING_LABELS = frozenset({"", "nan", "NaN"})
-_FIXED = frozenset({"path", "label", "split", "group", "size", "mtime_ns"})
 
 
 def table_source(file: Path, options: SourceOptions) -> Source:
@@ -54,7 +54,7 @@ def table_source(file: Path, options: SourceOptions) -> Source:
         file=file.name,
         images=tuple(sorted(images, key=lambda image: image.path)),
         # A name that the manifest itself uses gets a prefix; escaping it any other way would hide it from pandas.
-        columns=tuple(f"table_{name}" if name in _FIXED else name for name in extra),
+        columns=tuple(f"table_{name}" if name in FIXED else name for name in extra),
         roles=tuple(roles.items()),
         duplicates=duplicates,
         allow_symlinks=options.allow_symlinks,

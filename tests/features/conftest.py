@@ -5,13 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from headstart.pipeline.workspace import Workspace, open_or_create_workspace
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return open_or_create_workspace(tmp_path / "workspace")
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Callable[..., Path]:

@@ -102,28 +102,25 @@ DAMAGED_WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGED_SPEC.values(), ids=DAMAGED_SPEC)
-def test_a_damaged_description_is_told_and_repaired_by_saving_again(place, damage):
+def require_told_and_repaired(place, name, damage, read):
     folder = saved(place)
-    whole = (folder / "encoder.json").read_bytes()
+    whole = (folder / name).read_bytes()
     damage(folder)
     with pytest.raises(HeadstartError, match="same enqueue again") as caught:
-        read_encoder(folder)
+        read(folder)
     assert "\n" not in str(caught.value)
     assert saved(place) == folder
-    assert (folder / "encoder.json").read_bytes() == whole
+    assert (folder / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", DAMAGED_SPEC.values(), ids=DAMAGED_SPEC)
+def test_a_damaged_description_is_told_and_repaired_by_saving_again(place, damage):
+    require_told_and_repaired(place, "encoder.json", damage, read_encoder)
 
 
 @pytest.mark.parametrize("damage", DAMAGED_WEIGHTS.values(), ids=DAMAGED_WEIGHTS)
 def test_damaged_weights_are_told_and_repaired_by_saving_again(place, damage):
-    folder = saved(place)
-    whole = (folder / "weights.safetensors").read_bytes()
-    damage(folder)
-    with pytest.raises(HeadstartError, match="same enqueue again") as caught:
-        open_encoder(folder, "cpu")
-    assert "\n" not in str(caught.value)
-    assert saved(place) == folder
-    assert (folder / "weights.safetensors").read_bytes() == whole
+    require_told_and_repaired(place, "weights.safetensors", damage, lambda folder: open_encoder(folder, "cpu"))
 
 
 @pytest.mark.parametrize("newer", [{"format": 2}, {"colour_space": "oklab"}], ids=["format", "unknown key"])
