@@ -2,10 +2,9 @@
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -126,10 +125,9 @@ class _Remembered:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.path = workspace.features / "status_cache.json"
         self.changed = False
         try:
-            self.groups: dict[str, dict[str, Any]] = dict(json.loads(self.path.read_bytes()))
+            self.groups: dict[str, dict[str, Any]] = dict(json.loads(workspace.status_cache.read_bytes()))
         except (OSError, ValueError, TypeError, RecursionError):
             self.groups = {}
 
@@ -150,10 +148,8 @@ class _Remembered:
 
     def save(self) -> None:
         if self.changed:  # derived and never trusted blindly, so neither durable nor worth an error
-            with contextlib.suppress(OSError):
-                temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-                temporary.write_text(json.dumps(self.groups))
-                os.replace(temporary, self.path)
+            with contextlib.suppress(OSError, HeadstartError):
+                replace(self.workspace.files, fsync=False).replace(self.workspace.status_cache, json.dumps(self.groups).encode())
 
     def _stamps(self, job: Job) -> list[int]:
         return [_modified(self.workspace.marker(job).parent), _modified(self.workspace.payloads(job))]

@@ -45,6 +45,11 @@ class Workspace:
         return self.features / "manifests"
 
     @property
+    def status_cache(self) -> Path:
+        """Counts that `status` remembers: derived, may be deleted at any time."""
+        return self.features / "status_cache.json"
+
+    @property
     def workers(self) -> Path:
         """One file a live worker: who it is; its modification time is the heartbeat."""
         return self.root / "workers"
