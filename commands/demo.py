@@ -92,7 +92,9 @@ def _run(*arguments: object) -> None:
     command_line, environment = _command(*arguments)
     status = subprocess.run(command_line, env=environment, check=False).returncode
     if status:
-        raise HeadstartError(f"headstart {arguments[0]} exited with {status}")
+        raise HeadstartError(
+            f"headstart {arguments[0]} exited with {status}; what it said stands above. Mend that, then run the demo again"
+        )
 
 
 def _run_and_kill(root: Path) -> None:
@@ -106,7 +108,9 @@ def _run_and_kill(root: Path) -> None:
         deadline = time.monotonic() + _PATIENCE_S
         while len(dict(_digests(open_workspace(root)))) < _JOBS_BEFORE_THE_KILL:
             if worker.poll() is not None or time.monotonic() > deadline:
-                raise HeadstartError(f"the worker ended before it could be killed (exit status {worker.poll()})")
+                raise HeadstartError(
+                    f"the worker ended before it could be killed (exit status {worker.poll()}). Run the demo again"
+                )
             time.sleep(0.02)
     finally:
         worker.kill()

@@ -36,7 +36,10 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> P
         _put(workspace, folder / SPEC_NAME, spec.to_json())
         return folder
     if existing.fingerprint != spec.fingerprint:  # one chance in four billion, or a folder that somebody renamed
-        raise HeadstartError(f"{folder} holds another encoder ({existing.fingerprint[:16]}, expected {spec.fingerprint[:16]})")
+        raise HeadstartError(
+            f"{folder} holds another encoder ({existing.fingerprint[:16]}, expected {spec.fingerprint[:16]}). "
+            "Give that folder its old name back, then run the same enqueue again"
+        )
     return folder
 
 

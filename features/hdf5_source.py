@@ -26,7 +26,9 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
             count = _count(name, content)
             labels = _labels(name, content, count)
     except OSError as error:
-        raise HeadstartError(f"{name} cannot be read as HDF5: {printable(str(error))}.") from None
+        raise HeadstartError(
+            f"{name} cannot be read as HDF5: {printable(str(error))}. Copy it again, or write it anew."
+        ) from None
     if not options.keep_case:
         refuse_two_spellings(labels, lambda i: f"{name} row {i}")
     size, mtime_ns = facts_of(str(file))
@@ -37,11 +39,11 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
 def _count(name: str, content: Any) -> int:
     images = content.get("images")
     if not hasattr(images, "shape"):
-        raise HeadstartError(f"{name}: {_EXPECTED}, found {_found(content)}.")
+        raise HeadstartError(f"{name}: {_EXPECTED}, found {_found(content)}. Save the images so.")
     if len(images.shape) != 4 or images.shape[3] != 3 or str(images.dtype) != "uint8" or 0 in images.shape[1:]:
-        raise HeadstartError(f"{name}: {_EXPECTED}, found {images.shape} {images.dtype}.")
+        raise HeadstartError(f"{name}: {_EXPECTED}, found {images.shape} {images.dtype}. Save the images so.")
     if not len(images):
-        raise HeadstartError(f"{name} holds no image: 'images' has shape {images.shape}.")
+        raise HeadstartError(f"{name} holds no image: 'images' has shape {images.shape}. Add some.")
     return len(images)
 
 
@@ -53,14 +55,14 @@ def _labels(name: str, content: Any, count: int) -> list[str]:
         return [""] * count
     if getattr(labels, "shape", None) != (count,):
         raise HeadstartError(
-            f"{name}: expected 'labels' of shape ({count},) as there are {count:,} images, found {_found(content)}."
+            f"{name}: expected 'labels' of shape ({count},) as there are {count:,} images, found {_found(content)}. Mend it."
         )
     if h5py.check_string_dtype(labels.dtype) or labels.dtype.kind == "S":
         values = [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value) for value in labels[:]]
     elif labels.dtype.kind in "iub":
         values = [str(int(value)) for value in labels[:]]
     else:
-        raise HeadstartError(f"{name}: expected 'labels' of integers or strings, found {labels.dtype}.")
+        raise HeadstartError(f"{name}: expected 'labels' of integers or strings, found {labels.dtype}. Convert them.")
     empty = [i for i, value in enumerate(values) if not value.strip()]
     if empty:
         raise HeadstartError(

@@ -67,7 +67,10 @@ class OpenPart:
     def rows(self, start: int, stop: int) -> list[Row]:
         """Rows `start` to `stop` (half open, within this part). Raises: HeadstartError if there are fewer or the file is gone."""
         if not 0 <= start <= stop <= self.part.rows:
-            raise HeadstartError(f"{_shown(self.part)} has rows 0 to {self.part.rows}, asked for {start} to {stop}.")
+            raise HeadstartError(
+                f"{_shown(self.part)} has rows 0 to {self.part.rows}, asked for {start} to {stop}. "
+                "Delete the row of jobs_queue.csv that asks for them; the next enqueue adds what is missing."
+            )
         begin, end = int(self.starts[start]), int(self.starts[stop])
         # Read, not mapped: a mapped file that somebody cuts off kills the process with SIGBUS.
         with _reading(self.part) as file:
@@ -85,7 +88,8 @@ def part_of(folder: Path, name: str) -> Part:
     match = _NAME.fullmatch(name)
     if not match or int(match[3]) <= int(match[2]):
         raise HeadstartError(
-            f"{printable(str(path))} is no part of a manifest; expected a name like part_0000.0-640.<16 hex>.csv."
+            f"{printable(str(path))} is no part of a manifest; expected a name like part_0000.0-640.<16 hex>.csv. "
+            "Delete the row of jobs_queue.csv that names it."
         )
     first, stop = int(match[2]), int(match[3])
     return Part(number=int(match[1]), first_row=first, rows=stop - first, digest=match[4], path=path)

@@ -59,7 +59,7 @@ def _read_text(path: Path) -> Table:
             data = path.read_bytes()
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise HeadstartError(f"{name} cannot be read: {error.strerror}.") from error
+        raise HeadstartError(f"{name} cannot be read: {error.strerror}. Make it readable, or copy it.") from error
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise HeadstartError(

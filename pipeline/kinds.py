@@ -59,5 +59,6 @@ def known_kinds() -> frozenset[str]:
 
 def load_kind(name: str) -> Kind:
     if name not in known_kinds():
-        raise HeadstartError(f"unknown kind of job {name!r}; this version knows {', '.join(sorted(known_kinds()))}")
+        known = ", ".join(sorted(known_kinds()))
+        raise HeadstartError(f"unknown kind of job {name!r}; this version knows {known}. Upgrade: pip install -U headstart")
     return cast(Kind, import_module(f"headstart.jobs.{name}"))
