@@ -13,8 +13,9 @@ from headstart.pipeline import workspace as workspaces
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import find_root, open_or_create_workspace, open_workspace
-from tests.conftest import ROOT, enqueue_fakes, spawn_python
-from tests.pipeline.workers import WORK
+from tests.conftest import ROOT, enqueue_fakes, run_python
+
+from .workers import MAIN, tally, work
 
 
 def test_a_workspace_is_the_same_when_opened_again(tmp_path):
@@ -173,11 +174,11 @@ def test_a_disk_that_fills_ends_the_worker_with_75_tears_nothing_and_the_next_ru
     filler = small_disk / "filler"
     room = os.statvfs(small_disk)
     filler.write_bytes(bytes(room.f_bavail * room.f_frsize))
-    worker = spawn_python(WORK, str(workspace.root))
-    _, errors = worker.communicate(timeout=60)
-    assert worker.returncode != 0
+    status, _, errors = run_python(MAIN, "work", "-w", str(workspace.root))
+    assert status == 75, errors
     assert "No space left on device" in errors
     assert not list(workspace.root.rglob(".tmp-*"))
+    assert tally(workspace).quarantined == 0
     filler.unlink()
-    worker = spawn_python(WORK, str(workspace.root))
-    assert worker.wait(60) == 0
+    assert work(workspace)[0].is_drained
+    assert tally(workspace).done == 50
