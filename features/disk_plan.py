@@ -1,11 +1,15 @@
 """How much disk the features of an encoder take, and whether there is room for them."""
 
+from __future__ import annotations
+
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headstart.pipeline.errors import HeadstartError
 
-from .encoder_spec import EncoderSpec
+if TYPE_CHECKING:  # `work` says sizes, too, and must not wait for numpy before its first claim
+    from .encoder_spec import EncoderSpec
 
 _BLOCK = 4096
 _NPZ_BYTES = 2048  # headers of four arrays and the zip's directory

@@ -88,13 +88,16 @@ def test_an_interrupt_ends_a_command_quietly(tmp_path, module, prefix, status, p
     assert (done.returncode, done.stdout, done.stderr.strip()) == (status, printed, "")
 
 
-def test_status_loads_neither_numpy_nor_torch_nor_anything_heavy(workspace):
+@pytest.mark.parametrize("command", ["status", "work", "retry", "verify"])
+def test_a_command_that_computes_nothing_loads_neither_numpy_nor_torch_nor_anything_heavy(workspace, command):
     workspace.features.mkdir()
     workspace.queue.write_text(f"{HEADER}\n")
-    code = "sys.argv = ['headstart', 'status', '-w', sys.argv[1]]\nfrom headstart.cli import _run\n_run()\nprint(*sys.modules)"
-    status, output, errors = run_python(code, str(workspace.root))
+    arguments = [command, *(["--all"] if command == "retry" else []), "-w", str(workspace.root)]
+    code = f"sys.argv[1:] = {arguments}\nfrom headstart.cli import _run\n_run()\nprint(*sys.modules)"
+    status, output, errors = run_python(code)
     assert status == 0, errors
-    heavy = {"numpy", "torch", "timm", "pandas", "h5py", "PIL", "onnxruntime", "sklearn", "psutil", "filelock", "tempfile"}
+    heavy = {"numpy", "torch", "timm", "pandas", "h5py", "PIL", "onnxruntime", "sklearn", "filelock"}
+    heavy |= {"psutil", "tempfile"} if command == "status" else set()
     assert not heavy & set(output.split())
 
 
