@@ -136,6 +136,11 @@ def test_a_broken_image_is_an_error_of_one_line(data, code):
     assert peak_bytes() - before < 200e6
 
 
+def test_an_empty_file_is_told_to_be_empty():
+    with pytest.raises(ImageError, match="not_an_image: the file is empty"):
+        decode(b"", CENTER)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     kind=st.sampled_from(sorted(KINDS)),

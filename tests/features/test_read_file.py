@@ -174,6 +174,23 @@ def test_a_file_that_changed_since_the_manifest_is_an_error_of_its_row(folder, d
     assert caught.value.code == "changed"
 
 
+@pytest.mark.parametrize("content", [JPEG + b"more", JPEG[::-1]], ids=["longer", "of the same length"])
+def test_a_file_that_changes_while_it_is_read_is_an_error_of_its_row(folder, monkeypatch, content):
+    path = folder / "Photo.JPG"
+    seen = (len(JPEG), path.stat().st_mtime_ns)
+
+    def fstat(descriptor):
+        facts = os.fstat(descriptor)
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+        return facts
+
+    monkeypatch.setattr(images, "os", Patched(fstat=fstat))
+    with pytest.raises(ImageError) as caught:
+        read_file(folder, "Photo.JPG", *seen, allow_symlinks=False)
+    assert caught.value.code == "changed"
+
+
 def test_a_file_that_may_not_be_read_is_an_error_of_its_row():
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users altogether
         root = Path(name)
