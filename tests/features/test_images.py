@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 from timm.data import create_transform
 
 from headstart.features.images import STATUS, ImageError, decode, fit
@@ -164,6 +164,16 @@ def test_a_bomb_is_refused_even_where_pillows_own_limit_was_switched_off(monkeyp
         decode(BROKEN["bomb of 60,000 x 60,000"][0], CENTER)
     assert caught.value.code == "too_large"
     assert "60000 x 60000" in caught.value.reason
+
+
+def test_an_image_that_does_not_fit_into_memory_is_an_error_of_its_row(monkeypatch):
+    def load(self):
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    with pytest.raises(ImageError) as caught:
+        decode(JPEG, CENTER)
+    assert caught.value.code == "too_large"
 
 
 def test_an_image_error_survives_the_way_to_another_process():
