@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -76,21 +75,17 @@ def _write_digits(folder: Path) -> int:
     return len(digits.target)
 
 
-def _command(*arguments: object) -> tuple[list[str], dict[str, str]]:
-    import headstart
-
+def _command(*arguments: object) -> list[str]:
     # Through the interpreter rather than the `headstart` script: this also works in a checkout that was never installed.
-    home = str(Path(headstart.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    return [sys.executable, "-m", "headstart.cli", *map(str, arguments)], {**os.environ, "PYTHONPATH": path}
+    return [sys.executable, "-m", "headstart.cli", *map(str, arguments)]
 
 
 def _run(*arguments: object) -> None:
+    from headstart.pipeline.environment import child_environment
     from headstart.pipeline.errors import HeadstartError
 
     click.echo(f"\n$ headstart {' '.join(map(str, arguments))}")
-    command_line, environment = _command(*arguments)
-    status = subprocess.run(command_line, env=environment, check=False).returncode
+    status = subprocess.run(_command(*arguments), env=child_environment(), check=False).returncode
     if status:
         raise HeadstartError(
             f"headstart {arguments[0]} exited with {status}; what it said stands above. Mend that, then run the demo again"
@@ -98,12 +93,12 @@ def _run(*arguments: object) -> None:
 
 
 def _run_and_kill(root: Path) -> None:
+    from headstart.pipeline.environment import child_environment
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.workspace import open_workspace
 
     click.echo(f"\n$ headstart work -w {root}")
-    command_line, environment = _command("work", "-w", root)
-    worker = subprocess.Popen(command_line, env=environment)
+    worker = subprocess.Popen(_command("work", "-w", root), env=child_environment())
     try:
         deadline = time.monotonic() + _PATIENCE_S
         while len(dict(_digests(open_workspace(root)))) < _JOBS_BEFORE_THE_KILL:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -143,11 +142,9 @@ def _measure(
 
 def _work(workspace: Workspace, options: list[str]) -> None:
     """`headstart work` in a process of its own, whose memory is what a worker's will be."""
-    import headstart
+    from headstart.pipeline.environment import child_environment
     from headstart.pipeline.errors import HeadstartError
 
-    home = str(Path(headstart.__file__).resolve().parent.parent)
-    search = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     code = "from headstart.cli import main; main()"
     # Through a small process: Linux counts what was resident where a process was forked as its own peak, and here that is torch.
     between = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
@@ -157,7 +154,7 @@ def _work(workspace: Workspace, options: list[str]) -> None:
         text=True,
         errors="replace",
         check=False,
-        env={**os.environ, "PYTHONPATH": search},
+        env=child_environment(),
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]

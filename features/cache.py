@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.markers import Marker
-from headstart.pipeline.workspace import NAME as WORKSPACE
-from headstart.pipeline.workspace import Workspace, open_workspace
+from headstart.pipeline.workspace import Workspace, has_workspace, open_workspace
 
 from . import shards
 from .cache_parts import CachePart, DamagedPart, PackedShard, encode_part, open_part
 from .cache_rows import CachedRows, publish_rows, read_rows, rows_of
 from .cached import CachedFeatures
 from .dataset import read_columns
-from .encoder_spec import SPEC_NAME, EncoderSpec, read_encoder
+from .encoder_spec import EncoderSpec, read_encoder
+from .fingerprint import SPEC_NAME
 from .load import finished_markers
 
 PART_BYTES = 64 << 20  # of features: packing holds one part in memory, twice
@@ -64,7 +64,7 @@ def load_cached_features(folder: str | Path) -> CachedFeatures:
     place = Path(folder).absolute()
     if (place / SPEC_NAME).exists():
         return open_cache(place)
-    root = next((parent for parent in (place, *place.parents) if (parent / WORKSPACE).exists()), None)
+    root = next((parent for parent in (place, *place.parents) if has_workspace(parent)), None)
     if root is None:
         raise HeadstartError(f"{place} is in no workspace. Give the folder of an encoder: workspace/features/encoder_...")
     encoders = sorted(path.parent for path in open_workspace(root).features.glob(f"encoder_*/{SPEC_NAME}"))

@@ -6,7 +6,8 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
 from .encoder_choice import DEFAULT_MODEL, resolve_encoder
-from .encoder_spec import SPEC_NAME, WEIGHTS_NAME, DamagedEncoderError, EncoderSpec, read_encoder
+from .encoder_spec import WEIGHTS_NAME, DamagedEncoderError, EncoderSpec, read_encoder
+from .fingerprint import SPEC_NAME
 from .opening import Encoder, open_encoder
 from .weights import Weights
 

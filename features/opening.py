@@ -1,6 +1,5 @@
 """What turns pixels into features on a device, and how an encoder's folder becomes one. A worker on a CPU never imports torch."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.pipeline.environment import child_environment
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 from .encoder_spec import EncoderSpec, read_encoder
@@ -85,17 +85,13 @@ def _open_graph(folder: Path) -> Encoder:
 
 
 def _export_elsewhere(folder: Path) -> None:
-    import headstart
-
-    home = str(Path(headstart.__file__).resolve().parent.parent)  # of a checkout or of site-packages
-    search = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-m", "headstart.features.graph_export", str(folder)],
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
-        env={**os.environ, "PYTHONPATH": search},
+        env=child_environment(),
     )
     said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     if done.returncode == TryLaterError.exit_code:

@@ -52,7 +52,7 @@ NAMES = [
     "a\nb.jpg",
     'a"b.jpg',
     "=1+1.jpg",
-    "a  b .jpg",
+    "  a  b .jpg ",
     "日本語.jpg",
     os.fsdecode(b"\xff\xfe.jpg"),
     "x" * 250,
@@ -63,9 +63,10 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_any_name_is_read_byte_for_byte(folder, name):
-    (folder / "sub").mkdir()
-    (folder / "sub" / name).write_bytes(JPEG)
-    assert read(folder, f"sub/{name}") == JPEG
+    for path in (name, f"sub/{name}"):
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(JPEG)
+        assert read(folder, path) == JPEG
 
 
 def make_socket(path):
@@ -153,6 +154,16 @@ def test_a_file_that_turns_into_a_fifo_while_it_is_opened_does_not_block(folder,
 def test_links_out_of_the_root_are_read_only_when_allowed(folder):
     (folder / "x.jpg").symlink_to(outside(folder / "x.jpg"))
     assert read(folder, "x.jpg", allow_symlinks=True) == JPEG
+
+
+def test_a_link_to_a_folder_whose_name_begins_like_the_roots_leads_out(folder):
+    beside = folder.with_name(f"{folder.name}base")
+    beside.mkdir()
+    (beside / "b.jpg").write_bytes(JPEG)
+    (folder / "b.jpg").symlink_to(beside / "b.jpg")
+    with pytest.raises(ImageError) as caught:
+        read(folder, "b.jpg")
+    assert caught.value.code == "outside_root"
 
 
 def test_links_inside_the_root_are_read(folder):
