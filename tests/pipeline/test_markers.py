@@ -49,6 +49,11 @@ def _rewrite(path, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def _rename(marker, payload, name):
+    payload.rename(payload.parent / name)
+    _rewrite(marker, payload={**json.loads(marker.read_text())["payload"], "name": name})
+
+
 FLAWS = {
     "absent": lambda marker, payload: marker.unlink(),
     "empty": lambda marker, payload: marker.write_bytes(b""),
@@ -58,9 +63,8 @@ FLAWS = {
     "JSON of another shape": lambda marker, payload: marker.write_text("[1, 2]"),
     "of another encoder": lambda marker, payload: _rewrite(marker, fingerprint="other"),
     "of another job": lambda marker, payload: _rewrite(marker, job={**json.loads(marker.read_text())["job"], "stop": 11}),
-    "payload outside its folder": lambda marker, payload: _rewrite(
-        marker, payload={**json.loads(marker.read_text())["payload"], "name": "../x"}
-    ),
+    "payload outside its folder": lambda marker, payload: _rename(marker, payload, f"../{payload.name}"),
+    "payload of another job": lambda marker, payload: _rename(marker, payload, f"job_000001.{payload.name.partition('.')[2]}"),
     "payload missing": lambda marker, payload: payload.unlink(),
     "payload truncated": lambda marker, payload: payload.write_bytes(payload.read_bytes()[:-1]),
     "payload empty": lambda marker, payload: payload.write_bytes(b""),

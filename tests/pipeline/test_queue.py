@@ -93,6 +93,7 @@ def test_a_queue_torn_inside_its_header_is_written_anew(workspace):
             "../../x,fake,features/fake,features/source,10,20", "line 3: '../../x' is not a job id", id="slash in job id"
         ),
         pytest.param("job_1,fake,features/fake,features/source,10,20", "line 3: 'job_1' is not a job id", id="short job id"),
+        pytest.param("job_0000001,fake,features/fake,features/source,10,20", "'job_0000001' is not a job id", id="padded job id"),
         pytest.param(
             "job_000001,fake,../elsewhere,features/source,10,20", "line 3: '../elsewhere' is not a path inside", id="folder ..."
         ),
@@ -121,6 +122,7 @@ def test_rows_of_a_kind_that_only_another_version_knows_keep_their_numbers_and_i
         queue.write("job_000001,novel,features/novel,features/source,0,10\n")
     assert [job.job_id for job in enqueue_fakes(workspace, 20)] == ["job_000002"]
     size = workspace.queue.stat().st_size
+    assert enqueue_fakes(workspace, 10, folder="features/novel") == []
     assert restore(workspace, 20) == ([], [])
     assert workspace.queue.stat().st_size == size
     found, problems = read(workspace)
