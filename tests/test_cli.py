@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -71,6 +72,15 @@ sys.exit(7)
 """
 
 
+@pytest.fixture
+def _listening_to_interrupts():
+    """A shell that starts something in the background has it ignore them, and what it starts inherits that."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("_listening_to_interrupts")
 @pytest.mark.parametrize(
     ("module", "prefix", "status", "printed"),
     [

@@ -29,6 +29,27 @@ def test_a_second_worker_finds_nothing_to_do(workspace):
     assert payloads(workspace) == before
 
 
+TORN = {
+    "empty marker": lambda marker, payload: marker.write_bytes(b""),
+    "truncated marker": lambda marker, payload: marker.write_bytes(marker.read_bytes()[:-40]),
+    "missing payload": lambda marker, payload: payload.unlink(),
+    "truncated payload": lambda marker, payload: payload.write_bytes(payload.read_bytes()[:-1]),
+}
+
+
+@pytest.mark.parametrize("tear", TORN.values(), ids=TORN)
+def test_a_worker_redoes_a_job_whose_marker_or_payload_is_torn(workspace, tear):
+    jobs = enqueue_fakes(workspace, 30)
+    work(workspace)
+    before = payloads(workspace)
+    [payload] = workspace.payloads(jobs[1]).glob(f"{jobs[1].job_id}.*")
+    tear(workspace.marker(jobs[1]), payload)
+    summary, heard = work(workspace)
+    assert ([finished.job for finished in heard], summary.is_drained) == ([jobs[1]], True)
+    assert payloads(workspace) == before
+    assert tally(workspace).done == 3
+
+
 def test_max_jobs_ends_a_worker_early_and_the_next_goes_on(workspace):
     enqueue_fakes(workspace, 50)
     assert work(workspace, max_jobs=2)[0].jobs == 2

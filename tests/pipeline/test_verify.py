@@ -1,0 +1,68 @@
+import os
+
+import pytest
+
+from headstart.pipeline.claims import LEASE_S, Claimant
+from headstart.pipeline.history import NO_HISTORY
+from headstart.pipeline.verify import sweep, verify
+from headstart.pipeline.worker import run_job
+from tests.conftest import enqueue_fakes
+
+from .workers import payloads, work
+
+OLD = (1, 1)
+
+
+def age(*paths):
+    for path in paths:
+        os.utime(path, OLD)
+
+
+def test_what_is_committed_is_never_swept_however_old_it_is(workspace):
+    enqueue_fakes(workspace, 30)
+    work(workspace)
+    committed = payloads(workspace)
+    age(*workspace.root.glob("features/fake/*/*/*"))
+    findings = verify(workspace, deep=True)
+    assert (findings.sound, findings.orphans) == (3, [])
+    sweep(findings.orphans)
+    assert payloads(workspace) == committed
+    assert verify(workspace, deep=True).sound == 3
+
+
+@pytest.mark.parametrize(
+    ("is_old", "is_done", "is_orphan"),
+    [(True, True, True), (False, True, False), (True, False, False)],
+    ids=["lost the race long ago", "young", "its job is under way"],
+)
+def test_a_payload_that_no_marker_names_goes_once_it_is_old_and_its_job_done(workspace, is_old, is_done, is_orphan):
+    job = enqueue_fakes(workspace, 10)[0]
+    if is_done:
+        run_job(workspace, job.job_id)
+    other = workspace.payload(job, "0" * 64, ".txt")
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.write_text("other bytes")
+    if is_old:
+        age(other)
+    orphans = verify(workspace).orphans
+    assert orphans == ([other] if is_orphan else [])
+    assert sweep(orphans) == len(orphans)
+    assert other.exists() is not is_orphan
+
+
+def test_claims_and_files_of_the_living_are_no_orphans_and_those_of_the_dead_are(workspace):
+    jobs = enqueue_fakes(workspace, 20)
+    with Claimant(workspace) as claimant:
+        claim = claimant.acquire(jobs[0], NO_HISTORY)
+        run_job(workspace, jobs[0].job_id)  # done by somebody else meanwhile
+        assert verify(workspace).orphans == []
+        dead = claimant._file.with_name("dead.json")
+        dead.write_text(claimant._file.read_text().replace(f'"pid": {os.getpid()}', '"pid": 999999999'))
+        left = workspace.claims(jobs[0]) / f"{jobs[0].job_id}.g7"
+        os.link(dead, left)
+        unreadable = claim.path.with_name(f"{jobs[0].job_id}.g9")
+        unreadable.touch()
+        assert verify(workspace).orphans == [left, dead]
+        age(unreadable)
+        assert verify(workspace).orphans == [left, unreadable, dead]
+    assert LEASE_S > 60  # what is young must not become old while this test runs
