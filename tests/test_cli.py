@@ -30,12 +30,12 @@ def test_every_command_teaches_itself():
         pytest.param(["work", "--batch-size", "-3"], 2, "neither a positive number nor 'auto'", id="no batch size"),
         pytest.param(["status"], 1, "no workspace at", id="no workspace"),
         pytest.param(["enqueue", "nowhere"], 1, "nowhere", id="no data"),
-        pytest.param(["retry"], 1, "no workspace at", id="retry of nothing"),
+        pytest.param(["retry"], 2, "name the jobs to try again", id="retry of nothing"),
+        pytest.param(["retry", "--all", "job_000001"], 2, "or pass --all", id="retry of one and of all"),
+        pytest.param(["retry", "--all"], 1, "no workspace at", id="retry without a workspace"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, status, said):
-    if arguments == ["retry"]:
-        arguments = ["retry", "--all"]
     done = run_cli(*arguments, cwd=tmp_path)
     assert done.returncode == status
     assert said in done.stderr
