@@ -41,6 +41,20 @@ def test_a_given_folder_comes_before_the_environment_and_that_before_a_parent(tm
     assert find_root(str(tmp_path / "given")) == tmp_path / "given"
 
 
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root, to become somebody with fewer rights")
+def test_a_workspace_that_this_user_may_not_enter_is_none_of_theirs(tmp_path, monkeypatch):
+    open_or_create_workspace(tmp_path / "workspace").root.chmod(0o700)
+    (tmp_path / "a").mkdir()
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    monkeypatch.chdir(tmp_path / "a")
+    os.seteuid(65534)
+    try:
+        assert find_root(None) == tmp_path / "a" / "workspace"
+    finally:
+        os.seteuid(0)
+
+
 def test_no_workspace_says_how_to_make_one(tmp_path):
     with pytest.raises(HeadstartError, match="headstart enqueue DATA"):
         open_workspace(tmp_path / "nothing")
@@ -109,6 +123,23 @@ def test_a_disk_that_refuses_the_first_file_is_one_line(tmp_path, monkeypatch, e
     monkeypatch.setattr(workspaces, "probe", refuse)
     with pytest.raises(status):
         open_or_create_workspace(tmp_path / "w")
+
+
+@pytest.mark.parametrize("call", ["link", "fsync"])
+@pytest.mark.parametrize(("number", "is_said"), [(errno.EPERM, False), (errno.ENOSPC, True), (errno.EIO, True)], ids=str)
+def test_what_a_file_system_cannot_do_is_told_from_what_a_full_disk_cannot(tmp_path, monkeypatch, call, number, is_said):
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, refuse)
+        if is_said:
+            with pytest.raises(TryLaterError):
+                open_or_create_workspace(tmp_path)
+            assert not list(tmp_path.iterdir())
+            return
+        files = workspaces.probe(tmp_path)
+    assert (files.hard_links, files.fsync) == (call != "link", call != "fsync")
 
 
 def test_a_folder_of_code_is_refused():
