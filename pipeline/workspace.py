@@ -1,5 +1,6 @@
 """Every path of a workspace: no other module knows a file's name."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -133,9 +134,14 @@ def open_or_create_workspace(root: Path) -> Workspace:
         return open_workspace(root)
     try:
         _refuse_code(root)
+        made = [folder for folder in root.parents if not folder.exists()]
         root.mkdir(parents=True, exist_ok=True)
         with environment_faults(f"cannot make a workspace at {root}"):
             files = probe(root)
+        # Before anything is published in it: a power cut could otherwise take the folder from under what was.
+        for folder in (root, *made):
+            with contextlib.suppress(PermissionError):  # a parent that may be passed but not read was there before
+                files.sync_folder(folder.parent)
         facts = {"format": FORMAT, "id": secrets.token_hex(8), "file_system": asdict(files)}
         files.publish(root / NAME, (json.dumps(facts, indent=1) + "\n").encode())
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
