@@ -90,7 +90,7 @@ class FileSystem:
     def _appear(self, temporary: Path, path: Path) -> bool:
         try:
             if self.hard_links:
-                os.link(temporary, path)
+                link(temporary, path)
                 return True
             # Without links there is no portable atomic "rename unless it exists"; two writers that pass this check
             # at the same moment both published something valid, and the later one stays.
@@ -117,6 +117,23 @@ class FileSystem:
             finally:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
+
+
+def link(existing: Path, path: Path) -> None:
+    """Gives a file a second name.
+
+    Raises: FileExistsError, FileNotFoundError; HeadstartError on a file system that cannot, although it could when the
+    workspace was made: the workspace was moved.
+    """
+    try:
+        os.link(existing, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise HeadstartError(
+            f"cannot link {path}: {error.strerror}, although this workspace was made where hard links work. If it was moved, "
+            "delete workspace.json: the next enqueue writes one that fits this file system, and keeps everything"
+        ) from error
 
 
 def probe(folder: Path) -> FileSystem:
