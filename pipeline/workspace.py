@@ -1,10 +1,11 @@
 """Every path of a workspace: no other module knows a file's name."""
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Workspace:
     root: Path
     id: str
     files: FileSystem
+    _durable: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def features(self) -> Path:
@@ -73,9 +75,15 @@ class Workspace:
             raise TryLaterError(f"{self.root / NAME} is gone. Check the disk or mount, then run the same command again.")
 
     def make_folder(self, folder: Path) -> None:
-        """Creates `folder` and its parents below the root, never the root itself."""
+        """Creates `folder` and its parents below the root, never the root itself; all their names are durable then."""
         self.require()
-        self.files.make_folder(folder)
+        with environment_faults(f"cannot make {folder}"):
+            self.files.make_folder(folder)
+            # Also of folders that were there: whoever made them may have been killed before their names were durable.
+            unsure = list(itertools.takewhile(lambda path: path not in (self.root, *self._durable), (folder, *folder.parents)))
+            for path in unsure:
+                self.files.sync_folder(path.parent)
+        self._durable.update(unsure)
 
     def folder(self, job: Job) -> Path:
         return self.root / job.folder
