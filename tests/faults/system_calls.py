@@ -1,0 +1,207 @@
+"""Campaign 2: a kill or an error in every system call of a small run that touches the workspace, then the same commands again."""
+
+import contextlib
+import io
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from headstart import cli
+from headstart.pipeline import worker as worker_module
+from headstart.pipeline import workspace as workspace_module
+from headstart.pipeline.files import FileSystem
+from headstart.pipeline.workspace import open_workspace
+
+from . import small_run
+from .disk import State, let_an_hour_pass, materialize
+from .report import Report
+from .resuming import Violation, in_parallel, scratch, snapshot, violations
+from .traced import Call, Ended, calls_on, trace, why_not
+
+FULL = ("ENOSPC", "EDQUOT")
+BROKEN = ("EIO", "ESTALE")
+NO_LINKS = ("ENOSYS", "EPERM")
+_CHANGES = {"write", "pwrite64", "fsync", "fdatasync", "mkdir", "link", "rename", "ftruncate", "unlink", "utimensat"}
+_HARMLESS = {"lseek", "ioctl", "fcntl"}  # these ask the kernel about a descriptor and reach no disk
+_WRITTEN = re.compile(r"\.tmp-|jobs_queue\.csv|\.g\d+>")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Commands that are interrupted, and what was there before.
+
+    Attributes:
+        steps: each is given the workspace and returns an exit code; what follows one that failed is left out.
+        payloads: what an uninterrupted run commits.
+        kills_everywhere: also before calls that change no file.
+    """
+
+    name: str
+    before: State
+    steps: tuple[Callable[[Path], int], ...]
+    payloads: dict[str, bytes]
+    is_damaged: bool = False
+    hard_links: bool = True
+    kills_everywhere: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens in one call: `KILL`, or the name of an error."""
+
+    scenario: Scenario
+    call: Call
+    what: str
+
+    @property
+    def expression(self) -> str:
+        how = "signal=KILL" if self.what == "KILL" else f"error={self.what}"
+        return f"inject={self.call.name}:{how}:when={self.call.number}"
+
+
+class AtOnce:
+    """An executor without threads: the n-th call is then the same call in every run."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> "AtOnce":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def enqueue(items: int) -> Callable[[Path], int]:
+    """`headstart enqueue` of the fake kind."""
+
+    def step(root: Path) -> int:
+        try:
+            small_run.enqueue(root, items)
+            return 0
+        except Exception as error:
+            return cli._explained(error)
+
+    return step
+
+
+def command(*words: str) -> Callable[[Path], int]:
+    """Any other command, from the command line on."""
+
+    def step(root: Path) -> int:
+        sys.argv = ["headstart", *words, "-w", str(root)]
+        try:
+            cli.main()
+        except SystemExit as left:
+            return int(left.code or 0)
+        raise AssertionError("main always exits")
+
+    return step
+
+
+REPAIR = command("verify", "--deep", "--repair")
+RUN = (enqueue(10), command("work"), enqueue(20), command("work"), REPAIR)
+MEND = (REPAIR, command("work"), command("status"))
+
+
+def scenarios() -> Iterator[Scenario]:
+    """A whole run with hard links and without, and the repair of a damaged workspace."""
+    with scratch() as folder:
+        small_run.run(folder / "w")
+        finished, payloads = snapshot(folder), small_run.payloads(folder / "w")
+    first = {name: data for name, data in payloads.items() if name < "job_000002"}
+    yield Scenario("whole run", {}, RUN, first, kills_everywhere=True)
+    yield Scenario("without hard links", {}, RUN, first, hard_links=False)
+    with scratch() as folder:
+        materialize(finished, folder)
+        small_run.damage(open_workspace(folder / "w"))
+        yield Scenario("mended", snapshot(folder), MEND, payloads, is_damaged=True)
+
+
+def run_steps(scenario: Scenario, root: Path) -> int:
+    """The exit code of the first command that fails, else 0."""
+    probed = FileSystem(hard_links=scenario.hard_links)
+    patches = [mock.patch.object(worker_module, "ThreadPoolExecutor", AtOnce)]
+    if not scenario.hard_links:
+        patches.append(mock.patch.object(workspace_module, "probe", lambda _: probed))
+    with contextlib.ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
+        return next((code for code in (step(root) for step in scenario.steps) if code), 0)
+
+
+def traced_run(scenario: Scenario, folder: Path, inject: str | None) -> Ended:
+    root = folder / "disk"
+    root.mkdir()
+    materialize(scenario.before, root)
+    ended = trace(lambda: run_steps(scenario, root / "w"), inject, folder / "errors")
+    assert ended is not None
+    return ended
+
+
+def faults(scenario: Scenario) -> list[Fault]:
+    """Every fault that could meet a run: a kill at each call, and each error that such a call can give."""
+    with scratch() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        materialize(scenario.before, folder)
+        run_steps(scenario, folder / "w")  # what is imported late is imported now, and in none of the runs that count
+    with scratch() as folder:
+        recorded = calls_on(folder / "disk", traced_run(scenario, folder, None).lines)
+        calls = [call for call in recorded if call.name not in _HARMLESS]
+    return [Fault(scenario, call, what) for call in calls for what in _faults_of(scenario, call)]
+
+
+def _faults_of(scenario: Scenario, call: Call) -> tuple[str, ...]:
+    if call.name in _CHANGES or "O_CREAT" in call.text:
+        return ("KILL", *FULL, *BROKEN, *(NO_LINKS if call.name == "link" else ()))
+    kills = ("KILL",) if scenario.kills_everywhere else ()  # no file differs from what the next change finds
+    # A close gives the error of a write that the kernel put off, so only where there was one can the disk be full.
+    late = FULL if call.name == "close" and _WRITTEN.search(call.text) else ()
+    return (*kills, *late, BROKEN[call.number % 2])
+
+
+def check(fault: Fault) -> list[Violation]:
+    """Injects one fault and resumes, in a folder of its own."""
+    scenario = fault.scenario
+    with scratch() as folder:
+        ended = traced_run(scenario, folder, fault.expression)
+        if not scenario.hard_links:
+            let_an_hour_pass(folder / "disk")  # a claim torn in the moment of its birth names nobody and holds for a lease
+        resumed = violations(folder / "disk" / "w", frozenset(), scenario.payloads, scenario.is_damaged)
+        return [*_misbehaviour(fault, ended), *resumed]
+
+
+def _misbehaviour(fault: Fault, ended: Ended) -> Iterator[Violation]:
+    """What is wrong with how the process ended: it must be dead, or have said what happened in one line."""
+    if "/disk/w" not in ended.hit:
+        yield Violation("wrong", f"the fault met another call than in the recorded run: {ended.hit!r}")
+    if fault.what == "KILL":
+        return
+    allowed = (0, 1, 75) if fault.what in NO_LINKS else (0, 75)
+    if ended.status not in allowed:
+        yield Violation("wrong", f"exit code {ended.status}, expected one of {allowed}: {ended.errors[-300:]!r}")
+    if "Traceback" in ended.errors or (ended.status and ended.errors.count("error: ") != 1):
+        yield Violation("wrong", f"not one line: {ended.errors[-300:]!r}")
+
+
+def run(count: int | None = None, seed: int = 0) -> Report:
+    """Injects every fault there is, or `count` of them drawn at random."""
+    begun = time.monotonic()
+    every = [fault for scenario in scenarios() for fault in faults(scenario)]
+    chosen = every if count is None else random.Random(seed).sample(every, min(count, len(every)))
+    found = in_parallel(check, chosen)
+    return found, len(chosen), time.monotonic() - begun
