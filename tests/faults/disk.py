@@ -8,12 +8,11 @@ in part, or as zeros of the right length. A rename inside one folder happens who
 import hashlib
 import os
 import random
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .recording import Operation
+from .recording import IGNORED, Operation
 
 
 @dataclass(eq=False)
@@ -214,12 +213,6 @@ def digest(state: State) -> bytes:
     return total.digest()
 
 
-def let_an_hour_pass(root: Path) -> None:
-    """Makes every file older than any lease."""
-    for path in root.rglob("*"):
-        os.utime(path, (time.time() - 3600,) * 2)
-
-
 def materialize(state: State, root: Path) -> None:
     """Writes a state as files."""
     for path, data in sorted(state.items()):
@@ -227,6 +220,12 @@ def materialize(state: State, root: Path) -> None:
             (root / path).mkdir()
         else:
             (root / path).write_bytes(data)
+
+
+def snapshot(root: Path) -> State:
+    """Every file and folder below `root`, as `materialize` takes it."""
+    paths = sorted(path for path in root.rglob("*") if not path.name.endswith(IGNORED))
+    return {path.relative_to(root).as_posix(): None if path.is_dir() else path.read_bytes() for path in paths}
 
 
 def replay(root: str, operations: Sequence[Operation], before: State | None = None) -> Iterator[tuple[int, Disk]]:

@@ -1,8 +1,14 @@
-"""Campaign 3: a power cut after each call of a small run, with any part of what was not synced lost or torn, then the same commands again."""
+"""Campaign 3: a power cut after each call of a small run, with any part of what was not synced lost or torn.
+
+    python -m tests.faults.power_cuts --count 12000
+
+What follows is a boot and the same commands again, later than any lease.
+"""
 
 import multiprocessing
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,10 +20,16 @@ from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_workspace
 
 from . import small_run
-from .disk import State, choices, digest, let_an_hour_pass, materialize, replay
+from .disk import State, choices, digest, materialize, replay, snapshot
+from .fakes import scratch
+from .invariants import age
 from .recording import Operation, Recorder
-from .report import Report
-from .resuming import Violation, in_parallel, scratch, snapshot, violations
+from .report import Report, main, report_of
+from .resuming import violations
+from .trials import in_parallel
+
+FULL = 12_000
+KILLS = 24
 
 
 @dataclass(frozen=True)
@@ -28,16 +40,14 @@ class Scenario:
         root: the folder it was recorded in.
         before: what was there and sure when it began.
         operations: what it did.
-        payloads: what an uninterrupted run commits, by name.
-        mends: damage is part of it, which only `verify --deep` is promised to find.
+        is_damaged: `before` is, so that only `verify --deep` is promised to find all of it.
     """
 
     name: str
     root: Path
     before: State
     operations: list[Operation]
-    payloads: dict[str, bytes]
-    mends: bool = False
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,37 +78,36 @@ def record(run: Callable[[Path, small_run.Promise], None], folder: Path, kill_af
     process = multiprocessing.get_context("fork").Process(target=body)
     process.start()
     sending.close()
-    operations = receiving.recv()
+    operations: list[Operation] = receiving.recv()
     process.join()
     return operations
 
 
 def scenarios(kills: int) -> Iterator[Scenario]:
-    """Runs to cut: whole, without hard links, after a kill at `kills` places, retried, damaged."""
+    """Runs to cut: whole, without hard links, redone, damaged and mended, and one that goes on after each of `kills` kills."""
     with scratch() as folder:
         whole = record(small_run.run, folder)
-        finished, payloads = snapshot(folder), small_run.payloads(folder / "w")
-    yield Scenario("whole run", folder, {}, whole, payloads)
+        finished = snapshot(folder)
+    yield Scenario("whole run", folder, {}, whole)
     with scratch() as folder, mock.patch.object(workspace_module, "probe", lambda _: FileSystem(hard_links=False)):
-        yield Scenario("without hard links", folder, {}, record(small_run.run, folder), payloads)
-    for place in range(kills):
-        kill_after = (2 * place + 1) * len(whole) // (2 * kills)
-        with scratch() as folder:
-            operations = record(small_run.run, folder, kill_after) + record(small_run.run, folder)
-        yield Scenario(f"killed after call {kill_after}", folder, {}, operations, payloads)
+        yield Scenario("without hard links", folder, {}, record(small_run.run, folder))
     with scratch() as folder:
-        small_run.run_with_a_bad_item(folder / "w")
-        before, others = snapshot(folder), small_run.payloads(folder / "w")
-        yield Scenario("retried", folder, before, record(small_run.run_again, folder), others)
+        materialize(finished, folder)
+        yield Scenario("redone", folder, finished, record(small_run.run_again, folder))
     with scratch() as folder:
         materialize(finished, folder)
         small_run.damage(open_workspace(folder / "w"))
         before = snapshot(folder)
-        yield Scenario("mended", folder, before, record(small_run.mend, folder), payloads, mends=True)
+        yield Scenario("mended", folder, before, record(small_run.mend, folder), is_damaged=True)
+    for place in range(kills):
+        kill_after = (2 * place + 1) * len(whole) // (2 * kills)
+        with scratch() as folder:
+            operations = record(small_run.run, folder, kill_after) + record(small_run.run, folder)
+        yield Scenario(f"killed after call {kill_after}", folder, {}, operations)
 
 
 def cuts(scenario: Scenario, draw: random.Random, count: int) -> dict[bytes, Cut]:
-    """Distinct states after a power cut somewhere in a scenario, about `count` beside the systematic ones.
+    """Distinct states after a power cut somewhere in a scenario: the telling ones and about `count` random ones.
 
     Where two moments leave the same files behind, the later one counts: more had been promised by then.
     """
@@ -114,23 +123,29 @@ def cuts(scenario: Scenario, draw: random.Random, count: int) -> dict[bytes, Cut
     return found
 
 
-def check(cut: Cut) -> list[Violation]:
+def check(cut: Cut) -> list[str]:
     """Resumes after one power cut, in a folder of its own."""
     with scratch() as folder:
         materialize(cut.state, folder)
-        let_an_hour_pass(folder)
-        return violations(folder / "w", cut.promised, cut.scenario.payloads, cut.scenario.mends)
+        age(folder)
+        return violations(folder / "w", small_run.JOBS, cut.promised, cut.scenario.is_damaged)
 
 
-def run(count: int = 12_000, seed: int = 0, kills: int = 8) -> Report:
-    """Cuts the power in about `count` distinct ways."""
+def run(count: int, seed: int, kills: int = KILLS) -> Report:
+    """Cuts the power in up to `count` distinct ways."""
     begun = time.monotonic()
     draw = random.Random(seed)
     recorded = list(scenarios(kills))
     distinct: dict[bytes, Cut] = {}
     for scenario in recorded:
-        distinct |= cuts(scenario, draw, count // len(recorded))
-    print(len(distinct), [len(s.operations) for s in recorded], time.monotonic()-begun)
+        distinct = cuts(scenario, draw, count // len(recorded)) | distinct
     chosen = draw.sample(list(distinct.values()), min(count, len(distinct)))
     found = in_parallel(check, chosen)
-    return Report.of("power cuts", len(chosen), found, time.monotonic() - begun)
+    calls = sum(len(scenario.operations) for scenario in recorded)
+    told = [f"{violation} ({cut.scenario.name}, cut after call {cut.calls})" for cut, violation in found]
+    notes = f"distinct states from {len(recorded)} recorded runs of {calls:,} calls"
+    return report_of("power cuts", len(chosen), told, time.monotonic() - begun, notes)
+
+
+if __name__ == "__main__":
+    sys.exit(main(run, FULL))

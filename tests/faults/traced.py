@@ -53,11 +53,11 @@ def why_not() -> str | None:
     return None if ended is not None and ended.status == 0 else "this machine forbids ptrace (docker run --cap-add SYS_PTRACE)"
 
 
-def trace(body: Callable[[], int], inject: str | None, errors: Path) -> Ended | None:
+def trace(body: Callable[[], int], fault: tuple[str, str, int] | None, errors: Path) -> Ended | None:
     """Runs `body` in a forked process under strace; None if strace could not attach.
 
     Args:
-        inject: what strace calls an expression, such as `inject=write:error=ENOSPC:when=3`.
+        fault: name of a call, what happens in it (`signal=KILL` or `error=ENOSPC`), and in the how many-th.
         errors: where its standard output and error go.
     """
     waiting, go = os.pipe()
@@ -65,7 +65,11 @@ def trace(body: Callable[[], int], inject: str | None, errors: Path) -> Ended | 
     if pid == 0:
         _child(body, waiting, go, errors)
     os.close(waiting)
-    command = ["strace", "-f", "-y", "-s", "0", "-e", TRACED, *(["-e", inject] if inject else []), "-o", "/dev/stdout", "-p", str(pid)]
+    watched = ["-e", TRACED]
+    if fault is not None:  # nothing else is looked at: what strace prints costs more than what it traces
+        name, what, number = fault
+        watched = ["-e", f"trace={name}", "-e", f"inject={name}:{what}:when={number}"]
+    command = ["strace", "-f", "-y", "-s", "0", *watched, "-o", "/dev/stdout", "-p", str(pid)]
     strace = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert strace.stderr is not None
     is_attached = "attached" in strace.stderr.readline()
@@ -77,9 +81,17 @@ def trace(body: Callable[[], int], inject: str | None, errors: Path) -> Ended | 
     if not is_attached:
         return None
     lines = output.splitlines()
-    hits = [line for line in lines if "(INJECTED)" in line or (inject and "signal=KILL" in inject and line.endswith("= ?"))]
     text = errors.read_text() if errors.is_file() else ""
-    return Ended(os.waitstatus_to_exitcode(status), text, hits[-1] if hits else "", lines)
+    return Ended(os.waitstatus_to_exitcode(status), text, _hit(lines), lines)
+
+
+def _hit(lines: list[str]) -> str:
+    """The call in which a fault was injected: marked as such, or without a result because the process died in it."""
+    hit = next((line for line in reversed(lines) if "(INJECTED)" in line or line.endswith("= ?")), "")
+    resumed = re.match(r"(\d+ +)<\.\.\. (\w+) resumed>", hit)
+    if resumed is None:
+        return hit
+    return next(line for line in reversed(lines) if line.startswith(f"{resumed[1]}{resumed[2]}("))
 
 
 def _child(body: Callable[[], int], waiting: int, go: int, errors: Path) -> None:
