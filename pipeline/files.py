@@ -62,10 +62,18 @@ class FileSystem:
         finally:
             os.close(descriptor)
 
-    def make_folder(self, folder: Path) -> None:
-        """Creates `folder` and its missing parents, each durable before a file is published inside."""
-        missing = list(itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
-        for path in reversed(missing):
+    def make_folder(self, folder: Path, below: Path | None = None) -> None:
+        """Creates `folder` and its missing parents, each durable before a file is published inside.
+
+        Args:
+            below: makes the names of all folders under this one durable, also of those that are there: whoever made them
+                may have been killed before they were.
+        """
+
+        def is_unsure(path: Path) -> bool:
+            return path != below if below is not None else not path.is_dir()
+
+        for path in reversed(list(itertools.takewhile(is_unsure, (folder, *folder.parents)))):
             with contextlib.suppress(FileExistsError):
                 path.mkdir()
             self.sync_folder(path.parent)

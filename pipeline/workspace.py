@@ -1,7 +1,6 @@
 """Every path of a workspace: no other module knows a file's name."""
 
 import contextlib
-import itertools
 import json
 import os
 import secrets
@@ -78,12 +77,9 @@ class Workspace:
         """Creates `folder` and its parents below the root, never the root itself; all their names are durable then."""
         self.require()
         with environment_faults(f"cannot make {folder}"):
-            self.files.make_folder(folder)
-            # Also of folders that were there: whoever made them may have been killed before their names were durable.
-            unsure = list(itertools.takewhile(lambda path: path not in (self.root, *self._durable), (folder, *folder.parents)))
-            for path in unsure:
-                self.files.sync_folder(path.parent)
-        self._durable.update(unsure)
+            if folder not in self._durable or not folder.is_dir():
+                self.files.make_folder(folder, below=self.root)
+                self._durable.add(folder)
 
     def folder(self, job: Job) -> Path:
         return self.root / job.folder

@@ -1,8 +1,9 @@
 """A disk on which only what was synced is sure: which states may a power cut leave behind, after each call?
 
-The model is harsher than any file system in use. A file's bytes are sure after fsync of the file, its name after fsync of its folder. Everything
-since then may be there or not, in any combination and independent of order: creations, links, renames, removals and writes; a write may also be there
-in part, or as zeros of the right length. A rename inside one folder happens whole or not at all.
+The model is harsher than any file system in use. A file's bytes are sure after fsync of the file, its name after fsync of its
+folder. Everything since then may be there or not, in any combination and independent of order: creations, links, renames,
+removals and writes; a write may also be there in part, or as zeros of the right length. A rename inside one folder happens whole
+or not at all.
 """
 
 import hashlib

@@ -89,7 +89,7 @@ def scenarios(kills: int) -> Iterator[Scenario]:
         whole = record(small_run.run, folder)
         finished = snapshot(folder)
     yield Scenario("whole run", folder, {}, whole)
-    with scratch() as folder, mock.patch.object(workspace_module, "probe", lambda _: FileSystem(hard_links=False)):
+    with scratch() as folder, mock.patch.object(workspace_module, "probe", return_value=FileSystem(hard_links=False)):
         yield Scenario("without hard links", folder, {}, record(small_run.run, folder))
     with scratch() as folder:
         materialize(finished, folder)

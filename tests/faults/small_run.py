@@ -1,4 +1,4 @@
-"""A small run of the kind `tiny`, whole: enqueue, work, enqueue more, work, verify. What power cuts and system calls interrupt."""
+"""A small run of the kind `tiny`: enqueue, work, enqueue more, work, verify. What power cuts and system calls interrupt."""
 
 import contextlib
 import io

@@ -50,7 +50,6 @@ class Scenario:
     Attributes:
         steps: each is given the workspace and returns an exit code; what follows one that failed is left out.
         jobs: how many an uninterrupted run commits.
-        is_swept: also calls that change no file; those of the others are the same.
     """
 
     name: str
@@ -59,7 +58,6 @@ class Scenario:
     jobs: int
     is_damaged: bool = False
     hard_links: bool = True
-    is_swept: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ MEND = (REPAIR, command("work"), command("status"))
 
 def scenarios() -> Iterator[Scenario]:
     """A whole run with hard links and without, and the repair of a damaged workspace."""
-    yield Scenario("whole run", {}, RUN, 2, is_swept=True)
+    yield Scenario("whole run", {}, RUN, 2)
     yield Scenario("without hard links", {}, RUN, 2, hard_links=False)
     with scratch() as folder:
         small_run.run(folder / "w")
@@ -143,7 +141,7 @@ def run_steps(scenario: Scenario, root: Path) -> int:
     probed = FileSystem(hard_links=scenario.hard_links)
     patches = [mock.patch.object(worker_module, "ThreadPoolExecutor", AtOnce)]
     if not scenario.hard_links:
-        patches.append(mock.patch.object(workspace_module, "probe", lambda _: probed))
+        patches.append(mock.patch.object(workspace_module, "probe", return_value=probed))
     with contextlib.ExitStack() as stack:
         for patch in patches:
             stack.enter_context(patch)
@@ -173,11 +171,12 @@ def faults(scenario: Scenario) -> list[Fault]:
 def _faults_of(scenario: Scenario, call: Call) -> tuple[str, ...]:
     if call.name in _CHANGES or "O_CREAT" in call.text:
         return ("KILL", *FULL, *BROKEN, *(NO_LINKS if call.name == "link" else ()))
-    if not scenario.is_swept:
-        return ()
+    if not scenario.hard_links:
+        return ()  # nothing that is not in the whole run as well
     # A close gives the error of a write that the kernel put off, so only where there was one can the disk be full.
     late = FULL if call.name == "close" and _WRITTEN.search(call.text) else ()
-    return ("KILL", *late, BROKEN[call.number % 2])
+    kills = () if scenario.is_damaged else ("KILL",)
+    return (*kills, *late, BROKEN[call.number % 2])
 
 
 def check(fault: Fault) -> list[str]:

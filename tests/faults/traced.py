@@ -1,7 +1,7 @@
 """A piece of code in a forked process under strace: its system calls, and faults injected into the n-th of one name.
 
-The process is forked from one that has imported everything, and waits until strace is attached: each run takes some 50 ms and has the same calls in the
-same order.
+The process is forked from one that has imported everything, and waits until strace is attached: each run takes some 50 ms and
+has the same calls in the same order.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,20 +103,26 @@ def _child(body: Callable[[], int], waiting: int, go: int, errors: Path) -> None
         output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # a test runner may have put something else there
+        sys.stderr = open(2, "w", buffering=1, closefd=False)
         select.select([waiting], [], [])  # not a read, which some runs would count and others not
         status = body()
     finally:
         os._exit(status)
 
 
-def calls_on(root: Path, lines: list[str]) -> Iterator[Call]:
-    """The calls of a trace that touch something at or below `root`, each with its number among those of its name."""
+def calls_on(root: Path, lines: list[str], threads: bool = False) -> Iterator[Call]:
+    """The calls of a trace that touch something at or below `root`, each with its number among those of its name.
+
+    Args:
+        threads: also those of other threads than the first; numbers then count them all.
+    """
     numbers: dict[str, int] = {}
     main = _LINE.match(lines[0])
     assert main is not None
     for line in lines:
         match = _LINE.match(line)
-        if match is None or match["pid"] != main["pid"]:
+        if match is None or (match["pid"] != main["pid"] and not threads):
             continue
         numbers[match["call"]] = numbers.get(match["call"], 0) + 1
         if str(root) in match["rest"]:
