@@ -1,9 +1,11 @@
 """Workspaces for fault campaigns: many small jobs of the kind `tiny`, on a RAM disk where there is one."""
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import headstart.jobs
@@ -12,7 +14,7 @@ from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import known_kinds
 from headstart.pipeline.queue import Work, append_work, queue_lock
 from headstart.pipeline.restore import restorable_jobs
-from headstart.pipeline.workspace import Workspace, open_or_create_workspace
+from headstart.pipeline.workspace import NAME, Workspace, open_or_create_workspace, open_workspace
 
 from .invariants import Expected
 from .kinds import tiny
@@ -34,9 +36,13 @@ def scratch() -> Iterator[Path]:
 
 
 def new_workspace(root: Path, files: FileSystem | None = None) -> Workspace:
-    """An empty workspace at `root`; `files` overrides what the file system can do."""
+    """An empty workspace at `root`; `files` overrides what the file system can do, for every process that opens it."""
     workspace = open_or_create_workspace(root)
-    return workspace if files is None else Workspace(workspace.root, workspace.id, files)
+    if files is None:
+        return workspace
+    path = root / NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), "file_system": asdict(files)}))
+    return open_workspace(root)
 
 
 def enqueue(workspace: Workspace, items: int) -> list[Job]:
