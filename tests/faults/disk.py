@@ -184,26 +184,25 @@ def _content(node: Node, kept: dict[int, int]) -> bytes:
     return bytes(data)
 
 
-def choices(disk: Disk, draw: random.Random, count: int) -> Iterator[dict[int, int]]:
-    """What a power cut may keep now: the telling cases, then `count` random ones."""
+def choices(disk: Disk, draw: random.Random, count: int) -> Iterator[tuple[int, dict[int, int]]]:
+    """What a power cut may keep now, each with how telling it is: 0 is extreme, 1 systematic, 2 one of `count` random ones."""
     pending = disk.pending()
     numbers = [number for _, number, _ in pending]
     writes = [number for _, number, change in pending if isinstance(change, Write)]
     everything = dict.fromkeys(numbers, Torn.WHOLE)
-    names_only = {number: Torn.WHOLE for number in numbers if number not in writes}
-    yield {}
-    yield everything
-    yield names_only
+    yield 0, {}
+    yield 0, everything
+    yield 0, {number: Torn.WHOLE for number in numbers if number not in writes}
     for number in numbers:
-        yield {number: Torn.WHOLE}
-        yield {**everything, number: Torn.LOST}
+        yield 1, {number: Torn.WHOLE}
+        yield 1, {**everything, number: Torn.LOST}
     for number in writes:
-        yield {**everything, number: Torn.HALF}
-        yield {**everything, number: Torn.ZEROS}
+        yield 1, {**everything, number: Torn.HALF}
+        yield 1, {**everything, number: Torn.ZEROS}
     for _ in range(count):
         likely = draw.random()
         hows = (Torn.WHOLE, Torn.WHOLE, Torn.HALF, Torn.ZEROS)
-        yield {number: draw.choice(hows) if number in writes else Torn.WHOLE for number in numbers if draw.random() < likely}
+        yield 2, {number: draw.choice(hows) if number in writes else Torn.WHOLE for number in numbers if draw.random() < likely}
 
 
 def digest(state: State) -> bytes:

@@ -29,7 +29,7 @@ from .resuming import violations
 from .trials import in_parallel
 
 FULL = 12_000
-KILLS = 24
+KILLS = 100
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Scenario:
         root: the folder it was recorded in.
         before: what was there and sure when it began.
         operations: what it did.
+        jobs: how many an uninterrupted run commits.
         is_damaged: `before` is, so that only `verify --deep` is promised to find all of it.
     """
 
@@ -47,17 +48,25 @@ class Scenario:
     root: Path
     before: State
     operations: list[Operation]
+    jobs: int = small_run.FEW
     is_damaged: bool = False
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One state that a power cut leaves behind after `calls` operations, and what had been promised by then."""
+    """One state that a power cut leaves behind.
+
+    Attributes:
+        calls: operations before the cut.
+        promised: what had been promised by then.
+        rank: 0 for the most telling states, 2 for random ones.
+    """
 
     scenario: Scenario
     calls: int
     state: State
     promised: frozenset[str]
+    rank: int
 
 
 def record(run: Callable[[Path, small_run.Promise], None], folder: Path, kill_after: int | None = None) -> list[Operation]:
@@ -87,23 +96,28 @@ def scenarios(kills: int) -> Iterator[Scenario]:
     """Runs to cut: whole, without hard links, redone, damaged and mended, and one that goes on after each of `kills` kills."""
     with scratch() as folder:
         whole = record(small_run.run, folder)
-        finished = snapshot(folder)
     yield Scenario("whole run", folder, {}, whole)
     with scratch() as folder, mock.patch.object(workspace_module, "probe", return_value=FileSystem(hard_links=False)):
         yield Scenario("without hard links", folder, {}, record(small_run.run, folder))
     with scratch() as folder:
-        materialize(finished, folder)
-        yield Scenario("redone", folder, finished, record(small_run.run_again, folder))
+        finished = _finished(folder)
+        yield Scenario("redone", folder, finished, record(small_run.run_again, folder), small_run.JOBS)
     with scratch() as folder:
-        materialize(finished, folder)
+        _finished(folder)
         small_run.damage(open_workspace(folder / "w"))
         before = snapshot(folder)
-        yield Scenario("mended", folder, before, record(small_run.mend, folder), is_damaged=True)
-    for place in range(kills):
-        kill_after = (2 * place + 1) * len(whole) // (2 * kills)
+        yield Scenario("mended", folder, before, record(small_run.mend, folder), small_run.JOBS, is_damaged=True)
+    # What a killed process leaves is the most delicate where a name is new and its folder is not yet synced.
+    names = [number for number, operation in enumerate(whole, start=1) if operation.call in ("mkdir", "rename", "link")]
+    for kill_after in names[:: max(1, -(-len(names) // kills))] if kills else ():
         with scratch() as folder:
             operations = record(small_run.run, folder, kill_after) + record(small_run.run, folder)
         yield Scenario(f"killed after call {kill_after}", folder, {}, operations)
+
+
+def _finished(folder: Path) -> State:
+    small_run.work(small_run.enqueue(folder / "w", small_run.JOBS))
+    return snapshot(folder)
 
 
 def cuts(scenario: Scenario, draw: random.Random, count: int) -> dict[bytes, Cut]:
@@ -115,12 +129,24 @@ def cuts(scenario: Scenario, draw: random.Random, count: int) -> dict[bytes, Cut
     promised: set[str] = set()
     each = count // len(scenario.operations) + 1
     for number, disk in replay(str(scenario.root), scenario.operations, scenario.before):
-        if number and scenario.operations[number - 1].call == "promise":
+        is_promise = number > 0 and scenario.operations[number - 1].call == "promise"
+        if is_promise:
             promised.add(scenario.operations[number - 1].path)
-        for kept in choices(disk, draw, each):
+        for rank, kept in choices(disk, draw, each):
             state = disk.state(kept)
-            found[digest(state)] = Cut(scenario, number, state, frozenset(promised))
+            key = digest(state)
+            before = found[key].rank if key in found else 2
+            found[key] = Cut(scenario, number, state, frozenset(promised), min(before, rank if is_promise else 2))
     return found
+
+
+def chosen_from(cuts: list[Cut], draw: random.Random, count: int) -> list[Cut]:
+    """`count` cuts: a third of them extreme, a third systematic, as far as there are so many."""
+    draw.shuffle(cuts)
+    chosen: list[Cut] = []
+    for share, rank in ((3, 0), (2, 1), (1, 2)):
+        chosen += [cut for cut in cuts if cut.rank == rank][: (count - len(chosen)) // share]
+    return chosen
 
 
 def check(cut: Cut) -> list[str]:
@@ -128,7 +154,7 @@ def check(cut: Cut) -> list[str]:
     with scratch() as folder:
         materialize(cut.state, folder)
         age(folder)
-        return violations(folder / "w", small_run.JOBS, cut.promised, cut.scenario.is_damaged)
+        return violations(folder / "w", cut.scenario.jobs, cut.promised, cut.scenario.is_damaged)
 
 
 def run(count: int, seed: int, kills: int = KILLS) -> Report:
@@ -139,7 +165,7 @@ def run(count: int, seed: int, kills: int = KILLS) -> Report:
     distinct: dict[bytes, Cut] = {}
     for scenario in recorded:
         distinct = cuts(scenario, draw, count // len(recorded)) | distinct
-    chosen = draw.sample(list(distinct.values()), min(count, len(distinct)))
+    chosen = chosen_from(list(distinct.values()), draw, count)
     found = in_parallel(check, chosen)
     calls = sum(len(scenario.operations) for scenario in recorded)
     told = [f"{violation} ({cut.scenario.name}, cut after call {cut.calls})" for cut, violation in found]

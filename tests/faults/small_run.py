@@ -14,8 +14,11 @@ from headstart.pipeline.worker import Finished, Limits, Summary, Worker
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 
 from . import fakes
+from .kinds import tiny
 
-JOBS = 5
+FEW = 5
+JOBS = 8
+SOUND = 7
 
 Promise = Callable[[str], None]
 
@@ -42,7 +45,7 @@ def repair(workspace: Workspace) -> int:
 
 
 def run(root: Path, promise: Promise = ignore) -> None:
-    """From nothing to five jobs done. `promise` hears what a user may count on from then on."""
+    """From nothing to `FEW` jobs done. `promise` hears what a user may count on from then on."""
 
     def done(finished: Finished) -> None:
         promise(finished.job.job_id)
@@ -50,8 +53,8 @@ def run(root: Path, promise: Promise = ignore) -> None:
     workspace = enqueue(root, 3)
     promise("3 jobs queued")
     work(workspace, done)
-    enqueue(root, JOBS)
-    promise("5 jobs queued")
+    enqueue(root, FEW)
+    promise(f"{FEW} jobs queued")
     work(workspace, done)
     repair(workspace)
 
@@ -59,33 +62,39 @@ def run(root: Path, promise: Promise = ignore) -> None:
 def run_again(root: Path, promise: Promise = ignore) -> None:
     """Done jobs are done anew, and give the same bytes."""
     workspace = enqueue(root, JOBS)
-    promise("5 jobs queued")
+    promise(f"{JOBS} jobs queued")
     for job in queue_of(workspace):
-        retire(workspace, job)
+        retire(workspace, job, workspace.marker(job).read_bytes())
+        promise(f"{job.job_id} retired")
     work(workspace, lambda finished: promise(finished.job.job_id))
     repair(workspace)
 
 
 def mend(root: Path, promise: Promise = ignore) -> None:
-    """`verify --deep --repair` of a workspace after `damage`."""
+    """`verify --deep --repair` and a worker, after `damage`."""
     workspace = enqueue(root, JOBS)
-    promise("5 jobs queued")
-    *torn, _, sound = queue_of(workspace)
-    promise(sound.job_id)
+    promise(f"{JOBS} jobs queued")
+    promise(queue_of(workspace)[SOUND].job_id)
     repair(workspace)
-    for job in torn:
+    work(workspace)
+    for job in queue_of(workspace):
         promise(job.job_id)
 
 
 def damage(workspace: Workspace) -> None:
-    """One job of each sort of damage; the fifth is sound."""
-    flipped, shortened, missing, unmarked, _ = queue_of(workspace)
+    """One job of each sort of damage; the last is sound."""
+    flipped, shortened, missing, unmarked, torn, swapped, stale, sound = queue_of(workspace)
     payload = _payload_of(workspace, flipped)
     payload.write_bytes(bytes([payload.read_bytes()[0] ^ 1]) + payload.read_bytes()[1:])
-    marker = workspace.marker(shortened)
-    marker.write_bytes(marker.read_bytes()[:99])
+    payload = _payload_of(workspace, shortened)
+    payload.write_bytes(payload.read_bytes()[:-1])
     _payload_of(workspace, missing).unlink()
     workspace.marker(unmarked).unlink()
+    marker = workspace.marker(torn)
+    marker.write_bytes(marker.read_bytes()[:99])
+    workspace.marker(swapped).write_bytes(workspace.marker(sound).read_bytes())
+    marker = workspace.marker(stale)
+    marker.write_bytes(marker.read_bytes().replace(tiny.FINGERPRINT.encode(), b"squares of an older version"))
 
 
 def queue_of(workspace: Workspace) -> list[Job]:

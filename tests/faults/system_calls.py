@@ -131,7 +131,7 @@ def scenarios() -> Iterator[Scenario]:
     yield Scenario("whole run", {}, RUN, 2)
     yield Scenario("without hard links", {}, RUN, 2, hard_links=False)
     with scratch() as folder:
-        small_run.run(folder / "w")
+        small_run.work(small_run.enqueue(folder / "w", small_run.JOBS))
         small_run.damage(open_workspace(folder / "w"))
         yield Scenario("mended", snapshot(folder), MEND, small_run.JOBS, is_damaged=True)
 

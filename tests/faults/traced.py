@@ -103,8 +103,8 @@ def _child(body: Callable[[], int], waiting: int, go: int, errors: Path) -> None
         output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.stdout = open(1, "w", buffering=1, closefd=False)  # a test runner may have put something else there
-        sys.stderr = open(2, "w", buffering=1, closefd=False)
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - a test runner may have put something else there
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         select.select([waiting], [], [])  # not a read, which some runs would count and others not
         status = body()
     finally:
