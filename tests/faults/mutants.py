@@ -95,8 +95,8 @@ MUTANTS = (
     Mutant(
         "the payload is committed before its marker",
         "pipeline/markers.py",
-        "    # A file of this name is the same bytes",
-        "    files.publish(marker, _marker_bytes(job, fingerprint, payload.name, sha256, result))\n    # A file of this name is the same bytes",
+        "    # A file of this name is",
+        "    files.publish(marker, _marker_bytes(job, fingerprint, payload.name, sha256, result))\n    # A file of this name is",
     ),
     Mutant(
         "an existing payload is digested before it is trusted",

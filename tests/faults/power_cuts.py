@@ -30,6 +30,8 @@ from .trials import in_parallel
 
 FULL = 12_000
 KILLS = 100
+NAMES = ("whole run", "without hard links", "redone", "mended", "killed and resumed")
+HASTE = 0.5  # how often any state is taken instead of the most telling one left
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,17 @@ def scenarios(kills: int) -> Iterator[Scenario]:
         small_run.damage(open_workspace(folder / "w"))
         before = snapshot(folder)
         yield Scenario("mended", folder, before, record(small_run.mend, folder), small_run.JOBS, is_damaged=True)
-    # What a killed process leaves is the most delicate where a name is new and its folder is not yet synced.
-    names = [number for number, operation in enumerate(whole, start=1) if operation.call in ("mkdir", "rename", "link")]
-    for kill_after in names[:: max(1, -(-len(names) // kills))] if kills else ():
+    for kill_after in _delicate(whole)[:kills]:
         with scratch() as folder:
             operations = record(small_run.run, folder, kill_after) + record(small_run.run, folder)
-        yield Scenario(f"killed after call {kill_after}", folder, {}, operations)
+        yield Scenario("killed and resumed", folder, {}, operations)
+
+
+def _delicate(operations: list[Operation]) -> list[int]:
+    """When a kill leaves a new name whose folder is not synced yet, rarest first."""
+    order = ("rename", "mkdir", "link")
+    numbers = [number for number, operation in enumerate(operations, start=1) if operation.call in order]
+    return sorted(numbers, key=lambda number: order.index(operations[number - 1].call))
 
 
 def _finished(folder: Path) -> State:
@@ -141,12 +148,15 @@ def cuts(scenario: Scenario, draw: random.Random, count: int) -> dict[bytes, Cut
 
 
 def chosen_from(cuts: list[Cut], draw: random.Random, count: int) -> list[Cut]:
-    """`count` cuts: a third of them extreme, a third systematic, as far as there are so many."""
+    """`count` cuts, equally of all sorts of runs as far as they have so many, and telling ones before random ones."""
     draw.shuffle(cuts)
+    ranked = {name: [cut for rank in range(3) for cut in cuts if (cut.scenario.name, cut.rank) == (name, rank)] for name in NAMES}
     chosen: list[Cut] = []
-    for share, rank in ((3, 0), (2, 1), (1, 2)):
-        chosen += [cut for cut in cuts if cut.rank == rank][: (count - len(chosen)) // share]
-    return chosen
+    while len(chosen) < count and any(ranked.values()):
+        for some in ranked.values():
+            place = draw.randrange(len(some)) if some and draw.random() < HASTE else 0
+            chosen += [some.pop(place)] if some else []
+    return chosen[:count]
 
 
 def check(cut: Cut) -> list[str]:
@@ -157,11 +167,11 @@ def check(cut: Cut) -> list[str]:
         return violations(folder / "w", cut.scenario.jobs, cut.promised, cut.scenario.is_damaged)
 
 
-def run(count: int, seed: int, kills: int = KILLS) -> Report:
+def run(count: int, seed: int) -> Report:
     """Cuts the power in up to `count` distinct ways."""
     begun = time.monotonic()
     draw = random.Random(seed)
-    recorded = list(scenarios(kills))
+    recorded = list(scenarios(min(KILLS, count // 20)))
     distinct: dict[bytes, Cut] = {}
     for scenario in recorded:
         distinct = cuts(scenario, draw, count // len(recorded)) | distinct

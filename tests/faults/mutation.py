@@ -1,0 +1,114 @@
+"""Runs every campaign, short, against every mutant, each in a copy of the source tree: which campaign notices?
+
+python -m tests.faults.mutation [RULE]
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from .mutants import MUTANTS, Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+# Faults that suffice to notice; none of them takes longer than some seconds on a healthy tree.
+SHORT = {"power_cuts": 300, "system_calls": 90, "kill_storm": 60, "zombies": 40}
+HUNG_S = 60.0
+NOTHING = Mutant("(nothing is taken away)", "cli.py", "import click\n", "import click\n")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What each campaign said of one mutant: the first sort of violation, or an empty string."""
+
+    mutant: Mutant
+    noticed: dict[str, str]
+    seconds: float
+
+    @property
+    def is_as_it_should_be(self) -> bool:
+        return any(self.noticed.values()) != (self.mutant is NOTHING)
+
+
+def copy_with(mutant: Mutant, folder: Path) -> None:
+    """A source tree in `folder` in which one rule is broken."""
+    hidden = shutil.ignore_patterns(".*", "__pycache__", "build", "*.safetensors")
+    shutil.copytree(ROOT, folder, ignore=hidden)
+    path = folder / mutant.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.rule}: {mutant.file} has its text {text.count(mutant.old)} times, expected once")
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+
+
+def noticed_by(campaign: str, tree: Path) -> str:
+    """The first sort of violation that a campaign finds in a tree; `crashed` or `hung` if it does not get that far."""
+    command = [sys.executable, "-m", f"tests.faults.{campaign}", "--count", str(SHORT[campaign]), "--seed", "2"]
+    process = subprocess.Popen(
+        command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        output, _ = process.communicate(timeout=HUNG_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return "hung"
+    if process.returncode == 0:
+        return ""
+    found = re.search(r"; (lost|duplicated|wrong|orphan|wedged):", output)
+    return found[1] if found else "crashed"
+
+
+def outcome_of(mutant: Mutant, core: int) -> Outcome:
+    begun = time.monotonic()
+    os.sched_setaffinity(0, {core})
+    with tempfile.TemporaryDirectory() as folder:
+        copy_with(mutant, Path(folder) / "tree")
+        noticed = {campaign: noticed_by(campaign, Path(folder) / "tree") for campaign in SHORT}
+    return Outcome(mutant, noticed, time.monotonic() - begun)
+
+
+def outcomes(mutants: Sequence[Mutant]) -> list[Outcome]:
+    """One mutant on each core at a time."""
+    cores: SimpleQueue[int] = SimpleQueue()
+    for core in sorted(os.sched_getaffinity(0)):
+        cores.put(core)
+
+    def on_a_free_core(mutant: Mutant) -> Outcome:
+        core = cores.get()
+        try:
+            return outcome_of(mutant, core)
+        finally:
+            cores.put(core)
+
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        return list(pool.map(on_a_free_core, mutants))
+
+
+def table(found: Sequence[Outcome]) -> str:
+    names = [campaign.replace("_", " ") for campaign in SHORT]
+    lines = [f"| rule taken away | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
+    for outcome in found:
+        lines.append(f"| {outcome.mutant.rule} | {' | '.join(outcome.noticed[campaign] or '·' for campaign in SHORT)} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    wanted = [mutant for mutant in (NOTHING, *MUTANTS) if len(sys.argv) < 2 or sys.argv[1] in mutant.rule]
+    begun = time.monotonic()
+    found = outcomes(wanted)
+    print(table(found), f"\n{time.monotonic() - begun:.0f} s")
+    return 0 if all(outcome.is_as_it_should_be for outcome in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
