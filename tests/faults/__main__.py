@@ -45,7 +45,7 @@ def tables() -> tuple[int, str]:
 
 def conditions() -> str:
     """Where and when the figures were measured."""
-    memory = "in memory (tmpfs)" if os.access("/dev/shm", os.W_OK) else "on disk"  # noqa: S108 - only asked for, not written to
+    memory = "in memory (tmpfs)" if os.access("/dev/shm", os.W_OK) else "on disk"
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     cores = len(os.sched_getaffinity(0))
     libraries = ", ".join(f"{name} {version(name)}" for name in ("filelock", "hypothesis"))

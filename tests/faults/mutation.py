@@ -21,8 +21,8 @@ from .mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 # Faults that suffice to notice; none of them takes longer than some seconds on a healthy tree.
-SHORT = {"power_cuts": 300, "system_calls": 90, "kill_storm": 60, "zombies": 40}
-HUNG_S = 60.0
+SHORT = {"power_cuts": 300, "system_calls": 90, "kill_storm": 60, "zombies": 40, "state_machine": 15}
+HUNG_S = 120.0
 NOTHING = Mutant("(nothing is taken away)", "cli.py", "import click\n", "import click\n")
 
 
@@ -74,7 +74,9 @@ def outcome_of(mutant: Mutant, core: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         copy_with(mutant, Path(folder) / "tree")
         noticed = {campaign: noticed_by(campaign, Path(folder) / "tree") for campaign in SHORT}
-    return Outcome(mutant, noticed, time.monotonic() - begun)
+    outcome = Outcome(mutant, noticed, time.monotonic() - begun)
+    print(f"{mutant.rule}: {noticed}, {outcome.seconds:.0f} s", file=sys.stderr, flush=True)
+    return outcome
 
 
 def outcomes(mutants: Sequence[Mutant]) -> list[Outcome]:

@@ -119,8 +119,8 @@ def test_the_recorder_sees_what_the_kernel_sees(tmp_path):
 
 
 def test_a_power_cut_loses_no_promise_and_wedges_nothing():
-    report = run(200, seed=1)
-    assert report.faults == 200
+    report = run(100, seed=1)
+    assert report.faults == 100
     assert report.violations == 0, report.notes
 
 
