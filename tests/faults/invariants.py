@@ -142,9 +142,17 @@ def _job_flaws(row: dict[str, str], facts: dict[str, Any], payload: Path, expect
 
 
 def _quarantined(workspace: Workspace) -> Iterator[str]:
-    failures = [path.name.split(".")[0] for path in workspace.root.glob("*/*/claims/*/job_*.failed")]
-    for job_id in sorted({job_id for job_id in failures if failures.count(job_id) >= _QUARANTINE}):
-        yield f"lost: the innocent {job_id} is quarantined"
+    failed: dict[str, set[int]] = {}
+    forgiven: dict[str, int] = {}
+    for path in workspace.root.glob("*/*/claims/*/job_*"):
+        job_id, attempt, *outcome = path.name.split(".")
+        if outcome == ["failed"]:
+            failed.setdefault(job_id, set()).add(int(attempt[1:]))
+        elif outcome == ["retry"]:
+            forgiven[job_id] = max(forgiven.get(job_id, 0), int(attempt[1:]))
+    for job_id, attempts in sorted(failed.items()):
+        if sum(attempt > forgiven.get(job_id, 0) for attempt in attempts) >= _QUARANTINE:
+            yield f"lost: the innocent {job_id} is quarantined"
 
 
 def _leftovers(workspace: Workspace, named: set[Path]) -> Iterator[str]:
