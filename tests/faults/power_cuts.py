@@ -20,12 +20,13 @@ from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_workspace
 
 from . import small_run
-from .disk import State, choices, digest, materialize, replay, snapshot
+from .disk import State
 from .fakes import scratch
 from .invariants import age
 from .recording import Operation, Recorder
 from .report import Report, main, report_of
 from .resuming import violations
+from .states import choices, digest, materialize, replay, snapshot
 from .trials import in_parallel
 
 FULL = 12_000

@@ -3,11 +3,12 @@ import random
 
 import pytest
 
-from .disk import Disk, Torn, choices, digest, materialize, snapshot
+from .disk import Disk, Torn
 from .fakes import scratch
 from .power_cuts import cuts, record, run, scenarios
 from .recording import Operation, Recorder
 from .small_run import run as small_run
+from .states import choices, digest, materialize, snapshot
 from .traced import calls_on, trace, why_not
 
 ROOT = "/disk"
