@@ -3,6 +3,7 @@ import random
 
 import pytest
 
+from .command_line import in_one_thread
 from .disk import Disk, Torn
 from .fakes import scratch
 from .power_cuts import cuts, record, run, scenarios
@@ -101,12 +102,12 @@ def test_the_recorder_sees_what_the_kernel_sees(tmp_path):
 
         def body():
             with recorder.active():
-                small_run(folder / "disk" / "w")
+                in_one_thread([lambda root: small_run(root) or 0], folder / "disk" / "w")
             print(*(operation.call for operation in recorder.operations), flush=True)
             return 0
 
         ended = trace(body, None, folder / "heard")
-        seen = [call for call in calls_on(folder / "disk", ended.lines, threads=True) if " = -1 " not in call.text]
+        seen = [call for call in calls_on(folder / "disk", ended.lines) if " = -1 " not in call.text]
     heard = ended.errors.split()
     for name, mine in {
         "link": "link",

@@ -111,18 +111,14 @@ def _child(body: Callable[[], int], waiting: int, go: int, errors: Path) -> None
         os._exit(status)
 
 
-def calls_on(root: Path, lines: list[str], threads: bool = False) -> Iterator[Call]:
-    """The calls of a trace that touch something at or below `root`, each with its number among those of its name.
-
-    Args:
-        threads: also those of other threads than the first; numbers then count them all.
-    """
+def calls_on(root: Path, lines: list[str]) -> Iterator[Call]:
+    """The first thread's calls that touch something at or below `root`, each with its number among those of its name."""
     numbers: dict[str, int] = {}
     main = _LINE.match(lines[0])
     assert main is not None
     for line in lines:
         match = _LINE.match(line)
-        if match is None or (match["pid"] != main["pid"] and not threads):
+        if match is None or match["pid"] != main["pid"]:
             continue
         numbers[match["call"]] = numbers.get(match["call"], 0) + 1
         if str(root) in match["rest"]:
