@@ -52,20 +52,31 @@ def copy_with(mutant: Mutant, folder: Path) -> None:
 
 def noticed_by(campaign: str, tree: Path) -> str:
     """The first sort of violation that a campaign finds in a tree; `crashed` or `hung` if it does not get that far."""
-    command = [sys.executable, "-m", f"tests.faults.{campaign}", "--count", str(SHORT[campaign]), "--seed", "2"]
-    process = subprocess.Popen(
-        command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        output, _ = process.communicate(timeout=HUNG_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    code, output = heard(["-m", f"tests.faults.{campaign}", "--count", str(SHORT[campaign]), "--seed", "2"], tree, HUNG_S)
+    if code is None:
         return "hung"
-    if process.returncode == 0:
+    if code == 0:
         return ""
     found = re.search(r"; (lost|duplicated|wrong|orphan|wedged):", output)
     return found[1] if found else "crashed"
+
+
+def heard(arguments: list[str], folder: Path, longest_s: float) -> tuple[int | None, str]:
+    """Exit code and output of Python in `folder`; None and what there was if it had to be ended, with all its children."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=longest_s)
+        return process.returncode, output
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return None, process.communicate()[0]
 
 
 def outcome_of(mutant: Mutant, core: int) -> Outcome:
