@@ -3,6 +3,8 @@
 python -m tests.faults.mutation [RULE]
 """
 
+import argparse
+import math
 import os
 import re
 import shutil
@@ -23,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Faults that suffice to notice; none of them takes longer than some seconds on a healthy tree.
 SHORT = {"power_cuts": 300, "system_calls": 90, "kill_storm": 60, "zombies": 40, "state_machine": 15}
 HUNG_S = 120.0
+NO_TIME = "not run"
 NOTHING = Mutant("(nothing is taken away)", "cli.py", "import click\n", "import click\n")
 
 
@@ -36,7 +39,8 @@ class Outcome:
 
     @property
     def is_as_it_should_be(self) -> bool:
-        return any(self.noticed.values()) != (self.mutant is NOTHING)
+        noticed = {word for word in self.noticed.values() if word and word != NO_TIME}
+        return bool(noticed) != (self.mutant is NOTHING) and (bool(noticed) or NO_TIME not in self.noticed.values())
 
 
 def copy_with(mutant: Mutant, folder: Path) -> None:
@@ -50,11 +54,17 @@ def copy_with(mutant: Mutant, folder: Path) -> None:
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
 
 
-def noticed_by(campaign: str, tree: Path) -> str:
-    """The first sort of violation that a campaign finds in a tree; `crashed` or `hung` if it does not get that far."""
-    code, output = heard(["-m", f"tests.faults.{campaign}", "--count", str(SHORT[campaign]), "--seed", "2"], tree, HUNG_S)
+def noticed_by(campaign: str, tree: Path, end: float = math.inf) -> str:
+    """The first sort of violation that a campaign finds in a tree; `crashed` or `hung` if it does not get that far.
+
+    Args:
+        end: when the time is over, on the monotonic clock.
+    """
+    longest_s = min(HUNG_S, end - time.monotonic())
+    arguments = ["-m", f"tests.faults.{campaign}", "--count", str(SHORT[campaign]), "--seed", "2"]
+    code, output = heard(arguments, tree, longest_s) if longest_s > 0 else (None, "")
     if code is None:
-        return "hung"
+        return "hung" if longest_s == HUNG_S else NO_TIME
     if code == 0:
         return ""
     found = re.search(r"; (lost|duplicated|wrong|orphan|wedged):", output)
@@ -79,18 +89,18 @@ def heard(arguments: list[str], folder: Path, longest_s: float) -> tuple[int | N
         return None, process.communicate()[0]
 
 
-def outcome_of(mutant: Mutant, core: int) -> Outcome:
+def outcome_of(mutant: Mutant, core: int, end: float) -> Outcome:
     begun = time.monotonic()
     os.sched_setaffinity(0, {core})
     with tempfile.TemporaryDirectory() as folder:
         copy_with(mutant, Path(folder) / "tree")
-        noticed = {campaign: noticed_by(campaign, Path(folder) / "tree") for campaign in SHORT}
+        noticed = {campaign: noticed_by(campaign, Path(folder) / "tree", end) for campaign in SHORT}
     outcome = Outcome(mutant, noticed, time.monotonic() - begun)
     print(f"{mutant.rule}: {noticed}, {outcome.seconds:.0f} s", file=sys.stderr, flush=True)
     return outcome
 
 
-def outcomes(mutants: Sequence[Mutant]) -> list[Outcome]:
+def outcomes(mutants: Sequence[Mutant], end: float) -> list[Outcome]:
     """One mutant on each core at a time."""
     cores: SimpleQueue[int] = SimpleQueue()
     for core in sorted(os.sched_getaffinity(0)):
@@ -99,7 +109,7 @@ def outcomes(mutants: Sequence[Mutant]) -> list[Outcome]:
     def on_a_free_core(mutant: Mutant) -> Outcome:
         core = cores.get()
         try:
-            return outcome_of(mutant, core)
+            return outcome_of(mutant, core, end)
         finally:
             cores.put(core)
 
@@ -116,10 +126,13 @@ def table(found: Sequence[Outcome]) -> str:
 
 
 def main() -> int:
-    wanted = [mutant for mutant in (NOTHING, *MUTANTS) if len(sys.argv) < 2 or sys.argv[1] in mutant.rule]
-    begun = time.monotonic()
-    found = outcomes(wanted)
-    print(table(found), f"\n{time.monotonic() - begun:.0f} s")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rule", default="", help="only mutants of rules that contain this text")
+    parser.add_argument("--minutes", type=float, default=15)
+    arguments = parser.parse_args()
+    wanted = [mutant for mutant in (NOTHING, *MUTANTS) if arguments.rule in mutant.rule]
+    found = outcomes(wanted, time.monotonic() + 60 * arguments.minutes)
+    print(table(found))
     return 0 if all(outcome.is_as_it_should_be for outcome in found) else 1
 
 

@@ -30,3 +30,5 @@ def test_a_mutant_must_be_noticed_and_nothing_must_not():
     assert not Outcome(MUTANTS[0], missed, 0.0).is_as_it_should_be
     assert Outcome(MUTANTS[0], {**missed, "zombies": "lost"}, 0.0).is_as_it_should_be
     assert Outcome(mutation.NOTHING, missed, 0.0).is_as_it_should_be
+    assert not Outcome(mutation.NOTHING, {**missed, "zombies": mutation.NO_TIME}, 0.0).is_as_it_should_be
+    assert not Outcome(MUTANTS[0], {**missed, "zombies": mutation.NO_TIME}, 0.0).is_as_it_should_be
