@@ -46,7 +46,7 @@ def run(count: int, seed: int) -> Report:
     number = 0
     with scratch() as base:
         expected, calls = _uninterrupted(base / "alone")
-        while tally.kills < count and len(tally.violations) < 100:
+        while tally.kills < count and len(tally.violations) < 20:
             _Round(base / str(number), chance, 1 + number % calls, calls, tally).run(expected)
             number += 1
     covered = f"each of {calls} calls" if number >= calls else f"{number} of {calls} calls"
