@@ -21,7 +21,7 @@ from headstart.pipeline.workspace import Workspace
 
 from . import kill_storm, processes, state_machine, zombies
 
-CAMPAIGNS = {"kill storm": (kill_storm.run, 40), "zombies": (zombies.run, 25), "state machine": (state_machine.run, 30)}
+CAMPAIGNS = {"kill storm": (kill_storm.run, 300), "zombies": (zombies.run, 200), "state machine": (state_machine.run, 30)}
 
 
 def _publish_in_place(self: FileSystem, path: Path, data: bytes) -> bool:
