@@ -95,7 +95,7 @@ class Model(RuleBasedStateMachine):
         self.hands.clear()
         self.fill()
         retry(self.workspace, None)
-        summary = Worker(self.workspace, Settings(), Limits(), lambda finished: None).run()
+        summary = Worker(self.workspace, Settings(), Limits(seconds=20.0), lambda finished: None).run()
         self.require(summary.is_drained, "wedged: a fresh worker did not drain the queue")
         age(self.workspace.root)
         self.mend()

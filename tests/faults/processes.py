@@ -120,16 +120,16 @@ def repair(workspace: Workspace) -> Callable[[], None]:
     return task
 
 
-def settle(workspace: Workspace, log: Path) -> list[str]:
-    """One fresh worker, then a repair, neither disturbed: violations if either fails or never ends. All others are dead."""
+def settle(workspace: Workspace, log: Path, workers: int = 1) -> list[str]:
+    """Fresh workers at once, then a repair, none disturbed: violations if one fails or never ends. All others are dead."""
     violations = []
     if not workspace.files.hard_links:
         age(workspace.root)  # there a claim can be torn, which then says nothing of its owner: the lease has to run out
-    for name, task in (("the fresh worker", work(workspace)), ("the repair", repair(workspace))):
-        child = fork(task, workspace.root, log, name=name)
-        if not child.wait():
-            violations.append(f"wedged: {name} did not end within {_PATIENCE_S:.0f} s")
-        violations += filter(None, [child.violation()])
+    for name, task, count in (("a fresh worker", work(workspace), workers), ("the repair", repair(workspace), 1)):
+        for child in [fork(task, workspace.root, log, name=name) for _ in range(count)]:
+            if not child.wait():
+                violations.append(f"wedged: {name} did not end within {_PATIENCE_S:.0f} s")
+            violations += filter(None, [child.violation()])
     return violations
 
 

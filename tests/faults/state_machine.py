@@ -180,8 +180,9 @@ def run(count: int, seed_: int) -> Report:
         )
         try:
             run_state_machine_as_test(machine, settings=chosen)
-        except Violation as violation:
-            violations.append("; ".join([str(violation), *getattr(violation, "__notes__", [])]).replace("\n", " "))
+        except Exception as error:
+            said = str(error) if isinstance(error, Violation) else f"wedged: {type(error).__name__}: {error}"
+            violations.append("; ".join([said, *getattr(error, "__notes__", [])]).replace("\n", " "))
     faults = seen["crashes"] + seen["damages"] + seen["reboots"]
     notes = ", ".join(f"{seen[what]:,} {what}" for what in ("runs", "steps", "crashes", "damages", "reboots"))
     return report_of("state machine", faults, violations, time.monotonic() - begun, notes)

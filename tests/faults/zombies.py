@@ -73,7 +73,7 @@ def run(count: int, seed: int) -> Report:
     ended_before: dict[str, int] = {}
     with scratch() as base:
         for number, (name, at) in enumerate(schedules * 10):
-            if stopped.total() >= count or len(violations) >= 100:
+            if stopped.total() >= count or len(violations) >= 20:
                 break
             if at >= ended_before.get(name, _CALLS):
                 continue
