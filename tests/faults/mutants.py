@@ -159,6 +159,24 @@ MUTANTS = (
         "            elif False:\n",
     ),
     Mutant(
+        "a claim can be made once",
+        "pipeline/claims.py",
+        "                    link(self._file, path)\n",
+        "                    with contextlib.suppress(FileExistsError):\n                        link(self._file, path)\n",
+    ),
+    Mutant(
+        "what dead writers left is swept",
+        "pipeline/verify.py",
+        "        if _is_old(path) if abandoned is None else abandoned:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "claims of the dead on finished jobs are swept",
+        "pipeline/verify.py",
+        "            if is_claim(path.name) and ",
+        "            if False and ",
+    ),
+    Mutant(
         "a job that somebody alive holds is left to them",
         "pipeline/claims.py",
         "and self.is_held(job, history.generation):\n",
