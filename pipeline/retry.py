@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .claims import forgive
 from .errors import HeadstartError
+from .files import environment_faults
 from .frontier import read_listing
 from .history import NO_HISTORY
 from .job import Job
@@ -83,8 +84,10 @@ def retire(workspace: Workspace, job: Job, judged: bytes | None) -> None:
 
 
 def _bytes_of(workspace: Workspace, job: Job) -> bytes | None:
+    marker = workspace.marker(job)
     try:
-        return workspace.marker(job).read_bytes()
+        with environment_faults(f"cannot read {marker}"):
+            return marker.read_bytes()
     except OSError:
         return None
 

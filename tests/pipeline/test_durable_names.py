@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from headstart.pipeline.claims import Claimant
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.history import NO_HISTORY
+from headstart.pipeline.retry import reopen
+from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 from tests.conftest import enqueue_fakes
 
@@ -60,6 +63,18 @@ def test_a_workspace_moved_to_where_hard_links_do_not_work_says_what_to_do_and_t
     poor = open_or_create_workspace(workspace.root)
     assert not poor.files.hard_links
     assert poor.files.publish(poor.features / "a", b"a")
+
+
+def test_a_marker_that_cannot_be_read_now_is_no_reason_to_judge_it(workspace, monkeypatch):
+    job = enqueue_fakes(workspace, 10)[0]
+    run_job(workspace, job.job_id)
+    with monkeypatch.context() as broken:
+        workspace.marker(job).write_bytes(b"torn")
+        genuine, reads = Path.read_bytes, iter([refuse(errno.EIO)])
+        broken.setattr(Path, "read_bytes", lambda path: next(reads, genuine)(path))
+        with pytest.raises(TryLaterError):
+            reopen(workspace, job)
+    assert workspace.marker(job).is_file()
 
 
 def test_a_claim_that_could_not_be_written_is_taken_back(workspace, monkeypatch):
