@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,6 @@ from .trials import in_parallel
 
 FULL = 12_000
 KILLS = 100
-NAMES = ("whole run", "without hard links", "redone", "mended", "killed and resumed")
 HASTE = 0.5  # how often any state is taken instead of the most telling one left
 
 
@@ -149,9 +149,11 @@ def cuts(scenario: Scenario, draw: random.Random, count: int) -> dict[bytes, Cut
 
 
 def chosen_from(cuts: list[Cut], draw: random.Random, count: int) -> list[Cut]:
-    """`count` cuts, equally of all sorts of runs as far as they have so many, and telling ones before random ones."""
+    """`count` cuts, equally of all recorded runs as far as they have so many, and telling ones before random ones."""
     draw.shuffle(cuts)
-    ranked = {name: [cut for rank in range(3) for cut in cuts if (cut.scenario.name, cut.rank) == (name, rank)] for name in NAMES}
+    ranked: dict[Path, list[Cut]] = defaultdict(list)
+    for cut in sorted(cuts, key=lambda cut: cut.rank):
+        ranked[cut.scenario.root].append(cut)
     chosen: list[Cut] = []
     while len(chosen) < count and any(ranked.values()):
         for some in ranked.values():

@@ -71,7 +71,7 @@ def test_a_marker_that_cannot_be_read_now_is_no_reason_to_judge_it(workspace, mo
     with monkeypatch.context() as broken:
         workspace.marker(job).write_bytes(b"torn")
         genuine, reads = Path.read_bytes, iter([refuse(errno.EIO)])
-        broken.setattr(Path, "read_bytes", lambda path: next(reads, genuine)(path))
+        broken.setattr(Path, "read_bytes", lambda path: next(reads, genuine)(path))  # noqa: PLW0108 - each call is another
         with pytest.raises(TryLaterError):
             reopen(workspace, job)
     assert workspace.marker(job).is_file()
