@@ -19,7 +19,7 @@ from .report import HEADER
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
-CAMPAIGNS = ("zombies", "state_machine", "power_cuts", "system_calls", "kill_storm", "mutation")
+CAMPAIGNS = ("crowds", "zombies", "state_machine", "power_cuts", "system_calls", "kill_storm", "mutation")
 
 
 def told(module: str, longest_s: float) -> tuple[int, str]:

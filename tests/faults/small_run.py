@@ -8,7 +8,8 @@ from pathlib import Path
 from headstart.commands.verify import command as verify_command
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings, known_kinds
-from headstart.pipeline.queue import Reader
+from headstart.pipeline.queue import Reader, Work, append_work, queue_lock
+from headstart.pipeline.restore import restorable_jobs
 from headstart.pipeline.retry import retire
 from headstart.pipeline.worker import Finished, Limits, Summary, Worker
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
@@ -28,9 +29,11 @@ def ignore(_: object) -> None:
 
 
 def enqueue(root: Path, jobs: int) -> Workspace:
-    """Makes the workspace if need be and queues what is missing of the first `jobs` jobs, as the command does."""
+    """Makes the workspace if need be and queues what is missing of the first `jobs` jobs, as CONTRIBUTING.md shows."""
     workspace = open_or_create_workspace(root)
-    fakes.enqueue(workspace, jobs * fakes.JOB_SIZE)
+    with queue_lock(workspace):
+        rows = Work("tiny", tiny.FOLDER, fakes.SOURCE, jobs * fakes.JOB_SIZE, fakes.JOB_SIZE)
+        append_work(workspace, [rows], known_kinds(), lambda reader: restorable_jobs(workspace, reader))
     return workspace
 
 
