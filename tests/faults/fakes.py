@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -22,6 +23,8 @@ from .kinds import tiny
 KINDS = Path(__file__).resolve().parent / "kinds"
 if str(KINDS) not in headstart.jobs.__path__:
     headstart.jobs.__path__.append(str(KINDS))
+# The engine finds the kind by its name; as another module it would not hear what campaigns set (`log`, `dialect`).
+sys.modules["headstart.jobs.tiny"] = tiny
 
 JOB_SIZE = 5
 SOURCE = "features/source"
