@@ -32,7 +32,7 @@ from .trials import in_parallel
 
 FULL = 12_000
 KILLS = 100
-HASTE = 0.5  # how often any state is taken instead of the most telling one left
+HASTE = 0.3  # how often any state is taken instead of the most telling one left
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def chosen_from(cuts: list[Cut], draw: random.Random, count: int) -> list[Cut]:
     """`count` cuts, equally of all recorded runs as far as they have so many, and telling ones before random ones."""
     draw.shuffle(cuts)
     ranked: dict[Path, list[Cut]] = defaultdict(list)
-    for cut in sorted(cuts, key=lambda cut: cut.rank):
+    for cut in sorted(cuts, key=lambda cut: (cut.rank, -len(cut.promised))):
         ranked[cut.scenario.root].append(cut)
     chosen: list[Cut] = []
     while len(chosen) < count and any(ranked.values()):
