@@ -24,7 +24,7 @@ from .mutants import MUTANTS, Mutant
 ROOT = Path(__file__).resolve().parents[2]
 # Faults that suffice to notice; none of them takes longer than some seconds on a healthy tree.
 SHORT = {"power_cuts": 300, "system_calls": 90, "kill_storm": 60, "zombies": 40, "state_machine": 15, "crowds": 4}
-HUNG_S = 60.0
+HUNG_S = 40.0
 NO_TIME = "not run"
 NOTHING = Mutant("(nothing is taken away)", "cli.py", "import click\n", "import click\n")
 

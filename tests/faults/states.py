@@ -10,14 +10,14 @@ from .recording import IGNORED, Operation
 
 
 def choices(disk: Disk, draw: random.Random, count: int) -> Iterator[tuple[int, dict[int, int]]]:
-    """What a power cut may keep now, each with how telling it is: 0 is extreme, 1 systematic, 2 one of `count` random ones."""
+    """What a power cut may keep now, each with how telling it is: 0 is nothing, 1 systematic, 2 one of `count` random ones."""
     pending = disk.pending()
     numbers = [number for _, number, _ in pending]
     writes = [number for _, number, change in pending if isinstance(change, Write)]
     everything = dict.fromkeys(numbers, Torn.WHOLE)
     yield 0, {}
-    yield 0, everything
-    yield 0, {number: Torn.WHOLE for number in numbers if number not in writes}
+    yield 1, everything
+    yield 1, {number: Torn.WHOLE for number in numbers if number not in writes}
     for number in numbers:
         yield 1, {number: Torn.WHOLE}
         yield 1, {**everything, number: Torn.LOST}
