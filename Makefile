@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format
+.PHONY: demo test faults check format
 
 demo: $(VENV)/demo-installed
 	$(BIN)/headstart demo
 
 test: $(VENV)/dev-installed
 	$(BIN)/python -m pytest
+
+# A quarter of an hour at most, meant for two idle cores; the figures go into docs/reliability.md.
+faults: $(VENV)/dev-installed
+	$(BIN)/python -m tests.faults
 
 check: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .

@@ -101,7 +101,7 @@ def _enqueue(source: Source, choice: EncoderChoice, job_size: int, seed: int, di
     )
     click.echo(f"weights {spec.weights_source}")
     map_shape = f", map {' x '.join(map(str, spec.spatial.shape))}" if spec.spatial else ""
-    workspace.files.make_folder(workspace.features)
+    workspace.make_folder(workspace.features)
     disk = require_room(workspace.features / spec.folder_name, spec, len(source.images), job_size)
     click.echo(f"disk about {size_words(disk)} for features{map_shape}")
     with queue_lock(workspace):

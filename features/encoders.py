@@ -25,7 +25,7 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> P
     from .torch_encoder import read_weights
 
     folder = workspace.features / spec.folder_name
-    workspace.files.make_folder(folder)
+    workspace.make_folder(folder)
     try:
         read_weights(folder, spec)
     except DamagedEncoderError:
@@ -36,6 +36,7 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> P
     except DamagedEncoderError:
         _put(workspace, folder / SPEC_NAME, spec.to_json())
         return folder
+    workspace.files.sync_folder(folder)  # whoever made it may have been killed before it did so
     if existing.fingerprint != spec.fingerprint:  # one chance in four billion, or a folder that somebody renamed
         raise HeadstartError(
             f"{folder} holds another encoder ({existing.fingerprint[:16]}, expected {spec.fingerprint[:16]}). "

@@ -56,12 +56,13 @@ def add_images(workspace: Workspace, source: Source, seed: int, dry_run: bool = 
     if not dry_run:
         # Also without new images: an enqueue may have been killed between the two files, or allow links only now.
         if not (path := manifest.folder / NAME).exists() or path.read_bytes() != manifest.dataset.encode():
-            workspace.files.make_folder(manifest.folder)
+            workspace.make_folder(manifest.folder)
             workspace.files.replace(path, manifest.dataset.encode())
         if chosen:
             order = fair_order([(source.images[i].label, splits[i]) for i in chosen], manifest.dataset.seed, len(before.path))
             images = ((source.images[chosen[k]], splits[chosen[k]]) for k in order)
             publish_part(workspace.files, manifest.folder, source.columns, images)
+        workspace.files.sync_folder(manifest.folder)  # what was there may be of an enqueue killed before it did so
     counts, in_split = Counter(states), Counter(splits)
     return Added(
         manifest=manifest,

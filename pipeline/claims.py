@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .errors import HeadstartError
-from .files import environment_faults
+from .files import environment_faults, link
 from .history import History, names_in
 from .job import Job
 from .liveness import Owner, current_owner, is_alive
@@ -138,7 +138,7 @@ class Claimant:
         with environment_faults(f"cannot claim {path.name}"):
             if self.workspace.files.hard_links:
                 try:
-                    os.link(self._file, path)
+                    link(self._file, path)
                     return
                 except FileNotFoundError:
                     if self._file.exists():
@@ -148,6 +148,10 @@ class Claimant:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             try:
                 os.write(descriptor, self._bytes)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    path.unlink()  # it names nobody: others would wait for its lease
+                raise
             finally:
                 os.close(descriptor)
 

@@ -62,10 +62,18 @@ class FileSystem:
         finally:
             os.close(descriptor)
 
-    def make_folder(self, folder: Path) -> None:
-        """Creates `folder` and its missing parents, each durable before a file is published inside."""
-        missing = list(itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
-        for path in reversed(missing):
+    def make_folder(self, folder: Path, below: Path | None = None) -> None:
+        """Creates `folder` and its missing parents, each durable before a file is published inside.
+
+        Args:
+            below: makes the names of all folders under this one durable, also of those that are there: whoever made them
+                may have been killed before they were.
+        """
+
+        def is_unsure(path: Path) -> bool:
+            return path != below if below is not None else not path.is_dir()
+
+        for path in reversed(list(itertools.takewhile(is_unsure, (folder, *folder.parents)))):
             with contextlib.suppress(FileExistsError):
                 path.mkdir()
             self.sync_folder(path.parent)
@@ -90,7 +98,7 @@ class FileSystem:
     def _appear(self, temporary: Path, path: Path) -> bool:
         try:
             if self.hard_links:
-                os.link(temporary, path)
+                link(temporary, path)
                 return True
             # Without links there is no portable atomic "rename unless it exists"; two writers that pass this check
             # at the same moment both published something valid, and the later one stays.
@@ -117,6 +125,23 @@ class FileSystem:
             finally:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
+
+
+def link(existing: Path, path: Path) -> None:
+    """Gives a file a second name.
+
+    Raises: FileExistsError, FileNotFoundError; HeadstartError on a file system that cannot, although it could when the
+    workspace was made: the workspace was moved.
+    """
+    try:
+        os.link(existing, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise HeadstartError(
+            f"cannot link {path}: {error.strerror}, although this workspace was made where hard links work. If it was moved, "
+            "delete workspace.json: the next enqueue writes one that fits this file system, and keeps everything"
+        ) from error
 
 
 def probe(folder: Path) -> FileSystem:

@@ -231,6 +231,8 @@ def _append(workspace: Workspace, jobs: list[Job]) -> None:
                 view = view[file.write(view) :]
             if workspace.files.fsync:
                 os.fsync(file.fileno())
+            # Whoever made the file may have been killed before its name was durable.
+            workspace.files.sync_folder(workspace.queue.parent)
         except OSError:
             with contextlib.suppress(OSError):  # half a line is passed over by every reader, too
                 file.truncate(complete)

@@ -3,9 +3,11 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from .claims import forgive
 from .errors import HeadstartError
+from .files import environment_faults
 from .frontier import read_listing
 from .history import NO_HISTORY
 from .job import Job
@@ -40,36 +42,57 @@ def _revive(workspace: Workspace, job: Job) -> bool:
     if history.failures:
         forgive(workspace, job, history)
         return True
+    judged = _bytes_of(workspace, job)
     try:
         marker = read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder))
     except NotDone:
         return False
     if not marker.failed:
         return False
-    retire(workspace, job)
+    retire(workspace, job, judged)
     return True
 
 
 def reopen(workspace: Workspace, job: Job) -> None:
     """Makes a torn job pending, unless somebody has mended it since: a payload of the right size would pass for done."""
+    judged = _bytes_of(workspace, job)
     try:
         read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder), deep=True)
     except NotDone:
-        retire(workspace, job)
+        retire(workspace, job, judged)
         history = read_listing(workspace, job).histories.get(job.job_id, NO_HISTORY)
         if history.failures:
             forgive(workspace, job, history)
 
 
-def retire(workspace: Workspace, job: Job) -> None:
-    """Makes a done job pending; the marker stays beside its place under another name."""
+def retire(workspace: Workspace, job: Job, judged: bytes | None) -> None:
+    """Makes a done job pending; the marker stays beside its place under another name.
+
+    Args:
+        judged: what the marker said when it was found wanting; one that says something else now is left alone.
+    """
     marker = workspace.marker(job)
     with contextlib.suppress(FileNotFoundError):
-        os.replace(marker, next(_unused(workspace, job)))
+        retired = next(_unused(workspace, job))
+        os.replace(marker, retired)
+        # Looked at after the move: whoever was stopped between the look and the move must not undo what others mended since.
+        moved = retired.read_bytes() if retired.is_file() else None
+        if moved is not None and moved != judged:
+            workspace.files.publish(marker, moved)
+            retired.unlink()
         workspace.files.sync_folder(marker.parent)
 
 
-def _unused(workspace: Workspace, job: Job) -> Iterator[os.PathLike[str]]:
+def _bytes_of(workspace: Workspace, job: Job) -> bytes | None:
+    marker = workspace.marker(job)
+    try:
+        with environment_faults(f"cannot read {marker}"):
+            return marker.read_bytes()
+    except OSError:
+        return None
+
+
+def _unused(workspace: Workspace, job: Job) -> Iterator[Path]:
     marker = workspace.marker(job)
     for number in range(1, 1_000_000):
         path = marker.with_name(f"{marker.name}.retired{number}")

@@ -46,11 +46,13 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
     findings = Findings()
     reader = Reader(workspace, known_kinds())
     folders: set[str] = set()
+    unfinished: set[tuple[str, str]] = set()
     finished: set[tuple[str, str]] = set()
     named: set[Path] = set()
     damaged: dict[str, None] = {}
     for job in reader:
         folders.add(job.folder)
+        unfinished.add((job.folder, job.job_id))
         try:
             marker = read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder), deep)
         except NotDone as flaw:
@@ -65,10 +67,15 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
             damaged.setdefault(str(error))
             continue
         findings.sound_jobs.add(job)
+        unfinished.discard((job.folder, job.job_id))
         finished.add((job.folder, job.job_id))
         named.add(marker.payload)
     findings.problems = [*reader.problems, *damaged]
-    findings.orphans = sorted(_orphans(workspace, sorted(folders), finished, named))
+    for folder in folders:
+        # A job whose row was lost gets it back from its marker; without one, nobody will ever ask for what it left.
+        marked = {(folder, path.stem) for path in (workspace.root / folder).glob("done/*/job_*.done")}
+        unfinished |= marked - finished
+    findings.orphans = sorted(_orphans(workspace, sorted(folders), unfinished, named))
     return findings
 
 
@@ -82,15 +89,15 @@ def sweep(orphans: list[Path]) -> int:
     return removed
 
 
-def _orphans(workspace: Workspace, folders: list[str], finished: set[tuple[str, str]], named: set[Path]) -> Iterator[Path]:
+def _orphans(workspace: Workspace, folders: list[str], unfinished: set[tuple[str, str]], named: set[Path]) -> Iterator[Path]:
     for folder in folders:
         root = workspace.root / folder
-        # The payload of a job under way stands there before its marker; what no marker of a finished job names, nobody needs.
+        # The payload of a job under way stands there before its marker; what no marker names then, nobody needs.
         for path in root.glob("shards/*/job_*"):
-            if path not in named and (folder, path.name.split(".")[0]) in finished and _is_old(path):
+            if path not in named and (folder, path.name.split(".")[0]) not in unfinished and _is_old(path):
                 yield path
         for path in root.glob("claims/*/job_*"):
-            if is_claim(path.name) and (folder, path.name.split(".")[0]) in finished and not _is_owned(path):
+            if is_claim(path.name) and (folder, path.name.split(".")[0]) not in unfinished and not _is_owned(path):
                 yield path
     for path in workspace.root.rglob(f"{TEMPORARY_PREFIX}*"):
         abandoned = is_abandoned(path)

@@ -1,8 +1,9 @@
 """Every path of a workspace: no other module knows a file's name."""
 
+import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Workspace:
     root: Path
     id: str
     files: FileSystem
+    _durable: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def features(self) -> Path:
@@ -72,9 +74,12 @@ class Workspace:
             raise TryLaterError(f"{self.root / NAME} is gone. Check the disk or mount, then run the same command again.")
 
     def make_folder(self, folder: Path) -> None:
-        """Creates `folder` and its parents below the root, never the root itself."""
+        """Creates `folder` and its parents below the root, never the root itself; all their names are durable then."""
         self.require()
-        self.files.make_folder(folder)
+        with environment_faults(f"cannot make {folder}"):
+            if folder not in self._durable or not folder.is_dir():
+                self.files.make_folder(folder, below=self.root)
+                self._durable.add(folder)
 
     def folder(self, job: Job) -> Path:
         return self.root / job.folder
@@ -138,9 +143,14 @@ def open_or_create_workspace(root: Path) -> Workspace:
         return open_workspace(root)
     try:
         _refuse_code(root)
+        made = [folder for folder in root.parents if not folder.exists()]
         root.mkdir(parents=True, exist_ok=True)
         with environment_faults(f"cannot make a workspace at {root}"):
             files = probe(root)
+        # Before anything is published in it: a power cut could otherwise take the folder from under what was.
+        for folder in (root, *made):
+            with contextlib.suppress(PermissionError):  # a parent that may be passed but not read was there before
+                files.sync_folder(folder.parent)
         facts = {"format": FORMAT, "id": os.urandom(8).hex(), "file_system": asdict(files)}
         files.publish(root / NAME, (json.dumps(facts, indent=1) + "\n").encode())
     except (PermissionError, FileExistsError, NotADirectoryError) as error:

@@ -66,3 +66,23 @@ def test_claims_and_files_of_the_living_are_no_orphans_and_those_of_the_dead_are
         age(unreadable)
         assert verify(workspace).orphans == [left, unreadable, dead]
     assert LEASE_S > 60  # what is young must not become old while this test runs
+
+
+def lose_last_row(workspace):
+    workspace.queue.write_text("".join(workspace.queue.read_text().splitlines(keepends=True)[:-1]))
+
+
+@pytest.mark.parametrize("keeps_marker", [False, True], ids=["no marker", "marker"])
+def test_what_a_job_left_whose_row_was_lost_is_an_orphan_unless_its_marker_can_bring_it_back(workspace, keeps_marker):
+    jobs = enqueue_fakes(workspace, 20)
+    for job in jobs:
+        run_job(workspace, job.job_id)
+    claim = workspace.claims(jobs[1]) / f"{jobs[1].job_id}.g1"
+    claim.parent.mkdir(parents=True)
+    claim.write_text("{}")
+    [payload] = workspace.payloads(jobs[1]).glob(f"{jobs[1].job_id}.*")
+    if not keeps_marker:
+        workspace.marker(jobs[1]).unlink()
+    lose_last_row(workspace)
+    age(*workspace.root.rglob("*"))
+    assert verify(workspace).orphans == ([] if keeps_marker else [claim, payload])

@@ -11,6 +11,7 @@ from headstart import cli
 from headstart.commands import progress  # noqa: F401 - see below: imported while this user may read it
 from headstart.pipeline import workspace as workspaces
 from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.files import FileSystem
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import find_root, open_or_create_workspace, open_workspace
 from tests.conftest import ROOT, enqueue_fakes, run_python
@@ -21,6 +22,16 @@ from .workers import MAIN, tally, work
 def test_a_workspace_is_the_same_when_opened_again(tmp_path):
     made = open_or_create_workspace(tmp_path / "w")
     assert open_or_create_workspace(tmp_path / "w") == made == open_workspace(tmp_path / "w")
+
+
+def test_the_way_to_a_new_workspace_is_durable_before_anything_is_in_it(tmp_path, monkeypatch):
+    synced = []
+    sync, publish = FileSystem.sync_folder, FileSystem.publish
+    monkeypatch.setattr(FileSystem, "sync_folder", lambda files, folder: (synced.append(folder), sync(files, folder)))
+    monkeypatch.setattr(FileSystem, "publish", lambda files, *rest: (synced.append("published"), publish(files, *rest))[1])
+    open_or_create_workspace(tmp_path / "a" / "b" / "w")
+    before = synced[: synced.index("published")]
+    assert set(before) == {tmp_path, tmp_path / "a", tmp_path / "a" / "b"}
 
 
 @pytest.mark.parametrize("inside", ["", "a", "a/b/c"])

@@ -1,0 +1,13 @@
+import pytest
+
+from .system_calls import run
+from .traced import why_not
+
+
+def test_no_call_that_kills_or_fails_loses_anything():
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    report = run(60, seed=1)
+    assert report.faults == 60
+    assert report.violations == 0, report.notes
