@@ -139,6 +139,16 @@ class Claimant:
         """Records that an item was seen to end a process, so that no later attempt has to see it again."""
         self.workspace.files.publish(claim.path.with_name(f"{claim.path.name}.item{item}"), _line(reason))
 
+    def is_too_soon(self, job: Job, history: History) -> bool:
+        """Whether `job` failed so short a time ago that it should be left alone for now, by the file system's clock."""
+        pause_s = history.pause_s(job.job_id)
+        if not pause_s:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            failed = _path(self.workspace, job, history.generation, ".failed").stat().st_mtime
+            return 0 <= self._file_system_now() - failed < pause_s  # a clock that was set back makes nobody wait
+        return False
+
     def release(self, claim: Claim) -> None:
         """Lets go of a job that is done or given back; the attempt leaves no trace."""
         with contextlib.suppress(FileNotFoundError):

@@ -7,6 +7,7 @@ saw end a process, `.g3.retry` forgives all that happened up to attempt 3.
 import contextlib
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from .files import environment_faults
 
 MAX_FAILURES = 3
+_FIRST_PAUSE_S, _PAUSE_GROWTH = 0.25, 4
 
 _NAME = re.compile(r"(job_\d+)\.g(\d+)(\.failed|\.retry|\.item(\d+))?")
 
@@ -41,6 +43,13 @@ class History:
     @property
     def is_quarantined(self) -> bool:
         return self.failures >= MAX_FAILURES
+
+    def pause_s(self, job_id: str) -> float:
+        """How long to leave a job alone after an attempt that failed: longer each time, and no two jobs equally long."""
+        if not self.ended:
+            return 0.0  # its worker died, which says nothing of when the next would fare better
+        jitter = 0.5 + zlib.crc32(f"{job_id}.g{self.generation}".encode()) / 2**32
+        return _FIRST_PAUSE_S * _PAUSE_GROWTH ** max(0, self.failures - 1) * jitter
 
 
 NO_HISTORY = History()

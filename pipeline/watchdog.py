@@ -6,6 +6,8 @@ import signal
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
 
 from .budget import current_rss_bytes
 from .claims import Claim
@@ -25,15 +27,15 @@ def memory_limit(ram_bytes: int) -> int:
 
 
 class Watchdog:
-    """Watches one job at a time from a thread.
+    """Watches one job at a time from a thread. Use it as a context manager.
 
     Args:
         job_timeout_s: without a sign of life; None means: ten times the median of this worker's jobs, a minute at least.
         ram_bytes: budget of the process; None for no limit.
-        end: called with the job that is to blame and why, one line; must end the process.
+        end: called with the job that is to blame, None if it may be any in hand, and why, one line; must end the process.
     """
 
-    def __init__(self, job_timeout_s: float | None, ram_bytes: int | None, end: Callable[[Claim, str], None]) -> None:
+    def __init__(self, job_timeout_s: float | None, ram_bytes: int | None, end: Callable[[Claim | None, str], None]) -> None:
         self._given_s = job_timeout_s
         self._ram_bytes = None if ram_bytes is None else memory_limit(ram_bytes)
         self._end = end
@@ -42,6 +44,16 @@ class Watchdog:
         self._silent_s = 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._hold_off_the_kernel()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._closed.set()
+        self._thread.join()
+        _arm(0)
 
     def limit_s(self, folder: str) -> float:
         """How long a job of `folder` may show no sign of life."""
@@ -54,13 +66,10 @@ class Watchdog:
     def watching(self, claim: Claim) -> Iterator[None]:
         """While a job computes."""
         self._silent_s, self._claim = 0.0, claim
-        if not self._thread.is_alive():
-            self._thread.start()
         try:
             yield
         finally:
             self._claim = None
-            _arm(0)
 
     def sign_of_life(self) -> None:
         self._silent_s = 0.0
@@ -69,27 +78,26 @@ class Watchdog:
         """Tells how long a job took."""
         self._seconds[folder].append(seconds)
 
-    def close(self) -> None:
-        self._closed.set()
-
     def _watch(self) -> None:
         # Ticks are counted and no clock is read: a worker that was stopped for an hour has not been silent for an hour.
         while not self._closed.wait(_TICK_S):
+            self._hold_off_the_kernel()
             claim = self._claim
             if claim is None:
                 continue
             self._silent_s += _TICK_S
             limit_s = self.limit_s(claim.job.folder)
             if self._silent_s > limit_s:
-                self._end(claim, f"showed no sign of life for {limit_s:g} s")
+                self._end(claim, f"{claim.job.job_id} showed no sign of life for {limit_s:g} s")
             elif self._ram_bytes is not None and current_rss_bytes() > self._ram_bytes:
-                self._end(claim, f"took more than {self._ram_bytes / 1e9:.1f} GB of memory")
-            elif self._claim is claim:
-                _arm(limit_s * min(os.cpu_count() or 1, _MOST_CORES))
+                self._end(None, f"this process took more than {self._ram_bytes / 1e9:.1f} GB of memory")
+
+    def _hold_off_the_kernel(self) -> None:
+        # Code that hangs and holds the interpreter's lock stops this thread, too. Then nobody puts the timer off any more,
+        # and the kernel ends the process with SIGPROF once it has burnt so much; one that is stopped burns nothing.
+        _arm((self._given_s or FLOOR_S) * min(os.cpu_count() or 1, _MOST_CORES))
 
 
 def _arm(cpu_s: float) -> None:
-    # Code that hangs and holds the interpreter's lock stops this thread, too. Then nobody puts the timer off any more, and
-    # the kernel ends the process with SIGPROF once it has burnt that much; one that is stopped burns nothing.
     if hasattr(signal, "ITIMER_PROF"):
         signal.setitimer(signal.ITIMER_PROF, cpu_s)

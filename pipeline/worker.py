@@ -61,7 +61,7 @@ class Worker:
                 self.stop,
                 self.claimant,
                 contextlib.closing(self),
-                contextlib.closing(self.watchdog),
+                self.watchdog,
                 ThreadPoolExecutor(1, "prepare") as preparing,
                 ThreadPoolExecutor(1, "commit") as committing,
             ):
@@ -167,10 +167,11 @@ class Worker:
         self.watchdog.sign_of_life()
         self.stop.check()
 
-    def _end(self, claim: Claim, reason: str) -> None:
+    def _end(self, blamed: Claim | None, reason: str) -> None:
         with contextlib.suppress(OSError):
-            os.write(2, f"{claim.job.job_id} {reason}: this worker ends, so that the next one goes on\n".encode())
-        self.claimant.leave(blamed=claim)
+            os.write(2, f"{reason}; this worker ends itself\n".encode())
+        if blamed is not None:
+            self.claimant.leave(blamed)
         os._exit(TIMED_OUT)
 
     def _commit(self, hand: _InHand, result: Result) -> None:
