@@ -1,4 +1,4 @@
-"""Three images that end every process that decodes them: one segfaults, one hangs, one takes 10 GB. Does the queue drain unattended?
+"""Three images that end every process that decodes them (a segfault, a hang, 10 GB): does the queue drain unattended?
 
     python benchmarks/killers.py [--images 640] [--job-timeout 10s] [--ram-budget 1GB]
 
@@ -76,7 +76,7 @@ def main() -> int:
             report[name] = {
                 "seconds": round(seconds[name], 1),
                 "exit": done.returncode,
-                "restarts": done.stderr.count("the next one goes on"),
+                "restarts": done.stderr.count("the worker ended its process"),
                 "failed": {item["name"]: f"{item['code']}: {item['reason']}" for item in failed["failed_items"]},
                 "remaining_jobs": failed["remaining_jobs"],
                 "quarantined_jobs": len(failed["quarantined_jobs"]),

@@ -17,6 +17,7 @@ from headstart.pipeline.worker import Worker
 from headstart.pipeline.workspace import open_workspace
 
 from .suspects import FOLDER, die_holding, enqueue_fragile, outcome, squares, work
+from .test_supervisor import is_gone
 
 KILLS = 60
 
@@ -67,14 +68,7 @@ def test_a_child_dies_with_its_worker(workspace):
     assert child != worker.pid
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
-    for _ in range(500):
-        try:
-            os.kill(child, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.01)
-    else:
-        pytest.fail("the child still runs")
+    assert is_gone(child)
 
 
 def test_retry_of_a_suspect_is_a_new_life(workspace):
