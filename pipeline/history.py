@@ -15,7 +15,7 @@ from pathlib import Path
 from .files import environment_faults
 
 MAX_FAILURES = 3
-_FIRST_PAUSE_S, _PAUSE_GROWTH = 0.25, 4
+_FIRST_PAUSE_S, _PAUSE_GROWTH = 0.25, 4.0
 
 _NAME = re.compile(r"(job_\d+)\.g(\d+)(\.failed|\.retry|\.item(\d+))?")
 
