@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status")
-@click.option(
-    "--failed", is_flag=True, help="List images that gave no features, and quarantined and suspect jobs, with reasons."
-)
+@click.option("--failed", is_flag=True, help="List images that gave no features, and quarantined and suspect jobs, with reasons.")
 @as_json
 @workspace_option
 def command(failed: bool, as_json: bool, workspace: str | None) -> None:

@@ -41,6 +41,7 @@ class Watchdog:
         self._end = end
         self._seconds: dict[str, list[float]] = defaultdict(list)
         self._claim: Claim | None = None
+        self._is_watching = False
         self._silent_s = 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -65,11 +66,15 @@ class Watchdog:
     @contextlib.contextmanager
     def watching(self, claim: Claim) -> Iterator[None]:
         """While a job computes."""
-        self._silent_s, self._claim = 0.0, claim
+        self._silent_s, self._claim, self._is_watching = 0.0, claim, True
         try:
             yield
         finally:
-            self._claim = None
+            self._claim, self._is_watching = None, False
+
+    def watch_leaving(self) -> None:
+        """From now on to the end: what was prepared ahead may hang, and every thread is waited for."""
+        self._silent_s, self._is_watching = 0.0, True
 
     def sign_of_life(self) -> None:
         self._silent_s = 0.0
@@ -83,19 +88,19 @@ class Watchdog:
         while not self._closed.wait(_TICK_S):
             self._hold_off_the_kernel()
             claim = self._claim
-            if claim is None:
+            if not self._is_watching:
                 continue
             self._silent_s += _TICK_S
-            limit_s = self.limit_s(claim.job.folder)
+            limit_s = self.limit_s(claim.job.folder if claim else "")
             if self._silent_s > limit_s:
-                self._end(claim, f"{claim.job.job_id} showed no sign of life for {limit_s:g} s")
+                self._end(claim, f"{claim.job.job_id if claim else 'leaving'} showed no sign of life for {limit_s:g} s")
             elif self._ram_bytes is not None and current_rss_bytes() > self._ram_bytes:
                 self._end(None, f"this process took more than {self._ram_bytes / 1e9:.1f} GB of memory")
 
     def _hold_off_the_kernel(self) -> None:
         # Code that hangs and holds the interpreter's lock stops this thread, too. Then nobody puts the timer off any more,
         # and the kernel ends the process with SIGPROF once it has burnt so much; one that is stopped burns nothing.
-        _arm((self._given_s or FLOOR_S) * min(os.cpu_count() or 1, _MOST_CORES))
+        _arm((self._given_s or FIRST_S) * min(os.cpu_count() or 1, _MOST_CORES))
 
 
 def _arm(cpu_s: float) -> None:

@@ -58,14 +58,17 @@ class Worker:
         """Works. Raises TryLaterError if the disk is full or gone, HeadstartError if a model cannot be opened; blames no job."""
         try:
             with (
+                self.watchdog,
                 self.stop,
                 self.claimant,
                 contextlib.closing(self),
-                self.watchdog,
                 ThreadPoolExecutor(1, "prepare") as preparing,
                 ThreadPoolExecutor(1, "commit") as committing,
             ):
-                self._loop(preparing, committing)
+                try:
+                    self._loop(preparing, committing)
+                finally:
+                    self.watchdog.watch_leaving()
         except (HeadstartError, OSError):
             self.workspace.require()  # where a mount is gone, whatever else is said is misleading
             raise

@@ -105,3 +105,16 @@ def test_a_worker_that_was_stopped_for_longer_than_its_limit_goes_on(workspace):
     time.sleep(2.0)
     process.send_signal(signal.SIGCONT)
     assert process.wait(30) == 0, process.stderr.read()
+
+
+def test_a_worker_that_cannot_leave_because_something_hangs_ahead_is_ended(workspace):
+    enqueue_fragile(workspace, 10, "hang_7")
+    code = limited(0.5).replace(
+        "summary =",
+        "from headstart.jobs import fragile\nfrom headstart.pipeline.errors import TryLaterError\n"
+        "def compute(self, prepared, check):\n    raise TryLaterError('the disk is full')\n"
+        "fragile.Session.compute = compute\nsummary =",
+    )
+    status, _, errors = run_python(code, str(workspace.root))
+    assert status == TIMED_OUT
+    assert errors.strip() == "leaving showed no sign of life for 0.5 s; this worker ends itself"
