@@ -114,10 +114,10 @@ def test_max_jobs_holds_over_restarts(workspace):
 
 def test_a_hanging_job_ends_its_worker_and_no_other_job_is_blamed(workspace):
     jobs = enqueue_fragile(workspace, 15, "hang_3")
-    status, _, errors = run_python(MAIN, "work", "--job-timeout", "1", "-w", str(workspace.root))
+    status, _, errors = run_python(MAIN, "work", "--job-timeout", "3", "-w", str(workspace.root))
     assert status == 0, errors
-    assert f"{jobs[0].job_id} showed no sign of life for 1 s" in errors
-    assert outcome(workspace, jobs[0])[1] == {3: ("killed", "did not end within 1 s")}
+    assert f"{jobs[0].job_id} showed no sign of life for 3 s" in errors
+    assert outcome(workspace, jobs[0])[1] == {3: ("killed", "did not end within 3 s")}
     # The job that was prepared beside it was given back, so it is no suspect.
     assert {path.name.split(".")[0] for path in workspace.claims(jobs[0]).glob("*.g*")} == {jobs[0].job_id}
     assert (workspace.root / FOLDER / "examined.log").exists()

@@ -1,6 +1,6 @@
 import pytest
 
-from headstart.pipeline import suspect
+from headstart.pipeline import suspect, worker
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.markers import read_marker
 from headstart.pipeline.retry import retry
@@ -22,9 +22,10 @@ from .workers import tally
 )
 def test_an_item_that_ends_its_process_fails_alone_and_the_others_are_done(workspace, monkeypatch, mishap, limit_s, reason):
     monkeypatch.setattr(suspect, "ITEM_BYTES", 200_000_000)
+    monkeypatch.setattr(worker, "ITEM_S", limit_s)
     [first, second] = enqueue_fragile(workspace, 10, mishap)
     die_holding(workspace, second, times=2)
-    assert work(workspace, job_timeout_s=limit_s).is_drained
+    assert work(workspace).is_drained
     assert outcome(workspace, first) == (squares(0, 1, 2, 3, 4), {})
     assert outcome(workspace, second) == (squares(5, 6, 8, 9), {7: ("killed", reason)})
 
