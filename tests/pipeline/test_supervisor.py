@@ -106,10 +106,11 @@ def test_one_command_drains_a_queue_with_killers(workspace):
 
 
 def test_max_jobs_holds_over_restarts(workspace):
-    enqueue_fragile(workspace, 25, "crash_22")  # the last job
-    status, _, errors = run_python(MAIN, "work", "--max-jobs", "4", "--exit-status", "-w", str(workspace.root))
+    enqueue_fragile(workspace, 40, "crash_22")  # the fifth of eight jobs
+    status, _, errors = run_python(MAIN, "work", "--max-jobs", "5", "--exit-status", "-w", str(workspace.root))
     assert status == 10, errors
-    assert tally(workspace).done == 4
+    assert "SIGSEGV" in errors
+    assert tally(workspace).done == 5
 
 
 def test_a_hanging_job_ends_its_worker_and_no_other_job_is_blamed(workspace):
