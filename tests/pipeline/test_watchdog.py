@@ -92,17 +92,18 @@ def test_a_job_that_hangs_and_holds_the_interpreter_is_ended_by_the_kernel(works
 
 def test_a_worker_that_was_stopped_for_longer_than_its_limit_goes_on(workspace):
     enqueue_fragile(workspace, 10)
-    code = limited(1.0).replace(
+    code = limited(3.0).replace(
         "summary =",
         "import time\nfrom headstart.jobs import fragile\ngenuine = fragile.Session.compute\n"
-        "def compute(self, prepared, check):\n    print('computing', flush=True)\n    time.sleep(0.5)\n"
+        "def compute(self, prepared, check):\n    print('computing', flush=True)\n"
+        "    for _ in range(10):\n        time.sleep(0.1)\n"
         "    return genuine(self, prepared, check)\n"
         "fragile.Session.compute = compute\nsummary =",
     )
     process = spawn_python(code, str(workspace.root))
     assert process.stdout.readline() == "computing\n"
     process.send_signal(signal.SIGSTOP)
-    time.sleep(2.0)
+    time.sleep(4.0)
     process.send_signal(signal.SIGCONT)
     assert process.wait(30) == 0, process.stderr.read()
 
