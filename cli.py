@@ -1,5 +1,7 @@
 """The command line: `python cli.py COMMAND` in a checkout, `headstart COMMAND` after an install."""
 
+from __future__ import annotations
+
 import _signal as interrupts  # type: ignore[import-not-found]  # `signal` itself would first import enum, for a tenth of the start
 import os
 
@@ -11,12 +13,16 @@ import contextlib
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from headstart import __version__
 from headstart.commands.options import say
 from headstart.pipeline.errors import HeadstartError, as_try_later
+
+if TYPE_CHECKING:
+    from headstart.pipeline.supervisor import Supervision
 
 # In the order in which a newcomer needs them.
 COMMANDS = ("demo", "plan", "enqueue", "work", "status", "retry", "verify")
@@ -52,7 +58,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a path may hold bytes that no terminal can print
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    status = _run()
+    is_work = sys.argv[1:2] == ["work"] and "--help" not in sys.argv and "-h" not in sys.argv
+    status = _supervised() if is_work else _run()
     try:
         if sys.stderr is not None:
             sys.stderr.flush()
@@ -61,9 +68,15 @@ def main() -> None:
     sys.exit(status)
 
 
-def _run() -> int:
+def _supervised() -> int:
+    from headstart.pipeline.supervisor import supervised
+
+    return supervised(_run)
+
+
+def _run(supervision: Supervision | None = None) -> int:
     try:
-        result = group.main(prog_name="headstart", standalone_mode=False)
+        result = group.main(prog_name="headstart", standalone_mode=False, obj=supervision)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()

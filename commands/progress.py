@@ -9,8 +9,8 @@ from typing import Any, Self
 import click
 
 from headstart.pipeline.claims import live_workers
+from headstart.pipeline.reports import Finished
 from headstart.pipeline.status import Tally, read_status
-from headstart.pipeline.worker import Finished
 from headstart.pipeline.workspace import Workspace
 
 from .options import plural, say, span

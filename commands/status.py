@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status")
-@click.option("--failed", is_flag=True, help="List every image that gave no features and every quarantined job, with reasons.")
+@click.option("--failed", is_flag=True, help="List images that gave no features, and quarantined and suspect jobs, with reasons.")
 @as_json
 @workspace_option
 def command(failed: bool, as_json: bool, workspace: str | None) -> None:
@@ -42,6 +42,8 @@ def command(failed: bool, as_json: bool, workspace: str | None) -> None:
         click.echo(f"{item['job_id']}  {item['name']}  {item['code']}: {item['reason']}")
     for job in listed.get("quarantined_jobs", []):
         click.echo(f"{job['job_id']}  quarantined: {'; '.join(job['reasons'])}")
+    for job in listed.get("suspect_jobs", []):
+        click.echo(f"{job['job_id']}  suspect: {job['deaths']} workers died with it in hand; its items are tried one by one")
 
 
 def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> str:
@@ -75,11 +77,14 @@ def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:
 
 
 def _failures(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
-    from headstart.pipeline.status import failed_items, quarantined_jobs
+    from headstart.pipeline.status import failed_items, quarantined_jobs, suspect_jobs
 
     return {
         "failed_items": [{"job_id": job.job_id, "folder": job.folder, **asdict(item)} for job, item in failed_items(workspace)],
         "quarantined_jobs": [
             {"job_id": job.job_id, "folder": job.folder, "reasons": why} for job, why in quarantined_jobs(workspace)
+        ],
+        "suspect_jobs": [
+            {"job_id": job.job_id, "folder": job.folder, "deaths": deaths} for job, deaths in suspect_jobs(workspace)
         ],
     }

@@ -79,8 +79,9 @@ def command(
 
 def _redo(workspace: Workspace, torn: list[Job], settings: Settings) -> int:
     """Does torn jobs again; returns the exit status of an interruption, else 0."""
+    from headstart.pipeline.reports import Limits
     from headstart.pipeline.retry import reopen
-    from headstart.pipeline.worker import Limits, Worker
+    from headstart.pipeline.worker import Worker
 
     from .progress import Progress
 

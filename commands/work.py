@@ -1,8 +1,15 @@
 """`headstart work`: run jobs until nothing is left or a limit is reached."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
 from .options import Duration, opened, plural, say, span, work_options, workspace_option
+
+if TYPE_CHECKING:
+    from headstart.pipeline.supervisor import Supervision
 
 
 @click.command("work")
@@ -13,9 +20,17 @@ from .options import Duration, opened, plural, say, span, work_options, workspac
 @click.option(
     "--loop", "loop_s", type=Duration(), metavar="SECONDS", help="When nothing is left, look again after this time, for ever."
 )
+@click.option(
+    "--job-timeout",
+    type=Duration(),
+    metavar="5m",
+    help="A job without a sign of life for this long ends its worker. [default: ten times the usual, at least a minute]",
+)
 @click.option("--exit-status", is_flag=True, help="Exit with 10 if jobs remain, so that a shell loop knows.")
 @workspace_option
+@click.pass_obj
 def command(
+    supervision: Supervision | None,
     max_jobs: int | None,
     time_limit: float | None,
     kinds: str | None,
@@ -24,18 +39,22 @@ def command(
     ram_budget: int | None,
     vram_budget: int | None,
     loop_s: float | None,
+    job_timeout: float | None,
     exit_status: bool,
     workspace: str | None,
 ) -> int:
     """Claim jobs, run them, commit the results.
 
     Start it as often as you like, several at once, from a shell, cron or a loop; kill it whenever you must. What was
-    committed stays, what was not is done again by the next one.
+    committed stays, what was not is done again by the next one. A worker that crashes is started again.
     """
+    import time
+
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.kinds import Settings, known_kinds
+    from headstart.pipeline.reports import Finished, Limits
     from headstart.pipeline.status import read_status
-    from headstart.pipeline.worker import Limits, Worker
+    from headstart.pipeline.worker import Worker
 
     from .outcome import planned_against_actual
     from .progress import Progress
@@ -45,8 +64,22 @@ def command(
     if chosen and chosen - known_kinds():
         raise HeadstartError(f"unknown kind of job {min(chosen - known_kinds())!r}; there are {', '.join(sorted(known_kinds()))}")
     with Progress(opened_workspace) as progress:
-        limits = Limits(max_jobs=max_jobs, seconds=time_limit, kinds=chosen, loop_s=None if loop_s is None else max(1.0, loop_s))
-        summary = Worker(opened_workspace, Settings(device, batch_size, ram_budget, vram_budget), limits, progress.hear).run()
+        limits = Limits(
+            max_jobs=max_jobs if max_jobs is None or supervision is None else max_jobs - supervision.jobs,
+            seconds=time_limit
+            if time_limit is None or supervision is None
+            else time_limit + supervision.begun - time.monotonic(),
+            kinds=chosen,
+            loop_s=None if loop_s is None else max(1.0, loop_s),
+            job_timeout_s=job_timeout,
+        )
+
+        def hear(finished: Finished) -> None:
+            if supervision is not None and finished.error is None:
+                supervision.job_finished()
+            progress.hear(finished)
+
+        summary = Worker(opened_workspace, Settings(device, batch_size, ram_budget, vram_budget), limits, hear).run()
     for problem in summary.problems:
         say(f"warning: {problem}")
     speed = f", {summary.items / summary.seconds:.1f} images/s from start to end" if summary.items else ""

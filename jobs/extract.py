@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from headstart.features.batching import Batching
     from headstart.features.decoding import Decoding
+    from headstart.features.parts import Row
 
 NAME = "extract"
 _JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
@@ -68,10 +70,30 @@ class ExtractSession:
 
     def prepare(self, job: Job) -> Decoding:
         """Begins to read and decode the job's images; a broken one costs its own row."""
+        return self.prepare_without(job, {})
+
+    def prepare_without(self, job: Job, killers: Mapping[int, str]) -> Decoding:
+        """`prepare`, but these rows of the part are not decoded: each failed for that reason."""
         from headstart.features.decoding import Decoding
+        from headstart.features.images import ImageError
 
         rows = self._manifest.rows(self._part, job.start, job.stop)
-        return Decoding(rows, self._spec.transform.image_size, self._read, self._decoders)
+        errors = {rows[item - job.start].index: ImageError("killed", reason) for item, reason in killers.items()}
+
+        def read(row: Row) -> NDArray[np.uint8]:
+            if row.index in errors:
+                raise errors[row.index]
+            return self._read(row)
+
+        return Decoding(rows, self._spec.transform.image_size, read, self._decoders)
+
+    def examine(self, job: Job, item: int) -> None:
+        """Decodes one image: where crashes, hangs and memory come from."""
+        from headstart.features.images import ImageError
+
+        [row] = self._manifest.rows(self._part, item, item + 1)
+        with contextlib.suppress(ImageError):
+            self._read(row)
 
     def compute(self, prepared: Decoding, check: Callable[[], None]) -> Result:
         """Encodes batch after batch, the first ones while others are still being decoded, and makes the shard."""

@@ -3,7 +3,7 @@
 A claim is `job_000042.g1`, then `.g2`, ...: a hard link to its worker's file, so that taking it is one system call, it says
 who took it, and one touch of the worker's file is the heartbeat of all its claims. The generation is lock, attempt counter and
 fencing token in one; nobody ever removes somebody else's claim, so there is no race for a steal. Beside it may stand
-`job_000042.g1.failed` (an attempt that ended with an error) and `job_000042.g1.retry` (attempts up to this one are forgiven).
+what is known of how attempts ended: see `history`.
 """
 
 import contextlib
@@ -11,7 +11,8 @@ import json
 import os
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,7 @@ from .errors import HeadstartError
 from .files import environment_faults, link
 from .history import History, names_in
 from .job import Job
-from .liveness import Owner, current_owner, is_alive
+from .liveness import Owner, current_owner, is_alive, is_of_this_boot
 from .workspace import Workspace
 
 LEASE_S = 120.0
@@ -29,19 +30,45 @@ BEAT_S = 15.0
 
 @dataclass(frozen=True)
 class Claim:
+    """A job in this worker's hands.
+
+    Attributes:
+        deaths: workers that died with this job in hand, as far as that may tell something of the job.
+        killers: items that an earlier attempt saw end a process, and how.
+    """
+
     job: Job
     path: Path
+    deaths: int = 0
+    killers: Mapping[int, str] = field(default_factory=dict)
 
 
 def forgive(workspace: Workspace, job: Job, history: History) -> None:
     """Gives a job new attempts; what happened before stays on record."""
-    workspace.files.publish(_path(workspace, job, history.generation, ".retry"), b"")
+    workspace.files.publish(_path(workspace, job, history.last, ".retry"), b"")
+
+
+def deaths_of(workspace: Workspace, job: Job, history: History) -> int:
+    """Workers of this boot that died with `job` in hand: not those of which the machine's own end may have been the cause."""
+    owners = []
+    for generation in history.open:
+        with contextlib.suppress(FileNotFoundError):  # given back in this moment
+            owners.append(read_owner(_path(workspace, job, generation)))
+    return sum(owner is not None and is_of_this_boot(owner) and not is_alive(owner) for owner in owners)
 
 
 def failures_of(workspace: Workspace, job: Job) -> list[str]:
     """Why the attempts of a job ended, oldest first."""
     paths = sorted(workspace.claims(job).glob(f"{job.job_id}.g*.failed"), key=lambda path: (len(path.name), path.name))
-    return [path.read_text(encoding="utf-8", errors="replace").strip() for path in paths]
+    return [_reason(path) for path in paths]
+
+
+def _reason(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").strip()
+
+
+def _line(reason: str) -> bytes:
+    return (reason + "\n").encode("utf-8", "replace")
 
 
 def _path(workspace: Workspace, job: Job, generation: int, suffix: str = "") -> Path:
@@ -70,11 +97,16 @@ class Claimant:
         self._stopped.set()
         self.leave()
 
-    def leave(self) -> None:
-        """Gives every job back and is gone: also the last act of a worker that has to leave at once."""
+    def leave(self, blamed: Claim | None = None) -> None:
+        """Gives every job back and is gone: also the last act of a worker that has to leave at once.
+
+        Args:
+            blamed: stays claimed by a worker that is gone: it is why.
+        """
         for path in [*self._held, self._file]:
-            with contextlib.suppress(OSError):
-                path.unlink()
+            if blamed is None or path != blamed.path:
+                with contextlib.suppress(OSError):
+                    path.unlink()
         self._held.clear()
 
     def acquire(self, job: Job, history: History) -> Claim | None:
@@ -100,7 +132,22 @@ class Claimant:
             except FileExistsError:
                 return None
         self._held.add(path)
-        return Claim(job, path)
+        killers = {item: _reason(_path(self.workspace, job, generation, f".item{item}")) for item, generation in history.killers}
+        return Claim(job, path, deaths_of(self.workspace, job, history), killers)
+
+    def convict(self, claim: Claim, item: int, reason: str) -> None:
+        """Records that an item was seen to end a process, so that no later attempt has to see it again."""
+        self.workspace.files.publish(claim.path.with_name(f"{claim.path.name}.item{item}"), _line(reason))
+
+    def is_too_soon(self, job: Job, history: History) -> bool:
+        """Whether `job` failed so short a time ago that it should be left alone for now, by the file system's clock."""
+        pause_s = history.pause_s(job.job_id)
+        if not pause_s:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            failed = _path(self.workspace, job, history.generation, ".failed").stat().st_mtime
+            return 0 <= self._file_system_now() - failed < pause_s  # a clock that was set back makes nobody wait
+        return False
 
     def release(self, claim: Claim) -> None:
         """Lets go of a job that is done or given back; the attempt leaves no trace."""
@@ -110,9 +157,7 @@ class Claimant:
 
     def fail(self, claim: Claim, reason: str) -> None:
         """Records an attempt that ended with an error."""
-        self.workspace.files.publish(
-            claim.path.with_name(claim.path.name + ".failed"), (reason + "\n").encode("utf-8", "replace")
-        )
+        self.workspace.files.publish(claim.path.with_name(claim.path.name + ".failed"), _line(reason))
         self._held.discard(claim.path)
 
     def is_held(self, job: Job, generation: int) -> bool:

@@ -39,7 +39,7 @@ class Frontier:
 
     Attributes:
         problems: what is wrong with the queue, one line each.
-        busy: jobs that somebody else held when last seen.
+        busy: jobs that somebody else held when last seen, or that failed a moment ago.
         unusable: folders or jobs that cannot be worked on, and why; they hold up nobody else.
     """
 
@@ -61,7 +61,7 @@ class Frontier:
     def next_claim(self) -> Claim | None:
         """A job nobody has finished and nobody alive holds, now held by this worker; None if there is none at present."""
         for job, history in self._stream:
-            claim = self.claimant.acquire(job, history)
+            claim = None if self.claimant.is_too_soon(job, history) else self.claimant.acquire(job, history)
             if claim is None:
                 self.busy.add(job.job_id)
             elif self._is_done(job):  # finished between the look and the claim

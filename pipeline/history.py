@@ -1,11 +1,13 @@
 """What the names in a claims folder tell of each job: how often it was tried, and how that ended.
 
-`job_000042.g1`, `.g2`, ... are claims; `.g1.failed` is an attempt that ended with an error, `.g1.retry` forgives up to it.
+`job_000042.g1`, `.g2`, ... are claims; `.g1.failed` is an attempt that ended with an error, `.g3.item17` an item that attempt 3
+saw end a process, `.g3.retry` forgives all that happened up to attempt 3.
 """
 
 import contextlib
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,9 @@ from pathlib import Path
 from .files import environment_faults
 
 MAX_FAILURES = 3
+_FIRST_PAUSE_S, _PAUSE_GROWTH = 0.25, 4.0
 
-_NAME = re.compile(r"(job_\d+)\.g(\d+)(\.failed|\.retry)?")
+_NAME = re.compile(r"(job_\d+)\.g(\d+)(\.failed|\.retry|\.item(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,28 @@ class History:
         generation: newest claim, 0 if there is none.
         ended: whether that attempt ended by itself with an error.
         failures: attempts that ended with an error since the last `retry`.
+        open: claims since the last `retry` that nothing tells the end of: their workers died, or the newest is at work.
+        killers: items that ended a process since the last `retry`, with the attempt that saw it.
+        last: the newest attempt that anything tells of.
     """
 
     generation: int = 0
     ended: bool = False
     failures: int = 0
+    open: tuple[int, ...] = ()
+    killers: tuple[tuple[int, int], ...] = ()
+    last: int = 0
 
     @property
     def is_quarantined(self) -> bool:
         return self.failures >= MAX_FAILURES
+
+    def pause_s(self, job_id: str) -> float:
+        """How long to leave a job alone after an attempt that failed: longer each time, and no two jobs equally long."""
+        if not self.ended:
+            return 0.0  # its worker died, which says nothing of when the next would fare better
+        jitter = 0.5 + zlib.crc32(f"{job_id}.g{self.generation}".encode()) / 2**32
+        return _FIRST_PAUSE_S * _PAUSE_GROWTH ** max(0, self.failures - 1) * jitter
 
 
 NO_HISTORY = History()
@@ -41,26 +57,30 @@ NO_HISTORY = History()
 
 def read_histories(folder: Path) -> dict[str, History]:
     """History by job id of one claims folder, from its names alone."""
-    claims: dict[str, set[int]] = {}
-    failed: dict[str, set[int]] = {}
-    forgiven: dict[str, int] = {}
+    by_job: dict[str, list[tuple[int, str, int]]] = {}
     for name in names_in(folder):
         match = _NAME.fullmatch(name)
-        if match is None:
-            continue
-        job_id, generation = match[1], int(match[2])
-        if match[3] == ".failed":
-            failed.setdefault(job_id, set()).add(generation)
-        elif match[3] == ".retry":
-            forgiven[job_id] = max(generation, forgiven.get(job_id, 0))
-        else:
-            claims.setdefault(job_id, set()).add(generation)
-    histories = {}
-    for job_id in claims.keys() | failed.keys():
-        newest = max(claims.get(job_id, set()) | failed.get(job_id, set()))
-        failures = sum(generation > forgiven.get(job_id, 0) for generation in failed.get(job_id, ()))
-        histories[job_id] = History(newest, newest in failed.get(job_id, ()), failures)
-    return histories
+        if match is not None:
+            kind = (match[3] or "").rstrip("0123456789")
+            by_job.setdefault(match[1], []).append((int(match[2]), kind, int(match[4] or 0)))
+    return {job_id: _history(records) for job_id, records in by_job.items()}
+
+
+def _history(records: list[tuple[int, str, int]]) -> History:
+    claims = {generation for generation, kind, _ in records if not kind}
+    failed = {generation for generation, kind, _ in records if kind == ".failed"}
+    forgiven = max((generation for generation, kind, _ in records if kind == ".retry"), default=0)
+    newest = max(claims | failed, default=0)
+    return History(
+        generation=newest,
+        ended=newest in failed,
+        failures=sum(generation > forgiven for generation in failed),
+        open=tuple(sorted(generation for generation in claims - failed if generation > forgiven)),
+        killers=tuple(
+            sorted((item, generation) for generation, kind, item in records if kind == ".item" and generation > forgiven)
+        ),
+        last=max(generation for generation, _, _ in records),
+    )
 
 
 def names_in(folder: Path) -> Iterator[str]:

@@ -1,10 +1,10 @@
 """What a kind of job is, and which kinds there are: each is one module in `jobs/`, and its file name is its name."""
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from .errors import HeadstartError
 from .job import Job
@@ -42,6 +42,21 @@ class Session(Protocol):
         """Gives memory and threads back."""
 
 
+@runtime_checkable
+class Examiner(Session, Protocol):
+    """A session that can be asked about one item: optional, for kinds whose items go through code that may crash or hang.
+
+    A job that was in hand when two workers died runs in a child process. With these two methods the item that ends the
+    process fails alone; without them the job runs as a whole, and is quarantined once it ended three children.
+    """
+
+    def examine(self, job: Job, item: int) -> None:
+        """Does the dangerous part of one item and forgets the result. Raises nothing for an item that merely fails."""
+
+    def prepare_without(self, job: Job, killers: Mapping[int, str]) -> Any:
+        """`prepare`, but these items are not touched: they fail with the code `killed` and this reason."""
+
+
 class Kind(Protocol):
     """A module in `jobs/`. Importing it imports nothing heavy."""
 
@@ -53,8 +68,17 @@ class Kind(Protocol):
 
 
 def known_kinds() -> frozenset[str]:
-    package = import_module("headstart.jobs")
-    return frozenset(module.name for module in pkgutil.iter_modules(package.__path__))
+    return frozenset(module.name for module in pkgutil.iter_modules(kind_folders()))
+
+
+def kind_folders() -> list[str]:
+    """Where kinds lie: `jobs/`, and whatever a program has added to `headstart.jobs.__path__`."""
+    return list(import_module("headstart.jobs").__path__)
+
+
+def look_for_kinds_in(folders: list[str]) -> None:
+    """Knows the kinds that the process knew whose `kind_folders` these are."""
+    import_module("headstart.jobs").__path__ = folders
 
 
 def load_kind(name: str) -> Kind:

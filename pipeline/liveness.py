@@ -3,6 +3,7 @@
 A pid alone is not enough: it is reused after a death, means another process in another container, and nothing on another host.
 """
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -52,6 +53,11 @@ def is_alive(owner: Owner) -> bool | None:
     return _start_of(owner.pid) == owner.started
 
 
+def is_of_this_boot(owner: Owner) -> bool:
+    """Whether it ran on this machine since it was switched on: of any other its end may have been the machine's."""
+    return owner.machine.startswith(_this_boot())
+
+
 def process_token(pid: int) -> str:
     """Machine, pid and start of a process of this machine as one short word: `3f2a9c01-4711-88123`."""
     machine = hashlib.sha256(this_machine().encode()).hexdigest()[:8]
@@ -61,9 +67,15 @@ def process_token(pid: int) -> str:
 @lru_cache(maxsize=1)
 def this_machine() -> str:
     """Names this boot of this kernel and this pid name space."""
+    with contextlib.suppress(OSError):
+        return f"{_this_boot()}/{Path('/proc/self/ns/pid').readlink()}"
+    return _this_boot()
+
+
+@lru_cache(maxsize=1)
+def _this_boot() -> str:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         import uuid
 

@@ -39,16 +39,19 @@ def retry(workspace: Workspace, job_ids: frozenset[str] | None) -> list[Job]:
 
 def _revive(workspace: Workspace, job: Job) -> bool:
     history = read_listing(workspace, job).histories.get(job.job_id, NO_HISTORY)
-    if history.failures:
-        forgive(workspace, job, history)
-        return True
     judged = _bytes_of(workspace, job)
     try:
         marker = read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder))
     except NotDone:
-        return False
+        if not history.failures:
+            return False
+        forgive(workspace, job, history)
+        return True
     if not marker.failed:
         return False
+    # Forgiven first: an image that ended a process would else stay out although it may be mended now.
+    if history.last:
+        forgive(workspace, job, history)
     retire(workspace, job, judged)
     return True
 

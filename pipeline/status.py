@@ -9,15 +9,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from .claims import failures_of, live_workers, seems_held
+from .claims import deaths_of, failures_of, live_workers, seems_held
 from .errors import HeadstartError, TryLaterError
 from .frontier import read_listing
-from .history import NO_HISTORY
+from .history import NO_HISTORY, History
 from .job import Job
 from .kinds import known_kinds, load_kind
 from .liveness import Owner
 from .markers import FailedItem, NotDone, read_marker
 from .queue import Reader
+from .suspect import DEATHS
 from .workspace import Workspace
 
 # A folder's time stamp has the grain of the kernel's tick, or of the server's; younger folders may still change unseen.
@@ -177,9 +178,25 @@ def failed_items(workspace: Workspace) -> Iterator[tuple[Job, FailedItem]]:
 
 def quarantined_jobs(workspace: Workspace) -> Iterator[tuple[Job, list[str]]]:
     """Jobs that failed too often, each with the reasons, oldest first."""
+    for job, history, _ in _tried_jobs(workspace):
+        if history.is_quarantined:
+            yield job, failures_of(workspace, job)
+
+
+def suspect_jobs(workspace: Workspace) -> Iterator[tuple[Job, int]]:
+    """Unfinished jobs that were in hand when several workers died, each with the number of deaths; they run in suspect mode."""
+    for job, history, is_marked in _tried_jobs(workspace):
+        if not is_marked and not history.is_quarantined and len(history.open) >= DEATHS:
+            deaths = deaths_of(workspace, job, history)
+            if deaths >= DEATHS:
+                yield job, deaths
+
+
+def _tried_jobs(workspace: Workspace) -> Iterator[tuple[Job, History, bool]]:
+    """Every job that claims tell of, and whether it has a marker."""
     for _, rows in groupby(Reader(workspace, known_kinds()), key=lambda job: (job.folder, job.job_id[:-3])):
         jobs = list(rows)
-        histories = read_listing(workspace, jobs[0]).histories
+        listing = read_listing(workspace, jobs[0])
         for job in jobs:
-            if histories.get(job.job_id, NO_HISTORY).is_quarantined:
-                yield job, failures_of(workspace, job)
+            if job.job_id in listing.histories:
+                yield job, listing.histories[job.job_id], job.job_id in listing.done

@@ -14,6 +14,7 @@ from .errors import InterruptedWork
 
 FINISH_S = 5.0  # a batch that is under way then still has time to end
 LEAVE_S = 9.0
+_ONE_REQUEST_S = 0.3  # a terminal tells the whole process group, and the supervisor passes the same on
 
 
 class Stop:
@@ -59,6 +60,8 @@ class Stop:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
+            if time.monotonic() - self._asked_at < _ONE_REQUEST_S:
+                return
             self._leave()
         self.signal = number
         self._asked_at = time.monotonic()

@@ -1,10 +1,11 @@
 """The one loop: while one job computes, the next is prepared and the last is committed."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .budget import peak_rss_bytes
@@ -16,53 +17,13 @@ from .job import Job
 from .kinds import Session, Settings, known_kinds, load_kind
 from .markers import Marker, NotDone, Result, commit, read_marker
 from .queue import Reader
+from .reports import Finished, Limits, Summary
 from .stop import Stop
+from .suspect import DEATHS, ITEM_S, SuspectSession
+from .watchdog import TIMED_OUT, Watchdog
 from .workspace import Workspace
 
 _POLL_S = 0.5
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a worker ends although work remains.
-
-    Attributes:
-        max_jobs: jobs to commit, None for no limit.
-        seconds: no job is begun that would probably end later than this after the start.
-        kinds: only jobs of these kinds, None for all.
-        only: only these jobs, None for all.
-        loop_s: instead of ending when nothing is left, look again after this time.
-    """
-
-    max_jobs: int | None = None
-    seconds: float | None = None
-    kinds: frozenset[str] | None = None
-    only: frozenset[str] | None = None
-    loop_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a reporter hears of one job."""
-
-    job: Job
-    items: int
-    failed_items: int
-    seconds: float
-    is_mine: bool = True
-    error: str | None = None
-
-
-@dataclass
-class Summary:
-    jobs: int = 0
-    items: int = 0
-    failed_items: int = 0
-    failed_jobs: int = 0
-    seconds: float = 0.0
-    is_drained: bool = False
-    exit_code: int = 0
-    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -86,6 +47,7 @@ class Worker:
         self.claimant = Claimant(workspace)
         self.stop = Stop(self.claimant.leave)
         self.frontier = Frontier(workspace, self.claimant, limits.kinds, limits.only)
+        self.watchdog = Watchdog(limits.job_timeout_s, settings.ram_bytes, self._end)
         self.summary = Summary()
         self._begun = time.monotonic()
         self._taken = 0
@@ -96,13 +58,17 @@ class Worker:
         """Works. Raises TryLaterError if the disk is full or gone, HeadstartError if a model cannot be opened; blames no job."""
         try:
             with (
+                self.watchdog,
                 self.stop,
                 self.claimant,
                 contextlib.closing(self),
                 ThreadPoolExecutor(1, "prepare") as preparing,
                 ThreadPoolExecutor(1, "commit") as committing,
             ):
-                self._loop(preparing, committing)
+                try:
+                    self._loop(preparing, committing)
+                finally:
+                    self.watchdog.watch_leaving()
         except (HeadstartError, OSError):
             self.workspace.require()  # where a mount is gone, whatever else is said is misleading
             raise
@@ -118,7 +84,11 @@ class Worker:
         committed = _nothing_to_commit()
         current = self._take(preparing, wait=True)
         while current is not None and not self.stop.is_asked:
-            following = self._take(preparing, wait=False)
+            if isinstance(current.session, SuspectSession):
+                self._close_sessions()  # it runs alone: its child may need the memory, and nothing here may end it
+                following = None
+            else:
+                following = self._take(preparing, wait=False)
             result = self._compute(current)
             committed.result()
             if result is not None:
@@ -137,12 +107,20 @@ class Worker:
         if claim is None:
             return None
         self._taken += 1
-        key = (claim.job.folder, claim.job.source)
-        if key not in self._sessions:
-            self._sessions[key] = load_kind(claim.job.kind).open_session(self.workspace, claim.job, self.settings)
-        session = self._sessions[key]
+        session = self._suspect_session(claim) if claim.deaths >= DEATHS else self._session(claim.job)
         prepared = preparing.submit(session.prepare, claim.job)
         return _InHand(claim, session, self.frontier.fingerprint(claim.job), prepared)
+
+    def _session(self, job: Job) -> Session:
+        key = (job.folder, job.source)
+        if key not in self._sessions:
+            self._sessions[key] = load_kind(job.kind).open_session(self.workspace, job, self.settings)
+        return self._sessions[key]
+
+    def _suspect_session(self, claim: Claim) -> Session:
+        item_s = self.limits.job_timeout_s or ITEM_S
+        job_s = self.watchdog.limit_s(claim.job.folder)
+        return SuspectSession(self.workspace, self.claimant, claim, self.settings, item_s, job_s)
 
     def _next_claim(self, wait: bool) -> Claim | None:
         claim = None if self._is_over() else self.frontier.next_claim()
@@ -168,8 +146,8 @@ class Worker:
     def _compute(self, hand: _InHand) -> Result | None:
         begun = time.monotonic()  # not when it was taken: it was prepared while another job computed
         try:
-            with environment_faults(f"cannot do {hand.claim.job.job_id}"):
-                result = hand.session.compute(hand.prepared.result(), self.stop.check)
+            with environment_faults(f"cannot do {hand.claim.job.job_id}"), self.watchdog.watching(hand.claim):
+                result = hand.session.compute(hand.prepared.result(), self._check)
         except InterruptedWork:
             self.claimant.release(hand.claim)
             return None
@@ -184,7 +162,20 @@ class Worker:
             return None
         seconds = time.monotonic() - begun
         self._longest_s = max(self._longest_s, seconds)
+        if not isinstance(hand.session, SuspectSession):
+            self.watchdog.finished(hand.claim.job.folder, seconds)
         return measured(result, seconds)
+
+    def _check(self) -> None:
+        self.watchdog.sign_of_life()
+        self.stop.check()
+
+    def _end(self, blamed: Claim | None, reason: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{reason}; this worker ends itself\n".encode())
+        if blamed is not None:
+            self.claimant.leave(blamed)
+        os._exit(TIMED_OUT)
 
     def _commit(self, hand: _InHand, result: Result) -> None:
         is_mine = commit(self.workspace, hand.claim.job, hand.fingerprint, result)
@@ -211,7 +202,8 @@ def _nothing_to_commit() -> Future[None]:
 
 
 def measured(result: Result, seconds: float) -> Result:
-    return replace(result, facts={**result.facts, "seconds": round(seconds, 3), "peak_rss_bytes": peak_rss_bytes()})
+    # In suspect mode the peak is told by the child.
+    return replace(result, facts={"peak_rss_bytes": peak_rss_bytes(), **result.facts, "seconds": round(seconds, 3)})
 
 
 def run_job(workspace: Workspace, job_id: str, settings: Settings | None = None) -> Marker:

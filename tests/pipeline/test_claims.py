@@ -74,7 +74,7 @@ def test_leaving_gives_every_claim_back(place):
 def test_a_failed_attempt_is_over_though_its_worker_lives(place, job):
     with Claimant(place) as first, Claimant(place) as second:
         first.fail(first.acquire(job, NO_HISTORY), "ValueError: no")
-        assert history_of(place, job) == History(generation=1, ended=True, failures=1)
+        assert history_of(place, job) == History(generation=1, ended=True, failures=1, last=1)
         assert second.acquire(job, history_of(place, job)) is not None
 
 

@@ -1,0 +1,136 @@
+"""A Python process for work that may crash, hang or eat all memory: asked line by line, watched, ended if it must be."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from .environment import child_environment
+
+_TICK_S = 0.02
+
+
+class ChildEnded(Exception):
+    """The child ended or had to be ended in the middle of a request; the text says how, for a person."""
+
+
+class Child:
+    """`python -m MODULE PARENT_PID`, which answers each line of JSON on its input with one on its output. A context manager."""
+
+    def __init__(self, module: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=child_environment(),
+            start_new_session=True,  # ^C at a terminal is for the parent, which decides when the child has to go
+        )
+        self._answers: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True)
+        self._listener.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()  # type: ignore[union-attr]
+
+    def ask(
+        self, request: Mapping[str, Any], seconds: float, memory_bytes: int | None, check: Callable[[], None]
+    ) -> tuple[dict[str, Any], bytes]:
+        """The answer to `request`: one object, and the bytes that follow it.
+
+        Args:
+            seconds: without a sign of life, not counting time in which the child was stopped or waited for a disk.
+            memory_bytes: resident; None for no limit.
+            check: called often; what it raises is raised here.
+
+        Raises: ChildEnded.
+        """
+        with contextlib.suppress(OSError):  # it is dead: seen below
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        silent_s = 0.0
+        while True:
+            check()
+            try:
+                answer = self._answers.get(timeout=_TICK_S)
+            except queue.Empty:
+                # Ticks are counted and no clock is read: while this process was stopped, the child may have been, too.
+                silent_s += 0 if self._is_excused() else _TICK_S
+                if silent_s > seconds:
+                    raise ChildEnded(f"did not end within {seconds:g} s") from None
+                self._require_memory(memory_bytes)
+                continue
+            if answer is None:
+                raise ChildEnded(how_it_ended(self._process.wait()))
+            if answer[0].get("alive"):
+                silent_s = 0.0
+                continue
+            return answer
+
+    def _listen(self, stream: IO[bytes]) -> None:
+        with stream, contextlib.suppress(ValueError):
+            for line in stream:
+                head: dict[str, Any] = json.loads(line)
+                length = int(head.get("bytes", 0))
+                body = stream.read(length)
+                if len(body) < length:
+                    break
+                self._answers.put((head, body))
+        self._answers.put(None)
+
+    def _is_excused(self) -> bool:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self._process.pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_DISK_SLEEP)
+        return False
+
+    def _require_memory(self, limit: int | None) -> None:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            if limit is not None and psutil.Process(self._process.pid).memory_info().rss > limit:
+                raise ChildEnded(f"took more than {limit / 1e9:.1f} GB of memory")
+
+
+def how_it_ended(status: int) -> str:
+    """A negative exit status is a signal's number, as `subprocess` has it."""
+    if status >= 0:
+        return f"ended its process with exit status {status}"
+    try:
+        return f"ended its process with {signal.Signals(-status).name}"
+    except ValueError:
+        return f"ended its process with signal {-status}"
+
+
+def follow_parent(parent: int, is_expendable: bool) -> None:
+    """Called first in a child: it dies when its parent does, however that happens.
+
+    Args:
+        is_expendable: when memory is full, the kernel ends this process before any other.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if is_expendable:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/oom_score_adj").write_text("1000")
+    if os.name != "nt" and os.getppid() != parent:
+        os._exit(1)

@@ -1,0 +1,124 @@
+import os
+import signal
+import time
+
+import pytest
+
+from headstart.pipeline.status import quarantined_jobs
+from tests.conftest import run_python, spawn_python
+
+from .suspects import FOLDER, enqueue_fragile, outcome, squares
+from .workers import MAIN, tally
+
+# What a child does, by the number of children so far.
+SUPERVISE = """
+import os, signal, sys, time
+from headstart.pipeline import supervisor
+supervisor._FIRST_PAUSE_S = 0.001
+log = sys.argv[1]
+def run(supervision):
+    with open(log, "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    number = len(open(log).readlines())
+    BODY
+sys.exit(supervisor.supervised(run))
+"""
+
+
+def supervise(body, log):
+    return SUPERVISE.replace("BODY", body), str(log)
+
+
+def is_gone(pid):
+    """Waits until it is."""
+    for _ in range(1000):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def children(log):
+    return [int(line) for line in log.read_text().split()]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "count"),
+    [
+        ("return 0", 0, 1),
+        ("return 75", 75, 1),
+        ("os.kill(os.getpid(), signal.SIGSEGV) if number < 3 else None; return 10", 10, 3),
+        ("os._exit(124) if number < 3 else None; return 0", 0, 3),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137, 10),
+        ("supervision.job_finished() if number < 4 else None; os.kill(os.getpid(), signal.SIGKILL)", 137, 12),
+    ],
+    ids=["done", "try later", "two crashes", "two that were ended for their time", "only crashes", "crashes after some jobs"],
+)
+def test_a_worker_that_dies_is_started_again_until_it_ends_or_nothing_is_ever_done(tmp_path, body, code, count):
+    status, _, errors = run_python(*supervise(body, tmp_path / "log"))
+    assert status == code, errors
+    assert len(children(tmp_path / "log")) == count
+
+
+def test_jobs_are_counted_over_all_workers(tmp_path):
+    body = "supervision.job_finished(); os.kill(os.getpid(), signal.SIGKILL) if number < 4 else None; return supervision.jobs"
+    assert run_python(*supervise(body, tmp_path / "log"))[0] == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_reaches_the_worker_once_and_ends_both(tmp_path, number):
+    body = """
+    seen = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: seen.append(number))
+    print("ready", flush=True)
+    while not seen:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    return 100 + len(seen)
+"""
+    process = spawn_python(*supervise(body, tmp_path / "log"))
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.wait(30) == 101
+
+
+def test_a_worker_does_not_outlive_its_parent(tmp_path):
+    body = "print('ready', flush=True); time.sleep(60)"
+    process = spawn_python(*supervise(body, tmp_path / "log"))
+    assert process.stdout.readline() == "ready\n"
+    process.kill()
+    [child] = children(tmp_path / "log")
+    assert process.stdout.read() == ""  # the end of the pipe: nobody holds it any more
+    assert is_gone(child)
+
+
+def test_one_command_drains_a_queue_with_killers(workspace):
+    jobs = enqueue_fragile(workspace, 20, "crash_3", "crash_12")
+    status, _, errors = run_python(MAIN, "work", "-w", str(workspace.root))
+    assert status == 0, errors
+    assert "the worker ended its process with SIGSEGV; the next one goes on" in errors
+    assert outcome(workspace, jobs[0]) == (squares(0, 1, 2, 4), {3: ("killed", "ended its process with SIGSEGV")})
+    assert (tally(workspace).done, tally(workspace).items_failed) == (4, 2)
+    assert not list(quarantined_jobs(workspace))
+
+
+def test_max_jobs_holds_over_restarts(workspace):
+    enqueue_fragile(workspace, 40, "crash_22")  # the fifth of eight jobs
+    status, _, errors = run_python(MAIN, "work", "--max-jobs", "5", "--exit-status", "-w", str(workspace.root))
+    assert status == 10, errors
+    assert "SIGSEGV" in errors
+    assert tally(workspace).done == 5
+
+
+def test_a_hanging_job_ends_its_worker_and_no_other_job_is_blamed(workspace):
+    jobs = enqueue_fragile(workspace, 15, "hang_3")
+    status, _, errors = run_python(MAIN, "work", "--job-timeout", "3", "-w", str(workspace.root))
+    assert status == 0, errors
+    assert f"{jobs[0].job_id} showed no sign of life for 3 s" in errors
+    assert outcome(workspace, jobs[0])[1] == {3: ("killed", "did not end within 3 s")}
+    # The job that was prepared beside it was given back, so it is no suspect.
+    assert {path.name.split(".")[0] for path in workspace.claims(jobs[0]).glob("*.g*")} == {jobs[0].job_id}
+    assert (workspace.root / FOLDER / "examined.log").exists()
