@@ -14,7 +14,7 @@ from headstart.commands.options import say
 from headstart.pipeline.errors import HeadstartError, as_try_later
 
 # In the order in which a newcomer needs them.
-COMMANDS = ("demo", "plan", "enqueue", "work", "status", "retry", "verify")
+COMMANDS = ("demo", "plan", "enqueue", "work", "status", "train-head", "retry", "verify")
 
 
 class _Commands(click.Group):
@@ -26,7 +26,7 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = import_module(f"headstart.commands.{name}").command
+        command = import_module(f"headstart.commands.{name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -40,6 +40,7 @@ def group() -> None:
     headstart enqueue photos/          split the images into jobs
     headstart work                     do the jobs; from a shell, cron or a loop, several at once
     headstart status                   see where it stands
+    headstart train-head --ablation    train heads on the features that are there
     """
 
 
