@@ -18,9 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.jobs.killed_head import extracted, outcome_of
-
 from headstart.pipeline.workspace import open_workspace
+from tests.jobs.killed_head import extracted, outcome_of
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}

@@ -176,7 +176,7 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
     except NotDone:
         pass
     if summary.exit_code:
-        say("left with a checkpoint; the same command goes on from there, and so does: headstart work")
+        say("left; the same command goes on from the last checkpoint, and so does: headstart work")
         return 0 if timer is not None and timer.finished.is_set() else summary.exit_code
     reason = next(iter(summary.problems), f"its job {job.job_id} failed before; see: headstart status --failed")
     raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Try it again: headstart retry {job.job_id}")

@@ -1,6 +1,11 @@
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +15,7 @@ from headstart.commands import train_head
 from headstart.experiments.database import open_database
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace, open_workspace
-from tests.conftest import run_cli
+from tests.conftest import ROOT, run_cli
 from tests.experiments.samples import clouds
 from tests.features.packed import Extracted
 
@@ -72,13 +77,53 @@ def test_scripts_get_json_with_an_interval_for_every_number(root):
 
 
 def test_every_option_reaches_the_head_that_is_trained(root):
-    words = (
-        "--hidden 16 --activation gelu --batch-norm --dropout 0.1 --output sigmoid --optimizer sgd --learning-rate 0.02 "
-        "--momentum 0.8 --weight-decay 0.001 --label-smoothing 0.05 --noise 0.1 --mixup 0.3 --clip-norm 2 --class-weights balanced "
-        "--seed 5 --epochs 3 --batch-size 16 --accumulation 2 --warmup 0.2 --patience 4 --monitor loss --by-blocks --amp"
-    ).split()
+    words = [
+        "--hidden",
+        "16",
+        "--activation",
+        "gelu",
+        "--batch-norm",
+        "--dropout",
+        "0.1",
+        "--output",
+        "sigmoid",
+        "--optimizer",
+        "sgd",
+        "--learning-rate",
+        "0.02",
+        "--momentum",
+        "0.8",
+        "--weight-decay",
+        "0.001",
+        "--label-smoothing",
+        "0.05",
+        "--noise",
+        "0.1",
+        "--mixup",
+        "0.3",
+        "--clip-norm",
+        "2",
+        "--class-weights",
+        "balanced",
+        "--seed",
+        "5",
+        "--epochs",
+        "3",
+        "--batch-size",
+        "16",
+        "--accumulation",
+        "2",
+        "--warmup",
+        "0.2",
+        "--patience",
+        "4",
+        "--monitor",
+        "loss",
+        "--by-blocks",
+        "--amp",
+    ]
     folder = record(root, *words)["folder"]
-    facts = json.loads(open(f"{folder}/experiment.json").read())
+    facts = json.loads(Path(folder, "experiment.json").read_text())
     assert facts["heads"] == [
         {
             "name": "mlp-16", "hidden": [16], "activation": "gelu", "batch_norm": True, "dropout": 0.1, "output": "sigmoid",
@@ -94,7 +139,7 @@ def test_every_option_reaches_the_head_that_is_trained(root):
 
 def test_the_preset_quality_is_wired_to_columns_of_the_table(root):
     found = record(root, "--preset", "quality", "--target", "score", "--aux", "size", "--aux", "score")
-    facts = json.loads(open(f"{found['folder']}/experiment.json").read())
+    facts = json.loads(Path(found["folder"], "experiment.json").read_text())
     assert (facts["task"], facts["targets"], facts["auxiliary"]) == ("regression", ["score"], ["size", "score"])
     [head] = facts["heads"]
     assert (head["hidden"], head["dropout"], head["output"]) == ([1024, 512, 256], [0.3, 0.2, 0.1], "sigmoid")
@@ -123,11 +168,27 @@ def test_lost_files_are_made_again_in_the_same_bytes(root):
     assert (folder / "checkpoints" / "best_head.pt").read_bytes() == before
 
 
-def test_a_time_limit_leaves_with_a_checkpoint_and_the_same_command_goes_on(root):
-    words = ("train-head", "--hidden", "512", "--epochs", "100000", "--batch-size", "32", "-w", root)
-    left = run_cli(*words, "--time-limit", "6s")
+ENDLESS = ("train-head", "--hidden", "512", "--epochs", "100000", "--batch-size", "32")
+
+
+def test_a_time_limit_leaves_and_says_how_to_go_on(root):
+    left = run_cli(*ENDLESS, "--time-limit", "3s", "-w", root)
     assert left.returncode == 0, left.stderr
-    assert "left with a checkpoint" in left.stderr
+    assert "left; the same command goes on" in left.stderr
+    assert not list(root.glob("experiments/*/claims/*/*"))
+
+
+def test_a_signal_leaves_within_seconds_with_a_checkpoint(root):
+    command = [sys.executable, str(ROOT / "cli.py"), *ENDLESS, "-w", str(root)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as training:
+        assert training.stderr is not None
+        while "epoch 2/" not in training.stderr.readline():
+            assert training.poll() is None
+        asked_at = time.monotonic()
+        training.send_signal(signal.SIGTERM)
+        training.communicate()
+    assert time.monotonic() - asked_at < 12
+    assert training.returncode == 143
     assert list(root.glob("experiments/exp_0001_mlp-512/checkpoints/step_*"))
     assert not list(root.glob("experiments/*/claims/*/*"))
 
