@@ -230,32 +230,6 @@ def test_a_harmed_database_is_never_taken_for_a_new_one_and_loses_no_training(ro
         assert [found.head for found in database.runs()] == ["old", "linear"]
 
 
-MISTAKES = {
-    "an unknown encoder": (("--encoder", "resnet"), "--encoder resnet has no features"),
-    "unknown data": (("--data", "nowhere"), "has no features in"),
-    "an unknown column": (("--target", "scroe"), "Did you mean 'score'"),
-    "a word as an auxiliary number": (("--aux", "label"), "expected a number"),
-    "ablation and preset": (("--ablation", "--preset", "mlp"), "give one of them"),
-    "ablation and one shape": (("--hidden", "16", "--ablation"), "put it into the grid file"),
-    "sigmoid for numbers beyond 1": (
-        ("--target", "size", "--task", "regression", "--output", "sigmoid"),
-        "a sigmoid output only from 0 to 1",
-    ),
-    "a validation part where there is a split": (("--val-part", "0.2"), "leave --val-part out"),
-    "dropouts that do not fit": (("--hidden", "16", "--dropout", "0.1,0.2"), "expected one part"),
-    "no widths": (("--hidden", "wide"), "no list of widths"),
-    "no grid": (("--ablation", "nowhere.yaml"), "No such file"),
-}
-
-
-@pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_said_before_anything_is_written(root, words, said):
-    error = run(root, *words).exception
-    assert error is not None
-    assert said in str(getattr(error, "message", error))
-    assert not (root / "experiments").exists()
-
-
 def test_features_of_several_encoders_need_a_choice(root):
     other = Extracted(open_workspace(root), embed_dim=3, weights="33" * 32, name="other")
     other.jobs.extend([None] * 20)
