@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headstart.pipeline.supervisor import Supervision
 
 # In the order in which a newcomer needs them.
-COMMANDS = ("demo", "plan", "enqueue", "work", "status", "retry", "verify")
+COMMANDS = ("demo", "plan", "enqueue", "work", "status", "train-head", "retry", "verify")
 
 
 class _Commands(click.Group):
@@ -37,7 +37,7 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = import_module(f"headstart.commands.{name}").command
+        command = import_module(f"headstart.commands.{name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -51,6 +51,7 @@ def group() -> None:
     headstart enqueue photos/          split the images into jobs
     headstart work                     do the jobs; from a shell, cron or a loop, several at once
     headstart status                   see where it stands
+    headstart train-head --ablation    train heads on the features that are there
     """
 
 
