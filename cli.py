@@ -14,7 +14,7 @@ from headstart.commands.options import say
 from headstart.pipeline.errors import HeadstartError, as_try_later
 
 # In the order in which a newcomer needs them.
-COMMANDS = ("demo", "plan", "enqueue", "work", "status", "retry", "verify")
+COMMANDS = ("demo", "plan", "enqueue", "work", "status", "retry", "verify", "runs", "evaluate", "predict", "export")
 
 
 class _Commands(click.Group):

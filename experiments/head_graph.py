@@ -53,16 +53,14 @@ def head_graph(head: TrainedHead, facts: Mapping[str, Any], logits: bool = False
     graph = helper.make_graph(
         nodes,
         "headstart",
-        [helper.make_tensor_value_info(features, TensorProto.FLOAT, ["n", head.layers[0][0].shape[1]])],
+        [helper.make_tensor_value_info(features, TensorProto.FLOAT, ["n", head.inputs])],
         [helper.make_tensor_value_info(result, TensorProto.FLOAT, ["n", len(head.names)])],
         initializer=[*weights, *_constants(nodes)],
     )
     return _described(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]), facts)
 
 
-def graph_with_encoder(
-    encoder_graph: Path, head: TrainedHead, facts: Mapping[str, Any], logits: bool = False
-) -> onnx.ModelProto:
+def graph_with_encoder(encoder_graph: Path, head: TrainedHead, facts: Mapping[str, Any], logits: bool = False) -> onnx.ModelProto:
     """`images` (n, h, w, 3) uint8 in, the head's output out; between the two, features are rounded to float16 as on disk."""
     import onnx
 
@@ -81,7 +79,8 @@ def encoded(model: onnx.ModelProto) -> bytes:
     import onnx
 
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 def _activation(value: str, result: str, activation: str) -> list[Any]:

@@ -43,6 +43,11 @@ class TrainedHead:
     names: tuple[str, ...]
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 
+    @property
+    def inputs(self) -> int:
+        """Numbers in a row that it takes: features, then auxiliary columns."""
+        return int(self.layers[0][0].shape[1])
+
     def scores(
         self, source: FeatureSource, positions: NDArray[np.int64], auxiliary: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:

@@ -58,7 +58,7 @@ def torchscript(head: TrainedHead, facts: Mapping[str, Any], logits: bool = Fals
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch wants everybody to move to pt2; who asks for this format knows
-        traced = torch.jit.trace(module_of(head, logits), _example(head))
+        traced = torch.jit.trace(module_of(head, logits), _example(head))  # type: ignore[no-untyped-call]
         traced = torch.jit.freeze(traced)
         torch.jit.save(traced, buffer, _extra_files={FACTS_NAME: _json(facts)})
     return _normal(buffer.getvalue())
@@ -80,7 +80,7 @@ def exported_program(head: TrainedHead, facts: Mapping[str, Any], logits: bool =
 def _example(head: TrainedHead) -> torch.Tensor:
     import torch
 
-    return torch.zeros(_EXAMPLE_ROWS, head.layers[0][0].shape[1])
+    return torch.zeros(_EXAMPLE_ROWS, head.inputs)
 
 
 def _json(facts: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from headstart.pipeline.errors import HeadstartError
 from .devices import cores
 from .escaping import printable
 from .images import ImageError, decode, read_file
-from .listing import refuse_links
+from .listing import MISSING, refuse_links
 from .parts import Row
 from .walk import facts_of, join, walk
 
@@ -114,6 +114,8 @@ def encode_new_images(
 
 
 def _pixels(image: NewImage, spec: EncoderSpec) -> NDArray[np.uint8]:
+    if image.size == MISSING:
+        raise ImageError("missing", "there is no such file, or it cannot be reached")
     return decode(read_file(image.root, image.path, image.size, image.mtime_ns, image.allow_symlinks), spec.transform)
 
 
