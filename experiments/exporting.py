@@ -133,10 +133,8 @@ def _torch_answer(data: bytes, form: str) -> Callable[[_Floats], _Floats]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # see torch_formats.torchscript
         source = io.BytesIO(data)
-        if form == "torchscript":
-            module = torch.jit.load(source)  # type: ignore[no-untyped-call]
-        else:
-            module = torch.export.load(source).module()
+        is_script = form == "torchscript"
+        module = torch.jit.load(source) if is_script else torch.export.load(source).module()  # type: ignore[no-untyped-call]
 
     def answer(rows: _Floats) -> _Floats:
         with torch.no_grad():
