@@ -14,7 +14,20 @@ from headstart.commands.options import say
 from headstart.pipeline.errors import HeadstartError, as_try_later
 
 # In the order in which a newcomer needs them.
-COMMANDS = ("demo", "plan", "enqueue", "work", "status", "retry", "verify", "runs", "evaluate", "predict", "export")
+COMMANDS = (
+    "demo",
+    "plan",
+    "enqueue",
+    "work",
+    "status",
+    "train-head",
+    "runs",
+    "evaluate",
+    "predict",
+    "export",
+    "retry",
+    "verify",
+)
 
 
 class _Commands(click.Group):
@@ -26,7 +39,7 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = import_module(f"headstart.commands.{name}").command
+        command = import_module(f"headstart.commands.{name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -40,6 +53,8 @@ def group() -> None:
     headstart enqueue photos/          split the images into jobs
     headstart work                     do the jobs; from a shell, cron or a loop, several at once
     headstart status                   see where it stands
+    headstart train-head --ablation    train heads on the features that are there
+    headstart predict new/             say what the best of them sees in other images
     """
 
 

@@ -68,6 +68,16 @@ class Checkpoints:
             with contextlib.suppress(OSError):
                 old.unlink()
 
+    def has_any(self) -> bool:
+        """Whether a training was begun."""
+        return next(self.folder.glob("step_*.pt"), None) is not None
+
+    def keep_only_newest(self) -> None:
+        """Frees the disk once a training is over; the last state stays, so that it can be judged again without training."""
+        for old in sorted(self.folder.glob("step_*.pt"), reverse=True)[1:]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+
     def _superfluous(self) -> Iterator[Path]:
         yield from sorted(self.folder.glob("step_*.pt"), reverse=True)[_KEPT:]
         # Whoever was killed while writing left up to a whole state.

@@ -95,6 +95,12 @@ def standardization_of(statistics: Statistics) -> Standardization:
     return _standardization(statistics.count, statistics.shift, statistics.sums, np.diagonal(statistics.gram))
 
 
+def dead_channels(statistics: Statistics) -> int:
+    """Channels that never change on these rows; standardized, they are 0 everywhere."""
+    variance = np.diagonal(statistics.gram) / statistics.count - np.square(statistics.sums / statistics.count)
+    return int((variance <= _DEAD * variance.max()).sum())
+
+
 def standardization_from(source: FeatureSource, positions: NDArray[np.int64]) -> Standardization:
     """The same without a Gram matrix, which is a thousand times the work. Raises as `standardization_of`."""
     shift = _near_mean(source, positions)

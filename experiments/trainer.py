@@ -47,6 +47,7 @@ class Outcome:
         best_epoch, best_score: by the monitor.
         history: of each epoch.
         is_stopped_early: ran out of patience.
+        steps_per_epoch: of the optimizer.
     """
 
     head: TrainedHead
@@ -54,6 +55,7 @@ class Outcome:
     best_score: float
     history: tuple[dict[str, Any], ...]
     is_stopped_early: bool
+    steps_per_epoch: int
 
 
 class Trainer:
@@ -93,16 +95,21 @@ class Trainer:
         return self.epoch * self.reader.steps_per_epoch + -(-self.batch // self.options.accumulation)
 
     def run(self, keeper: Keeper | None, check: Callable[[], None], report: Callable[[int, list[Progress]], None]) -> None:
-        """From here to the end, or until every head has stopped."""
+        """From here to the end, or until every head has stopped. Whatever `check` raises, a state is kept first."""
         import torch
 
-        kept = time.monotonic()
+        kept, kept_step = time.monotonic(), self.step
         workers = max(1, min(len(self.lanes), cores()))
         with intraop_threads(self.intraop), torch.no_grad(), ThreadPoolExecutor(workers, "lane") as pool:
             for chunk in self.reader.chunks(self.epoch, self.batch):
                 if not any(progress.is_active for progress in self.progress):
                     break
-                check()
+                try:
+                    check()
+                except BaseException:
+                    if keeper and self.step != kept_step:
+                        keeper.keep(self.step, self.identity, self.state())
+                    raise
                 self._each_lane(pool, chunk)
                 self.batch = chunk.first_batch + len(chunk.bounds) - 1
                 if self.batch == self.reader.batches:
@@ -110,7 +117,9 @@ class Trainer:
                     report(self.epoch - 1, self.progress)
                 if keeper and time.monotonic() - kept >= self.options.checkpoint_s:
                     keeper.keep(self.step, self.identity, self.state())
-                    kept = time.monotonic()
+                    kept, kept_step = time.monotonic(), self.step
+        if keeper and self.step != kept_step:  # so that what follows a training never costs it
+            keeper.keep(self.step, self.identity, self.state())
 
     def state(self) -> State:
         """Everything that the rest of the training depends on: tensors, and one string of JSON."""
@@ -156,6 +165,7 @@ class Trainer:
                     progress.best[0],
                     tuple(progress.history),
                     not progress.is_active,
+                    self.reader.steps_per_epoch,
                 )
         return [found[number] for number in range(len(self.progress))]
 

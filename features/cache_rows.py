@@ -125,6 +125,27 @@ def _coded(name: str, columns: list[Columns], dataset: NDArray[np.int32], index:
 
 def publish_rows(files: FileSystem, home: Path, rows: CachedRows) -> None:
     """Keeps `rows` in `home` under their digest, and the last few of before."""
+    data = encode_rows(rows)
+    path = home / _name(rows.digest)
+    # Replaced if it is there: the same rows may lie in other parts by now.
+    if not path.exists() or path.read_bytes() != data:
+        files.replace(path, data)
+    for old in sorted(home.glob("rows_*.npz"), key=lambda found: found.stat().st_mtime_ns, reverse=True)[_KEPT:]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+
+
+def read_rows(home: Path, digest: str) -> CachedRows | None:
+    """The rows of that digest, None if they are not kept (any longer)."""
+    try:
+        rows = decode_rows((home / _name(digest)).read_bytes())
+    except Exception:  # derived: whatever is wrong with the file, the markers say the same again
+        return None
+    return rows if rows.digest == digest else None
+
+
+def encode_rows(rows: CachedRows) -> bytes:
+    """An NPZ, the same bytes for the same rows."""
     facts = {
         "fingerprint": rows.fingerprint,
         "digest": rows.digest,
@@ -138,36 +159,26 @@ def publish_rows(files: FileSystem, home: Path, rows: CachedRows) -> None:
     arrays |= {name: getattr(rows, name).codes for name in _NAMES}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     np.savez(buffer, allow_pickle=False, **arrays)
-    path = home / _name(rows.digest)
-    # Replaced if it is there: the same rows may lie in other parts by now.
-    if not path.exists() or path.read_bytes() != buffer.getvalue():
-        files.replace(path, buffer.getvalue())
-    for old in sorted(home.glob("rows_*.npz"), key=lambda found: found.stat().st_mtime_ns, reverse=True)[_KEPT:]:
-        with contextlib.suppress(OSError):
-            old.unlink()
+    return buffer.getvalue()
 
 
-def read_rows(home: Path, digest: str) -> CachedRows | None:
-    """The rows of that digest, None if they are not kept (any longer)."""
-    try:
-        with np.load(home / _name(digest), allow_pickle=False) as file:
-            facts = json.loads(bytes(file["facts"]))
-            rows = CachedRows(
-                fingerprint=facts["fingerprint"],
-                digest=facts["digest"],
-                parts=tuple(facts["parts"]),
-                physical=file["physical"],
-                datasets=tuple(facts["datasets"]),
-                dataset=file["dataset"],
-                index=file["index"],
-                label=Codes(tuple(facts["label"]), file["label"]),
-                split=Codes(tuple(facts["split"]), file["split"]),
-                group=Codes(tuple(facts["group"]), file["group"]),
-                images=int(facts["images"]),
-            )
-    except Exception:  # derived: whatever is wrong with the file, the markers say the same again
-        return None
-    return rows if rows.digest == digest else None
+def decode_rows(data: bytes) -> CachedRows:
+    """Reads what `encode_rows` wrote. Raises: whatever the damage leads to."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        facts = json.loads(bytes(file["facts"]))
+        return CachedRows(
+            fingerprint=facts["fingerprint"],
+            digest=facts["digest"],
+            parts=tuple(facts["parts"]),
+            physical=file["physical"],
+            datasets=tuple(facts["datasets"]),
+            dataset=file["dataset"],
+            index=file["index"],
+            label=Codes(tuple(facts["label"]), file["label"]),
+            split=Codes(tuple(facts["split"]), file["split"]),
+            group=Codes(tuple(facts["group"]), file["group"]),
+            images=int(facts["images"]),
+        )
 
 
 def _name(digest: str) -> str:

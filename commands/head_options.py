@@ -1,0 +1,149 @@
+"""Options that say which heads `train-head` trains, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headstart.experiments.configurations import ACTIVATIONS, CLASS_WEIGHTS, MONITORS, OPTIMIZERS, OUTPUTS
+
+if TYPE_CHECKING:
+    from headstart.experiments.configurations import HeadConfig
+
+_Command = Callable[..., Any]
+PRESETS = ("linear", "mlp", "quality")
+DEFAULT_ABLATION = "default"
+_OF_EACH_HEAD = (
+    "hidden", "activation", "batch_norm", "dropout", "output", "optimizer", "learning_rate", "momentum", "weight_decay",
+    "label_smoothing", "noise", "mixup", "clip_norm", "class_weights",
+)  # fmt: skip
+
+
+class Widths(click.ParamType[tuple[int, ...]]):
+    """`512` or `1024,512,256`; `0` for a linear head."""
+
+    name = "widths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = str(value).split(",")
+        if not all(word.strip().isdecimal() for word in words):
+            self.fail(f"{value!r} is no list of widths, such as 512 or 1024,512,256 (0 for a linear head)", param, ctx)
+        widths = tuple(int(word) for word in words)
+        return () if widths == (0,) else widths
+
+
+class Parts(click.ParamType[float | tuple[float, ...]]):
+    """`0.3`, or one a hidden layer: `0.3,0.2,0.1`."""
+
+    name = "parts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | tuple[float, ...]:
+        try:
+            parts = tuple(float(word) for word in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is neither a part such as 0.3 nor one a hidden layer such as 0.3,0.2,0.1", param, ctx)
+        return parts[0] if len(parts) == 1 else parts
+
+
+def head_options(function: _Command) -> _Command:
+    """What a head is."""
+    for option in reversed(
+        (
+            click.option(
+                "--ablation",
+                is_flag=False,
+                flag_value=DEFAULT_ABLATION,
+                metavar="[GRID.yaml]",
+                help="Several heads in one pass: those of a grid file, or linear, MLP-512 and MLP-512 with augmentation.",
+            ),
+            click.option("--preset", type=click.Choice(PRESETS), help="What one head begins from; options below change it."),
+            click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Each head so many times."),
+            click.option("--hidden", type=Widths(), metavar="N[,N]", help="Widths of hidden layers, 0 for a linear head."),
+            click.option("--activation", type=click.Choice(ACTIVATIONS)),
+            click.option("--batch-norm/--no-batch-norm", default=None, help="Between a hidden layer and its activation."),
+            click.option("--dropout", type=Parts(), metavar="X[,X]", help="Part that is dropped, for all hidden layers or each."),
+            click.option("--output", type=click.Choice(OUTPUTS), help="auto: softmax for classes, linear for numbers."),
+            click.option("--optimizer", type=click.Choice(OPTIMIZERS)),
+            click.option("--learning-rate", type=float, metavar="X"),
+            click.option("--momentum", type=float, metavar="X", help="Of sgd."),
+            click.option("--weight-decay", type=float, metavar="X"),
+            click.option("--label-smoothing", type=float, metavar="X"),
+            click.option("--noise", type=float, metavar="X", help="Standard deviation of noise on standardized features."),
+            click.option("--mixup", type=float, metavar="X", help="Alpha of mixup."),
+            click.option("--clip-norm", type=float, metavar="X", help="Largest norm of a head's gradient."),
+            click.option("--class-weights", type=click.Choice(CLASS_WEIGHTS)),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def training_options(function: _Command) -> _Command:
+    """What all heads of a pass share."""
+    for option in reversed(
+        (
+            click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True),
+            click.option("--batch-size", type=click.IntRange(min=2), default=128, show_default=True),
+            click.option("--accumulation", type=click.IntRange(min=1), default=1, show_default=True, help="Batches a step."),
+            click.option("--warmup", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="Part of all steps."),
+            click.option(
+                "--patience",
+                type=click.IntRange(min=0),
+                default=0,
+                show_default=True,
+                help="Epochs without a better validation score after which a head stops, 0 for never.",
+            ),
+            click.option(
+                "--monitor",
+                type=click.Choice(MONITORS),
+                help="What validation is judged by. [default: accuracy for classes, loss for numbers, pearson for quality]",
+            ),
+            click.option("--seed", type=int, default=0, show_default=True, help="Of the order of rows and of each head."),
+            click.option("--by-blocks", is_flag=True, help="Shuffle blocks of rows: for features larger than memory."),
+            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+            click.option("--amp", is_flag=True, help="Products in bfloat16, on a GPU."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def heads_of(ablation: str | None, preset: str | None, seeds: int, seed: int, given: dict[str, Any]) -> tuple[HeadConfig, ...]:
+    """The heads that the options mean. Raises: UsageError if they contradict each other; HeadstartError for a bad value."""
+    from dataclasses import replace
+
+    from headstart.experiments.configurations import HeadConfig, default_ablation, quality_head
+    from headstart.experiments.grid import named, read_grid, refuse_too_many, with_seeds
+
+    changes = {name: given[name] for name in _OF_EACH_HEAD if given[name] is not None}
+    if ablation is not None and preset is not None:
+        raise click.UsageError("--ablation and --preset each say which heads; give one of them")
+    if ablation is not None and "hidden" in changes:
+        raise click.UsageError(
+            "--ablation compares shapes of heads, and --hidden would make them all one; put it into the grid file"
+        )
+    if ablation is not None:
+        heads = default_ablation() if ablation == DEFAULT_ABLATION else read_grid(Path(ablation))
+        heads = tuple(replace(head, **_fitting(head, changes)) for head in heads)
+    elif preset == "quality":
+        heads = (replace(quality_head(), **changes),)
+    else:
+        begin = HeadConfig(hidden=(512,), dropout=0.3) if preset == "mlp" else HeadConfig()
+        heads = (named(replace(begin, **_shape_first(begin, changes))),)
+    refuse_too_many(len(heads) * seeds)
+    return with_seeds([replace(head, seed=head.seed + seed) for head in heads], seeds)
+
+
+def _fitting(head: HeadConfig, changes: dict[str, Any]) -> dict[str, Any]:
+    """A linear head has no hidden layer to drop anything of."""
+    return changes if head.hidden else {key: value for key, value in changes.items() if key not in ("dropout", "batch_norm")}
+
+
+def _shape_first(head: HeadConfig, changes: dict[str, Any]) -> dict[str, Any]:
+    """Without hidden layers the preset's dropout means nothing, and one number stays one for all layers."""
+    return {"dropout": 0.0, **changes} if changes.get("hidden") == () else changes

@@ -1,0 +1,81 @@
+"""What `train-head` shows when it is done: each head and each baseline, with an interval, and where everything is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from headstart.experiments.experiment import METRICS, best_head_path
+from headstart.experiments.results import REPORT, headline
+from headstart.features.escaping import printable
+
+if TYPE_CHECKING:
+    from headstart.experiments.experiment import Experiment
+    from headstart.pipeline.workspace import Workspace
+
+_ROWS = 20
+
+
+def as_record(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
+    """For scripts: the headline of each head and baseline, and where the files are."""
+    judged = _judged(experiment)
+    return {
+        "experiment": experiment.folder.name,
+        "folder": str(experiment.folder),
+        "best_head": str(best_head_path(experiment)),
+        "database": str(workspace.database),
+        "selected": judged["selected"],
+        "task": experiment.task,
+        "rows": judged["rows"],
+        "heads": [{"head": entry["head"], "epochs": entry["epochs"], **headline(entry)} for entry in judged["heads"]],
+        "baselines": [{"baseline": entry["baseline"], **headline(entry)} for entry in judged["baselines"]],
+        "notes": judged["notes"],
+    }
+
+
+def lines(workspace: Workspace, experiment: Experiment) -> list[str]:
+    """A table for people."""
+    judged = _judged(experiment)
+    heads = [(entry["head"], headline(entry), entry["head"] == judged["selected"]) for entry in judged["heads"]]
+    heads.sort(key=lambda row: _value(row[1], "val"), reverse=True)
+    shown = heads[:_ROWS]
+    baselines = [(entry["baseline"], headline(entry), False) for entry in judged["baselines"]]
+    name_width = max(len(name) for name, _, _ in [*shown, *baselines])
+    metric = "accuracy" if experiment.task == "classification" else "Pearson r"
+    result = [
+        f"{experiment.folder.name}: {metric} on {judged['rows']['val']:,} validation and {judged['rows']['test']:,} test images"
+    ]
+    result.append(f"  {'':{name_width}}  validation    test  95 % interval")
+    result += [_row(name, found, is_best, name_width) for name, found, is_best in shown]
+    if len(heads) > len(shown):
+        result.append(f"  and {len(heads) - len(shown):,} more heads in {METRICS}")
+    result += [_row(name, found, is_best, name_width) for name, found, is_best in baselines]
+    result += [f"note: {note}" for note in judged["notes"]]
+    result.append("best on validation is marked *; baselines are trained on the same rows without a gradient")
+    result.append(f"heads    {best_head_path(experiment)}")
+    result.append(f"numbers  {experiment.folder / METRICS}" + (f", {REPORT}" if experiment.task == "classification" else ""))
+    result.append(f"all runs {workspace.database}")
+    return [printable(line) for line in result]
+
+
+def _row(name: str, found: dict[str, Any], is_best: bool, width: int) -> str:
+    test = found.get("test")
+    interval = "" if test is None or test["interval"][0] is None else f"{test['interval'][0]:.4f} to {test['interval'][1]:.4f}"
+    return (
+        f"{'*' if is_best else ' '} {name:{width}}  {_shown(found, 'val'):>10}  {_shown(found, 'test'):>6}  {interval}".rstrip()
+    )
+
+
+def _shown(found: dict[str, Any], split: str) -> str:
+    value = found.get(split, {}).get("value")
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _value(found: dict[str, Any], split: str) -> float:
+    value = found.get(split, {}).get("value")
+    return float("-inf") if value is None else float(value)
+
+
+def _judged(experiment: Experiment) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((experiment.folder / METRICS).read_bytes())
+    return found

@@ -1,0 +1,192 @@
+"""`headstart train-head`: heads on the features that are there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .head_options import head_options, heads_of, training_options
+from .options import Duration, as_json, opened, say, workspace_option
+
+if TYPE_CHECKING:
+    from headstart.experiments.creation import Begun, Request
+    from headstart.features.cached import CachedFeatures
+    from headstart.pipeline.workspace import Workspace
+
+_LEAVES_S = 5.0  # from the signal to the end of the chunk in hand
+
+
+@click.command("train-head")
+@click.option("--encoder", metavar="FOLDER|NAME", help="Whose features, if there are several encoders.")
+@click.option("--data", metavar="NAME", help="Only the images of this data set, a folder in features/manifests. [default: all]")
+@click.option("--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True)
+@click.option("--target", "targets", multiple=True, metavar="COLUMN", help="What to predict, instead of the label; repeatable.")
+@click.option("--aux", "auxiliary", multiple=True, metavar="COLUMN", help="Numbers that stand after the features; repeatable.")
+@click.option(
+    "--val-part",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    metavar="X",
+    help="Part of the training images to choose heads by, if the data has no validation split. [default: 0.1]",
+)
+@head_options
+@training_options
+@click.option("--name", help="Of the experiment. The same options under a new name train anew.")
+@click.option("--time-limit", type=Duration(), metavar="55m", help="Leave by then, with a checkpoint.")
+@as_json
+@workspace_option
+def command(
+    encoder: str | None,
+    data: str | None,
+    task: str,
+    targets: tuple[str, ...],
+    auxiliary: tuple[str, ...],
+    val_part: float | None,
+    name: str | None,
+    time_limit: float | None,
+    as_json: bool,
+    workspace: str | None,
+    **given: Any,
+) -> int:
+    """Train heads on the features that are there, all of them in one pass.
+
+    Without options: one linear head. The heads are chosen by validation, and the test split is read once, at the end, for
+    them and for baselines that need no training. Kill it whenever you must: the same command, or `headstart work`, goes on
+    from the last checkpoint and ends in the same bits. When it is done, it says so and trains nothing.
+
+    \b
+    headstart train-head --ablation              linear, MLP-512, MLP-512 with augmentation
+    headstart train-head --ablation grid.yaml    every combination of, for example,
+                                                     hidden: [0, 512, [1024, 256]]
+                                                     learning_rate: [0.001, 0.003]
+    headstart train-head --hidden 512 --dropout 0.3 --seeds 5
+    headstart train-head --preset quality --target score --aux sharpness --aux exposure
+    """
+    from headstart.experiments.creation import begin
+
+    from .head_table import as_record, lines
+
+    opened_workspace = opened(workspace)
+    request = _request(opened_workspace, encoder, data, task, (targets, auxiliary), (name, val_part), given)
+    say(f"trains on {request.features.coverage}, {request.features.embed_dim:,} features each ({request.features.folder.name})")
+    begun = begin(opened_workspace, request)
+    for note in begun.notes:
+        say(f"note: {note}")
+    status = _trained(opened_workspace, begun, time_limit)
+    if status is not None:
+        return status
+    if as_json:
+        click.echo(json.dumps(as_record(opened_workspace, begun.experiment), indent=1))
+        return 0
+    for line in lines(opened_workspace, begun.experiment):
+        click.echo(line)
+    return 0
+
+
+def _request(
+    workspace: Workspace,
+    encoder: str | None,
+    data: str | None,
+    task: str,
+    columns: tuple[tuple[str, ...], tuple[str, ...]],
+    about: tuple[str | None, float | None],
+    given: dict[str, Any],
+) -> Request:
+    from headstart.experiments.columns import detected_task
+    from headstart.experiments.configurations import TrainingOptions
+    from headstart.experiments.creation import Request
+    from headstart.features.devices import choose_device
+
+    ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
+    heads = heads_of(ablation, preset, seeds, seed, given)  # first, because it needs no features to be wrong
+    targets, auxiliary = columns
+    features = _features(workspace, encoder, data)
+    found = detected_task(features, targets) if task == "auto" else task
+    monitor = given["monitor"] or ("pearson" if preset == "quality" else "auto")
+    shared = {key: given[key] for key in ("epochs", "batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
+    options = TrainingOptions(**shared, monitor=monitor, seed=seed, device=choose_device(given["device"]))
+    return Request(features, found, targets, auxiliary, heads, options, *about)
+
+
+def _features(workspace: Workspace, encoder: str | None, data: str | None) -> CachedFeatures:
+    from headstart.features.cache import open_cache
+    from headstart.features.encoder_folders import chosen_encoder
+    from headstart.features.snapshot import of_dataset
+
+    features = open_cache(chosen_encoder(workspace, encoder))
+    if data is None:
+        return features
+    return of_dataset(features, workspace.relative(workspace.manifests / Path(data).name))
+
+
+def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> int | None:
+    """Brings the experiment to its end. Returns: the exit status if it did not get there."""
+    from headstart.experiments.results import damaged_files
+    from headstart.pipeline.errors import HeadstartError
+    from headstart.pipeline.kinds import Settings
+    from headstart.pipeline.markers import NotDone, read_marker
+    from headstart.pipeline.retry import retire
+    from headstart.pipeline.worker import Finished, Limits, Worker
+
+    experiment, job = begun.experiment, begun.job
+    try:
+        marker = read_marker(workspace, job, experiment.identity, deep=True)
+        damaged = damaged_files(experiment, marker.payload.read_bytes())
+        if not damaged:
+            say(
+                f"{experiment.folder.name} is finished: the same heads on the same {experiment.counts['train']:,} training images"
+            )
+            say("train them again under another name: --name NEW")
+            return None
+        say(f"note: {experiment.folder.name} lost {damaged[0]}; it is made again")
+        retire(workspace, job)
+    except NotDone:
+        pass
+    counts = experiment.counts
+    if not begun.is_new:
+        say(f"goes on with {experiment.folder.name}, begun on {counts['train']:,} training images")
+    say(
+        f"{experiment.folder.name}: {experiment.task}, {len(experiment.heads)} heads, {counts['train']:,} train, "
+        f"{counts['val']:,} val and {counts['test']:,} test images"
+    )
+    failures: list[str] = []
+
+    def hear(finished: Finished) -> None:
+        if finished.error is not None:
+            failures.append(finished.error)
+
+    worker = Worker(workspace, Settings(), Limits(max_jobs=1, only=frozenset({job.job_id})), hear)
+    timer = _leave_after(time_limit)
+    try:
+        summary = worker.run()
+    finally:
+        if timer is not None:
+            timer.cancel()
+    if failures:
+        raise HeadstartError(failures[0].removeprefix("TrainingFailed: "))
+    try:
+        read_marker(workspace, job, experiment.identity)
+        return None
+    except NotDone:
+        pass
+    if summary.exit_code:
+        say("left with a checkpoint; the same command goes on from there, and so does: headstart work")
+        return 0 if timer is not None and timer.finished.is_set() else summary.exit_code
+    reason = next(iter(summary.problems), f"its job {job.job_id} failed before; see: headstart status --failed")
+    raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Try it again: headstart retry {job.job_id}")
+
+
+def _leave_after(seconds: float | None) -> threading.Timer | None:
+    """Asks this process to leave as a user would, so that there is one way out and it is tested."""
+    if seconds is None:
+        return None
+    import os
+    import signal
+
+    timer = threading.Timer(max(0.0, seconds - _LEAVES_S), os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
+    return timer
