@@ -28,6 +28,7 @@ from .experiment import (
     refuse_bad_name,
 )
 from .experiment_data import data_of
+from .grid import refuse_too_large
 from .plans import plan
 
 KIND = "train_head"
@@ -84,6 +85,7 @@ def begin(workspace: Workspace, request: Request) -> Begun:
         if there is not None:
             return Begun(there, _queued(workspace, there), is_new=False)
         found = data_of(request.features, request.task, request.targets, request.auxiliary, sketch.val_part)
+        refuse_too_large(request.heads, found.data.inputs, found.data.targets.outputs, _free_memory_bytes())
         plan(found.data, request.heads, request.options)  # refuses what does not fit before anything is written
         experiment = _made(workspace, request.features, replace(sketch, counts=found.counts))
         return Begun(experiment, _queued(workspace, experiment), is_new=True, notes=found.notes)
@@ -106,6 +108,12 @@ def _sketch(workspace: Workspace, request: Request) -> Experiment:
         rows_sha256="",
         counts={},
     )
+
+
+def _free_memory_bytes() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def _val_part(request: Request) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.pipeline.errors import HeadstartError, TryLaterError
-from headstart.pipeline.files import environment_faults
+from headstart.pipeline.files import environment_faults, probe
 
 BUSY_S = 60.0
 
@@ -137,20 +137,37 @@ def open_database(path: Path, busy_s: float = BUSY_S) -> Iterator[Database]:
     """
     with environment_faults(f"cannot make {path.parent}"):
         path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists() and _publish_empty(path)
     with _explained(path):
         connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
     with contextlib.closing(connection):
+        if is_new:
+            # WAL lets readers go on while one writes. Some network file systems cannot; SQLite then keeps its journal.
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA journal_mode = WAL")
         with _explained(path):
             _prepare(connection, path)
         yield Database(path, connection)
 
 
+def _publish_empty(path: Path) -> bool:
+    """Puts a database with all tables there, whole when it appears, so that an empty file is always one that lost its rows."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for number, statements in enumerate(MIGRATIONS):
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+        data = connection.serialize()
+    try:
+        with environment_faults(f"cannot make {path}"):
+            return probe(path.parent).publish(path, data)
+    except FileNotFoundError:
+        raise TryLaterError(f"{path.parent} is gone. Check the disk or mount, then run the same command again.") from None
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     if _version(connection, path) < len(MIGRATIONS):
-        # WAL lets readers go on while one writes. Some network file systems cannot; SQLite then keeps its journal.
-        with contextlib.suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         # Looked at again: another process may have done it while this one waited for the lock.
         for number in range(_version(connection, path), len(MIGRATIONS)):
@@ -162,6 +179,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version == 0:
+        raise HeadstartError(
+            f"{path} is empty or of another program: it has no tables of runs. Move it away and run the same command again: "
+            "every run's folder has its numbers, too"
+        )
     if version > len(MIGRATIONS):
         raise HeadstartError(
             f"{path} has version {version}, this one reads up to {len(MIGRATIONS)}. Upgrade: pip install -U headstart"

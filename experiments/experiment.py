@@ -201,8 +201,8 @@ def refuse_bad_head_names(heads: tuple[HeadConfig, ...]) -> None:
     for head in heads:
         if not _HEAD.fullmatch(head.name) or head.name.casefold() in _RESERVED or head.name.startswith("step_"):
             raise HeadstartError(
-                f"a head is named {head.name!r}, expected up to 100 letters, digits, '.', '_', '+' or '-' (a file is named after it, "
-                f"and {', '.join(_RESERVED)} and step_... are taken). Give it another name"
+                f"a head is named {head.name!r}, expected up to 100 letters, digits, '.', '_', '+' or '-' (its file's name; "
+                f"{', '.join(_RESERVED)}, step_... are taken). Give it another name"
             )
         other = taken.setdefault(head.name.casefold(), head.name)
         if other is not head.name and other != head.name:

@@ -57,21 +57,28 @@ def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> Cach
 
 
 def load_cached_features(folder: str | Path) -> CachedFeatures:
-    """`open_cache` for notebooks: takes an encoder folder, or any place in a workspace with one encoder, such as its manifest.
+    """`open_cache` for notebooks: takes an encoder folder, or any place in a workspace with one encoder.
+
+    Given a manifest (its folder in `features/manifests/`, or a file in it), only the images of that data set.
 
     Raises: HeadstartError as `open_cache`, or if the workspace has no encoder or several.
     """
+    from .snapshot import of_dataset
+
     place = Path(folder).absolute()
     if (place / SPEC_NAME).exists():
         return open_cache(place)
     root = next((parent for parent in (place, *place.parents) if (parent / WORKSPACE).exists()), None)
     if root is None:
         raise HeadstartError(f"{place} is in no workspace. Give the folder of an encoder: workspace/features/encoder_...")
-    encoders = sorted(path.parent for path in open_workspace(root).features.glob(f"encoder_*/{SPEC_NAME}"))
+    workspace = open_workspace(root)
+    encoders = sorted(path.parent for path in workspace.features.glob(f"encoder_*/{SPEC_NAME}"))
     if len(encoders) != 1:
         found = ", ".join(path.name for path in encoders) or "none"
         raise HeadstartError(f"{root} has these encoders: {found}. Give the folder of one that has features")
-    return open_cache(encoders[0])
+    cached = open_cache(encoders[0])
+    inside = place.relative_to(workspace.manifests).parts if place.is_relative_to(workspace.manifests) else ()
+    return of_dataset(cached, workspace.relative(workspace.manifests / inside[0])) if inside else cached
 
 
 def reopen_cache(encoder_folder: str | Path, digest: str) -> CachedFeatures:
