@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 @as_json
 @workspace_option
 def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | None) -> None:
-    """Judge a trained head again, from its file and the cached features.
+    """Judge a trained head again.
 
-    N is a run's number, see `headstart runs`. `best` is the run that did best on validation among the finished ones that
-    share task and targets with the newest experiment. Baselines on the same features stand beside it.
+    It is read from its file, and the images' features from the cache. Baselines on the same features stand beside it.
+
+    N is a run's number, see `headstart runs`. `best` is the run that did best on validation among the finished ones that share
+    task and targets with the newest experiment.
     """
     from headstart.experiments.choosing import choose_run
     from headstart.experiments.reevaluation import judge, score

@@ -37,10 +37,11 @@ def command(
     as_json: bool,
     workspace: str | None,
 ) -> None:
-    """Write a trained head as ONNX, TorchScript or torch's exported program (pt2), checked against torch.
+    """Write a trained head as ONNX, TorchScript or pt2.
 
-    Standardization is part of it: raw features go in, probabilities of classes (or numbers) come out. Names of classes and what
-    an image must go through before are in the file's metadata. The same head gives the same bytes.
+    Each file is checked against torch before it is written. Standardization is part of it: raw features go in, probabilities of
+    classes (or numbers) come out. Names of classes and what an image must go through before are in the file's metadata. The same
+    head gives the same bytes.
     """
     from headstart.experiments.choosing import choose_run
     from headstart.experiments.export_inputs import check_images, check_rows, export_facts

@@ -110,9 +110,10 @@ def _history(history: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _settings(word: str, found: dict[str, Any]) -> Iterator[str]:
-    text = ", ".join(f"{key} {value}" for key, value in found.items())
+    text = ", ".join(f"{key} {value}".replace(" ", "\xa0") for key, value in found.items())  # breaks between settings only
     width = shutil.get_terminal_size((100, 24)).columns
-    yield from textwrap.wrap(text, width, initial_indent=f"  {word:<9}", subsequent_indent=" " * 11, break_on_hyphens=False)
+    for line in textwrap.wrap(text, width, initial_indent=f"  {word:<9}", subsequent_indent=" " * 11, break_on_hyphens=False):
+        yield line.replace("\xa0", " ")
 
 
 def _number(value: float | None) -> str:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @workspace_option
 @click.pass_context
 def command(context: click.Context, as_json: bool, workspace: str | None) -> None:
-    """List trained heads, the newest last; `runs show N` has all about one, `runs compare A B` says which is better."""
+    """List trained heads, the newest last.
+
+    `runs show N` has all about one, `runs compare A B` says whether one is better than another.
+    """
     from headstart.experiments.run_list import list_runs
 
     if context.invoked_subcommand is not None:

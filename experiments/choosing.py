@@ -103,7 +103,7 @@ def auxiliary_values(names: Sequence[str], given: Sequence[str]) -> list[float]:
     """
     values: dict[str, float] = {}
     for text in given:
-        name, equals, value = text.partition("=")
+        name, equals, value = text.rpartition("=") if "=" in text else (text, "", "")
         if name not in names:
             known = f"the head takes {', '.join(map(printable, names))}" if names else "the head takes none"
             raise HeadstartError(f"--aux {printable(text)}: {known}")

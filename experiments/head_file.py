@@ -80,4 +80,4 @@ def _shape(numbers: list[int]) -> tuple[int, ...]:
 def _array(data: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
     if len(data) != 4 * math.prod(shape):
         raise UnknownLayout(f"{len(data)} bytes for a tensor of shape {shape}")
-    return np.frombuffer(data, "<f4").reshape(shape)
+    return np.frombuffer(data, "<f4").reshape(shape).astype(np.float32)  # a copy: torch complains of memory it must not write
