@@ -69,7 +69,8 @@ class Progress:
     def _outcome(self, finished: Finished) -> str:
         if finished.error:
             return f"{finished.job.job_id}  failed: {finished.error}"
-        text = f"{finished.job.job_id}  {plural(finished.items, 'image')} in {finished.seconds:.1f}s"
+        did = plural(finished.items, "image") if finished.items else finished.job.folder.rpartition("/")[2]
+        text = f"{finished.job.job_id}  {did} in {finished.seconds:.1f}s"
         if finished.failed_items:
             text += f", {finished.failed_items} failed"
         return text if finished.is_mine else text + ", but another worker was faster"

@@ -51,7 +51,8 @@ def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> str:
         f"{number:,} {word}" for word in ("running", "pending", "quarantined", "unreadable") if (number := getattr(tally, word))
     ]
     lines[-1] += "".join(f", {other}" for other in others)
-    lines.append(f"  images  {tally.items_done:,} of {tally.items:,} have features ({tally.payload_bytes / 1e6:,.1f} MB)")
+    if not folder.startswith("experiments/"):  # a training has no images of its own
+        lines.append(f"  images  {tally.items_done:,} of {tally.items:,} have features ({tally.payload_bytes / 1e6:,.1f} MB)")
     if tally.items_failed:
         lines[-1] += f", {tally.items_failed:,} failed (see: headstart status --failed)"
     if tally.peak_rss_bytes:

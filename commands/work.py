@@ -50,7 +50,8 @@ def command(
     for problem in summary.problems:
         say(f"warning: {problem}")
     speed = f", {summary.items / summary.seconds:.1f} images/s from start to end" if summary.items else ""
-    line = f"{plural(summary.jobs, 'job')} done, {plural(summary.items, 'image')} in {span(summary.seconds)}{speed}"
+    images = f", {plural(summary.items, 'image')}" if summary.items or not summary.jobs else ""
+    line = f"{plural(summary.jobs, 'job')} done{images} in {span(summary.seconds)}{speed}"
     if summary.failed_items:
         line += f", {plural(summary.failed_items, 'image')} failed (see: headstart status --failed)"
     if summary.failed_jobs:

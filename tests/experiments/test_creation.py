@@ -1,0 +1,177 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headstart.experiments.configurations import HeadConfig, TrainingOptions
+from headstart.experiments.creation import Request, begin
+from headstart.experiments.experiment import METRICS, list_experiments, read_experiment
+from headstart.experiments.experiment_data import experiment_data
+from headstart.features.cache import open_cache
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.kinds import known_kinds
+from headstart.pipeline.queue import Reader
+from tests.features.packed import Extracted
+
+COUNT = 60
+
+
+def features(first=0, count=COUNT):
+    return np.random.default_rng(first).standard_normal((count, 4)).astype(np.float16)
+
+
+@pytest.fixture
+def extracted(workspace) -> Extracted:
+    result = Extracted(workspace, job_size=16)
+    splits = ["train"] * 36 + ["val"] * 12 + ["test"] * 12
+    extra = {"score": [f"{i / COUNT}" for i in range(COUNT)], "size": [f"{i % 7}" for i in range(COUNT)]}
+    result.add(features(), [f"class {i % 3}" for i in range(COUNT)], splits, extra=extra)
+    return result
+
+
+def request(extracted, **changes) -> Request:
+    plain = Request(open_cache(extracted.folder), "classification", (), (), (HeadConfig(),), TrainingOptions(epochs=2))
+    return replace(plain, **changes)
+
+
+def add_more(extracted):
+    names = [f"later_{i}.png" for i in range(16)]
+    columns = {"score": ["0.5"] * 16, "size": ["1"] * 16}
+    extracted.add(features(1, 16), ["class 0"] * 16, ["train"] * 16, extra=columns, names=names)
+
+
+def test_an_experiment_is_read_back_as_it_was_begun(workspace, extracted):
+    asked = request(extracted, targets=("score",), task="regression", auxiliary=("size",), name="first")
+    begun = begin(workspace, asked)
+    assert begun.is_new
+    assert begun.experiment.folder.name == "exp_0001_first"
+    assert read_experiment(workspace, begun.experiment.folder) == begun.experiment
+    assert list_experiments(workspace) == [begun.experiment]
+    assert begun.experiment.counts == {"train": 36, "val": 12, "test": 12, "images": 60}
+    [job] = [job for job in Reader(workspace, known_kinds()) if job.kind == "train_head"]
+    assert job == begun.job
+    found = experiment_data(workspace, begun.experiment)
+    assert found.data.targets.names == ("score",)
+    assert found.data.auxiliary is not None
+    row = int(found.data.train[0])
+    number = int(found.features.paths[row].removeprefix("image_").removesuffix(".png"))
+    assert found.data.auxiliary[row].tolist() == [number % 7]
+    assert found.data.targets.values[row, 0] == np.float32(number / COUNT)
+
+
+def test_the_same_again_finds_it_and_another_name_forks(workspace, extracted):
+    first = begin(workspace, request(extracted))
+    again = begin(workspace, request(extracted))
+    assert (again.experiment, again.job, again.is_new) == (first.experiment, first.job, False)
+    fork = begin(workspace, request(extracted, name="fork"))
+    assert fork.is_new
+    assert fork.experiment.folder.name == "exp_0002_fork"
+    assert fork.experiment.identity == first.experiment.identity
+
+
+def test_one_that_was_never_finished_goes_on_with_the_rows_it_began_with(workspace, extracted):
+    first = begin(workspace, request(extracted)).experiment
+    add_more(extracted)
+    again = begin(workspace, request(extracted))
+    assert again.experiment == first
+    assert len(experiment_data(workspace, first).features) == COUNT
+    (first.folder / METRICS).write_text("{}")
+    anew = begin(workspace, request(extracted))
+    assert anew.experiment.number == 2
+    assert anew.experiment.counts["train"] == 52
+
+
+CHANGES = {
+    "epochs": (lambda asked: replace(asked, options=replace(asked.options, epochs=3)), "its epochs is 2, now 3"),
+    "a head's option": (
+        lambda asked: replace(asked, heads=(HeadConfig(mixup=0.1),)),
+        "its mixup of head 'linear' is 0.0, now 0.1",
+    ),
+    "one more head": (lambda asked: replace(asked, heads=(*asked.heads, HeadConfig(name="b"))), "its number of heads is 1, now 2"),
+    "an auxiliary column": (lambda asked: replace(asked, auxiliary=("size",)), "its auxiliary is"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), CHANGES.values(), ids=CHANGES)
+def test_another_configuration_under_the_same_name_is_refused(workspace, extracted, change, said):
+    begin(workspace, request(extracted, name="mine"))
+    with pytest.raises(HeadstartError, match=f"--name mine is taken by exp_0001_mine, which differs: {said}.*another --name"):
+        begin(workspace, change(request(extracted, name="mine")))
+    assert begin(workspace, change(request(extracted))).experiment.number == 2
+
+
+def test_other_rows_under_the_name_of_a_finished_one_are_refused(workspace, extracted):
+    first = begin(workspace, request(extracted, name="mine")).experiment
+    (first.folder / METRICS).write_text("{}")
+    add_more(extracted)
+    with pytest.raises(HeadstartError, match="learnt from 36 training images as they were then"):
+        begin(workspace, request(extracted, name="mine"))
+
+
+def test_many_at_once_get_a_number_each_and_the_same_ones_share_it(workspace, extracted):
+    asked = [request(extracted, name=f"n{i % 4}") for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        begun = list(pool.map(lambda one: begin(workspace, one), asked))
+    assert sorted({found.experiment.number for found in begun}) == [1, 2, 3, 4]
+    assert sum(found.is_new for found in begun) == 4
+    assert len([job for job in Reader(workspace, known_kinds()) if job.kind == "train_head"]) == 4
+
+
+def test_a_folder_that_a_crash_left_without_a_description_blocks_nothing(workspace, extracted):
+    (workspace.experiments / "exp_0001_linear").mkdir(parents=True)
+    assert begin(workspace, request(extracted)).experiment.number == 2
+    assert [found.number for found in list_experiments(workspace)] == [2]
+
+
+def test_a_row_that_the_queue_lost_comes_back(workspace, extracted):
+    begun = begin(workspace, request(extracted))
+    lines = workspace.queue.read_text().splitlines(keepends=True)
+    workspace.queue.write_text("".join(line for line in lines if "train_head" not in line))
+    assert begin(workspace, request(extracted)).job == begun.job
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        pytest.param(lambda text: text[: len(text) // 2], "is damaged", id="cut off"),
+        pytest.param(lambda text: text.replace('"epochs": 2', '"epochs": 3'), "was changed after it was written", id="edited"),
+        pytest.param(lambda text: text.replace('"format": 1', '"format": 2'), "pip install -U", id="newer"),
+        pytest.param(lambda text: text.replace('"features/', '"../'), "is damaged", id="outside the workspace"),
+        pytest.param(lambda text: "[]", "is damaged", id="no object"),
+    ],
+)
+def test_a_harmed_description_is_refused_in_one_line(workspace, extracted, harm, said):
+    folder = begin(workspace, request(extracted)).experiment.folder
+    path = folder / "experiment.json"
+    path.write_text(harm(path.read_text()))
+    with pytest.raises(HeadstartError, match=said) as error:
+        read_experiment(workspace, folder)
+    assert "\n" not in str(error.value)
+
+
+def test_harmed_rows_are_refused(workspace, extracted):
+    experiment = begin(workspace, request(extracted)).experiment
+    (experiment.folder / "rows.bin").write_bytes(b"")
+    with pytest.raises(HeadstartError, match=r"rows.bin is missing or damaged"):
+        experiment_data(workspace, experiment)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a b", "a" * 61, ".hidden", "a/b"])
+def test_a_name_that_is_no_folder_s_is_refused(workspace, extracted, name):
+    with pytest.raises(HeadstartError, match="--name is"):
+        begin(workspace, request(extracted, name=name))
+
+
+@pytest.mark.parametrize("name", ["best_head", "step_1", "a/b", "Linear"])
+def test_a_head_s_name_that_is_no_file_s_is_refused(workspace, extracted, name):
+    with pytest.raises(HeadstartError, match=r"a head is named|differ only in case"):
+        begin(workspace, request(extracted, heads=(HeadConfig(), HeadConfig(name=name))))
+
+
+def test_the_description_holds_nothing_of_this_moment(workspace, extracted):
+    facts = json.loads((begin(workspace, request(extracted)).experiment.folder / "experiment.json").read_text())
+    assert sorted(facts) == sorted(
+        "format name encoder fingerprint data task targets auxiliary val_part heads options rows_sha256 counts identity".split()
+    )

@@ -1,0 +1,102 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headstart.features.cache import load_cached_features, open_cache
+from headstart.features.snapshot import encode_snapshot, of_dataset, open_snapshot
+from headstart.pipeline.errors import HeadstartError
+
+from .packed import Extracted, numbered
+
+
+@pytest.fixture
+def extracted(workspace) -> Extracted:
+    result = Extracted(workspace)
+    result.add(numbered(24), [f"class {i % 3}" for i in range(24)], ["train"] * 12 + ["val"] * 6 + ["test"] * 6)
+    return result
+
+
+def content(cached):
+    return cached.take(np.arange(len(cached))).tolist(), cached.labels.tolist(), cached.splits.tolist(), cached.paths
+
+
+def more(extracted, first=24, count=16):
+    names = [f"image_{i:06d}.png" for i in range(first, first + count)]
+    extracted.add(numbered(count, first=first), ["class 0"] * count, ["train"] * count, names=names)
+
+
+def test_what_is_extracted_later_changes_nothing(extracted):
+    before = open_cache(extracted.folder)
+    data = encode_snapshot(before)
+    for first in range(24, 24 + 16 * 12, 16):  # often enough that parts are packed together and old rows forgotten
+        more(extracted, first)
+        assert len(open_cache(extracted.folder)) > 24
+    found = open_snapshot(extracted.workspace, extracted.folder, data)
+    assert content(found) == content(before)
+    assert found.digest == before.digest
+
+
+def test_a_deleted_cache_comes_back_for_it(extracted):
+    before = open_cache(extracted.folder)
+    kept, data = content(before), encode_snapshot(before)
+    more(extracted)
+    shutil.rmtree(extracted.folder / "cache")
+    assert content(open_snapshot(extracted.workspace, extracted.folder, data)) == kept
+
+
+def test_a_changed_image_does_not_change_it(extracted):
+    before = open_cache(extracted.folder)
+    data = encode_snapshot(before)
+    extracted.add(numbered(4, first=90), ["class 1"] * 4, ["train"] * 4, mtime=2)
+    shutil.rmtree(extracted.folder / "cache")
+    assert len(open_cache(extracted.folder)) == 24
+    assert content(open_snapshot(extracted.workspace, extracted.folder, data)) == content(before)
+
+
+def test_a_flipped_bit_in_a_part_is_found_and_mended(extracted):
+    before = open_cache(extracted.folder)
+    kept, data = content(before), encode_snapshot(before)
+    part = before.parts[0].path
+    damaged = bytearray(part.read_bytes())
+    damaged[before.parts[0].features.offset + 1] ^= 1
+    del before
+    part.unlink()
+    part.write_bytes(damaged)
+    assert content(open_snapshot(extracted.workspace, extracted.folder, data)) != kept
+    assert content(open_snapshot(extracted.workspace, extracted.folder, data, is_checked=True)) == kept
+
+
+def test_features_that_were_made_again_are_refused(extracted):
+    data = encode_snapshot(open_cache(extracted.folder))
+    job = extracted.jobs[0]
+    extracted.workspace.marker(job).unlink()
+    extracted.finish(job, numbered(8, first=50), range(8))
+    open_cache(extracted.folder)
+    with pytest.raises(HeadstartError, match=r"no longer has the features.*some were made again.*--name NEW"):
+        open_snapshot(extracted.workspace, extracted.folder, data)
+
+
+def test_another_encoder_is_refused(extracted):
+    data = encode_snapshot(open_cache(extracted.folder))
+    (extracted.folder / "encoder.json").write_bytes(replace(extracted, weights="11" * 32).spec.to_json())
+    with pytest.raises(HeadstartError, match="fingerprint"):
+        open_snapshot(extracted.workspace, extracted.folder, data)
+
+
+def test_a_manifest_gives_the_rows_of_that_data_set_only(extracted):
+    first = next(path for path in extracted.workspace.manifests.iterdir())
+    other = replace(extracted, name="other")
+    other.add(numbered(16, first=100), ["class 9"] * 16)
+    both = open_cache(extracted.folder)
+    chosen = load_cached_features(next(first.glob("part_*")))
+    assert (len(both), len(chosen), chosen.rows.images) == (40, 24, 24)
+    assert set(chosen.labels.tolist()) == {"class 0", "class 1", "class 2"}
+    assert chosen.digest != both.digest
+    data = encode_snapshot(chosen)
+    assert content(open_snapshot(extracted.workspace, extracted.folder, data)) == content(chosen)
+    shutil.rmtree(extracted.folder / "cache")
+    assert content(open_snapshot(extracted.workspace, extracted.folder, data)) == content(chosen)
+    with pytest.raises(HeadstartError, match="has no features in"):
+        of_dataset(both, "features/manifests/none")
