@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def command(
     auxiliary = auxiliary_values(chosen.experiment.auxiliary, given)
     head = read_head(chosen.head_path)
     found = find_new_images(images, allow_symlinks)
-    batching = lambda: _open_batching(chosen.experiment.encoder, device)  # noqa: E731
+    batching = partial(_open_batching, chosen.experiment.encoder, device)
     predictions = predict_images(head, found, chosen.encoder_spec(), auxiliary, batching)
     layout = Layout(head.task, head.names, min(top, len(head.names)), [image.name for image in found])
     if as_json:

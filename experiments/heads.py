@@ -119,7 +119,7 @@ def read_head(path: Path) -> TrainedHead:
         layers = tuple((np.asarray(content[f"{i}.weight"]), np.asarray(content[f"{i}.bias"])) for i in range(count))
         return TrainedHead(head_config(facts["config"]), facts["task"], tuple(facts["names"]), layers)
     except FileNotFoundError:
-        raise HeadstartError(f"{path} does not exist. See the runs there are: headstart runs") from None
+        raise HeadstartError(f"{path} does not exist. The same headstart train-head command makes it again") from None
     except HeadstartError:
         raise
     except Exception as error:  # torch.load raises whatever the damage leads it to

@@ -20,7 +20,5 @@ def read_notes(experiment: Experiment) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise HeadstartError(
-            f"{path} is damaged. Have it written again from the last checkpoint: headstart verify --deep --repair"
-        ) from None
+        raise HeadstartError(f"{path} is damaged. The same headstart train-head command writes it again") from None
     return found

@@ -89,7 +89,10 @@ CHANGES = {
         lambda asked: replace(asked, heads=(HeadConfig(mixup=0.1),)),
         "its mixup of head 'linear' is 0.0, now 0.1",
     ),
-    "one more head": (lambda asked: replace(asked, heads=(*asked.heads, HeadConfig(name="b"))), "its number of heads is 1, now 2"),
+    "one more head": (
+        lambda asked: replace(asked, heads=(*asked.heads, HeadConfig(name="b"))),
+        "its number of heads is 1, now 2",
+    ),
     "an auxiliary column": (lambda asked: replace(asked, auxiliary=("size",)), "its auxiliary is"),
 }
 

@@ -34,15 +34,33 @@ BAD = {
         (),
         "1 images to judge on have classes that the training split lacks: 'dog'",
     ),
-    "an empty validation split": ({"splits": ["train"] * 32 + ["test"] * 8}, "classification", (), (), "the validation split has no"),
+    "an empty validation split": (
+        {"splits": ["train"] * 32 + ["test"] * 8},
+        "classification",
+        (),
+        (),
+        "the validation split has no",
+    ),
     "all features equal": ({"features": np.ones((COUNT, 4))}, "classification", (), (), "have the same 4 features"),
     "all targets equal": ({"score": ["0.5"] * COUNT}, "regression", ("score",), (), "has the value 0.5 on all 24 rows"),
     "no target is a number": ({"score": ["nan"] * COUNT}, "regression", ("score",), (), "has no number at all"),
     "a target that is a word": ({"score": but(SCORES, 3, "high")}, "regression", ("score",), (), "'high', expected a number"),
     "two targets of a classifier": ({"score": SCORES}, "classification", ("score", "label"), (), "a classifier has one"),
     "an auxiliary word": ({"size": but(SCORES, 3, "big")}, "classification", (), ("size",), "of image_000003.png is 'big'"),
-    "an auxiliary value that is missing": ({"size": but(SCORES, 3, "")}, "classification", (), ("size",), "rows without a number"),
-    "an auxiliary test value that is missing": ({"size": but(SCORES, 39, "")}, "classification", (), ("size",), "test rows without"),
+    "an auxiliary value that is missing": (
+        {"size": but(SCORES, 3, "")},
+        "classification",
+        (),
+        ("size",),
+        "rows without a number",
+    ),
+    "an auxiliary test value that is missing": (
+        {"size": but(SCORES, 39, "")},
+        "classification",
+        (),
+        ("size",),
+        "test rows without",
+    ),
     "a column that is not there": ({"score": SCORES}, "regression", ("scroe",), (), "no column 'scroe'. Did you mean 'score'"),
 }
 
@@ -56,7 +74,12 @@ def test_what_no_head_can_learn_from_is_one_line(workspace, data, task, targets,
 
 
 NOTED = {
-    "a class with one image": ({"labels": but(LABELS, 3, "rare")}, "classification", (), "1 of 3 classes have one training image"),
+    "a class with one image": (
+        {"labels": but(LABELS, 3, "rare")},
+        "classification",
+        (),
+        "1 of 3 classes have one training image",
+    ),
     "targets that are missing": (
         {"score": but(but(SCORES, 3, "nan"), 39, "")},
         "regression",
