@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Judged:
     Attributes:
         metrics: see `judgement.head_metrics`.
         baselines: by name, on the same rows, as training noted them.
-        is_as_noted: whether training noted the same; None if its notes are gone.
+        is_as_noted: whether training noted the same, to six digits; None if its notes are gone.
     """
 
     chosen: Chosen
@@ -94,7 +95,7 @@ def judge(chosen: Chosen, scored: Scored) -> Judged:
     notes = read_notes(chosen.experiment)
     noted = next((entry.get(split) for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), None)
     baselines = {entry["baseline"]: entry[split] for entry in notes.get("baselines", []) if split in entry}
-    return Judged(chosen, split, scored.head.names, metrics, baselines, None if noted is None else noted == metrics)
+    return Judged(chosen, split, scored.head.names, metrics, baselines, None if noted is None else _alike(noted, metrics))
 
 
 def compare(workspace: Workspace, first: Chosen, second: Chosen) -> list[dict[str, Any]]:
@@ -112,6 +113,17 @@ def compare(workspace: Workspace, first: Chosen, second: Chosen) -> list[dict[st
         {"metric": f"mse of {name}", **compare_regressors(one[:, place], two[:, place], targets.values[rows, place])}
         for place, name in enumerate(targets.names)
     ]
+
+
+def _alike(noted: Any, found: Any) -> bool:
+    """The same but for what another number of cores may round otherwise."""
+    if isinstance(noted, dict) and isinstance(found, dict):
+        return noted.keys() == found.keys() and all(_alike(noted[key], found[key]) for key in noted)
+    if isinstance(noted, list) and isinstance(found, list):
+        return len(noted) == len(found) and all(map(_alike, noted, found))
+    if isinstance(noted, float) and isinstance(found, float):
+        return math.isclose(noted, found, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(noted == found)
 
 
 def _same_rows(first: Chosen, left: Scored, second: Chosen, right: Scored) -> NDArray[np.int64]:

@@ -49,14 +49,24 @@ def test_a_report_has_everything_that_a_person_asks_for(trained):
     assert [[0 if cell == "." else int(cell) for cell in row] for row in matrix] == entry["confusion_matrix"]
 
 
-def test_numbers_that_differ_from_those_of_training_are_called_out(own):
+CHANGES = {
+    "a number": (lambda entry: entry.update(log_loss=entry["log_loss"] + 1e-4), True),
+    "a count": (lambda entry: entry["confusion_matrix"][0].__setitem__(0, 99), True),
+    "a class": (lambda entry: entry["per_class"].pop("a"), True),
+    "a bound": (lambda entry: entry["accuracy_interval"].__setitem__(1, 1.1), True),
+    "the last bit": (lambda entry: entry.update(log_loss=entry["log_loss"] * (1 + 1e-15)), False),
+}
+
+
+@pytest.mark.parametrize(("change", "is_called_out"), CHANGES.values(), ids=CHANGES)
+def test_numbers_that_differ_from_those_of_training_are_called_out(own, change, is_called_out):
     path = own.experiments / EXPERIMENT / "metrics.json"
     facts = json.loads(path.read_text())
-    facts["heads"][0]["test"]["accuracy"] += 0.001
+    change(facts["heads"][0]["test"])
     path.write_text(json.dumps(facts))
     done = call("evaluate", "1", "-w", own.root)
     assert done.status == 0
-    assert "not the numbers that training noted" in done.errors
+    assert ("not the numbers that training noted" in done.errors) == is_called_out
 
 
 def test_what_a_head_says_of_each_image_adds_up_to_its_accuracy(trained):
