@@ -159,7 +159,10 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
             failures.append(finished.error)
 
     worker = Worker(workspace, Settings(), Limits(max_jobs=1, only=frozenset({job.job_id})), hear)
-    timer = _leave_after(time_limit)
+    timer = None if time_limit is None else threading.Timer(max(0.0, time_limit - _LEAVES_S), worker.stop.ask)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
     try:
         summary = worker.run()
     finally:
@@ -173,20 +176,7 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
     except NotDone:
         pass
     if summary.exit_code:
-        say("left with a checkpoint; the same command goes on from there, and so does: headstart work")
+        say("left; the same command goes on from the last checkpoint, and so does: headstart work")
         return 0 if timer is not None and timer.finished.is_set() else summary.exit_code
     reason = next(iter(summary.problems), f"its job {job.job_id} failed before; see: headstart status --failed")
     raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Try it again: headstart retry {job.job_id}")
-
-
-def _leave_after(seconds: float | None) -> threading.Timer | None:
-    """Asks this process to leave as a user would, so that there is one way out and it is tested."""
-    if seconds is None:
-        return None
-    import os
-    import signal
-
-    timer = threading.Timer(max(0.0, seconds - _LEAVES_S), os.kill, (os.getpid(), signal.SIGTERM))
-    timer.daemon = True
-    timer.start()
-    return timer

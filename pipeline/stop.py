@@ -57,6 +57,10 @@ class Stop:
         if self.is_asked and time.monotonic() - self._asked_at > FINISH_S:
             raise InterruptedWork
 
+    def ask(self) -> None:
+        """Asks to leave, as SIGTERM does."""
+        self._receive(signal.SIGTERM, None)
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
             self._leave()

@@ -176,5 +176,20 @@ def test_a_head_s_name_that_is_no_file_s_is_refused(workspace, extracted, name):
 def test_the_description_holds_nothing_of_this_moment(workspace, extracted):
     facts = json.loads((begin(workspace, request(extracted)).experiment.folder / "experiment.json").read_text())
     assert sorted(facts) == sorted(
-        "format name encoder fingerprint data task targets auxiliary val_part heads options rows_sha256 counts identity".split()
+        [
+            "format",
+            "name",
+            "encoder",
+            "fingerprint",
+            "data",
+            "task",
+            "targets",
+            "auxiliary",
+            "val_part",
+            "heads",
+            "options",
+            "rows_sha256",
+            "counts",
+            "identity",
+        ]
     )

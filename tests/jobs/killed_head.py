@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import headstart.jobs
 from headstart.experiments import database, training
 from headstart.experiments.configurations import HeadConfig, TrainingOptions
 from headstart.experiments.creation import Request, begin
@@ -144,7 +143,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    assert scipy.stats and sklearn.metrics and headstart.jobs  # loaded once, for all children
+    assert scipy.stats, sklearn.metrics  # loaded once, for all children
     kept_after_every_chunk()
     workspace = open_workspace(Path(sys.argv[1]))
     events = [int(word) for word in sys.argv[2:]]

@@ -1,0 +1,269 @@
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from headstart.commands import train_head
+from headstart.experiments.database import open_database
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import open_or_create_workspace, open_workspace
+from tests.conftest import ROOT, run_cli
+from tests.experiments.samples import clouds
+from tests.features.packed import Extracted
+
+COUNT = 600
+SPLITS = ["train"] * 360 + ["val"] * 120 + ["test"] * 120
+QUICK = ("--epochs", "2", "--batch-size", "32")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    made = clouds(COUNT)
+    result = Extracted(open_or_create_workspace(tmp_path_factory.mktemp("prepared") / "workspace"), embed_dim=12, job_size=100)
+    columns = {"score": [f"{i / COUNT}" for i in range(COUNT)], "size": [f"{i % 7}" for i in range(COUNT)]}
+    result.add(made.source.features, [made.targets.names[code] for code in made.targets.codes], SPLITS, extra=columns)
+    return result.workspace.root
+
+
+@pytest.fixture
+def root(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "workspace")
+    return tmp_path / "workspace"
+
+
+def run(root, *arguments):
+    """Standard output of the command in this process, which has torch already."""
+    words = [*map(str, arguments), *([] if "--epochs" in arguments else QUICK), "-w", str(root)]
+    return CliRunner().invoke(train_head.command, words, standalone_mode=False)
+
+
+def record(root, *arguments):
+    done = run(root, *arguments, "--json")
+    assert done.exception is None, done.exception
+    return json.loads(done.stdout)
+
+
+def test_it_trains_tells_and_then_says_that_it_is_done(root):
+    first = run_cli("train-head", "--ablation", *QUICK, "-w", root)
+    assert first.returncode == 0, first.stderr
+    assert "trains on 600 of 600 images" in first.stderr
+    assert re.search(r"epoch 2/2  loss \d", first.stderr)
+    for name in ("linear", "mlp-512", "mlp-512-augmented", "ridge", "lda", "nearest-mean"):
+        assert re.search(rf"^[* ] {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}$", first.stdout, re.MULTILINE), name
+    assert len(re.findall(r"^\*", first.stdout, re.MULTILINE)) == 1
+    again = run(root, "--ablation")
+    assert again.exception is None
+    assert "is finished: the same heads on the same 360 training images" in again.stderr
+    assert "epoch" not in again.stderr
+    assert again.stdout == first.stdout
+
+
+def test_scripts_get_json_with_an_interval_for_every_number(root):
+    found = record(root, "--hidden", "16,8", "--dropout", "0.2,0.1", "--seeds", "2", "--name", "mine")
+    assert found["experiment"] == "exp_0001_mine"
+    assert [head["head"] for head in found["heads"]] == ["mlp-16-8-s0", "mlp-16-8-s1"]
+    assert found["rows"] == {"train": 360, "val": 120, "test": 120, "images": 600}
+    for entry in [*found["heads"], *found["baselines"]]:
+        low, high = entry["test"]["interval"]
+        assert low <= entry["test"]["value"] <= high
+
+
+def test_every_option_reaches_the_head_that_is_trained(root):
+    words = [
+        "--hidden",
+        "16",
+        "--activation",
+        "gelu",
+        "--batch-norm",
+        "--dropout",
+        "0.1",
+        "--output",
+        "sigmoid",
+        "--optimizer",
+        "sgd",
+        "--learning-rate",
+        "0.02",
+        "--momentum",
+        "0.8",
+        "--weight-decay",
+        "0.001",
+        "--label-smoothing",
+        "0.05",
+        "--noise",
+        "0.1",
+        "--mixup",
+        "0.3",
+        "--clip-norm",
+        "2",
+        "--class-weights",
+        "balanced",
+        "--seed",
+        "5",
+        "--epochs",
+        "3",
+        "--batch-size",
+        "16",
+        "--accumulation",
+        "2",
+        "--warmup",
+        "0.2",
+        "--patience",
+        "4",
+        "--monitor",
+        "loss",
+        "--by-blocks",
+        "--amp",
+    ]
+    folder = record(root, *words)["folder"]
+    facts = json.loads(Path(folder, "experiment.json").read_text())
+    assert facts["heads"] == [
+        {
+            "name": "mlp-16", "hidden": [16], "activation": "gelu", "batch_norm": True, "dropout": 0.1, "output": "sigmoid",
+            "optimizer": "sgd", "learning_rate": 0.02, "momentum": 0.8, "weight_decay": 0.001, "label_smoothing": 0.05,
+            "noise": 0.1, "mixup": 0.3, "clip_norm": 2.0, "class_weights": "balanced", "seed": 5,
+        }
+    ]  # fmt: skip
+    assert facts["options"] == {
+        "epochs": 3, "batch_size": 16, "accumulation": 2, "warmup": 0.2, "patience": 4, "monitor": "loss", "seed": 5,
+        "by_blocks": True, "device": "cpu", "amp": True,
+    }  # fmt: skip
+
+
+def test_the_preset_quality_is_wired_to_columns_of_the_table(root):
+    found = record(root, "--preset", "quality", "--target", "score", "--aux", "size", "--aux", "score")
+    facts = json.loads(Path(found["folder"], "experiment.json").read_text())
+    assert (facts["task"], facts["targets"], facts["auxiliary"]) == ("regression", ["score"], ["size", "score"])
+    [head] = facts["heads"]
+    assert (head["hidden"], head["dropout"], head["output"]) == ([1024, 512, 256], [0.3, 0.2, 0.1], "sigmoid")
+    assert (head["batch_norm"], facts["options"]["monitor"]) == (True, "pearson")
+    assert found["heads"][0]["test"]["metric"] == "pearson"
+
+
+def test_a_grid_file_multiplies_out(root, tmp_path):
+    (tmp_path / "grid.yaml").write_text("hidden: [0, 16]\nlearning_rate: [0.001, 0.01]\n")
+    found = record(root, "--ablation", tmp_path / "grid.yaml")
+    assert [head["head"] for head in found["heads"]] == ["linear_lr-0.001", "linear_lr-0.01", "mlp-16_lr-0.001", "mlp-16_lr-0.01"]
+
+
+def test_before_extraction_is_finished_it_says_on_how_many_it_trains(root):
+    job = next(path for path in root.glob("features/encoder_*/done/*/*.done"))
+    job.unlink()
+    assert "trains on 500 of 600 images" in run(root).stderr
+
+
+def test_lost_files_are_made_again_in_the_same_bytes(root):
+    folder = open_workspace(root).experiments / "exp_0001_linear"
+    run(root)
+    before = (folder / "checkpoints" / "best_head.pt").read_bytes()
+    (folder / "checkpoints" / "best_head.pt").write_bytes(b"harmed")
+    assert "lost checkpoints/best_head.pt; it is made again" in run(root).stderr
+    assert (folder / "checkpoints" / "best_head.pt").read_bytes() == before
+
+
+ENDLESS = ("train-head", "--hidden", "512", "--epochs", "100000", "--batch-size", "32")
+
+
+def test_a_time_limit_leaves_and_says_how_to_go_on(root):
+    left = run_cli(*ENDLESS, "--time-limit", "3s", "-w", root)
+    assert left.returncode == 0, left.stderr
+    assert "left; the same command goes on" in left.stderr
+    assert not list(root.glob("experiments/*/claims/*/*"))
+
+
+def test_a_signal_leaves_within_seconds_with_a_checkpoint(root):
+    command = [sys.executable, str(ROOT / "cli.py"), *ENDLESS, "-w", str(root)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as training:
+        assert training.stderr is not None
+        while "epoch 2/" not in training.stderr.readline():
+            assert training.poll() is None
+        asked_at = time.monotonic()
+        training.send_signal(signal.SIGTERM)
+        training.communicate()
+    assert time.monotonic() - asked_at < 12
+    assert training.returncode == 143
+    assert list(root.glob("experiments/exp_0001_mlp-512/checkpoints/step_*"))
+    assert not list(root.glob("experiments/*/claims/*/*"))
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def newer(path):
+    import sqlite3
+
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        pytest.param(emptied, "is empty or of another program", id="emptied"),
+        pytest.param(newer, "Upgrade: pip install", id="newer"),
+        pytest.param(cut, "is damaged", id="cut off"),
+    ],
+)
+def test_a_harmed_database_is_never_taken_for_a_new_one_and_loses_no_training(root, harm, said):
+    with open_database(open_workspace(root).database) as database:
+        database.begin_run("exp_0000", "old", "classification", {})
+    for rest in root.glob("experiments/experiments.db-*"):
+        rest.unlink()
+    kept = (root / "experiments" / "experiments.db").read_bytes()
+    harm(root / "experiments" / "experiments.db")
+    with pytest.raises(HeadstartError, match=said):
+        raise run(root).exception
+    (root / "experiments" / "experiments.db").write_bytes(kept)
+    run_cli("retry", "--all", "-w", root)
+    done = run(root)
+    assert done.exception is None
+    with open_database(open_workspace(root).database) as database:
+        assert [found.head for found in database.runs()] == ["old", "linear"]
+
+
+MISTAKES = {
+    "an unknown encoder": (("--encoder", "resnet"), "--encoder resnet has no features"),
+    "unknown data": (("--data", "nowhere"), "has no features in"),
+    "an unknown column": (("--target", "scroe"), "Did you mean 'score'"),
+    "a word as an auxiliary number": (("--aux", "label"), "expected a number"),
+    "ablation and preset": (("--ablation", "--preset", "mlp"), "give one of them"),
+    "ablation and one shape": (("--hidden", "16", "--ablation"), "put it into the grid file"),
+    "sigmoid for numbers beyond 1": (
+        ("--target", "size", "--task", "regression", "--output", "sigmoid"),
+        "a sigmoid output only from 0 to 1",
+    ),
+    "a validation part where there is a split": (("--val-part", "0.2"), "leave --val-part out"),
+    "dropouts that do not fit": (("--hidden", "16", "--dropout", "0.1,0.2"), "expected one part"),
+    "no widths": (("--hidden", "wide"), "no list of widths"),
+    "no grid": (("--ablation", "nowhere.yaml"), "No such file"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_said_before_anything_is_written(root, words, said):
+    error = run(root, *words).exception
+    assert error is not None
+    assert said in str(getattr(error, "message", error))
+    assert not (root / "experiments").exists()
+
+
+def test_features_of_several_encoders_need_a_choice(root):
+    other = Extracted(open_workspace(root), embed_dim=3, weights="33" * 32, name="other")
+    other.jobs.extend([None] * 20)
+    other.add(np.random.default_rng(0).standard_normal((40, 3)), [f"{i % 2}" for i in range(40)], ["train"] * 30 + ["test"] * 10)
+    assert "has features of 2 encoders" in str(run(root).exception)
+    assert "may be" in str(run(root, "--encoder", "tiny").exception)
+    assert record(root, "--encoder", other.folder.name, "--val-part", "0.2")["rows"]["train"] < 40

@@ -1,0 +1,301 @@
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from headstart.experiments import results, trainer
+from headstart.experiments.checkpoints import Checkpoints
+from headstart.experiments.configurations import HeadConfig, TrainingOptions
+from headstart.experiments.creation import Request, begin
+from headstart.experiments.database import open_database
+from headstart.experiments.experiment import best_head_path, head_path
+from headstart.experiments.experiment_data import experiment_data
+from headstart.experiments.heads import read_head
+from headstart.features.cache import open_cache
+from headstart.jobs import run_job, train_head
+from headstart.pipeline.errors import InterruptedWork, TryLaterError
+from headstart.pipeline.kinds import Settings
+from headstart.pipeline.retry import retry
+from headstart.pipeline.status import quarantined_jobs, read_status
+from headstart.pipeline.verify import sweep, verify
+from headstart.pipeline.worker import Limits, Worker
+from headstart.pipeline.workspace import open_workspace
+from tests.conftest import ROOT
+
+from .killed_head import HEADS, OPTIONS, extracted, outcome_of
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A workspace with features; tests work on copies."""
+    return extracted(tmp_path_factory.mktemp("prepared") / "workspace").workspace.root
+
+
+@pytest.fixture
+def ready(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "workspace")
+    return open_workspace(tmp_path / "workspace")
+
+
+def begun(workspace, heads=HEADS, options=OPTIONS, name="killed"):
+    [encoder] = workspace.features.glob("encoder_*")
+    return begin(workspace, Request(open_cache(encoder), "classification", (), (), heads, options, name))
+
+
+def worked(workspace, **limits):
+    heard = []
+    summary = Worker(workspace, Settings(), Limits(kinds=frozenset({"train_head"}), **limits), heard.append).run()
+    return summary, heard
+
+
+def session_of(workspace, experiment):
+    return train_head.open_session(workspace, experiment.job, Settings())
+
+
+def test_a_worker_trains_it_and_every_file_says_the_same(ready):
+    found = begun(ready)
+    summary, _ = worked(ready)
+    assert (summary.jobs, summary.items, summary.exit_code) == (1, 0, 0)
+    folder = found.experiment.folder
+    judged = json.loads((folder / "metrics.json").read_text())
+    assert {entry["head"] for entry in judged["heads"]} == {head.name for head in HEADS}
+    assert {entry["baseline"] for entry in judged["baselines"]} == {"ridge", "lda", "nearest-mean"}
+    best = read_head(best_head_path(found.experiment))
+    assert best.config.name == judged["selected"]
+    assert best.digest == read_head(head_path(found.experiment, judged["selected"])).digest
+    data = experiment_data(ready, found.experiment)
+    said = best.scores(data.data.source, data.test).argmax(axis=1)
+    accuracy = float((said == data.data.targets.codes[data.test]).mean())
+    entry = next(entry for entry in judged["heads"] if entry["head"] == judged["selected"])
+    assert entry["test"]["accuracy"] == pytest.approx(accuracy)
+    with open_database(ready.database) as database:
+        run = next(run for run in database.runs() if run.head == judged["selected"])
+        rows = {(m.step, m.split, m.metric): m.value for m in database.metrics(run.run)}
+    assert rows[entry["steps"], "test", "accuracy"] == entry["test"]["accuracy"]
+    history = json.loads((folder / "training_history.json").read_text())["heads"][judged["selected"]]["epochs"]
+    assert rows[75 // 2 + 1, "train", "loss"] == history[0]["train_loss"]
+    assert "accuracy" in (folder / "classification_report.txt").read_text()
+
+
+def test_the_chosen_head_is_the_best_on_validation_not_on_test(ready):
+    found = begun(ready)
+    data = experiment_data(ready, found.experiment)
+    worked(ready)
+    scored = {
+        head.name: read_head(head_path(found.experiment, head.name)).scores(data.data.source, data.data.val) for head in HEADS
+    }
+    codes = torch.from_numpy(data.data.targets.codes[data.data.val])
+    loss = {name: float(torch.nn.functional.cross_entropy(torch.from_numpy(s), codes)) for name, s in scored.items()}
+    judged = json.loads((found.experiment.folder / "metrics.json").read_text())
+    assert judged["selected"] == min(loss, key=loss.get)
+
+
+def test_done_once_it_is_never_done_again(ready):
+    found = begun(ready)
+    marker = run_job(ready, found.job.job_id)
+    before = outcome_of(ready)
+    assert run_job(ready, found.job.job_id) == marker
+    assert worked(ready)[0].jobs == 0
+    assert outcome_of(ready) == before
+
+
+def test_status_verify_and_repair_know_it(ready):
+    found = begun(ready)
+    worked(ready)
+    before = outcome_of(ready)
+    tally = read_status(ready).folders["train_head", ready.relative(found.experiment.folder)]
+    assert (tally.jobs, tally.done) == (1, 1)
+    payload = next(found.experiment.folder.glob("shards/*/*"))
+    payload.write_bytes(payload.read_bytes()[:-1] + b"!")
+    [(torn, _)] = verify(ready, deep=True).torn
+    assert torn == found.job
+    ready.marker(torn).unlink()
+    worked(ready)
+    assert verify(ready, deep=True).torn == []
+    assert outcome_of(ready) == before
+
+
+def test_a_signal_leaves_with_a_checkpoint_and_the_next_one_goes_on(ready, monkeypatch):
+    found = begun(ready)
+    session = session_of(ready, found)
+    calls = iter(range(3))
+
+    def check():
+        if next(calls, None) is None:
+            raise InterruptedWork
+
+    with pytest.raises(InterruptedWork):
+        session.compute(session.prepare(found.job), check)
+    [state] = best_head_path(found.experiment).parent.glob(
+        "step_*"
+    )  # ten seconds have not passed: it was kept because of the signal
+    assert int(state.name[5:15]) > 0
+    restored = []
+    plain = trainer.Trainer._restore
+    monkeypatch.setattr(trainer.Trainer, "_restore", lambda self, found: restored.append(self) or plain(self, found))
+    worked(ready)
+    assert len(restored) == 1
+
+
+@pytest.mark.parametrize("field", ["0.values", "0.second", "1.running", "0.loss_sums", "scaling.mean"])
+def test_a_resume_that_forgets_one_field_is_seen(ready, field, monkeypatch):
+    found = begun(ready, options=replace(OPTIONS, patience=0))
+    calls = iter(range(3))  # in the middle of an epoch
+
+    def check():
+        if next(calls, None) is None:
+            raise InterruptedWork
+
+    session = session_of(ready, found)
+    with pytest.raises(InterruptedWork):
+        session.compute(session.prepare(found.job), check)
+    copy = ready.root.parent / "forgetful"
+    shutil.copytree(ready.root, copy)
+    worked(ready)
+    plain = Checkpoints.latest
+
+    def forgetful(self, identity):
+        state = plain(self, identity)
+        assert state is not None
+        return {**state, field: torch.zeros_like(state[field])}
+
+    monkeypatch.setattr(Checkpoints, "latest", forgetful)
+    other = open_workspace(copy)
+    worked(other)
+    assert outcome_of(other)["training_history.json"] != outcome_of(ready)["training_history.json"]
+
+
+def test_a_checkpoint_with_a_flipped_bit_falls_back_and_ends_the_same(ready, prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "whole")
+    whole = open_workspace(tmp_path / "whole")
+    begun(whole)
+    worked(whole)
+    found = begun(ready)
+    calls = iter(range(3))
+
+    def check():
+        if next(calls, None) is None:
+            raise InterruptedWork
+
+    session = session_of(ready, found)
+    with pytest.raises(InterruptedWork):
+        session.compute(session.prepare(found.job), check)
+    [state] = best_head_path(found.experiment).parent.glob("step_*")
+    data = bytearray(state.read_bytes())
+    data[len(data) // 2] ^= 1
+    state.write_bytes(data)
+    worked(ready)
+    assert outcome_of(ready) == outcome_of(whole)
+
+
+def test_a_training_that_cannot_succeed_is_quarantined_and_holds_up_nobody(ready):
+    bad = begun(ready, (HeadConfig(learning_rate=1e30, optimizer="sgd"),), name="bad")
+    begun(ready, name="good")
+    summary, heard = worked(ready)
+    assert summary.jobs == 1
+    assert "the learning rate is too high" in next(one.error for one in heard if one.error)
+    assert [job for job, _ in quarantined_jobs(ready)] == [bad.job]
+    assert retry(ready, frozenset({bad.job.job_id})) == [bad.job]
+
+
+def test_a_full_disk_asks_to_try_later_and_loses_nothing(ready, monkeypatch):
+    begun(ready)
+    plain = os.fsync
+
+    def full(descriptor):
+        if "/checkpoints/" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(28, "No space left on device")
+        plain(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(TryLaterError, match="free some space"):
+            worked(ready)
+    assert worked(ready)[0].jobs == 1
+    assert not list(quarantined_jobs(ready))
+
+
+def test_a_database_that_stays_locked_asks_to_try_later_and_then_has_every_row(ready, monkeypatch):
+    begun(ready)
+    with open_database(ready.database) as database:
+        database._connection.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(results, "open_database", lambda path: open_database(path, 0.05))
+        with pytest.raises(TryLaterError, match="locked by another process"):
+            worked(ready)
+        database._connection.execute("ROLLBACK")
+    assert worked(ready)[0].jobs == 1
+    with open_database(ready.database) as database:
+        assert len(database.runs()) == 3
+
+
+def test_regression_is_judged_by_correlation(ready):
+    [encoder] = ready.features.glob("encoder_*")
+    source = open_cache(encoder)
+    random_ = np.random.default_rng(0)
+    wanted = (source.take(np.arange(len(source))).astype(np.float64) @ random_.standard_normal(12)).tolist()
+    from tests.features.packed import Extracted
+
+    other = Extracted(open_workspace(ready.root), embed_dim=12, name="scores", weights="22" * 32, job_size=1000)
+    other.jobs.extend([None] * 50)
+    splits = ["train"] * 2400 + ["val"] * 800 + ["test"] * 800
+    columns = {"score": [f"{value}" for value in wanted], "side": [f"{i % 5}" for i in range(4000)]}
+    other.add(source.take(np.arange(4000)), [""] * 4000, splits, groups=[f"g{i % 40}" for i in range(4000)], extra=columns)
+    heads, options = (HeadConfig(learning_rate=0.05),), TrainingOptions(epochs=5)
+    found = begin(ready, Request(open_cache(other.folder), "regression", ("score",), ("side",), heads, options))
+    assert worked(ready)[0].jobs == 1
+    judged = json.loads((found.experiment.folder / "metrics.json").read_text())
+    [entry] = judged["heads"]
+    assert entry["test"]["targets"]["score"]["pearson"] > 0.99
+    assert entry["test"]["targets"]["score"]["within_groups"]["groups"] == 40
+    assert [one["baseline"] for one in judged["baselines"]] == ["ridge", "mean"]
+    assert judged["baselines"][0]["test"]["targets"]["score"]["r2"] > 0.99
+    assert judged["baselines"][1]["test"]["targets"]["score"]["r2"] == pytest.approx(0, abs=0.02)
+    assert not (found.experiment.folder / "classification_report.txt").exists()
+
+
+def killed(root, events):
+    command = [sys.executable, "-m", "tests.jobs.killed_head", str(root), *map(str, events)]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_killed_again_and_again_every_byte_and_every_row_is_that_of_an_uninterrupted_one(prepared, tmp_path):
+    for name in ("whole", "killed"):
+        shutil.copytree(prepared, tmp_path / name)
+    _, events, expected = killed(tmp_path / "whole", [])
+    draw = random.Random(0)
+    # Early ones first: each child goes on where the one before it was killed, and has fewer events left.
+    moments = [draw.randrange(1, events // 2) for _ in range(3)] + [draw.randrange(1, 60) for _ in range(3)]
+    deaths, _, outcome = killed(tmp_path / "killed", moments)
+    assert deaths >= 3
+    assert outcome == expected
+    left = verify(open_workspace(tmp_path / "killed"))
+    assert left.torn == []
+    sweep(left.orphans)
+
+
+def test_status_of_a_finished_training_is_quick_and_imports_nothing_heavy(ready):
+    begun(ready)
+    worked(ready)
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from headstart.pipeline.status import read_status\nfrom headstart.pipeline.workspace import open_workspace\n"
+        "print(len(read_status(open_workspace(Path(sys.argv[1]))).folders), *sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(ready.root)]
+    begun_at = time.monotonic()
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert time.monotonic() - begun_at < 5
+    assert output[0] == "2"
+    assert not {"numpy", "torch", "h5py", "sklearn", "scipy", "pandas", "PIL"} & set(output)
