@@ -128,7 +128,7 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.kinds import Settings
     from headstart.pipeline.markers import NotDone, read_marker
-    from headstart.pipeline.retry import retire
+    from headstart.pipeline.retry import retire, retry
     from headstart.pipeline.worker import Finished, Limits, Worker
 
     experiment, job = begun.experiment, begun.job
@@ -145,6 +145,7 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
         retire(workspace, job)
     except NotDone:
         pass
+    retry(workspace, frozenset({job.job_id}))  # failed attempts are forgiven: whoever types this wants another one
     counts = experiment.counts
     if not begun.is_new:
         say(f"goes on with {experiment.folder.name}, begun on {counts['train']:,} training images")
@@ -178,5 +179,5 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
     if summary.exit_code:
         say("left; the same command goes on from the last checkpoint, and so does: headstart work")
         return 0 if timer is not None and timer.finished.is_set() else summary.exit_code
-    reason = next(iter(summary.problems), f"its job {job.job_id} failed before; see: headstart status --failed")
-    raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Try it again: headstart retry {job.job_id}")
+    reason = next(iter(summary.problems), f"another worker gave up on {job.job_id}; see: headstart status --failed")
+    raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Run the same command again")

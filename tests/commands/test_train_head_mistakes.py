@@ -1,0 +1,29 @@
+# ruff: noqa: F811 - fixtures come from the file beside this one
+import pytest
+
+from .test_train_head import prepared, root, run  # noqa: F401
+
+MISTAKES = {
+    "an unknown encoder": (("--encoder", "resnet"), "--encoder resnet has no features"),
+    "unknown data": (("--data", "nowhere"), "has no features in"),
+    "an unknown column": (("--target", "scroe"), "Did you mean 'score'"),
+    "a word as an auxiliary number": (("--aux", "label"), "expected a number"),
+    "ablation and preset": (("--ablation", "--preset", "mlp"), "give one of them"),
+    "ablation and one shape": (("--hidden", "16", "--ablation"), "put it into the grid file"),
+    "sigmoid for numbers beyond 1": (
+        ("--target", "size", "--task", "regression", "--output", "sigmoid"),
+        "a sigmoid output only from 0 to 1",
+    ),
+    "a validation part where there is a split": (("--val-part", "0.2"), "leave --val-part out"),
+    "dropouts that do not fit": (("--hidden", "16", "--dropout", "0.1,0.2"), "expected one part"),
+    "no widths": (("--hidden", "wide"), "no list of widths"),
+    "no grid": (("--ablation", "nowhere.yaml"), "No such file"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_said_before_anything_is_written(root, words, said):
+    error = run(root, *words).exception
+    assert error is not None
+    assert said in str(getattr(error, "message", error))
+    assert not (root / "experiments").exists()
