@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from headstart.pipeline.supervisor import Supervision
 
 # In the order in which a newcomer needs them.
-COMMANDS = ("demo", "plan", "enqueue", "work", "status", "train-head", "retry", "verify")
+COMMANDS = (
+    "demo",
+    "plan",
+    "enqueue",
+    "work",
+    "status",
+    "train-head",
+    "runs",
+    "evaluate",
+    "predict",
+    "export",
+    "retry",
+    "verify",
+)
 
 
 class _Commands(click.Group):
@@ -52,6 +65,7 @@ def group() -> None:
     headstart work                     do the jobs; from a shell, cron or a loop, several at once
     headstart status                   see where it stands
     headstart train-head --ablation    train heads on the features that are there
+    headstart predict new/             say what the best of them sees in other images
     """
 
 

@@ -25,6 +25,15 @@ workspace_option = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object on standard output.")
 
 
+run_option = click.option(
+    "--run",
+    default="best",
+    show_default=True,
+    metavar="best|N",
+    help="A run's number, see `headstart runs`. best: the best on validation of those that share task and targets with the "
+    "newest experiment.",
+)
+
 weights_option = click.option(
     "--weights",
     default="hub",

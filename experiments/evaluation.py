@@ -14,7 +14,7 @@ _MIN_GROUP = 3  # rows below which a correlation within a group says nothing
 _Floats = NDArray[np.floating[Any]]
 
 
-def probabilities_of(logits: NDArray[np.float32], output: str) -> NDArray[np.float64]:
+def probabilities_of(logits: _Floats, output: str) -> NDArray[np.float64]:
     """(n, k) that add up to 1 in each row, from the logits of a softmax or sigmoid output."""
     values = logits.astype(np.float64)
     if output == "softmax":

@@ -18,6 +18,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 
 from .configurations import HeadConfig, as_facts, head_config
+from .head_file import UnknownLayout, read_content
 from .source import FeatureSource
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class TrainedHead:
     task: str
     names: tuple[str, ...]
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in a row that it takes: features, then auxiliary columns."""
+        return int(self.layers[0][0].shape[1])
 
     def scores(
         self, source: FeatureSource, positions: NDArray[np.int64], auxiliary: NDArray[np.float32] | None = None
@@ -100,26 +106,35 @@ class TrainedHead:
 
 def read_head(path: Path) -> TrainedHead:
     """The head at `path`. Raises: HeadstartError if it is missing, damaged, or newer."""
-    import torch
-
     try:
         with environment_faults(f"cannot read {path}"):
-            content = torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
+            data = path.read_bytes()
+        content = _content(data)
         facts = json.loads(content["facts"])
         if facts["format"] > FORMAT:
             raise HeadstartError(
                 f"{path} has format {facts['format']}, this version reads up to {FORMAT}: pip install -U headstart"
             )
         count = sum(key.endswith(".weight") for key in content)
-        layers = tuple((content[f"{i}.weight"].numpy(), content[f"{i}.bias"].numpy()) for i in range(count))
+        layers = tuple((np.asarray(content[f"{i}.weight"]), np.asarray(content[f"{i}.bias"])) for i in range(count))
         return TrainedHead(head_config(facts["config"]), facts["task"], tuple(facts["names"]), layers)
     except FileNotFoundError:
-        raise HeadstartError(f"{path} does not exist. See the runs there are: headstart runs") from None
+        raise HeadstartError(f"{path} does not exist. The same headstart train-head command makes it again") from None
     except HeadstartError:
         raise
     except Exception as error:  # torch.load raises whatever the damage leads it to
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise HeadstartError(f"{path} is no head, or damaged ({reason}). Train it again: headstart train-head") from None
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    try:
+        return read_content(data)
+    except UnknownLayout:
+        import torch
+
+        content: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
+        return content
 
 
 def folded(

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from headstart.cli import COMMANDS
 from headstart.pipeline.queue import HEADER
 from tests.conftest import ROOT, run_cli, run_python
 
 
 def test_every_command_teaches_itself():
     listed = run_cli("--help").stdout
-    for name in ("demo", "plan", "enqueue", "work", "status", "train-head", "retry", "verify"):
+    for name in COMMANDS:
         assert f"  {name} " in listed
         page = run_cli(name, "--help")
         assert page.returncode == 0

@@ -1,0 +1,62 @@
+"""`headstart evaluate`: how good a trained head is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from .csv_lines import write_line
+from .options import as_json, opened, say, workspace_option
+
+if TYPE_CHECKING:
+    from headstart.experiments.reevaluation import Scored
+
+
+@click.command("evaluate")
+@click.argument("run", default="best", metavar="[best|N]")
+@click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True)
+@click.option("--csv", "as_csv", is_flag=True, help="What it says of each image instead, and what is true; one line an image.")
+@as_json
+@workspace_option
+def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | None) -> None:
+    """Judge a trained head again.
+
+    It is read from its file, and the images' features from the cache. Baselines on the same features stand beside it.
+
+    N is a run's number, see `headstart runs`. `best` is the run that did best on validation among the finished ones that share
+    task and targets with the newest experiment.
+    """
+    from headstart.experiments.choosing import choose_run
+    from headstart.experiments.reevaluation import judge, score
+
+    from .evaluation_text import describe
+
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other")
+    found = opened(workspace)
+    chosen = choose_run(found, run)
+    scored = score(found, chosen, split)
+    if as_csv:
+        _write_csv(scored)
+        return
+    judged = judge(chosen, scored)
+    if as_json:
+        click.echo(json.dumps(judged.as_json(), indent=1))
+    else:
+        for line in describe(judged):
+            click.echo(line)
+    if judged.is_as_noted is False:
+        say("warning: these are not the numbers that training noted: other versions of a library, or another machine")
+
+
+def _write_csv(scored: Scored) -> None:
+    from headstart.experiments.reevaluation import said_of_each
+
+    names, is_classes = scored.head.names, scored.head.task == "classification"
+    columns = ["label", "probability", "true_label"] if is_classes else [*names, *(f"true_{name}" for name in names)]
+    write_line(["path", *columns])
+    for path, said, true in said_of_each(scored):
+        cells = [names[said.argmax()], f"{said.max():.9g}"] if is_classes else [f"{number:.9g}" for number in said]
+        write_line([path, *cells, *true])

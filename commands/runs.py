@@ -1,0 +1,99 @@
+"""`headstart runs`: trained heads and their numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import as_json, opened, workspace_option
+from .tables import aligned
+
+if TYPE_CHECKING:
+    from headstart.experiments.run_list import Line
+
+
+@click.group("runs", invoke_without_command=True)
+@as_json
+@workspace_option
+@click.pass_context
+def command(context: click.Context, as_json: bool, workspace: str | None) -> None:
+    """List trained heads, the newest last.
+
+    `runs show N` has all about one, `runs compare A B` says whether one is better than another.
+    """
+    from headstart.experiments.run_list import list_runs
+
+    if context.invoked_subcommand is not None:
+        return
+    lines = list_runs(opened(workspace))
+    if as_json:
+        click.echo(json.dumps({"runs": [line.as_json() for line in lines]}, indent=1))
+        return
+    head = ["run", "experiment", "head", "task", "images", "metric", "validation", "test", "95 % interval"]
+    for text in aligned([head, *map(_cells, lines)], ">" + "<<<><>><"):
+        click.echo(text)
+
+
+@command.command("show")
+@click.argument("run", metavar="N|best")
+@as_json
+@workspace_option
+def show(run: str, as_json: bool, workspace: str | None) -> None:
+    """Show how a head was trained, epoch by epoch, and what was measured at the end, class by class."""
+    from headstart.experiments.choosing import choose_run
+
+    from .run_text import describe, record_of
+
+    found = opened(workspace)
+    chosen = choose_run(found, run)
+    record = record_of(found, chosen)
+    if as_json:
+        click.echo(json.dumps(record, indent=1))
+        return
+    for line in describe(chosen, record):
+        click.echo(line)
+
+
+@command.command("compare")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@as_json
+@workspace_option
+def compare(first: str, second: str, as_json: bool, workspace: str | None) -> None:
+    """Say whether head A is better than head B on the same test images."""
+    from headstart.experiments.choosing import choose_run
+    from headstart.experiments.reevaluation import compare
+
+    from .run_text import verdict
+
+    found = opened(workspace)
+    left, right = choose_run(found, first), choose_run(found, second)
+    results = compare(found, left, right)
+    if as_json:
+        click.echo(json.dumps({"first": left.as_json(), "second": right.as_json(), "comparisons": results}, indent=1))
+        return
+    click.echo(f"A  {left.words}\nB  {right.words}")
+    for result in results:
+        click.echo(verdict(result))
+
+
+def _cells(line: Line) -> list[str]:
+    def shown(value: Any) -> str:
+        return "-" if value is None else f"{value:.4f}"
+
+    interval = "-" if line.interval is None else f"{line.interval[0]:.4f} to {line.interval[1]:.4f}"
+    run = line.run
+    images = "-" if line.images is None else f"{line.images:,}"
+    return [
+        str(run.run),
+        run.experiment,
+        run.head,
+        run.task,
+        images,
+        line.metric,
+        shown(line.validation),
+        shown(line.test),
+        interval,
+    ]

@@ -1,0 +1,158 @@
+import json
+import shutil
+import sqlite3
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from headstart.experiments.heads import read_head
+
+from .calling import call
+
+EXPERIMENT = "exp_0001_ablation"
+
+
+def noted(workspace, name=EXPERIMENT):
+    return json.loads((workspace.experiments / name / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+@pytest.mark.parametrize("run", [1, 2, 3])
+def test_an_evaluation_repeats_the_numbers_of_training(trained, run, split):
+    done = call("evaluate", run, "--split", split, "--json", "-w", trained.root)
+    assert done.errors == ""
+    entry = noted(trained)["heads"][run - 1]
+    assert done.json["metrics"] == entry[split]
+    assert done.json["is_as_noted"] is True
+    assert set(done.json["baselines"]) == {"ridge", "lda", "nearest-mean"}
+
+
+def test_an_evaluation_of_numbers_repeats_those_of_training(measured):
+    done = call("evaluate", "--json", "-w", measured.root)
+    [experiment] = [path.name for path in measured.experiments.glob("exp_*")]
+    assert done.json["metrics"] == noted(measured, experiment)["heads"][0]["test"]
+    text = call("evaluate", "-w", measured.root).output
+    for part in ("target light", "target dark", "MSE", "R2", "Pearson", "Spearman", "baseline ridge", "within "):
+        assert part in text
+
+
+def test_a_report_has_everything_that_a_person_asks_for(trained):
+    text = call("evaluate", "2", "-w", trained.root).output
+    entry = noted(trained)["heads"][1]["test"]
+    low, high = entry["accuracy_interval"]
+    [line] = [line.split() for line in text.splitlines() if line.startswith("mlp-512 ")]
+    assert line == ["mlp-512", *f"{entry['accuracy']:.4f} {low:.4f} to {high:.4f} {entry['macro_f1']:.4f}".split()]
+    for part in ("baseline ridge", "always the commonest class", "log-loss", "ECE", "precision", "confusion matrix"):
+        assert part in text
+    matrix = [line.split()[1:] for line in text.splitlines()[-3:]]
+    assert [[0 if cell == "." else int(cell) for cell in row] for row in matrix] == entry["confusion_matrix"]
+
+
+CHANGES = {
+    "a number": (lambda entry: entry.update(log_loss=entry["log_loss"] + 1e-4), True),
+    "a count": (lambda entry: entry["confusion_matrix"][0].__setitem__(0, 99), True),
+    "a class": (lambda entry: entry["per_class"].pop("a"), True),
+    "a bound": (lambda entry: entry["accuracy_interval"].__setitem__(1, 1.1), True),
+    "the last bit": (lambda entry: entry.update(log_loss=entry["log_loss"] * (1 + 1e-15)), False),
+}
+
+
+@pytest.mark.parametrize(("change", "is_called_out"), CHANGES.values(), ids=CHANGES)
+def test_numbers_that_differ_from_those_of_training_are_called_out(own, change, is_called_out):
+    path = own.experiments / EXPERIMENT / "metrics.json"
+    facts = json.loads(path.read_text())
+    change(facts["heads"][0]["test"])
+    path.write_text(json.dumps(facts))
+    done = call("evaluate", "1", "-w", own.root)
+    assert done.status == 0
+    assert ("not the numbers that training noted" in done.errors) == is_called_out
+
+
+def test_what_a_head_says_of_each_image_adds_up_to_its_accuracy(trained):
+    lines = [line.split(",") for line in call("evaluate", "2", "--csv", "-w", trained.root).output.splitlines()]
+    assert lines[0] == ["path", "label", "probability", "true_label"]
+    assert all(path[0] == true for path, _, _, true in lines[1:])
+    right = [label == true for _, label, _, true in lines[1:]]
+    assert np.mean(right) == pytest.approx(noted(trained)["heads"][1]["test"]["accuracy"])
+
+
+def set_validation(workspace, run, accuracy):
+    with sqlite3.connect(workspace.database) as connection:
+        connection.execute(
+            "UPDATE metrics SET value = ? WHERE run = ? AND split = 'val' AND metric = 'accuracy'", (accuracy, run)
+        )
+    connection.close()
+
+
+def chosen(workspace) -> int:
+    return call("runs", "show", "best", "--json", "-w", workspace.root).json["run"]
+
+
+@pytest.mark.parametrize("run", [1, 2, 3])
+def test_best_is_the_run_that_did_best_on_validation(own, run):
+    for other in (1, 2, 3):
+        set_validation(own, other, 0.9 if other == run else 0.5)
+    assert chosen(own) == run
+
+
+def test_best_looks_only_at_runs_with_the_targets_of_the_newest_experiment(own, measured):
+    for run in (1, 2, 3):
+        set_validation(own, run, 1.0)
+    shutil.copytree(own.experiments / EXPERIMENT, own.experiments / "exp_0002_other")
+    path = own.experiments / "exp_0002_other" / "metrics.json"
+    path.write_text(path.read_text().replace('"c"', '"d"'))
+    with sqlite3.connect(own.database) as connection:
+        connection.execute("INSERT INTO runs SELECT 4, 'exp_0002_other', head, task, config FROM runs WHERE run = 1")
+        connection.execute("INSERT INTO metrics SELECT 4, step, split, metric, 0.1 FROM metrics WHERE run = 1")
+    connection.close()
+    assert chosen(own) == 4
+
+
+def newer(path):
+    head = read_head(path)
+    with mock.patch("headstart.experiments.heads.FORMAT", 2):
+        path.write_bytes(head.encode())
+
+
+HARMS = {
+    "missing": (lambda path: path.unlink(), "does not exist"),
+    "empty": (lambda path: path.write_bytes(b""), "no head, or damaged"),
+    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "no head, or damaged"),
+    "no head": (lambda path: path.write_bytes(b"something else" * 99), "no head, or damaged"),
+    "newer": (newer, "has format 2, this version reads up to 1"),
+}
+
+
+@pytest.mark.parametrize(("harm", "says"), HARMS.values(), ids=HARMS)
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+def test_a_head_that_cannot_be_read_is_explained_in_one_line(own, pictures, command, harm, says):
+    for name in ("linear", "best_head"):
+        harm(own.experiments / EXPERIMENT / "checkpoints" / f"{name}.pt")
+    more = {"evaluate": ["1"], "predict": [pictures / "a", "--run", "1"], "export": ["--run", "1"]}[command]
+    done = call(command, *more, "-w", own.root)
+    assert done.status == 1
+    assert says in done.reason
+
+
+def test_the_best_head_is_read_from_the_copy_that_its_experiment_keeps(own):
+    folder = own.experiments / EXPERIMENT / "checkpoints"
+    selected = noted(own)["selected"]
+    (folder / f"{selected}.pt").unlink()
+    number = [entry["head"] for entry in noted(own)["heads"]].index(selected) + 1
+    assert call("evaluate", number, "-w", own.root).status == 0
+
+
+GONE = {
+    "rows": (lambda own: (own.experiments / EXPERIMENT / "rows.bin").unlink(), "rows.bin is missing or damaged"),
+    "experiment": (lambda own: shutil.rmtree(own.experiments / EXPERIMENT), "is no experiment"),
+    "notes": (lambda own: (own.experiments / EXPERIMENT / "metrics.json").write_text("{"), "metrics.json is damaged"),
+}
+
+
+@pytest.mark.parametrize(("harm", "says"), GONE.values(), ids=GONE)
+def test_what_an_evaluation_lacks_is_named(own, harm, says):
+    harm(own)
+    done = call("evaluate", "1", "-w", own.root)
+    assert done.status == 1
+    assert says in done.reason
