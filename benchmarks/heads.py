@@ -1,10 +1,10 @@
 """Linear heads at once against one after the other: python -m benchmarks.heads [ROUNDS]
 
-50,000 x 1,280 float16 and 10,000 rows for validation, 10 classes, batch 128, AdamW, warm-up and cosine; 2 epochs of Headstart, which also
-standardizes and validates, and of the loops, which need not. `slices` are of a shuffled matrix of standardized float32 rows in memory;
-`DataLoader` reads cached float16 rows item by item, in no or in two further processes, whichever is faster. Loops are timed on one
-configuration and multiplied: they do the same for each. All begin with the same weights and see the rows in the same order. Medians of 3
-rounds in which all take turns. About 2 minutes on two quiet cores.
+50,000 x 1,280 float16 and 10,000 rows for validation, 10 classes, batch 128, AdamW, warm-up and cosine; 2 epochs of Headstart,
+which also standardizes and validates, and of the loops, which need not. `slices` are of a shuffled matrix of standardized float32
+rows in memory; `DataLoader` reads cached float16 rows item by item, in no or in two further processes, whichever is faster. Loops
+are timed on one configuration and multiplied: they do the same for each. All begin with the same weights and see the rows in the
+same order. Medians of 3 rounds in which all take turns. About 2 minutes on two quiet cores.
 """
 
 import sys
