@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Pool, Size, as_json, data_options, plural, span, weights_option
+from .options import Pool, Size, as_json, data_options, plural, say, span, weights_option, workspace_option
 
 if TYPE_CHECKING:
     from headstart.features.listing import Source
+    from headstart.features.predictions import Prediction
     from headstart.pipeline.workspace import Workspace
 
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--job-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a job.")
 @data_options
 @as_json
+@workspace_option
 def command(
     data: Path,
     encoders: tuple[str, ...],
@@ -45,13 +47,15 @@ def command(
     probe: int,
     job_size: int,
     as_json: bool,
+    workspace: str | None,
     **about_data: Any,
 ) -> None:
     """Predict time, memory and disk for the images in DATA, for each encoder.
 
     It enqueues N of them, as often as four jobs take, in a temporary workspace, and runs `headstart work` there: the figures
-    are of this machine as busy as it is now. Nothing is written anywhere else.
+    are of this machine as busy as it is now. Only they are kept in the workspace, for `headstart work` to compare.
     """
+    from headstart.features.fingerprint import read_fingerprint
     from headstart.features.listing import SourceOptions
     from headstart.features.probe import JOBS, take_probe
     from headstart.features.sources import find_images
@@ -61,13 +65,15 @@ def command(
     sample = take_probe(source, probe, JOBS * job_size)
     options = ["--device", device, *(["--vram-budget", f"{vram_budget / 1000}KB"] if vram_budget else [])]
     rows: list[dict[str, Any]] = []
+    predictions: dict[str, Prediction] = {}
     for model in encoders or (None,):
         with tempfile.TemporaryDirectory(prefix="headstart-plan-") as place:
-            workspace = open_or_create_workspace(Path(place) / "workspace")
+            trial = open_or_create_workspace(Path(place) / "workspace")
             exact: Path | None = None
             for is_fast in (False, True) if fast_decode else (False,):
                 choice = (model, weights, image_size, is_fast, spatial)
-                folder, row = _measure(workspace, sample, choice, len(source.images), job_size, options)
+                folder, predicted, row = _measure(trial, sample, choice, len(source.images), job_size, options)
+                predictions[read_fingerprint(folder)] = predicted
                 if exact is not None:
                     from headstart.features.probe import compare
 
@@ -75,11 +81,26 @@ def command(
                 exact = exact or folder
                 rows.append(row)
     click.echo(json.dumps(rows, indent=1) if as_json else _shown(rows))
+    _keep(workspace, predictions)
+
+
+def _keep(folder: str | None, predictions: dict[str, Prediction]) -> None:
+    from headstart.features.predictions import keep_prediction
+    from headstart.pipeline.errors import HeadstartError
+    from headstart.pipeline.workspace import find_root, open_or_create_workspace
+
+    try:
+        workspace = open_or_create_workspace(find_root(folder))
+        for fingerprint, predicted in predictions.items():
+            keep_prediction(workspace, fingerprint, predicted)
+        say(f"kept in {workspace.root}, so that headstart work can say how it came out")
+    except HeadstartError as error:  # the answer was given; a place that cannot be written to takes nothing from it
+        say(f"warning: the prediction was not kept: {error}")
 
 
 def _measure(
     workspace: Workspace, sample: Source, choice: tuple[Any, ...], images: int, job_size: int, options: list[str]
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Prediction, dict[str, Any]]:
     from headstart.features.devices import has_nvidia_device
     from headstart.features.disk_plan import predict_disk
     from headstart.features.encoders import resolve_encoder, save_encoder
@@ -101,18 +122,23 @@ def _measure(
     began = time.time()
     _work(workspace, options)
     pace = read_pace(workspace, folder, began)
-    return folder, {
-        "encoder": spec.model,
-        "fast_decode": spec.transform.fast_decode,
-        "images": images,
-        "seconds": pace.seconds(images, job_size),
-        "images_per_second": 1 / pace.image_s,
-        "peak_rss_bytes": pace.peak_rss_bytes,
-        "peak_vram_bytes": pace.vram_bytes,
-        "batch_size": pace.batch,
-        "disk_bytes": predict_disk(spec, images, job_size),
-        "failed": pace.failed,
-    }
+    predicted = pace.prediction(job_size)
+    return (
+        folder,
+        predicted,
+        {
+            "encoder": spec.model,
+            "fast_decode": spec.transform.fast_decode,
+            "images": images,
+            "seconds": predicted.seconds(images),
+            "images_per_second": 1 / pace.image_s,
+            "peak_rss_bytes": predicted.peak_rss_bytes,
+            "peak_vram_bytes": predicted.peak_vram_bytes,
+            "batch_size": pace.batch,
+            "disk_bytes": predict_disk(spec, images, job_size),
+            "failed": pace.failed,
+        },
+    )
 
 
 def _work(workspace: Workspace, options: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,13 +20,17 @@ _LOOK_SHARE = 20  # a look at a huge queue takes seconds; it may cost a twentiet
 
 
 class Progress:
-    """Counts for the whole queue, so that the time left is that of all workers together."""
+    """Counts for the whole queue, so that the time left is that of all workers together.
+
+    Attributes:
+        items: that this worker did, by folder.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._begun = time.monotonic()
         self._jobs = 0
-        self._items = 0
+        self.items: Counter[str] = Counter()
         self._next_look = float("-inf")
         self._total = Tally()
         self._done_at_start: int | None = None
@@ -43,7 +48,7 @@ class Progress:
     def hear(self, finished: Finished) -> None:
         """Called for each job this worker ended."""
         self._jobs += finished.error is None and finished.is_mine
-        self._items += finished.items
+        self.items[finished.job.folder] += finished.items
         self._total.done += finished.error is None
         if time.monotonic() >= self._next_look:
             self._look()
@@ -82,7 +87,7 @@ class Progress:
 
     def _rates(self) -> str:
         elapsed = time.monotonic() - self._begun
-        text = f"{self._items / elapsed:.1f} images/s"
+        text = f"{self.items.total() / elapsed:.1f} images/s"
         if self._workers > 1:
             text += f", {plural(self._workers - 1, 'other worker')}"
         gained = self._total.done - (self._done_at_start or 0)

@@ -54,6 +54,9 @@ def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> str:
     lines.append(f"  images  {tally.items_done:,} of {tally.items:,} have features ({tally.payload_bytes / 1e6:,.1f} MB)")
     if tally.items_failed:
         lines[-1] += f", {tally.items_failed:,} failed (see: headstart status --failed)"
+    if tally.peak_rss_bytes:
+        lines.append(f"  memory  at most {tally.peak_rss_bytes / 1e6:,.0f} MB a worker")
+        lines[-1] += f", {tally.peak_vram_bytes / 1e6:,.0f} MB on the GPU" if tally.peak_vram_bytes else ""
     left = tally.running + tally.pending
     if left and tally.done:
         hands = max(1, workers)

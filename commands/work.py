@@ -37,6 +37,7 @@ def command(
     from headstart.pipeline.status import read_status
     from headstart.pipeline.worker import Limits, Worker
 
+    from .outcome import planned_against_actual
     from .progress import Progress
 
     opened_workspace = opened(workspace)
@@ -56,6 +57,8 @@ def command(
         line += f", {plural(summary.failed_jobs, 'attempt')} failed"
     say(line)
     status = read_status(opened_workspace)
+    for comparison in planned_against_actual(opened_workspace, progress.items, summary.seconds, status):
+        say(comparison)
     quarantined = sum(tally.quarantined for tally in status.folders.values())
     if quarantined:
         say(f"{plural(quarantined, 'job')} quarantined after repeated failures (see: headstart status --failed, headstart retry)")

@@ -12,6 +12,7 @@ from headstart.pipeline.workspace import Workspace
 from .encoder_spec import read_encoder
 from .listing import Source
 from .load import load_features
+from .predictions import Prediction
 
 JOBS = 4  # the first pays for opening the encoder; the others show the pace
 _RSS_MARGIN, _RSS_GROWTH = 1.08, 32 * 10**6  # what a long run's allocators gather beyond a short one's: 25 MB where measured
@@ -37,14 +38,10 @@ class Pace:
     batch: int
     failed: float
 
-    def seconds(self, images: int, job_size: int) -> float:
-        """Predicted for so many images, one worker, from process start."""
-        return self.begin_s + self.image_s * max(0, images - job_size)
-
-    @property
-    def peak_rss_bytes(self) -> int:
-        """Predicted for a long run; meant to be no less than it will be."""
-        return max(round(_RSS_MARGIN * self.rss_bytes), self.rss_bytes + _RSS_GROWTH)
+    def prediction(self, job_size: int) -> Prediction:
+        """For a long run; its memory is meant to be no less than it will be."""
+        rss = max(round(_RSS_MARGIN * self.rss_bytes), self.rss_bytes + _RSS_GROWTH)
+        return Prediction(self.begin_s, self.image_s, job_size, rss, self.vram_bytes)
 
 
 def take_probe(source: Source, count: int, rows: int) -> Source:

@@ -27,7 +27,10 @@ _SETTLED_S = 3.0
 
 @dataclass
 class Tally:
-    """Counts of jobs by state and of items by outcome; `payload_bytes` and `seconds` are of done jobs."""
+    """Counts of jobs by state and of items by outcome; `payload_bytes` and `seconds` are of done jobs.
+
+    The peaks are the largest that a worker noted in a marker; that of the GPU is 0 where none was used.
+    """
 
     jobs: int = 0
     done: int = 0
@@ -40,10 +43,13 @@ class Tally:
     items_failed: int = 0
     payload_bytes: int = 0
     seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    peak_vram_bytes: int = 0
 
     def add(self, other: "Tally") -> None:
         for part in fields(self):
-            setattr(self, part.name, getattr(self, part.name) + getattr(other, part.name))
+            mine, others = getattr(self, part.name), getattr(other, part.name)
+            setattr(self, part.name, max(mine, others) if part.name.startswith("peak") else mine + others)
 
 
 @dataclass
@@ -97,6 +103,8 @@ def _count(workspace: Workspace, jobs: list[Job]) -> Tally:
                 tally.items_failed += marker.items - marker.ok
                 tally.payload_bytes += marker.payload_bytes
                 tally.seconds += float(marker.facts.get("seconds", 0.0))
+                tally.peak_rss_bytes = max(tally.peak_rss_bytes, int(marker.facts.get("peak_rss_bytes") or 0))
+                tally.peak_vram_bytes = max(tally.peak_vram_bytes, _peak_vram(marker.facts))
                 continue
         history = listing.histories.get(job.job_id, NO_HISTORY)
         if history.is_quarantined:
@@ -106,6 +114,11 @@ def _count(workspace: Workspace, jobs: list[Job]) -> Tally:
         else:
             tally.pending += 1
     return tally
+
+
+def _peak_vram(facts: dict[str, Any]) -> int:
+    # The driver's figure is of the whole process, but in containers it may not know it; the allocator's is less.
+    return int(facts.get("vram_process_bytes") or facts.get("peak_vram_reserved_bytes") or 0)
 
 
 class _Remembered:
@@ -123,7 +136,8 @@ class _Remembered:
     def get(self, jobs: list[Job]) -> Tally | None:
         try:
             known = self.groups[_key(jobs)]
-            return Tally(**known["tally"]) if known["stamps"] == self._stamps(jobs[0]) else None
+            is_current = known["stamps"] == self._stamps(jobs[0]) and known["tally"].keys() == vars(Tally()).keys()
+            return Tally(**known["tally"]) if is_current else None
         except (KeyError, TypeError):
             return None
 

@@ -30,9 +30,10 @@ def test_the_probe_comes_from_the_whole_length_as_often_as_it_takes(count, probe
 
 def test_time_grows_by_the_pace_and_memory_has_a_margin():
     pace = Pace(begin_s=3.0, image_s=0.01, rss_bytes=100, vram_bytes=None, batch=2, failed=0.0)
-    assert pace.seconds(64, 64) == pace.seconds(10, 64) == 3.0
-    assert pace.seconds(1064, 64) == pytest.approx(13.0)
-    assert pace.peak_rss_bytes >= 100
+    predicted = pace.prediction(64)
+    assert predicted.seconds(64) == predicted.seconds(10) == 3.0
+    assert predicted.seconds(1064) == pytest.approx(13.0)
+    assert predicted.peak_rss_bytes > 100
 
 
 def test_a_table_is_aligned():
@@ -48,20 +49,22 @@ def photos(tmp_path_factory):
     return folder
 
 
-def test_plan_predicts_what_work_then_takes_and_leaves_nothing_behind(photos, tmp_path):
-    planned = run_cli(
-        "plan", photos, "--weights", "embedded", "--probe", "8", "--job-size", "16", "--fast-decode", "--json", cwd=tmp_path
-    )
+def test_plan_predicts_what_work_then_takes_and_keeps_only_that(photos, tmp_path):
+    options = ["--weights", "embedded", "--probe", "8", "--job-size", "16", "--fast-decode", "--json", "-w", "w"]
+    planned = run_cli("plan", photos, *options, cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
     exact, fast = json.loads(planned.stdout)
-    assert not list(tmp_path.iterdir())
+    assert {path.name for path in tmp_path.glob("w/*")} == {"workspace.json", "features"}
+    assert [path.name for path in tmp_path.glob("w/features/*")] == ["plans"]
     assert (exact["images"], exact["fast_decode"], fast["fast_decode"]) == (40, False, True)
     assert 0.9 < fast["worst_cosine"] <= fast["mean_cosine"] <= 1.0001
     assert run_cli("enqueue", photos, "--weights", "embedded", "--job-size", "16", "-w", "w", cwd=tmp_path).returncode == 0
     # Behind a small process: a peak counts what was resident where the process was forked, and this one may hold torch.
     work = [sys.executable, str(ROOT / "cli.py"), "work", "--device", "cpu", "-w", "w"]
     between = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
-    subprocess.run([sys.executable, "-c", between, *work], cwd=tmp_path, check=True, capture_output=True)
+    worked = subprocess.run([sys.executable, "-c", between, *work], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "planned for 40 images: " in worked.stderr
+    assert f"{exact['peak_rss_bytes'] / 1e9:.2f} GB; it took " in worked.stderr
     workspace = open_workspace(tmp_path / "w")
     markers = [json.loads(path.read_text()) for path in workspace.features.glob("encoder_*/done/*/*.done")]
     actual = max(marker["facts"]["peak_rss_bytes"] for marker in markers)
@@ -76,6 +79,15 @@ def test_a_trial_run_that_fails_says_why_in_one_line(photos, tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: the trial run ended with exit status")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_prediction_that_cannot_be_kept_takes_nothing_from_the_answer(photos, tmp_path):
+    (tmp_path / "file").touch()
+    options = ["--weights", "embedded", "--probe", "2", "--job-size", "2", "-w", "file"]
+    done = run_cli("plan", photos, *options, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "resnet10t" in done.stdout
+    assert done.stderr.startswith("warning: the prediction was not kept: ")
 
 
 def test_images_are_compared_row_by_row(photos, tmp_path):

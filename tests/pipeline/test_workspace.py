@@ -14,7 +14,7 @@ from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import find_root, open_or_create_workspace, open_workspace
 from tests.conftest import ROOT, enqueue_fakes, spawn_python
-from tests.pipeline.test_worker import WORK
+from tests.pipeline.workers import WORK
 
 
 def test_a_workspace_is_the_same_when_opened_again(tmp_path):

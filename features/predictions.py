@@ -1,0 +1,52 @@
+"""What `plan` predicted, kept beside the features so that `work` can say how it came out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from headstart.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """For one worker with one encoder on the machine that `plan` ran on.
+
+    Attributes:
+        begin_s: from process start until the first job is done.
+        image_s: seconds an image from then on.
+        job_size: images a job.
+        peak_rss_bytes: of the process.
+        peak_vram_bytes: of the process on the GPU; None on a CPU.
+    """
+
+    begin_s: float
+    image_s: float
+    job_size: int
+    peak_rss_bytes: int
+    peak_vram_bytes: int | None
+
+    def seconds(self, images: int) -> float:
+        """Predicted from process start for so many images."""
+        return self.begin_s + self.image_s * max(0, images - self.job_size)
+
+
+def keep_prediction(workspace: Workspace, fingerprint: str, prediction: Prediction) -> Path:
+    """Replaces what was predicted before. Raises: TryLaterError if the disk is full or gone."""
+    path = _path(workspace, fingerprint)
+    workspace.make_folder(path.parent)
+    workspace.files.replace(path, (json.dumps(asdict(prediction), indent=1) + "\n").encode())
+    return path
+
+
+def read_prediction(workspace: Workspace, fingerprint: str) -> Prediction | None:
+    """None if there is none that can be read: nothing depends on it."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Prediction(**json.loads(_path(workspace, fingerprint).read_bytes()))
+    return None
+
+
+def _path(workspace: Workspace, fingerprint: str) -> Path:
+    return workspace.features / "plans" / f"{fingerprint[:16]}.json"
