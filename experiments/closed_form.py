@@ -30,7 +30,7 @@ class LinearHead:
 
 
 @dataclass(frozen=True)
-class _Centered:
+class Centered:
     """Statistics of standardized rows: gram (d, d) and products (d, k) about the mean, in units of `scale`."""
 
     count: int
@@ -62,12 +62,12 @@ def fit_ridge_path(statistics: Statistics, penalties: Sequence[float]) -> list[L
     """`fit_ridge` for each penalty. Many share one eigendecomposition; few are factorized one by one, which is faster."""
     if any(not penalty >= 0 for penalty in penalties):
         raise HeadstartError(f"a ridge penalty is {min(penalties)}, expected 0 or more")
-    centered = _centered(statistics)
-    if len(penalties) > _CHEAPER_THAN_EIGEN or min(penalties) == 0:
-        weights = _by_eigenvectors(centered, penalties)
+    centered = center(statistics)
+    if wants_eigenvectors(penalties):
+        weights = by_eigenvectors(centered, np.linalg.eigh(centered.gram), penalties)
     else:
         weights = [_by_cholesky(centered, penalty) for penalty in penalties]
-    return [_raw(centered, weight, centered.target_means) for weight in weights]
+    return [raw_head(centered, weight, centered.target_means) for weight in weights]
 
 
 def fit_lda(statistics: Statistics, shrinkage: float = 1e-3) -> LinearHead:
@@ -79,7 +79,7 @@ def fit_lda(statistics: Statistics, shrinkage: float = 1e-3) -> LinearHead:
 
     Raises: SingularError if shrinkage is 0 and the covariance is rank deficient.
     """
-    centered = _centered(statistics)
+    centered = center(statistics)
     counts = statistics.target_sums
     means = centered.products / np.maximum(counts, 1)
     degrees = max(1.0, centered.count - float((counts > 0).sum()))
@@ -89,15 +89,15 @@ def fit_lda(statistics: Statistics, shrinkage: float = 1e-3) -> LinearHead:
     weight = _solved(covariance, means)
     prior = np.log(np.maximum(counts, 1) / centered.count)
     offset = np.where(counts > 0, prior - 0.5 * (means * weight).sum(axis=0), _NEVER)
-    return _raw(centered, weight, offset)
+    return raw_head(centered, weight, offset)
 
 
 def fit_nearest_mean(statistics: Statistics) -> LinearHead:
     """Says the class whose mean is nearest in standardized features; needs one-hot targets."""
-    centered = _centered(statistics)
+    centered = center(statistics)
     counts = statistics.target_sums
     means = centered.products / np.maximum(counts, 1)
-    return _raw(centered, means, np.where(counts > 0, -0.5 * (means**2).sum(axis=0), _NEVER))
+    return raw_head(centered, means, np.where(counts > 0, -0.5 * (means**2).sum(axis=0), _NEVER))
 
 
 def scores_of(source: FeatureSource, positions: NDArray[np.int64], heads: Sequence[LinearHead]) -> list[NDArray[np.float32]]:
@@ -123,21 +123,31 @@ def squared_errors(head: LinearHead, statistics: Statistics) -> _Array:
     return np.asarray(quadratic - 2 * cross + statistics.target_squares)
 
 
-def _centered(statistics: Statistics) -> _Centered:
+def center(statistics: Statistics) -> Centered:
+    """Standardized on the rows that they are of."""
     standard = standardization_of(statistics)
     offset = statistics.sums / statistics.count
-    gram = (statistics.gram - np.outer(statistics.sums, offset)) / np.outer(standard.scale, standard.scale)
+    gram = statistics.gram - np.outer(statistics.sums, offset)
+    gram /= standard.scale
+    gram /= standard.scale[:, None]
     products = (statistics.products - np.outer(offset, statistics.target_sums)) / standard.scale[:, None]
-    return _Centered(statistics.count, standard.mean, standard.scale, gram, products, statistics.target_sums / statistics.count)
+    return Centered(statistics.count, standard.mean, standard.scale, gram, products, statistics.target_sums / statistics.count)
 
 
-def _raw(centered: _Centered, weight: _Array, offset: _Array) -> LinearHead:
+def raw_head(centered: Centered, weight: _Array, offset: _Array) -> LinearHead:
+    """A head on raw features, of weights (d, k) and offsets (k,) on standardized ones."""
     raw = (weight / centered.scale[:, None]).T
     return LinearHead(raw, offset - raw @ centered.mean)
 
 
-def _by_eigenvectors(centered: _Centered, penalties: Sequence[float]) -> list[_Array]:
-    values, vectors = np.linalg.eigh(centered.gram)
+def wants_eigenvectors(penalties: Sequence[float]) -> bool:
+    """Whether a path is solved by one eigendecomposition."""
+    return len(penalties) > _CHEAPER_THAN_EIGEN or min(penalties) == 0
+
+
+def by_eigenvectors(centered: Centered, spectrum: tuple[_Array, _Array], penalties: Sequence[float]) -> list[_Array]:
+    """Ridge weights (d, k) of each penalty; `spectrum` are the eigenvalues and eigenvectors of the Gram matrix."""
+    values, vectors = spectrum
     rotated = vectors.T @ centered.products
     smallest = _RANK_EPS * max(values[-1], np.finfo(float).tiny)
     if min(penalties) == 0 and values[0] <= smallest:
@@ -146,7 +156,7 @@ def _by_eigenvectors(centered: _Centered, penalties: Sequence[float]) -> list[_A
     return [vectors @ (rotated / (values + penalty * centered.count)[:, None]) for penalty in penalties]
 
 
-def _by_cholesky(centered: _Centered, penalty: float) -> _Array:
+def _by_cholesky(centered: Centered, penalty: float) -> _Array:
     return _solved(centered.gram + penalty * centered.count * np.eye(len(centered.gram)), centered.products)
 
 

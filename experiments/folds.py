@@ -1,7 +1,7 @@
 """Cross-validation in which images of one group never stand on both sides, by subtracting a fold's statistics from the whole."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,18 @@ from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError
 
-from .closed_form import LinearHead, fit_ridge_path, scores_of, squared_errors
+from .closed_form import (
+    LinearHead,
+    by_eigenvectors,
+    center,
+    fit_ridge_path,
+    raw_head,
+    scores_of,
+    squared_errors,
+    wants_eigenvectors,
+)
+from .fold_ridge import fit_fold_path
+from .paths import best_of
 from .source import FeatureSource
 from .statistics import Statistics, gather, merged
 from .targets import Targets
@@ -26,8 +37,7 @@ class CrossValidated:
     @property
     def best(self) -> int:
         """Position of the penalty with the best mean score; of equals, the largest."""
-        means = self.scores.mean(axis=0)
-        return max(range(len(means)), key=lambda i: (means[i], self.penalties[i]))
+        return best_of(self.scores.mean(axis=0), self.penalties)
 
 
 def group_folds(groups: Sequence[str] | NDArray[np.str_], folds: int, seed: int = 0) -> NDArray[np.int64]:
@@ -80,16 +90,29 @@ def cross_validate_ridge(
     members = [positions[fold_of == fold] for fold in range(int(fold_of.max()) + 1)]
     cells = gather(source, targets, {str(fold): rows for fold, rows in enumerate(members)})
     whole = merged(list(cells.values()))
+    all_heads, fit = _path_and_folds(whole, penalties)
     scores = np.empty((len(members), len(penalties)))
     for fold, rows in enumerate(members):
         held_out = cells[str(fold)]
-        heads = fit_ridge_path(whole - held_out, penalties)
+        heads = fit(whole - held_out)
         if targets.task == "regression":
             scores[fold] = [_r2(head, held_out) for head in heads]
         else:
             found = scores_of(source, rows, heads)
             scores[fold] = [float((each.argmax(axis=1) == targets.codes[rows]).mean()) for each in found]
-    return CrossValidated(tuple(penalties), scores, tuple(fit_ridge_path(whole, penalties)))
+    return CrossValidated(tuple(penalties), scores, tuple(all_heads))
+
+
+def _path_and_folds(
+    whole: Statistics, penalties: Sequence[float]
+) -> tuple[list[LinearHead], Callable[[Statistics], list[LinearHead]]]:
+    """The path of all rows, and how to find those of most of them."""
+    if not wants_eigenvectors(penalties) or min(penalties) == 0:
+        return fit_ridge_path(whole, penalties), lambda rest: fit_ridge_path(rest, penalties)
+    centered = center(whole)
+    spectrum = np.linalg.eigh(centered.gram)
+    heads = [raw_head(centered, weight, centered.target_means) for weight in by_eigenvectors(centered, spectrum, penalties)]
+    return heads, lambda rest: fit_fold_path(rest, penalties, spectrum, whole.count)
 
 
 def _r2(head: LinearHead, held_out: Statistics) -> float:

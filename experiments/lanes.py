@@ -6,7 +6,7 @@ Inside, matrices are (units, rows): the units of a head then lie together, and n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +63,12 @@ def split_into_lanes(heads: Sequence[HeadConfig], outputs: int) -> list[list[int
 class Lane:
     """g heads of one shape with optimizer state. Not for two threads at once."""
 
-    def __init__(self, heads: Sequence[HeadConfig], task: Task) -> None:
+    def __init__(self, heads: Sequence[HeadConfig], task: Task, state: Mapping[str, Tensor] | None = None) -> None:
+        """Args: state: see Parameters."""
         import torch
 
         self.heads, self.task = heads, task
-        self.parameters = Parameters(heads, task.inputs, task.outputs, task.device)
+        self.parameters = Parameters(heads, task.inputs, task.outputs, task.device, state)
         self.loss_sums = torch.zeros(len(heads), device=task.device)
         self._random = torch.Generator(task.device)
         kinds = [head.class_weights for head in heads]
@@ -120,7 +121,10 @@ class Lane:
         if logits is wide:
             found: Sequence[Tensor] = [gradient]
         else:
-            found = torch.autograd.grad(logits, [wide, *self._leaves], gradient)
+            # Of a number, not of `logits` with `gradient`: to compare shapes, torch would first import sympy for half a second.
+            with torch.enable_grad():
+                product = torch.dot(logits.flatten(), gradient.flatten())
+            found = torch.autograd.grad(product, [wide, *self._leaves])
         self._accumulate(found, rows, is_first)
 
     def scores(self, rows: Tensor, best: bool = False) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _ALIGN = 16  # floats: every block begins where a cache line does, so a product never depends on where memory lay
 _EPS = 1e-8
 _BETAS = (0.9, 0.999)
+STATE = ("values", "first", "second", "best", "running", "best_running")  # all that a step depends on or leaves behind
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ class Layer:
 class Parameters:
     """Flat tensors `values`, `gradients`, `first` and `second` (moments) of g heads of one shape, and BatchNorm's `running`."""
 
-    def __init__(self, heads: Sequence[HeadConfig], inputs: int, outputs: int, device: str) -> None:
+    def __init__(
+        self, heads: Sequence[HeadConfig], inputs: int, outputs: int, device: str, state: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Args: state: the tensors in STATE of these heads, which are taken over and not copied; None begins anew."""
         import torch
 
         self.heads = heads
@@ -57,16 +61,17 @@ class Parameters:
                 size += -(-len(heads) * block // _ALIGN) * _ALIGN
             self.layers.append(Layer(before, after, *places))
         self.running_size = sum(len(heads) * layer.outputs for layer in self.layers if layer.gamma is not None)
-        self.values = torch.zeros(size, device=device)
-        self.gradients, self.first, self.second, self.best = (torch.zeros_like(self.values) for _ in range(4))
-        self.running = torch.zeros(2, self.running_size, device=device)
-        self.running[1] = 1
-        self.best_running = self.running.clone()
+        if state is None:
+            running = torch.stack([torch.zeros(self.running_size), torch.ones(self.running_size)])
+            state = {name: torch.zeros(size) for name in STATE} | {"running": running, "best_running": running.clone()}
+            self._initialize(state["values"])
+        self.values, self.first, self.second, self.best = (state[name].to(device) for name in STATE[:4])
+        self.running, self.best_running = (state[name].to(device) for name in STATE[4:])
+        self.gradients = torch.zeros_like(self.values)
         self._by_head = [
             {name: self.views(getattr(self, name), head) for name in ("values", "gradients", "first", "second", "best")}
             for head in range(len(heads))
         ]
-        self._initialize()
         self.regroup([True] * len(heads))
 
     def block(self, flat: Tensor, place: int, *shape: int) -> Tensor:
@@ -165,7 +170,7 @@ class Parameters:
                 for gradient in gradients:
                     gradient.mul_(self.heads[head].clip_norm / (norm + 1e-6))
 
-    def _initialize(self) -> None:
+    def _initialize(self, values: Tensor) -> None:
         """As torch.nn.Linear and BatchNorm begin; a head's numbers come from its own seed, so no other head matters."""
         import torch
 
@@ -173,7 +178,7 @@ class Parameters:
             for number, layer in enumerate(self.layers):
                 random = torch.Generator().manual_seed(stream_key(config.seed, "weights", number))
                 bound = 1 / math.sqrt(layer.inputs)
-                weight, bias, *norm = (block[head] for block in self.blocks(self.values, layer))
+                weight, bias, *norm = (block[head] for block in self.blocks(values, layer))
                 for block in (weight, bias):
                     block.copy_(torch.empty(block.shape).uniform_(-bound, bound, generator=random))
                 if norm:

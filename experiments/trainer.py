@@ -17,6 +17,7 @@ from .configurations import HeadConfig, TrainingOptions
 from .heads import TrainedHead, folded
 from .judging import Progress, losses, monitor_for, scores
 from .lanes import Lane
+from .parameters import STATE
 from .plans import Plan, cores, intraop_threads, plan
 from .schedule import learning_rate_factor
 from .statistics import standardization_from
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BLOCK_ROWS = 2048
-_STATE = ("values", "first", "second", "best", "running", "best_running")
 State = dict[str, Any]
 
 
@@ -77,7 +77,10 @@ class Trainer:
         else:  # a resumed training need not read all rows again before its first step
             self.scaling = Scaling(*(state[f"scaling.{name}"].numpy() for name in Scaling.__dataclass_fields__))
         self.reader = Reader(data, self.scaling, options)
-        self.lanes = [Lane([configurations[i] for i in members], self.plan.task) for members in self.plan.members]
+        self.lanes = []
+        for number, members in enumerate(self.plan.members):
+            found = None if state is None else {name: state[f"{number}.{name}"] for name in STATE}
+            self.lanes.append(Lane([configurations[i] for i in members], self.plan.task, found))
         self.progress = [Progress() for _ in configurations]
         self.epoch, self.batch = 0, 0
         self.intraop = self.plan.intraop
@@ -136,7 +139,7 @@ class Trainer:
             tensors[f"scaling.{name}"] = torch.from_numpy(getattr(self.scaling, name))
         for number, lane in enumerate(self.lanes):
             found = lane.parameters
-            for name in _STATE:
+            for name in STATE:
                 tensors[f"{number}.{name}"] = getattr(found, name)
             tensors[f"{number}.loss_sums"] = lane.loss_sums
         return tensors
@@ -146,8 +149,6 @@ class Trainer:
         self.epoch, self.batch, self.intraop = facts["epoch"], facts["batch"], facts["intraop"]
         self.progress = [Progress(**{**found, "best": tuple(found["best"])}) for found in facts["progress"]]
         for number, lane in enumerate(self.lanes):
-            for name in _STATE:
-                getattr(lane.parameters, name).copy_(state[f"{number}.{name}"])
             lane.loss_sums.copy_(state[f"{number}.loss_sums"])
             lane.parameters.regroup([self.progress[i].is_active for i in self.plan.members[number]])
 

@@ -11,9 +11,10 @@ import torch
 
 from headstart.experiments.checkpoints import Checkpoints
 from headstart.experiments.configurations import HeadConfig
+from headstart.experiments.parameters import STATE
 from headstart.experiments.plans import plan
 from headstart.experiments.source import ArrayFeatures
-from headstart.experiments.trainer import _STATE, Trainer
+from headstart.experiments.trainer import Trainer
 from headstart.experiments.training import train
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import FileSystem
@@ -119,7 +120,7 @@ def test_a_state_without_the_best_heads_gives_others_if_nothing_better_comes(kep
 
 
 def test_every_field_of_the_state_is_among_those_that_were_left_out():
-    assert {field.split(".")[1] for field in FIELDS if field[0].isdigit()} | {"best", "best_running"} == {*_STATE, "loss_sums"}
+    assert {field.split(".")[1] for field in FIELDS if field[0].isdigit()} | {"best", "best_running"} == {*STATE, "loss_sums"}
 
 
 @pytest.mark.parametrize(

@@ -64,21 +64,21 @@ from headstart.experiments.database import Metric, open_database
 with open_database(Path(sys.argv[1])) as found:
     run = found.begin_run("exp", "shared", "classification", {})
     mine = found.begin_run("exp", sys.argv[2], "classification", {})
-    for start in range(0, 200, 10):
-        rows = range(start, start + 10)
+    for start in range(0, 1000, 50):
+        rows = range(start, start + 50)
         found.record(run, [Metric(row, "val", "writer " + sys.argv[2], row) for row in rows])
         found.record(mine, [Metric(row, "val", "accuracy", row) for row in rows])
 """
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(path), str(number)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        for number in range(4)
+        for number in range(8)
     ]
-    assert [process.communicate(timeout=120)[1] for process in processes] == [""] * 4
+    assert [process.communicate(timeout=120)[1] for process in processes] == [""] * 8
     with open_database(path) as found:
         runs = {run.head: run.run for run in found.runs()}
-        assert sorted(runs) == ["0", "1", "2", "3", "shared"]
-        assert len(found.metrics(runs["shared"])) == 800
-        assert all(len(found.metrics(runs[str(number)])) == 200 for number in range(4))
+        assert sorted(runs) == [*"01234567", "shared"]
+        assert len(found.metrics(runs["shared"])) == 8000
+        assert all(len(found.metrics(runs[str(number)])) == 1000 for number in range(8))
 
 
 def locked(path):
