@@ -88,9 +88,8 @@ def extraction(alone: Path, killed: Path, arguments: argparse.Namespace) -> dict
 
 def training(alone: Path, killed: Path, arguments: argparse.Namespace) -> dict[str, object]:
     """The same ablation in both, in the second killed again and again beside a worker that may finish it."""
-    from tests.jobs.killed_head import outcome_of
-
     from headstart.pipeline.workspace import open_workspace
+    from tests.jobs.killed_head import outcome_of
 
     begun = time.monotonic()
     cli(*TRAIN, "-w", alone)
