@@ -128,10 +128,12 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.kinds import Settings
     from headstart.pipeline.markers import NotDone, read_marker
-    from headstart.pipeline.retry import retire, retry
-    from headstart.pipeline.worker import Finished, Limits, Worker
+    from headstart.pipeline.reports import Finished, Limits
+    from headstart.pipeline.retry import bytes_of, retire, retry
+    from headstart.pipeline.worker import Worker
 
     experiment, job = begun.experiment, begun.job
+    judged = bytes_of(workspace, job)
     try:
         marker = read_marker(workspace, job, experiment.identity, deep=True)
         damaged = damaged_files(experiment, marker.payload.read_bytes())
@@ -142,7 +144,7 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
             say("train them again under another name: --name NEW")
             return None
         say(f"note: {experiment.folder.name} lost {damaged[0]}; it is made again")
-        retire(workspace, job)
+        retire(workspace, job, judged)
     except NotDone:
         pass
     retry(workspace, frozenset({job.job_id}))  # failed attempts are forgiven: whoever types this wants another one

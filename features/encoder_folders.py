@@ -6,7 +6,7 @@ from pathlib import Path
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
-from .encoder_spec import SPEC_NAME
+from .fingerprint import SPEC_NAME
 
 
 def encoder_folders(workspace: Workspace) -> list[Path]:

@@ -121,19 +121,18 @@ class Claimant:
             # worker, and both would hold the job.
             return None
         path = _path(self.workspace, job, history.generation + 1)
-        try:
-            self._create(path)
-        except FileExistsError:
-            return None
-        except FileNotFoundError:
-            self.workspace.make_folder(path.parent)
+        with contextlib.suppress(FileExistsError):
             try:
                 self._create(path)
-            except FileExistsError:
-                return None
-        self._held.add(path)
-        killers = {item: _reason(_path(self.workspace, job, generation, f".item{item}")) for item, generation in history.killers}
-        return Claim(job, path, deaths_of(self.workspace, job, history), killers)
+            except FileNotFoundError:
+                self.workspace.make_folder(path.parent)
+                self._create(path)
+            self._held.add(path)
+            killers = {
+                item: _reason(_path(self.workspace, job, generation, f".item{item}")) for item, generation in history.killers
+            }
+            return Claim(job, path, deaths_of(self.workspace, job, history), killers)
+        return None
 
     def convict(self, claim: Claim, item: int, reason: str) -> None:
         """Records that an item was seen to end a process, so that no later attempt has to see it again."""

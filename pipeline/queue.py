@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import FileIO
-from itertools import chain
+from itertools import chain, count
 from typing import NamedTuple
 
 from .errors import TryLaterError
@@ -191,7 +191,7 @@ def append_work(
     taken = {job.number for job in restored}
     for job in restored:
         covered[job.folder, job.source].append((job.start, job.stop))
-    free = (number for number in chain(sorted(reader.missing), _from(max([reader.highest, *taken]) + 1)) if number not in taken)
+    free = (number for number in chain(sorted(reader.missing), count(max([reader.highest, *taken]) + 1)) if number not in taken)
     fresh = [
         Job(job_id_of(next(free)), work.kind, work.folder, work.source, start, stop)
         for work in works
@@ -200,12 +200,6 @@ def append_work(
     if not dry_run:
         _append(workspace, [*restored, *fresh])
     return restored, fresh
-
-
-def _from(number: int) -> Iterator[int]:
-    while True:
-        yield number
-        number += 1
 
 
 def _uncovered(work: Work, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

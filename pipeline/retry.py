@@ -39,7 +39,7 @@ def retry(workspace: Workspace, job_ids: frozenset[str] | None) -> list[Job]:
 
 def _revive(workspace: Workspace, job: Job) -> bool:
     history = read_listing(workspace, job).histories.get(job.job_id, NO_HISTORY)
-    judged = _bytes_of(workspace, job)
+    judged = bytes_of(workspace, job)
     try:
         marker = read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder))
     except NotDone:
@@ -58,7 +58,7 @@ def _revive(workspace: Workspace, job: Job) -> bool:
 
 def reopen(workspace: Workspace, job: Job) -> None:
     """Makes a torn job pending, unless somebody has mended it since: a payload of the right size would pass for done."""
-    judged = _bytes_of(workspace, job)
+    judged = bytes_of(workspace, job)
     try:
         read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder), deep=True)
     except NotDone:
@@ -86,7 +86,8 @@ def retire(workspace: Workspace, job: Job, judged: bytes | None) -> None:
         workspace.files.sync_folder(marker.parent)
 
 
-def _bytes_of(workspace: Workspace, job: Job) -> bytes | None:
+def bytes_of(workspace: Workspace, job: Job) -> bytes | None:
+    """What the marker of `job` says, for `retire`; None if there is none that can be read."""
     marker = workspace.marker(job)
     try:
         with environment_faults(f"cannot read {marker}"):
