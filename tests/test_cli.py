@@ -122,6 +122,7 @@ def test_status_as_json_is_one_object(workspace):
         "problems": [],
         "failed_items": [],
         "quarantined_jobs": [],
+        "suspect_jobs": [],
     }
 
 
