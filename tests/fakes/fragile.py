@@ -60,6 +60,11 @@ def hang(path):
     time.sleep(3600)
 
 
+def doze(path):
+    """Takes its time, and is done then."""
+    time.sleep(0.01)
+
+
 def spin(path):
     import re
 
@@ -86,4 +91,4 @@ def wrong(path):
     raise ValueError("asked to fail")
 
 
-MISHAPS = {"crash": crash, "hang": hang, "spin": spin, "eat": eat, "slip": slip, "full": full, "wrong": wrong}
+MISHAPS = {"crash": crash, "hang": hang, "doze": doze, "spin": spin, "eat": eat, "slip": slip, "full": full, "wrong": wrong}

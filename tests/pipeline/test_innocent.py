@@ -28,7 +28,7 @@ def _work(root):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_no_number_of_random_kills_quarantines_a_job_or_costs_an_item(workspace):
-    jobs = enqueue_fragile(workspace, 150, job_size=3)
+    jobs = enqueue_fragile(workspace, 150, *(f"doze_{item}" for item in range(150)), job_size=3)
     context, moments = multiprocessing.get_context("fork"), random.Random(0)
     deepest = 0
     for _ in range(KILLS):
