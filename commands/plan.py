@@ -164,7 +164,8 @@ def _work(workspace: Workspace, options: list[str]) -> None:
 
 def _shown(rows: list[dict[str, Any]]) -> str:
     from headstart.features.disk_plan import size_words
-    from headstart.features.probe import table
+
+    from .tables import aligned
 
     lines = [["encoder", "time", "images/s", "memory", "GPU memory", "batch", "disk", "cosine mean", "worst"]]
     for row in rows:
@@ -184,4 +185,4 @@ def _shown(rows: list[dict[str, Any]]) -> str:
     notes = [f"for {plural(rows[0]['images'], 'image')} with one worker, as busy as this machine is now"]
     notes += [f"{row['encoder']}: {row['failed']:.0%} of the images tried gave no features" for row in rows if row["failed"]]
     used = [i for i in range(len(lines[0])) if any(line[i] not in ("", "-") for line in lines[1:])]
-    return "\n".join([table([[line[i] for i in used] for line in lines]), *notes])
+    return "\n".join([*aligned([[line[i] for i in used] for line in lines], "<" + ">" * (len(used) - 1)), *notes])

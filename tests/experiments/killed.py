@@ -35,6 +35,18 @@ def outcome_of(folder: Path, check=lambda: None) -> str:
     return json.dumps([[outcome.head.digest, outcome.best_epoch, outcome.history] for outcome in outcomes])
 
 
+def watched(action, tick):
+    """`action`, with a call of `tick` before and after it."""
+
+    def both(*arguments, **options):
+        tick()
+        result = action(*arguments, **options)
+        tick()
+        return result
+
+    return both
+
+
 def kill_at(event: int):
     """Counts chunks and every step of publishing a file; at that one this process is gone, before or after it happened."""
     count = 0
@@ -45,17 +57,8 @@ def kill_at(event: int):
         if count == event:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def watched(action):
-        def both(*arguments, **options):
-            tick()
-            result = action(*arguments, **options)
-            tick()
-            return result
-
-        return both
-
     for name in POINTS[:3]:
-        setattr(os, name, watched(getattr(os, name)))
+        setattr(os, name, watched(getattr(os, name), tick))
     return tick
 
 

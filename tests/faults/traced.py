@@ -5,6 +5,7 @@ has the same calls in the same order.
 """
 
 import ctypes
+import gc
 import os
 import re
 import select
@@ -105,6 +106,7 @@ def _child(body: Callable[[], int], waiting: int, go: int, errors: Path) -> None
         os.dup2(output, 2)
         sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - a test runner may have put something else there
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        gc.disable()  # files that the parent left to it would be closed here, sooner or later
         select.select([waiting], [], [])  # not a read, which some runs would count and others not
         status = body()
     finally:

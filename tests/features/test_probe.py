@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headstart.features.listing import Image, Source
-from headstart.features.probe import Pace, compare, table, take_probe
+from headstart.features.probe import Pace, compare, take_probe
 from headstart.pipeline.workspace import open_workspace
 from tests.conftest import ROOT, run_cli
 
@@ -34,10 +34,6 @@ def test_time_grows_by_the_pace_and_memory_has_a_margin():
     assert predicted.seconds(64) == predicted.seconds(10) == 3.0
     assert predicted.seconds(1064) == pytest.approx(13.0)
     assert predicted.peak_rss_bytes > 100
-
-
-def test_a_table_is_aligned():
-    assert table([["a", "time", ""], ["longer", "3s", ""]]) == "a       time\nlonger    3s"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart.experiments import database, training
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
+from headstart.experiments.configurations import TrainingOptions
 from headstart.experiments.creation import Request, begin
 from headstart.features.cache import open_cache
 from headstart.features.encoder_folders import chosen_encoder
@@ -23,14 +23,10 @@ from headstart.pipeline.kinds import Settings
 from headstart.pipeline.stop import Stop
 from headstart.pipeline.worker import Limits, Worker
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace, open_workspace
+from tests.experiments.killed import HEADS, watched
 from tests.experiments.samples import clouds
 from tests.features.packed import Extracted
 
-HEADS = (
-    HeadConfig(name="linear", learning_rate=0.01),
-    HeadConfig(name="normed", hidden=(24, 8), batch_norm=True, dropout=0.3, noise=0.2, mixup=0.3),
-    HeadConfig(name="stops", hidden=(64,), learning_rate=0.1, optimizer="sgd", clip_norm=0.5),
-)
 OPTIONS = TrainingOptions(epochs=3, batch_size=32, accumulation=2, patience=1, monitor="loss")
 OPERATIONS = ("fsync", "link", "unlink", "replace", "mkdir")
 
@@ -47,7 +43,7 @@ def extracted(root: Path, count: int = 4000) -> Extracted:
 def train_to_the_end(workspace: Workspace) -> int:
     """What the command does; returns the worker's exit status."""
     features = open_cache(chosen_encoder(workspace, None))
-    begun = begin(workspace, Request(features, "classification", (), (), HEADS, OPTIONS, "killed"))
+    begun = begin(workspace, Request(features, "classification", (), (), tuple(HEADS), OPTIONS, "killed"))
     limits = Limits(only=frozenset({begun.job.job_id}))
     return Worker(workspace, Settings(), limits, lambda finished: None).run().exit_code
 
@@ -69,20 +65,11 @@ def outcome_of(workspace: Workspace) -> dict[str, str]:
 def tick_at_each_event(tick: Callable[[], None]) -> None:
     """From now on `tick` is called before and after every operation that a kill could fall between."""
 
-    def watched(action):
-        def both(*arguments, **options):
-            tick()
-            result = action(*arguments, **options)
-            tick()
-            return result
-
-        return both
-
     for name in OPERATIONS:
-        setattr(os, name, watched(getattr(os, name)))
+        setattr(os, name, watched(getattr(os, name), tick))
     for name in ("begin_run", "record"):
-        setattr(database.Database, name, watched(getattr(database.Database, name)))
-    Stop.check = watched(Stop.check)
+        setattr(database.Database, name, watched(getattr(database.Database, name), tick))
+    Stop.check = watched(Stop.check, tick)
 
 
 def kept_after_every_chunk() -> None:
