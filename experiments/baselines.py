@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .batches import TrainingData
 from .closed_form import LinearHead, fit_lda, fit_nearest_mean, fit_ridge_path, scores_of
+from .half import as_float32
 from .source import FeatureSource
 from .statistics import Statistics, gather
 
@@ -51,7 +52,7 @@ class WithColumns:
         return len(self.source)
 
     def take(self, positions: NDArray[np.int64], out: NDArray[Any] | None = None) -> NDArray[Any]:
-        rows = np.concatenate([self.source.take(positions).astype(np.float32), self.auxiliary[positions]], axis=1)
+        rows = np.concatenate([as_float32(self.source.take(positions)), self.auxiliary[positions]], axis=1)
         if out is None:
             return rows
         out[:] = rows
@@ -59,7 +60,7 @@ class WithColumns:
 
     def blocks(self, positions: NDArray[np.int64], size: int = 2048) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         for found, half in self.source.blocks(positions, size):
-            yield found, np.concatenate([half.astype(np.float32), self.auxiliary[found]], axis=1)
+            yield found, np.concatenate([as_float32(half), self.auxiliary[found]], axis=1)
 
 
 def inputs_of(data: TrainingData) -> FeatureSource:

@@ -123,10 +123,14 @@ class Reader:
     def chunks(self, epoch: int, batch: int) -> Iterator[Chunk]:
         """From a place in the schedule to its end; the next one is read while the caller works on this one."""
         places = [
-            (e, b)
+            (e, first, min(first + self._chunk_batches, self.batches))
             for e in range(epoch, self.options.epochs)
-            for b in range(batch if e == epoch else 0, self.batches, self._chunk_batches)
+            for first in range(batch if e == epoch else 0, self.batches, self._chunk_batches)
         ]
+        if places:  # the first step need not wait for more rows than its own
+            e, first, last = places[0]
+            middle = min(first + self.options.accumulation, last)
+            places[:1] = [(e, first, middle), (e, middle, last)][: 1 + (middle < last)]
         with ThreadPoolExecutor(1, "rows") as ahead:
             following: Future[Chunk] | None = ahead.submit(self._chunk, *places[0]) if places else None
             for place in [*places[1:], None]:
@@ -158,8 +162,7 @@ class Reader:
             dense = (dense - self.scaling.target_mean) / self.scaling.target_scale
         return torch.from_numpy(np.ascontiguousarray(dense.T))
 
-    def _chunk(self, epoch: int, batch: int) -> Chunk:
-        last = min(batch + self._chunk_batches, self.batches)
+    def _chunk(self, epoch: int, batch: int, last: int) -> Chunk:
         size, seed = self.options.batch_size, self.options.seed
         start, stop = batch * size, min(last * size, self.used)
         order = row_order(len(self.data.train), start, stop, seed, epoch, self.options.by_blocks)

@@ -16,6 +16,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import TEMPORARY_PREFIX, FileSystem, environment_faults, is_abandoned
 
 _NAME = re.compile(r"step_(\d{10,})\.([0-9a-f]{16})\.pt")
+_DIGITS = 16
 _KEPT = 5
 State = dict[str, Any]
 
@@ -85,7 +86,7 @@ class Checkpoints:
 
 
 def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
+    return hashlib.sha256(data).hexdigest()[:_DIGITS]
 
 
 def _read(path: Path) -> State | None:
@@ -93,11 +94,12 @@ def _read(path: Path) -> State | None:
 
     match = _NAME.fullmatch(path.name)
     try:
-        with environment_faults(f"cannot read {path}"):
-            data = path.read_bytes()
+        with environment_faults(f"cannot read {path}"), path.open("rb") as file:
+            # In small pieces, and then straight into its tensors: new memory would cost more than to read the file twice.
+            if match is None or hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS] != match[2]:
+                return None
+            file.seek(0)
+            state: State = torch.load(file, weights_only=True)
+            return state
     except OSError:
         return None
-    if match is None or _digest(data) != match[2]:
-        return None
-    state: State = torch.load(io.BytesIO(data), weights_only=True)
-    return state

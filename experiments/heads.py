@@ -18,6 +18,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 
 from .configurations import HeadConfig, as_facts, head_config
+from .half import as_float32
 from .head_file import UnknownLayout, read_content
 from .source import FeatureSource
 
@@ -56,7 +57,7 @@ class TrainedHead:
         place = np.empty(len(source), np.int64)
         place[positions] = np.arange(len(positions))
         for found, half in source.blocks(positions):
-            rows = half.astype(np.float32)
+            rows = as_float32(half)
             if auxiliary is not None:
                 rows = np.concatenate([rows, auxiliary[found]], axis=1)
             result[place[found]] = self.apply(rows)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .half import as_float32
 from .plans import cores
 from .source import FeatureSource
 from .targets import Targets
@@ -47,7 +48,7 @@ class _Heads:
 
     def sums(self, half: NDArray[np.float16], codes: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], ...]:
         """Sums over the rows of a block: loss, the gradients, indecision."""
-        rows = half.astype(np.float32)
+        rows = as_float32(half)
         rows -= self.shift
         flat = self.weights @ rows.T
         flat += self.biases

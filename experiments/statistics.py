@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError
 
+from .half import as_float32
 from .source import FeatureSource
 from .targets import Targets
 
 _Array = NDArray[np.float64]
-_FEW = 256
+_FEW = 256  # rows of one float32 sum or narrow product: those add row after row, and round each time
 _DEAD = 1e-12  # a channel whose variance is below this part of the largest says nothing
 
 
@@ -104,12 +105,14 @@ def dead_channels(statistics: Statistics) -> int:
 def standardization_from(source: FeatureSource, positions: NDArray[np.int64]) -> Standardization:
     """The same without a Gram matrix, which is a thousand times the work. Raises as `standardization_of`."""
     shift = _near_mean(source, positions)
+    shift32 = shift.astype(np.float32)
     sums, squares = np.zeros(source.embed_dim), np.zeros(source.embed_dim)
-    for _, half in source.blocks(positions):
-        rows = half.astype(np.float32)
-        rows -= shift.astype(np.float32)
-        sums += rows.sum(axis=0, dtype=np.float64)
-        squares += np.einsum("ij,ij->j", rows, rows, dtype=np.float64)
+    memory = np.empty((_FEW, source.embed_dim), np.float32)
+    for _, half in source.blocks(positions, _FEW):
+        rows = as_float32(half, memory)
+        rows -= shift32
+        sums += rows.sum(axis=0)
+        squares += np.square(rows, out=rows).sum(axis=0)
     return _standardization(len(positions), shift, sums, squares)
 
 
@@ -157,13 +160,14 @@ def _of_rows(source: FeatureSource, targets: Targets, positions: NDArray[np.int6
     target_sums, products, squares = np.zeros(k), np.zeros((d, k)), np.zeros(k)
     shift32 = shift.astype(np.float32)
     for found, half in source.blocks(positions):
-        rows = half.astype(np.float32)
+        rows = as_float32(half)
         rows -= shift32
         values = targets.dense(found)
-        sums += rows.sum(axis=0, dtype=np.float64)
         gram += rows.T @ rows  # numpy sees the transpose and computes one triangle only
-        for start in range(0, len(rows), _FEW):  # BLAS adds the rows of so narrow a product one after the other
-            products += rows[start : start + _FEW].T @ values[start : start + _FEW]
+        for start in range(0, len(rows), _FEW):
+            few = rows[start : start + _FEW]
+            sums += few.sum(axis=0, dtype=np.float64)
+            products += few.T @ values[start : start + _FEW]
         target_sums += values.sum(axis=0, dtype=np.float64)
         squares += np.square(values, dtype=np.float64).sum(axis=0)
     return Statistics(len(positions), shift, sums, gram, target_sums, products, squares)

@@ -89,7 +89,7 @@ FIELDS = ["0.values", "0.first", "0.second", "1.running", "0.loss_sums", "scalin
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_state_without_one_field_ends_otherwise(kept, uninterrupted, field):
-    interrupt(kept.folder, 5)
+    interrupt(kept.folder, 6)
     planned = plan(data(), HEADS, OPTIONS)
     state = kept.latest(planned.identity)
     assert state is not None
@@ -102,7 +102,7 @@ def test_a_state_without_one_field_ends_otherwise(kept, uninterrupted, field):
 
 @pytest.mark.parametrize("field", ["0.best", "1.best_running"])
 def test_a_state_without_the_best_heads_gives_others_if_nothing_better_comes(kept, field):
-    interrupt(kept.folder, 5)
+    interrupt(kept.folder, 6)
     digests = []
     for left_out in (None, field):
         planned = plan(data(), HEADS, OPTIONS)

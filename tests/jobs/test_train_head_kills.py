@@ -25,7 +25,7 @@ from .test_train_head import begun, prepared, ready, session_of, worked  # noqa:
 def test_a_signal_leaves_with_a_checkpoint_and_the_next_one_goes_on(ready, monkeypatch):
     found = begun(ready)
     session = session_of(ready, found)
-    calls = iter(range(3))
+    calls = iter(range(4))
 
     def check():
         if next(calls, None) is None:
@@ -47,7 +47,7 @@ def test_a_signal_leaves_with_a_checkpoint_and_the_next_one_goes_on(ready, monke
 @pytest.mark.parametrize("field", ["0.values", "0.second", "1.running", "0.loss_sums", "scaling.mean"])
 def test_a_resume_that_forgets_one_field_is_seen(ready, field, monkeypatch):
     found = begun(ready, options=replace(OPTIONS, patience=0))
-    calls = iter(range(3))  # in the middle of an epoch
+    calls = iter(range(4))  # in the middle of an epoch
 
     def check():
         if next(calls, None) is None:
@@ -78,7 +78,7 @@ def test_a_checkpoint_with_a_flipped_bit_falls_back_and_ends_the_same(ready, pre
     begun(whole)
     worked(whole)
     found = begun(ready)
-    calls = iter(range(3))
+    calls = iter(range(4))
 
     def check():
         if next(calls, None) is None:
