@@ -89,12 +89,19 @@ def scaling_of(data: TrainingData, standard: Standardization, is_scaled: bool) -
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some consecutive batches: rows (r, d + a) and targets (k, r); batch i has rows bounds[i] to bounds[i + 1]."""
+    """Some consecutive batches, on the device; batch i has rows bounds[i] to bounds[i + 1].
+
+    Attributes:
+        features: (r, d) float16: `Reader.batch` makes float32 of a batch where it is used, in that core's cache.
+        auxiliary: (r, a) float32 or None.
+        targets: (k, r).
+    """
 
     epoch: int
     first_batch: int
     bounds: list[int]
-    rows: Tensor
+    features: Tensor
+    auxiliary: Tensor | None
     targets: Tensor
 
 
@@ -105,7 +112,7 @@ class Reader:
         import torch
 
         self.data, self.scaling, self.options = data, scaling, options
-        self._shift, self._factor = torch.from_numpy(scaling.mean), torch.from_numpy(scaling.inverse_scale)
+        self._shift, self._factor = (torch.from_numpy(a).to(options.device) for a in (scaling.mean, scaling.inverse_scale))
         batch, count = options.batch_size, len(data.train)
         # A batch of one row has no variance for BatchNorm; rows are shuffled, so it is another one in each epoch.
         self.used = count - 1 if count % batch == 1 and count > 1 else count
@@ -113,8 +120,7 @@ class Reader:
         self._chunk_batches = max(1, _CHUNK_ROWS // (batch * options.accumulation)) * options.accumulation
         # One chunk is worked on while the next is read. The same memory each time: new pages cost more than the arithmetic.
         most = min(self._chunk_batches * batch, count)
-        self._memory = itertools.cycle([torch.empty(most, data.inputs) for _ in range(2)])
-        self._half = np.empty((most, data.source.embed_dim), np.float16)
+        self._memory = itertools.cycle([np.empty((most, data.source.embed_dim), np.float16) for _ in range(2)])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -141,16 +147,23 @@ class Reader:
                 following = ahead.submit(self._chunk, *place) if place else None
                 yield chunk
 
-    def rows(self, positions: NDArray[np.int64], half: NDArray[np.float16] | None = None, out: Tensor | None = None) -> Tensor:
-        """(len(positions), d + a) standardized float32 on the CPU; `half` and `out` are memory to use, with enough rows."""
+    def rows(self, positions: NDArray[np.int64]) -> Tensor:
+        """(len(positions), d + a) standardized float32."""
         import torch
 
-        d = self.data.source.embed_dim
-        result = torch.empty(len(positions), self.data.inputs) if out is None else out[: len(positions)]
-        found = self.data.source.take(positions, None if half is None else half[: len(positions)])
-        result[:, :d] = torch.from_numpy(found)
-        if self.data.auxiliary is not None:
-            result[:, d:] = torch.from_numpy(self.data.auxiliary[positions])
+        features, auxiliary = self._read(positions, None)
+        return self._standardized(features, auxiliary, torch.empty(len(positions), self.data.inputs, device=self.options.device))
+
+    def batch(self, chunk: Chunk, start: int, stop: int, out: Tensor) -> Tensor:
+        """(stop - start, d + a) standardized float32 of the chunk's rows `start` to `stop`, in the first rows of `out`."""
+        auxiliary = None if chunk.auxiliary is None else chunk.auxiliary[start:stop]
+        return self._standardized(chunk.features[start:stop], auxiliary, out)
+
+    def _standardized(self, features: Tensor, auxiliary: Tensor | None, out: Tensor) -> Tensor:
+        result = out[: len(features)]
+        result[:, : features.shape[1]] = features
+        if auxiliary is not None:
+            result[:, features.shape[1] :] = auxiliary
         return result.sub_(self._shift).mul_(self._factor)
 
     def targets(self, positions: NDArray[np.int64]) -> Tensor:
@@ -168,6 +181,12 @@ class Reader:
         order = row_order(len(self.data.train), start, stop, seed, epoch, self.options.by_blocks)
         positions = self.data.train[order]
         bounds = [min(number * size, self.used) - start for number in range(batch, last + 1)]
-        device = self.options.device
-        rows = self.rows(positions, self._half, next(self._memory))
-        return Chunk(epoch, batch, bounds, rows.to(device), self.targets(positions).to(device))
+        features, auxiliary = self._read(positions, next(self._memory)[: len(positions)])
+        return Chunk(epoch, batch, bounds, features, auxiliary, self.targets(positions).to(self.options.device))
+
+    def _read(self, positions: NDArray[np.int64], memory: NDArray[np.float16] | None) -> tuple[Tensor, Tensor | None]:
+        import torch
+
+        features = torch.from_numpy(self.data.source.take(positions, memory)).to(self.options.device)
+        columns = self.data.auxiliary
+        return features, None if columns is None else torch.from_numpy(columns[positions]).to(self.options.device)

@@ -68,7 +68,7 @@ def fit_ridge_path(statistics: Statistics, penalties: Sequence[float]) -> list[L
     if wants_eigenvectors(penalties):
         weights = by_eigenvectors(centered, np.linalg.eigh(centered.gram), penalties)
     else:
-        weights = [_by_cholesky(centered, penalty) for penalty in penalties]
+        weights = [by_factor(ridge_factor(centered, penalty), centered.products) for penalty in penalties]
     return [raw_head(centered, weight, centered.target_means) for weight in weights]
 
 
@@ -88,7 +88,7 @@ def fit_lda(statistics: Statistics, shrinkage: float = 1e-3) -> LinearHead:
     within = (centered.gram - (means * counts) @ means.T) / degrees
     target = np.trace(within) / len(within)
     covariance = (1 - shrinkage) * within + shrinkage * target * np.eye(len(within))
-    weight = _solved(covariance, means)
+    weight = by_factor(_factor(covariance), means)
     prior = np.log(np.maximum(counts, 1) / centered.count)
     offset = np.where(counts > 0, prior - 0.5 * (means * weight).sum(axis=0), _NEVER)
     return raw_head(centered, weight, offset)
@@ -130,7 +130,8 @@ def center(statistics: Statistics) -> Centered:
     """Standardized on the rows that they are of."""
     standard = standardization_of(statistics)
     offset = statistics.sums / statistics.count
-    gram = statistics.gram - np.outer(statistics.sums, offset)
+    gram = np.outer(statistics.sums, -offset)  # new memory of that size costs more than the arithmetic
+    gram += statistics.gram
     gram /= standard.scale
     gram /= standard.scale[:, None]
     products = (statistics.products - np.outer(offset, statistics.target_sums)) / standard.scale[:, None]
@@ -159,18 +160,28 @@ def by_eigenvectors(centered: Centered, spectrum: tuple[_Array, _Array], penalti
     return [vectors @ (rotated / (values + penalty * centered.count)[:, None]) for penalty in penalties]
 
 
-def _by_cholesky(centered: Centered, penalty: float) -> _Array:
-    return _solved(centered.gram + penalty * centered.count * np.eye(len(centered.gram)), centered.products)
+def ridge_factor(centered: Centered, penalty: float) -> _Array:
+    """Lower Cholesky factor (d, d) of the matrix that ridge inverts. Raises: SingularError."""
+    matrix = centered.gram.copy()
+    matrix.flat[:: len(matrix) + 1] += penalty * centered.count
+    return _factor(matrix)
 
 
-def _solved(matrix: _Array, right: _Array) -> _Array:
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+def by_factor(factor: _Array, right: _Array) -> _Array:
+    """The solution (d, c) for right sides (d, c)."""
+    from scipy.linalg import cho_solve
+
+    return np.asarray(cho_solve((factor, True), right, check_finite=False))
+
+
+def _factor(matrix: _Array) -> _Array:
+    from scipy.linalg import LinAlgError, cho_factor
 
     try:
-        factor = cho_factor(matrix, lower=True, check_finite=False)
-        if np.diagonal(factor[0]).min() ** 2 <= _RANK_EPS * np.diagonal(matrix).max():
+        factor: _Array = cho_factor(matrix, lower=True, check_finite=False)[0]
+        if np.diagonal(factor).min() ** 2 <= _RANK_EPS * np.diagonal(matrix).max():
             raise LinAlgError
-        return np.asarray(cho_solve(factor, right, check_finite=False))
+        return factor
     except LinAlgError:
         raise _singular(int(np.linalg.matrix_rank(matrix, hermitian=True)), len(matrix)) from None
 

@@ -12,14 +12,16 @@ from headstart.pipeline.errors import HeadstartError
 from .closed_form import (
     LinearHead,
     by_eigenvectors,
+    by_factor,
     center,
     fit_ridge_path,
     raw_head,
+    ridge_factor,
     scores_of,
     squared_errors,
     wants_eigenvectors,
 )
-from .fold_ridge import fit_fold_path
+from .fold_ridge import fit_fold_path, toward_by_eigenvectors, toward_by_factors
 from .paths import best_of
 from .source import FeatureSource
 from .statistics import Statistics, gather, merged
@@ -107,12 +109,19 @@ def _path_and_folds(
     whole: Statistics, penalties: Sequence[float]
 ) -> tuple[list[LinearHead], Callable[[Statistics], list[LinearHead]]]:
     """The path of all rows, and how to find those of most of them."""
-    if not wants_eigenvectors(penalties) or min(penalties) == 0:
+    if min(penalties) == 0:
         return fit_ridge_path(whole, penalties), lambda rest: fit_ridge_path(rest, penalties)
     centered = center(whole)
-    spectrum = np.linalg.eigh(centered.gram)
-    heads = [raw_head(centered, weight, centered.target_means) for weight in by_eigenvectors(centered, spectrum, penalties)]
-    return heads, lambda rest: fit_fold_path(rest, penalties, spectrum, whole.count)
+    if wants_eigenvectors(penalties):
+        spectrum = np.linalg.eigh(centered.gram)
+        weights = by_eigenvectors(centered, spectrum, penalties)
+        toward = toward_by_eigenvectors(centered, spectrum, penalties)
+    else:
+        factors = [ridge_factor(centered, penalty) for penalty in penalties]
+        weights = [by_factor(factor, centered.products) for factor in factors]
+        toward = toward_by_factors(centered, factors)
+    heads = [raw_head(centered, weight, centered.target_means) for weight in weights]
+    return heads, lambda rest: fit_fold_path(rest, penalties, toward)
 
 
 def _r2(head: LinearHead, held_out: Statistics) -> float:

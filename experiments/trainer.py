@@ -70,6 +70,8 @@ class Trainer:
         state: State | None = None,
     ) -> None:
         """Args: planned: of these arguments, if it is there already; state: of the same training, to go on from."""
+        import torch
+
         self.data, self.options = data, options
         self.plan = planned or plan(data, configurations, options)
         if state is None:
@@ -81,6 +83,8 @@ class Trainer:
         for number, members in enumerate(self.plan.members):
             found = None if state is None else {name: state[f"{number}.{name}"] for name in STATE}
             self.lanes.append(Lane([configurations[i] for i in members], self.plan.task, found))
+        shape = (options.batch_size, data.inputs)
+        self._memory = [torch.empty(shape, device=options.device) for _ in self.lanes]  # of a batch each
         self.progress = [Progress() for _ in configurations]
         self.epoch, self.batch = 0, 0
         self.intraop = self.plan.intraop
@@ -172,14 +176,15 @@ class Trainer:
 
     def _each_lane(self, pool: ThreadPoolExecutor, chunk: Chunk) -> None:
         if len(self.lanes) == 1 or self.options.device != "cpu":
-            for lane in self.lanes:
-                self._advance(lane, chunk)
+            for number in range(len(self.lanes)):
+                self._advance(number, chunk)
         else:
-            list(pool.map(lambda lane: self._advance(lane, chunk), self.lanes))
+            list(pool.map(lambda number: self._advance(number, chunk), range(len(self.lanes))))
 
-    def _advance(self, lane: Lane, chunk: Chunk) -> None:
+    def _advance(self, number: int, chunk: Chunk) -> None:
         import torch
 
+        lane, memory = self.lanes[number], self._memory[number]
         accumulation, size = self.options.accumulation, self.options.batch_size
         steps = self.options.epochs * self.reader.steps_per_epoch
         with torch.no_grad():
@@ -188,12 +193,12 @@ class Trainer:
                 first = batch - batch % accumulation
                 last = min(first + accumulation, self.reader.batches) - 1
                 share = (stop - start) / (min((last + 1) * size, self.reader.used) - first * size)
-                targets = chunk.targets[:, start:stop]
-                lane.batch(chunk.rows[start:stop], targets, (chunk.epoch, batch), share, is_first=batch == first)
+                rows = self.reader.batch(chunk, start, stop, memory)
+                lane.batch(rows, chunk.targets[:, start:stop], (chunk.epoch, batch), share, is_first=batch == first)
                 if batch == last:
-                    number = chunk.epoch * self.reader.steps_per_epoch + batch // accumulation
-                    factor = learning_rate_factor(number, steps, round(self.options.warmup * steps))
-                    lane.parameters.step(number + 1, factor)
+                    step = chunk.epoch * self.reader.steps_per_epoch + batch // accumulation
+                    factor = learning_rate_factor(step, steps, round(self.options.warmup * steps))
+                    lane.parameters.step(step + 1, factor)
 
     def _end_epoch(self, pool: ThreadPoolExecutor) -> None:
         import torch
@@ -201,7 +206,7 @@ class Trainer:
         val, monitor = self.data.val, monitor_for(self.options.monitor, self.data.targets.task)
         blocks: list[list[Tensor]] = [[] for _ in self.lanes]
         for start in range(0, len(val), _BLOCK_ROWS):
-            rows = self.reader.rows(val[start : start + _BLOCK_ROWS]).to(self.options.device)
+            rows = self.reader.rows(val[start : start + _BLOCK_ROWS])
             for found, block in zip(blocks, pool.map(lambda lane, r=rows: lane.scores(r), self.lanes), strict=True):
                 found.append(block)
         targets = self.reader.targets(val).to(self.options.device)

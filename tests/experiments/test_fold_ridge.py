@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from headstart.experiments import fold_ridge
-from headstart.experiments.closed_form import center, fit_ridge_path
-from headstart.experiments.fold_ridge import fit_fold_path
+from headstart.experiments.closed_form import center, fit_ridge_path, ridge_factor
+from headstart.experiments.fold_ridge import fit_fold_path, toward_by_eigenvectors, toward_by_factors
 from headstart.experiments.folds import cross_validate_ridge, group_folds
 from headstart.experiments.statistics import gather
 
@@ -15,7 +15,15 @@ PENALTIES = list(np.geomspace(1e-6, 10, 12))
 def parts(made):
     whole = gather(made.source, made.targets, {"x": made.train})["x"]
     rest = gather(made.source, made.targets, {"x": made.train[len(made.train) // 5 :]})["x"]
-    return whole, rest, np.linalg.eigh(center(whole).gram)
+    return center(whole), rest
+
+
+def by_eigenvectors(centered):
+    return toward_by_eigenvectors(centered, np.linalg.eigh(centered.gram), PENALTIES)
+
+
+def by_factors(centered):
+    return toward_by_factors(centered, [ridge_factor(centered, penalty) for penalty in PENALTIES])
 
 
 def refused(*arguments):
@@ -23,20 +31,21 @@ def refused(*arguments):
 
 
 @pytest.mark.parametrize("made", [clouds(2000, 40), line(2000, 40)], ids=["classes", "numbers"])
-def test_a_fold_is_solved_from_the_eigenvectors_of_all_rows(made, monkeypatch):
-    whole, rest, spectrum = parts(made)
+@pytest.mark.parametrize("toward", [by_eigenvectors, by_factors])
+def test_a_fold_is_solved_from_what_was_computed_for_all_rows(made, toward, monkeypatch):
+    whole, rest = parts(made)
     wanted = fit_ridge_path(rest, PENALTIES)
     monkeypatch.setattr(fold_ridge, "fit_ridge_path", refused)
-    for left, right in zip(fit_fold_path(rest, PENALTIES, spectrum, whole.count), wanted, strict=True):
+    for left, right in zip(fit_fold_path(rest, PENALTIES, toward(whole)), wanted, strict=True):
         assert np.allclose(left.weight, right.weight, rtol=0, atol=1e-3 * np.abs(right.weight).max())
         assert np.allclose(left.bias, right.bias, rtol=1e-3, atol=1e-3 * np.abs(right.bias).max())
 
 
 def test_rows_that_say_little_about_the_rest_are_solved_directly(monkeypatch):
-    whole, rest, _ = parts(clouds(60, 40))  # fewer rows than channels
+    whole, rest = parts(clouds(60, 40))  # fewer rows than channels
     monkeypatch.setattr(fold_ridge, "_MOST_STEPS", 1)
-    misleading = (np.ones(40), np.eye(40))
-    for left, right in zip(fit_fold_path(rest, PENALTIES, misleading, whole.count), fit_ridge_path(rest, PENALTIES), strict=True):
+    misleading = toward_by_eigenvectors(whole, (np.ones(40), np.eye(40)), PENALTIES)
+    for left, right in zip(fit_fold_path(rest, PENALTIES, misleading), fit_ridge_path(rest, PENALTIES), strict=True):
         assert np.array_equal(left.weight, right.weight)
 
 

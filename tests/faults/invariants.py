@@ -105,10 +105,10 @@ class Ledger:
         self._committed.clear()
 
 
-def age(folder: Path, seconds: float = 3600) -> None:
-    """Makes every file below `folder` look untouched for a while, as a lease or a sweep sees it."""
+def age(folder: Path, seconds: float = 3600, pattern: str = "*") -> None:
+    """Makes every such file below `folder` look untouched for a while, as a lease or a sweep sees it."""
     then = time.time() - seconds
-    for path in folder.rglob("*"):
+    for path in folder.rglob(pattern):
         if path.is_file():
             os.utime(path, (then, then))
 

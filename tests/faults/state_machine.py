@@ -70,6 +70,7 @@ class Queue(Model):
     def fail(self, data: st.DataObject) -> None:
         hand = self.take(data)
         hand.claimant.fail(hand.claim, "it would not work")
+        age(hand.claim.path.parent, seconds=60, pattern=f"{hand.claim.path.name}.failed")  # the pause after a failure is over
         self.leave(hand.claimant)
         self.failures[hand.claim.job] += 1
 
