@@ -39,10 +39,10 @@ class Added:
     notes: tuple[str, ...]
 
 
-def add_images(workspace: Workspace, source: Source, seed: int, dry_run: bool = False) -> Added:
+def add_images(workspace: Workspace, source: Source, seed: int) -> Added:
     """Adds a part with the images that are new or changed, in an order in which every prefix is a fair sample.
 
-    Nothing is written if there are none, or in a dry run. Images that are known but no longer there are left alone. The seed
+    Nothing is written if there are none. Images that are known but no longer there are left alone. The seed
     of the first call stays. Two callers for one data set at once must hold a lock.
 
     Raises: HeadstartError if a part is damaged; TryLaterError if the disk is full.
@@ -53,16 +53,15 @@ def add_images(workspace: Workspace, source: Source, seed: int, dry_run: bool = 
     states = [_state(image, before, rows.get(image.path)) for image in source.images]
     splits = _splits(source, before, rows, manifest.dataset.seed)
     chosen = [i for i, state in enumerate(states) if state != "known"]
-    if not dry_run:
-        # Also without new images: an enqueue may have been killed between the two files, or allow links only now.
-        if not (path := manifest.folder / NAME).exists() or path.read_bytes() != manifest.dataset.encode():
-            workspace.make_folder(manifest.folder)
-            workspace.files.replace(path, manifest.dataset.encode())
-        if chosen:
-            order = fair_order([(source.images[i].label, splits[i]) for i in chosen], manifest.dataset.seed, len(before.path))
-            images = ((source.images[chosen[k]], splits[chosen[k]]) for k in order)
-            publish_part(workspace.files, manifest.folder, source.columns, images)
-        workspace.files.sync_folder(manifest.folder)  # what was there may be of an enqueue killed before it did so
+    # Also without new images: an enqueue may have been killed between the two files, or allow links only now.
+    if not (path := manifest.folder / NAME).exists() or path.read_bytes() != manifest.dataset.encode():
+        workspace.make_folder(manifest.folder)
+        workspace.files.replace(path, manifest.dataset.encode())
+    if chosen:
+        order = fair_order([(source.images[i].label, splits[i]) for i in chosen], manifest.dataset.seed, len(before.path))
+        images = ((source.images[chosen[k]], splits[chosen[k]]) for k in order)
+        publish_part(workspace.files, manifest.folder, source.columns, images)
+    workspace.files.sync_folder(manifest.folder)  # what was there may be of an enqueue killed before it did so
     counts, in_split = Counter(states), Counter(splits)
     return Added(
         manifest=manifest,

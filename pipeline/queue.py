@@ -172,7 +172,6 @@ def append_work(
     works: Iterable[Work],
     known_kinds: frozenset[str],
     recorded: Callable[[Reader], list[Job]],
-    dry_run: bool = False,
 ) -> tuple[list[Job], list[Job]]:
     """Adds a job for every item that no job covers yet; call it inside `queue_lock`.
 
@@ -197,8 +196,7 @@ def append_work(
         for work in works
         for start, stop in _uncovered(work, covered[work.folder, work.source])
     ]
-    if not dry_run:
-        _append(workspace, [*restored, *fresh])
+    _append(workspace, [*restored, *fresh])
     return restored, fresh
 
 

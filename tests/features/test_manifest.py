@@ -75,13 +75,6 @@ def test_images_that_are_gone_still_count_for_the_shares_and_groups(workspace):
     assert {(image.group, image.split) for image in second} == {(f"g{i}", splits[f"g{i}"]) for i in range(1, 12)}
 
 
-def test_dry_run_tells_the_same_and_writes_nothing(workspace):
-    dry = add_images(workspace, source(*images(30)), 0, dry_run=True)
-    assert not dry.manifest.folder.exists()
-    wet = add_images(workspace, source(*images(30)), 0)
-    assert (dry.new, dry.known, dry.changed, dry.splits, dry.notes) == (wet.new, wet.known, wet.changed, wet.splits, wet.notes)
-
-
 @pytest.mark.parametrize(
     "other",
     [{"root": "/data/other"}, {"file": "t.tsv"}, {"roles": (("path", "p"), ("label", "species"))}, {"layout": "flat"}],

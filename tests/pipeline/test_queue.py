@@ -178,13 +178,6 @@ def test_a_queue_that_was_deleted_comes_back_from_its_markers(workspace):
     assert list(recorded_jobs(workspace)) == [jobs[2]]
 
 
-def test_a_dry_run_writes_nothing(workspace):
-    with queue_lock(workspace):
-        work = [Work("fake", "features/fake", "features/source", 30, 10)]
-        assert len(append_work(workspace, work, KINDS, lambda reader: [], dry_run=True)[1]) == 3
-    assert not workspace.queue.exists()
-
-
 def test_two_enqueuers_at_once_add_each_job_once(workspace):
     threads = [threading.Thread(target=enqueue_fakes, args=(workspace, 500)) for _ in range(4)]
     for thread in threads:
