@@ -11,7 +11,7 @@ from .errors import HeadstartError, TryLaterError
 from .files import environment_faults
 from .history import NO_HISTORY, History, read_histories
 from .job import Job
-from .kinds import known_kinds, load_kind
+from .kinds import Fingerprints, known_kinds
 from .markers import NotDone, read_marker
 from .queue import Reader
 from .workspace import Workspace
@@ -40,7 +40,7 @@ class Frontier:
     Attributes:
         problems: what is wrong with the queue, one line each.
         busy: jobs that somebody else held when last seen, or that failed a moment ago.
-        unusable: folders or jobs that cannot be worked on, and why; they hold up nobody else.
+        unusable: folders, sources or jobs that cannot be worked on, and why; they hold up nobody else.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class Frontier:
         self.problems: list[str] = []
         self.busy: set[str] = set()
         self.unusable: dict[str, str] = {}
-        self._fingerprints: dict[str, str] = {}
+        self._fingerprints = Fingerprints(workspace)
+        self._refused: set[tuple[str, str]] = set()
         self._listings: dict[tuple[str, str], Listing] = {}
         self._verified: set[str] = set()
         self._stream = self._candidates()
@@ -76,10 +77,13 @@ class Frontier:
         self.busy.clear()
         self._stream = self._candidates()
 
+    def refuse(self, job: Job, reason: str) -> None:
+        """From now on no job of this folder and source is handed out: what they share cannot be opened or used."""
+        self._refused.add((job.folder, job.source))
+        self.unusable[f"{job.folder} {job.source}"] = reason
+
     def fingerprint(self, job: Job) -> str:
-        if job.folder not in self._fingerprints:
-            self._fingerprints[job.folder] = load_kind(job.kind).fingerprint(self.workspace, job.folder)
-        return self._fingerprints[job.folder]
+        return self._fingerprints.of(job)
 
     def _candidates(self) -> Iterator[tuple[Job, History]]:
         for wanted in Pass:
@@ -90,7 +94,7 @@ class Frontier:
                     self.only is not None and job.job_id not in self.only
                 ):
                     continue
-                if job.folder in self.unusable or (job.folder not in self._fingerprints and not self._is_usable(job)):
+                if job.folder in self.unusable or (job.folder, job.source) in self._refused or not self._is_usable(job):
                     continue
                 listing = self._listing(job)
                 history = listing.histories.get(job.job_id, NO_HISTORY)

@@ -86,3 +86,17 @@ def load_kind(name: str) -> Kind:
         known = ", ".join(sorted(known_kinds()))
         raise HeadstartError(f"unknown kind of job {name!r}; this version knows {known}. Upgrade: pip install -U headstart")
     return cast(Kind, import_module(f"headstart.jobs.{name}"))
+
+
+class Fingerprints:
+    """What would produce the payloads of each folder now, asked once a folder: for one look at a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._found: dict[str, str] = {}
+
+    def of(self, job: Job) -> str:
+        """Raises what the kind raises if the folder is damaged."""
+        if job.folder not in self._found:
+            self._found[job.folder] = load_kind(job.kind).fingerprint(self._workspace, job.folder)
+        return self._found[job.folder]

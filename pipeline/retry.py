@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .claims import forgive
-from .errors import HeadstartError
+from .errors import HeadstartError, TryLaterError
 from .files import environment_faults
 from .frontier import read_listing
 from .history import NO_HISTORY
 from .job import Job
-from .kinds import known_kinds, load_kind
+from .kinds import Fingerprints, known_kinds
 from .markers import NotDone, read_marker
 from .queue import Reader
 from .workspace import Workspace
@@ -23,25 +23,33 @@ def retry(workspace: Workspace, job_ids: frozenset[str] | None) -> list[Job]:
     Args:
         job_ids: which jobs; None for every one that is quarantined or has failed items.
 
-    Raises: HeadstartError if one is not in the queue.
+    Raises: HeadstartError if one is not in the queue, or lies in a damaged folder; the others are pending then.
     """
-    revived = []
+    revived, damaged = [], []
     unknown = set(job_ids or ())
+    fingerprints = Fingerprints(workspace)
     for job in Reader(workspace, known_kinds()):
         if job_ids is None or job.job_id in job_ids:
             unknown.discard(job.job_id)
-            if _revive(workspace, job):
-                revived.append(job)
+            try:
+                if _revive(workspace, job, fingerprints):
+                    revived.append(job)
+            except TryLaterError:
+                raise
+            except HeadstartError as error:
+                damaged.append(error)
+    if damaged:
+        raise damaged[0]
     if unknown:
         raise HeadstartError(f"{min(unknown)} is not in {workspace.queue}. See what is: headstart status --failed")
     return revived
 
 
-def _revive(workspace: Workspace, job: Job) -> bool:
+def _revive(workspace: Workspace, job: Job, fingerprints: Fingerprints) -> bool:
     history = read_listing(workspace, job).histories.get(job.job_id, NO_HISTORY)
     judged = bytes_of(workspace, job)
     try:
-        marker = read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder))
+        marker = read_marker(workspace, job, fingerprints.of(job))
     except NotDone:
         if not history.failures:
             return False
@@ -60,7 +68,7 @@ def reopen(workspace: Workspace, job: Job) -> None:
     """Makes a torn job pending, unless somebody has mended it since: a payload of the right size would pass for done."""
     judged = bytes_of(workspace, job)
     try:
-        read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder), deep=True)
+        read_marker(workspace, job, Fingerprints(workspace).of(job), deep=True)
     except NotDone:
         retire(workspace, job, judged)
         history = read_listing(workspace, job).histories.get(job.job_id, NO_HISTORY)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -14,9 +15,9 @@ from .errors import HeadstartError, TryLaterError
 from .frontier import read_listing
 from .history import NO_HISTORY, History
 from .job import Job
-from .kinds import known_kinds, load_kind
+from .kinds import Fingerprints, known_kinds
 from .liveness import Owner
-from .markers import FailedItem, NotDone, read_marker
+from .markers import FailedItem, Marker, NotDone, read_marker
 from .queue import Reader
 from .suspect import DEATHS
 from .workspace import Workspace
@@ -69,12 +70,12 @@ class Status:
 def read_status(workspace: Workspace) -> Status:
     status = Status(workers=live_workers(workspace))
     reader = Reader(workspace, known_kinds())
-    remembered = _Remembered(workspace)
+    remembered, fingerprints = _Remembered(workspace), Fingerprints(workspace)
     # Rows of a group stand together, so one group at a time is in memory; where they do not, its parts simply add up.
     for (kind, folder, _), rows in groupby(reader, key=lambda job: (job.kind, job.folder, job.job_id[:-3])):
         jobs = list(rows)
         try:
-            tally = remembered.get(jobs) or remembered.keep(jobs, _count(workspace, jobs))
+            tally = remembered.get(jobs) or remembered.keep(jobs, _count(workspace, jobs, fingerprints))
         except TryLaterError:
             raise
         except HeadstartError as error:  # one damaged folder must not hide the others
@@ -87,11 +88,11 @@ def read_status(workspace: Workspace) -> Status:
     return status
 
 
-def _count(workspace: Workspace, jobs: list[Job]) -> Tally:
+def _count(workspace: Workspace, jobs: list[Job], fingerprints: Fingerprints) -> Tally:
     listing = read_listing(workspace, jobs[0])
     if not listing.done and not listing.histories:  # most groups of a long queue
         return Tally(jobs=len(jobs), pending=len(jobs), items=sum(job.stop - job.start for job in jobs))
-    fingerprint = load_kind(jobs[0].kind).fingerprint(workspace, jobs[0].folder) if listing.done else ""
+    fingerprint = fingerprints.of(jobs[0]) if listing.done else ""
     tally = Tally(jobs=len(jobs))
     for job in jobs:
         tally.items += job.stop - job.start
@@ -102,8 +103,8 @@ def _count(workspace: Workspace, jobs: list[Job]) -> Tally:
                 tally.items_done += marker.ok
                 tally.items_failed += marker.items - marker.ok
                 tally.payload_bytes += marker.payload_bytes
-                tally.seconds += float(marker.facts.get("seconds", 0.0))
-                tally.peak_rss_bytes = max(tally.peak_rss_bytes, int(marker.facts.get("peak_rss_bytes") or 0))
+                tally.seconds += _number(marker.facts, "seconds")
+                tally.peak_rss_bytes = max(tally.peak_rss_bytes, int(_number(marker.facts, "peak_rss_bytes")))
                 tally.peak_vram_bytes = max(tally.peak_vram_bytes, _peak_vram(marker.facts))
                 continue
         history = listing.histories.get(job.job_id, NO_HISTORY)
@@ -118,7 +119,13 @@ def _count(workspace: Workspace, jobs: list[Job]) -> Tally:
 
 def _peak_vram(facts: dict[str, Any]) -> int:
     # The driver's figure is of the whole process, but in containers it may not know it; the allocator's is less.
-    return int(facts.get("vram_process_bytes") or facts.get("peak_vram_reserved_bytes") or 0)
+    return int(_number(facts, "vram_process_bytes") or _number(facts, "peak_vram_reserved_bytes"))
+
+
+def _number(facts: dict[str, Any], name: str) -> float:
+    """0 for anything else: facts are whatever the kind noted, and decide nothing."""
+    value = facts.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 class _Remembered:
@@ -168,18 +175,18 @@ def _modified(folder: Path) -> int:
 
 
 def failed_items(workspace: Workspace) -> Iterator[tuple[Job, FailedItem]]:
-    """Every item of a done job that gave no result, in the order of the queue."""
+    """Every item of a done job that gave no result, in the order of the queue; none of a damaged folder."""
+    fingerprints = Fingerprints(workspace)
     for job in Reader(workspace, known_kinds()):
-        if workspace.marker(job).exists():
-            with contextlib.suppress(NotDone):
-                marker = read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder))
-                yield from ((job, item) for item in marker.failed)
+        if workspace.marker(job).exists() and (marker := _marker(workspace, job, fingerprints)) is not None:
+            yield from ((job, item) for item in marker.failed)
 
 
 def quarantined_jobs(workspace: Workspace) -> Iterator[tuple[Job, list[str]]]:
     """Jobs that failed too often, each with the reasons, oldest first."""
-    for job, history, _ in _tried_jobs(workspace):
-        if history.is_quarantined:
+    fingerprints = Fingerprints(workspace)
+    for job, history, is_marked in _tried_jobs(workspace):
+        if history.is_quarantined and not (is_marked and _marker(workspace, job, fingerprints)):
             yield job, failures_of(workspace, job)
 
 
@@ -190,6 +197,18 @@ def suspect_jobs(workspace: Workspace) -> Iterator[tuple[Job, int]]:
             deaths = deaths_of(workspace, job, history)
             if deaths >= DEATHS:
                 yield job, deaths
+
+
+def _marker(workspace: Workspace, job: Job, fingerprints: Fingerprints) -> Marker | None:
+    """What counts; None also where the folder is damaged, which `read_status` tells."""
+    try:
+        return read_marker(workspace, job, fingerprints.of(job))
+    except NotDone:
+        return None
+    except TryLaterError:
+        raise
+    except HeadstartError:
+        return None
 
 
 def _tried_jobs(workspace: Workspace) -> Iterator[tuple[Job, History, bool]]:

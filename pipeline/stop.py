@@ -30,6 +30,7 @@ class Stop:
         self._asked_at = 0.0
         self._event = threading.Event()
         self._previous: dict[int, object] = {}
+        self._timers: list[threading.Timer] = []
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -40,6 +41,8 @@ class Stop:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)  # type: ignore[arg-type]
+        for timer in self._timers:  # whoever called the worker goes on
+            timer.cancel()
 
     @property
     def is_asked(self) -> bool:
@@ -72,6 +75,7 @@ class Stop:
         self._event.set()
         timer = threading.Timer(LEAVE_S, self._leave)
         timer.daemon = True
+        self._timers.append(timer)
         timer.start()
 
     def _leave(self) -> None:

@@ -11,7 +11,7 @@ from .errors import HeadstartError, TryLaterError
 from .files import TEMPORARY_PREFIX, is_abandoned
 from .history import is_claim
 from .job import Job
-from .kinds import known_kinds, load_kind
+from .kinds import Fingerprints, known_kinds
 from .liveness import is_alive
 from .markers import NotDone, read_marker
 from .queue import Reader
@@ -43,8 +43,8 @@ class Findings:
 
 def verify(workspace: Workspace, deep: bool = False) -> Findings:
     """Looks at every marker and payload of the queue; with `deep` also at every byte of every payload."""
-    findings = Findings()
-    reader = Reader(workspace, known_kinds())
+    findings, begun = Findings(), time.time()
+    reader, fingerprints = Reader(workspace, known_kinds()), Fingerprints(workspace)
     folders: set[str] = set()
     unfinished: set[tuple[str, str]] = set()
     finished: set[tuple[str, str]] = set()
@@ -54,7 +54,7 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
         folders.add(job.folder)
         unfinished.add((job.folder, job.job_id))
         try:
-            marker = read_marker(workspace, job, load_kind(job.kind).fingerprint(workspace, job.folder), deep)
+            marker = read_marker(workspace, job, fingerprints.of(job), deep)
         except NotDone as flaw:
             if flaw.is_absent:
                 findings.pending += 1
@@ -75,7 +75,7 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
         # A job whose row was lost gets it back from its marker; without one, nobody will ever ask for what it left.
         marked = {(folder, path.stem) for path in (workspace.root / folder).glob("done/*/job_*.done")}
         unfinished |= marked - finished
-    findings.orphans = sorted(_orphans(workspace, sorted(folders), unfinished, named))
+    findings.orphans = sorted(_orphans(workspace, sorted(folders), unfinished, named, begun))
     return findings
 
 
@@ -89,12 +89,15 @@ def sweep(orphans: list[Path]) -> int:
     return removed
 
 
-def _orphans(workspace: Workspace, folders: list[str], unfinished: set[tuple[str, str]], named: set[Path]) -> Iterator[Path]:
+def _orphans(
+    workspace: Workspace, folders: list[str], unfinished: set[tuple[str, str]], named: set[Path], begun: float
+) -> Iterator[Path]:
     for folder in folders:
         root = workspace.root / folder
         # The payload of a job under way stands there before its marker; what no marker names then, nobody needs.
         for path in root.glob("shards/*/job_*"):
-            if path not in named and (folder, path.name.split(".")[0]) not in unfinished and _is_old(path):
+            # Old when the markers were read: what was committed since then is named by one that was not.
+            if path not in named and (folder, path.name.split(".")[0]) not in unfinished and _is_old(path, begun):
                 yield path
         for path in root.glob("claims/*/job_*"):
             if is_claim(path.name) and (folder, path.name.split(".")[0]) not in unfinished and not _is_owned(path):
@@ -118,8 +121,8 @@ def _is_owned(path: Path) -> bool:
     return not _is_old(path) if alive is None else alive
 
 
-def _is_old(path: Path) -> bool:
+def _is_old(path: Path, now: float | None = None) -> bool:
     try:
-        return time.time() - path.stat().st_mtime > LEASE_S
+        return (time.time() if now is None else now) - path.stat().st_mtime > LEASE_S
     except FileNotFoundError:
         return False

@@ -10,7 +10,7 @@ from typing import Any
 
 from .budget import peak_rss_bytes
 from .claims import Claim, Claimant
-from .errors import HeadstartError, InterruptedWork
+from .errors import HeadstartError, InterruptedWork, TryLaterError
 from .files import environment_faults
 from .frontier import Frontier
 from .job import Job
@@ -53,9 +53,11 @@ class Worker:
         self._taken = 0
         self._longest_s = 0.0
         self._sessions: dict[tuple[str, str], Session] = {}
+        self._refusal: HeadstartError | None = None
 
     def run(self) -> Summary:
-        """Works. Raises TryLaterError if the disk is full or gone, HeadstartError if a model cannot be opened; blames no job."""
+        """Works. Raises, and blames no job: TryLaterError if the disk is full or gone; HeadstartError if nothing could be done
+        because models or data cannot be opened. Where other jobs could be done, that is one of the summary's problems."""
         try:
             with (
                 self.watchdog,
@@ -72,6 +74,8 @@ class Worker:
         except (HeadstartError, OSError):
             self.workspace.require()  # where a mount is gone, whatever else is said is misleading
             raise
+        if self._refusal is not None and not self.summary.jobs:
+            raise self._refusal
         self.summary.seconds = time.monotonic() - self._begun
         self.summary.problems = [*self.frontier.problems, *self.frontier.unusable.values()]
         self.summary.exit_code = self.stop.exit_code
@@ -103,13 +107,16 @@ class Worker:
         committed.result()
 
     def _take(self, preparing: ThreadPoolExecutor, wait: bool) -> _InHand | None:
-        claim = self._next_claim(wait)
-        if claim is None:
-            return None
-        self._taken += 1
-        session = self._suspect_session(claim) if claim.deaths >= DEATHS else self._session(claim.job)
-        prepared = preparing.submit(session.prepare, claim.job)
-        return _InHand(claim, session, self.frontier.fingerprint(claim.job), prepared)
+        while (claim := self._next_claim(wait)) is not None:
+            try:
+                session = self._suspect_session(claim) if claim.deaths >= DEATHS else self._session(claim.job)
+            except HeadstartError as error:
+                self._refuse(claim, error)
+                continue
+            self._taken += 1
+            prepared = preparing.submit(session.prepare, claim.job)
+            return _InHand(claim, session, self.frontier.fingerprint(claim.job), prepared)
+        return None
 
     def _session(self, job: Job) -> Session:
         key = (job.folder, job.source)
@@ -151,8 +158,9 @@ class Worker:
         except InterruptedWork:
             self.claimant.release(hand.claim)
             return None
-        except HeadstartError:
-            raise  # the model or the disk, not this job: leaving gives every claim back
+        except HeadstartError as error:
+            self._refuse(hand.claim, error)
+            return None
         except Exception as error:
             self.workspace.require()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -165,6 +173,15 @@ class Worker:
         if not isinstance(hand.session, SuspectSession):
             self.watchdog.finished(hand.claim.job.folder, seconds)
         return measured(result, seconds)
+
+    def _refuse(self, claim: Claim, error: HeadstartError) -> None:
+        """The encoder, the data or the disk is to blame, and not this job."""
+        if isinstance(error, TryLaterError):
+            raise error  # leaving gives every claim back
+        self.workspace.require()
+        self.claimant.release(claim)
+        self.frontier.refuse(claim.job, str(error))
+        self._refusal = self._refusal or error
 
     def _check(self) -> None:
         self.watchdog.sign_of_life()

@@ -14,6 +14,8 @@ def fingerprint(workspace, folder):
 
 
 def open_session(workspace, job, settings):
+    if (workspace.root / job.folder / "closed").exists():
+        raise HeadstartError(f"{job.folder} cannot be opened. Mend it")
     return _Session(workspace.root / job.folder)
 
 
@@ -31,6 +33,8 @@ class _Session:
         if (self.folder / f"kill_{job.job_id}").exists():
             (self.folder / f"kill_{job.job_id}").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
+        if (self.folder / f"unfit_{job.job_id}").exists():
+            raise HeadstartError("the model does not fit. Take a smaller one")
         if (self.folder / f"raise_{job.job_id}").exists():
             raise ValueError("asked to fail")
         if (self.folder / f"full_{job.job_id}").exists():

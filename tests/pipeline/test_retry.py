@@ -5,7 +5,8 @@ import pytest
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.history import MAX_FAILURES, read_histories
 from headstart.pipeline.retry import retry
-from headstart.pipeline.status import failed_items, quarantined_jobs
+from headstart.pipeline.status import failed_items, quarantined_jobs, read_status
+from headstart.pipeline.worker import run_job
 from tests.conftest import enqueue_fakes, run_python
 
 from .workers import MAIN, tally, work
@@ -44,6 +45,29 @@ def test_retry_redoes_a_job_with_failed_items_once_they_are_mended(workspace):
     work(workspace)
     assert not list(failed_items(workspace))
     assert tally(workspace).items_done == 30
+
+
+def test_a_quarantined_job_that_was_done_after_all_is_quarantined_no_more(workspace):
+    [job] = enqueue_fakes(workspace, 10)
+    obstacle = workspace.root / "features/fake" / f"raise_{job.job_id}"
+    obstacle.touch()
+    work(workspace)
+    assert [held for held, _ in quarantined_jobs(workspace)] == [job]
+    obstacle.unlink()
+    run_job(workspace, job.job_id)
+    assert not list(quarantined_jobs(workspace))
+
+
+def test_one_damaged_folder_holds_up_no_retry(workspace):
+    enqueue_fakes(workspace, 10, folder="features/first")
+    [job] = enqueue_fakes(workspace, 10, folder="features/second")
+    (workspace.root / "features/second/bad_3").touch()
+    work(workspace)
+    (workspace.root / "features/first/broken").touch()
+    assert [held for held, _ in failed_items(workspace)] == [job]
+    with pytest.raises(HeadstartError, match="features/first is broken"):
+        retry(workspace, None)
+    assert read_status(workspace).folders["fake", "features/second"].pending == 1
 
 
 def test_retry_names_a_job_that_is_not_queued(workspace):

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from headstart.pipeline.retry import retry
@@ -43,6 +45,17 @@ def test_a_settled_group_is_remembered_and_forgotten_when_its_folders_change(wor
     monkeypatch.undo()
     workspace.marker(jobs[0]).unlink()
     assert tally(workspace).done == 2
+
+
+@pytest.mark.parametrize("value", [None, "n/a", [], float("nan"), True], ids=str)
+def test_facts_of_a_marker_decide_nothing(workspace, value):
+    [job] = enqueue_fakes(workspace, 10)
+    work(workspace)
+    marker = workspace.marker(job)
+    facts = json.loads(marker.read_text())
+    facts["facts"] = dict.fromkeys(["seconds", "peak_rss_bytes", "vram_process_bytes"], value)
+    marker.write_text(json.dumps(facts))
+    assert tally(workspace).done == 1
 
 
 def test_exit_status_tells_what_more_runs_would_change(workspace):

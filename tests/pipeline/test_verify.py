@@ -1,7 +1,11 @@
 import os
+import time
+from itertools import chain, repeat
+from types import SimpleNamespace
 
 import pytest
 
+from headstart.pipeline import verify as verify_module
 from headstart.pipeline.claims import LEASE_S, Claimant
 from headstart.pipeline.history import NO_HISTORY
 from headstart.pipeline.verify import sweep, verify
@@ -48,6 +52,17 @@ def test_a_payload_that_no_marker_names_goes_once_it_is_old_and_its_job_done(wor
     assert orphans == ([other] if is_orphan else [])
     assert sweep(orphans) == len(orphans)
     assert other.exists() is not is_orphan
+
+
+def test_what_was_committed_while_verify_looked_is_no_orphan(workspace, monkeypatch):
+    job = enqueue_fakes(workspace, 10)[0]
+    run_job(workspace, job.job_id)
+    newer = workspace.payload(job, "0" * 64, ".txt")  # the job was retried and done again after its marker had been read
+    newer.write_text("other bytes")
+    now = time.time()
+    clock = chain([now], repeat(now + 10 * LEASE_S))
+    monkeypatch.setattr(verify_module, "time", SimpleNamespace(time=lambda: next(clock)))
+    assert verify(workspace).orphans == []
 
 
 def test_claims_and_files_of_the_living_are_no_orphans_and_those_of_the_dead_are(workspace):
