@@ -1,6 +1,5 @@
 import os
 import time
-from itertools import chain, repeat
 from types import SimpleNamespace
 
 import pytest
@@ -59,9 +58,9 @@ def test_what_was_committed_while_verify_looked_is_no_orphan(workspace, monkeypa
     run_job(workspace, job.job_id)
     newer = workspace.payload(job, "0" * 64, ".txt")  # the job was retried and done again after its marker had been read
     newer.write_text("other bytes")
-    now = time.time()
-    clock = chain([now], repeat(now + 10 * LEASE_S))
-    monkeypatch.setattr(verify_module, "time", SimpleNamespace(time=lambda: next(clock)))
+    clock, read = [time.time()], verify_module.read_marker
+    monkeypatch.setattr(verify_module, "read_marker", lambda *given: clock.append(clock[0] + 10 * LEASE_S) or read(*given))
+    monkeypatch.setattr(verify_module, "time", SimpleNamespace(time=lambda: clock[-1]))
     assert verify(workspace).orphans == []
 
 
