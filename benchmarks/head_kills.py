@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from headstart.pipeline.workspace import open_workspace
@@ -51,15 +52,18 @@ def with_points(root: Path, events: list[int]) -> tuple[int, int, dict[str, str]
 def at_every_point(folder: Path, plain: Path) -> dict[str, object]:
     shutil.copytree(plain, folder / "whole")
     _, events, expected = with_points(folder / "whole", [])
-    differing, deaths = [], 0
-    for event in range(1, events + 1):
-        shutil.copytree(plain, folder / "killed")
-        died, _, outcome = with_points(folder / "killed", [event])
-        deaths += died
-        if outcome != expected:
-            differing.append(event)
-        shutil.rmtree(folder / "killed")
-    return {"points": events, "killed_at": deaths, "differing": differing}
+
+    def killed_at(event: int) -> tuple[int, bool]:
+        root = folder / f"killed {event}"
+        shutil.copytree(plain, root)
+        died, _, outcome = with_points(root, [event])
+        shutil.rmtree(root)
+        return died, outcome == expected
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(killed_at, range(1, events + 1)))
+    differing = [event for event, (_, is_same) in enumerate(found, 1) if not is_same]
+    return {"points": events, "killed_at": sum(died for died, _ in found), "differing": differing}
 
 
 def started(root: Path) -> subprocess.Popen:
