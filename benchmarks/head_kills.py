@@ -3,8 +3,8 @@
     python -m benchmarks.head_kills [--points] [--random 200] [--seed 0]
 
 `--points` kills one training at each named point (before and after every file operation, every batch of database rows, every
-chunk), each in a workspace of its own; `--random` kills at random times through the command line, several times in a row in one
-workspace, until so many kills hit a living process. Prints JSON; exits with 1 if a byte differs.
+chunk), each in a workspace of its own; `--random` kills at random times through the command line, several times in a row in each of
+several workspaces, until so many kills hit a living process. As many at once as there are cores. Prints JSON; exits with 1 if a byte differs.
 """
 
 import argparse
@@ -77,22 +77,29 @@ def at_random_times(folder: Path, plain: Path, kills: int, seed: int) -> dict[st
     started(folder / "uninterrupted").wait()
     alone_s = time.monotonic() - begun
     expected = outcome_of(open_workspace(folder / "uninterrupted"))
-    draw, hits, finished, differing = random.Random(seed), 0, 0, 0
-    root = folder / "random"
-    shutil.copytree(plain, root)
-    while hits < kills:
-        training = started(root)
-        time.sleep(draw.uniform(0.1, alone_s * 0.9))
-        is_alive = training.poll() is None
-        training.kill()
-        training.wait()
-        hits += is_alive
-        if not is_alive or hits == kills:
+    lanes = os.cpu_count() or 1
+
+    def storm(lane: int) -> tuple[int, int, int]:
+        mine = kills // lanes + (lane < kills % lanes)
+        draw, hits, finished, differing = random.Random(seed + lane), 0, 0, 0
+        while hits < mine:
+            root = folder / f"random {lane} {finished}"
+            shutil.copytree(plain, root)
+            is_alive = True
+            while is_alive and hits < mine:
+                training = started(root)
+                time.sleep(draw.uniform(0.1, alone_s * 0.9))
+                is_alive = training.poll() is None
+                training.kill()
+                training.wait()
+                hits += is_alive
             started(root).wait()
             finished += 1
             differing += outcome_of(open_workspace(root)) != expected
-            shutil.rmtree(root)
-            shutil.copytree(plain, root)
+        return hits, finished, differing
+
+    with ThreadPoolExecutor(lanes) as pool:
+        hits, finished, differing = (sum(parts) for parts in zip(*pool.map(storm, range(lanes)), strict=True))
     return {"kills": hits, "trainings_finished": finished, "differing": differing, "uninterrupted_s": round(alone_s, 1)}
 
 
