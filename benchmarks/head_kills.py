@@ -3,8 +3,9 @@
     python -m benchmarks.head_kills [--points] [--random 200] [--seed 0]
 
 `--points` kills one training at each named point (before and after every file operation, every batch of database rows, every
-chunk), each in a workspace of its own; `--random` kills at random times through the command line, several times in a row in each of
-several workspaces, until so many kills hit a living process. As many at once as there are cores. Prints JSON; exits with 1 if a byte differs.
+chunk), each in a workspace of its own; `--random` kills at random times through the command line, several times in a row in each
+of several workspaces, until so many kills hit a living process. As many at once as there are cores. Prints JSON; exits with 1 if
+a byte differs.
 """
 
 import argparse
