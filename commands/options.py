@@ -138,9 +138,14 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
 
 
 def say(text: str) -> None:
-    """A line on standard error. Where nobody can read it (a full disk, a closed pipe) the work goes on."""
+    """A line on standard error. Where nobody can read it (a full disk, a closed pipe) the work goes on.
+
+    Names of files reach it in the words of errors: no control character of theirs acts on a terminal or begins a new line.
+    """
+    from headstart.features.escaping import one_line  # not while the command starts
+
     with contextlib.suppress(OSError, ValueError):
-        click.echo(text, err=True)
+        click.echo(one_line(text), err=True)
 
 
 def plural(number: int, noun: str) -> str:
