@@ -30,7 +30,8 @@ def fetch_pretrained(model: str, model_args: Mapping[str, Any]) -> "dict[str, to
     arguments: dict[str, Any] = {**model_args, "num_classes": 0, "pretrained": True}
     cached = _cached(config)
     if cached:
-        arguments["pretrained_cfg_overlay"] = {"file": cached, "custom_load": config.custom_load}
+        # True is of the original files at `url`; on the hub only those marked 'hf' are no plain tensors.
+        arguments["pretrained_cfg_overlay"] = {"file": cached, "custom_load": config.custom_load == "hf"}
     source = cached or (f"{_endpoint()}/{config.hf_hub_id}" if config.hf_hub_id else str(config.url))
     with _quiet():
         try:
