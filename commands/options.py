@@ -10,7 +10,7 @@ import click
 from headstart.pipeline.workspace import Workspace, find_root, open_workspace
 
 if TYPE_CHECKING:
-    from click import ParamType
+    ParamType = click.ParamType
 else:
 
     class ParamType(click.ParamType):
