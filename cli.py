@@ -10,6 +10,7 @@ if __name__ == "__main__" and interrupts.getsignal(interrupts.SIGINT) is interru
     interrupts.signal(interrupts.SIGINT, lambda number, frame: os._exit(128 + number))
 
 import contextlib
+import io
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -94,7 +95,10 @@ def _run(supervision: Supervision | None = None) -> int:
         result = group.main(prog_name="headstart", standalone_mode=False, obj=supervision)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        for line in shown.getvalue().rstrip("\n").split("\n"):
+            say(line)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -112,7 +116,8 @@ def _explained(error: Exception) -> int:
     if isinstance(known, HeadstartError):
         say(f"error: {known}")
         return known.exit_code
-    say(f"bug: {type(error).__name__}: {error}\nThe traceback is in {_log()}. Please report it.")
+    say(f"bug: {type(error).__name__}: {error}")
+    say(f"The traceback is in {_log()}. Please report it.")
     return 3
 
 

@@ -10,6 +10,8 @@ import click
 
 from headstart.experiments.configurations import ACTIVATIONS, CLASS_WEIGHTS, MONITORS, OPTIMIZERS, OUTPUTS
 
+from .options import ParamType
+
 if TYPE_CHECKING:
     from headstart.experiments.configurations import HeadConfig
 
@@ -22,7 +24,7 @@ _OF_EACH_HEAD = (
 )  # fmt: skip
 
 
-class Widths(click.ParamType[tuple[int, ...]]):
+class Widths(ParamType[tuple[int, ...]]):
     """`512` or `1024,512,256`; `0` for a linear head."""
 
     name = "widths"
@@ -37,7 +39,7 @@ class Widths(click.ParamType[tuple[int, ...]]):
         return () if widths == (0,) else widths
 
 
-class Parts(click.ParamType[float | tuple[float, ...]]):
+class Parts(ParamType[float | tuple[float, ...]]):
     """`0.3`, or one a hidden layer: `0.3,0.2,0.1`."""
 
     name = "parts"

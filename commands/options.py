@@ -10,10 +10,15 @@ import click
 from headstart.pipeline.workspace import Workspace, find_root, open_workspace
 
 if TYPE_CHECKING:
-    _FloatType = click.ParamType[float]
-    _IntType = click.ParamType[int]
-else:  # older versions of click have no such subscript
-    _FloatType = _IntType = click.ParamType
+    ParamType = click.ParamType
+else:
+
+    class ParamType(click.ParamType):
+        """click's own; older versions of it have no subscript."""
+
+        def __class_getitem__(cls, converted: Any) -> type[click.ParamType]:
+            return cls
+
 
 workspace_option = click.option(
     "-w",
@@ -71,7 +76,7 @@ def opened(directory: str | None) -> Workspace:
     return open_workspace(find_root(directory))
 
 
-class Duration(_FloatType):
+class Duration(ParamType[float]):
     """`90`, `90s`, `55m`, `2h`, `1h30m` as seconds."""
 
     name = "duration"
@@ -86,7 +91,7 @@ class Duration(_FloatType):
         return hours * 3600 + minutes * 60 + seconds
 
 
-class Size(_IntType):
+class Size(ParamType[int]):
     """`600MB`, `4GB`, `1.5GiB` as bytes."""
 
     name = "size"
@@ -98,7 +103,7 @@ class Size(_IntType):
         return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2].upper())))
 
 
-class Pool(click.ParamType[int]):
+class Pool(ParamType[int]):
     """A positive number: the edge of a grid."""
 
     name = "pool"
@@ -133,9 +138,14 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
 
 
 def say(text: str) -> None:
-    """A line on standard error. Where nobody can read it (a full disk, a closed pipe) the work goes on."""
+    """A line on standard error. Where nobody can read it (a full disk, a closed pipe) the work goes on.
+
+    Names of files reach it in the words of errors: no control character of theirs acts on a terminal or begins a new line.
+    """
+    from headstart.features.escaping import one_line  # not while the command starts
+
     with contextlib.suppress(OSError, ValueError):
-        click.echo(text, err=True)
+        click.echo(one_line(text), err=True)
 
 
 def plural(number: int, noun: str) -> str:

@@ -56,7 +56,7 @@ def command(
     """
     from headstart.features.fingerprint import read_fingerprint
     from headstart.features.listing import SourceOptions
-    from headstart.features.probe import JOBS, take_probe
+    from headstart.features.probe import JOBS, compare, take_probe
     from headstart.features.sources import find_images
     from headstart.pipeline.workspace import open_or_create_workspace
 
@@ -72,15 +72,16 @@ def command(
             for is_fast in (False, True) if fast_decode else (False,):
                 choice = (model, weights, image_size, is_fast, spatial)
                 folder, predicted, row = _measure(trial, sample, choice, len(source.images), job_size, options)
-                predictions[read_fingerprint(folder)] = predicted
-                if exact is not None:
-                    from headstart.features.probe import compare
-
-                    row["mean_cosine"], row["worst_cosine"] = compare(folder, exact)
+                if row["failed"] < 1:  # else it tells nothing of images that do have features
+                    predictions[read_fingerprint(folder)] = predicted
+                cosines = compare(folder, exact) if exact is not None else None
+                if cosines is not None:
+                    row["mean_cosine"], row["worst_cosine"] = cosines
                 exact = exact or folder
                 rows.append(row)
     click.echo(json.dumps(rows, indent=1) if as_json else _shown(rows))
-    _keep(workspace, predictions)
+    if predictions:
+        _keep(workspace, predictions)
 
 
 def _keep(folder: str | None, predictions: dict[str, Prediction]) -> None:
@@ -130,7 +131,7 @@ def _measure(
             "fast_decode": spec.transform.fast_decode,
             "images": images,
             "seconds": predicted.seconds(images),
-            "images_per_second": 1 / pace.image_s,
+            "images_per_second": 1 / pace.image_s if pace.image_s > 0 else None,
             "peak_rss_bytes": predicted.peak_rss_bytes,
             "peak_vram_bytes": predicted.peak_vram_bytes,
             "batch_size": pace.batch,
@@ -174,7 +175,7 @@ def _shown(rows: list[dict[str, Any]]) -> str:
             [
                 row["encoder"] + (" --fast-decode" if row["fast_decode"] else ""),
                 span(row["seconds"]),
-                f"{row['images_per_second']:.1f}",
+                f"{row['images_per_second']:.1f}" if row["images_per_second"] else "-",
                 size_words(row["peak_rss_bytes"]),
                 size_words(row["peak_vram_bytes"]) if row["peak_vram_bytes"] else "-",
                 str(row["batch_size"]),
@@ -183,6 +184,12 @@ def _shown(rows: list[dict[str, Any]]) -> str:
             ]
         )
     notes = [f"for {plural(rows[0]['images'], 'image')} with one worker, as busy as this machine is now"]
-    notes += [f"{row['encoder']}: {row['failed']:.0%} of the images tried gave no features" for row in rows if row["failed"]]
+    notes += dict.fromkeys(f"{row['encoder']}: {_failures(row['failed'])}" for row in rows if row["failed"])
     used = [i for i in range(len(lines[0])) if any(line[i] not in ("", "-") for line in lines[1:])]
     return "\n".join([*aligned([[line[i] for i in used] for line in lines], "<" + ">" * (len(used) - 1)), *notes])
+
+
+def _failures(part: float) -> str:
+    if part < 1:
+        return f"{part:.0%} of the images tried gave no features"
+    return "none of the images tried gave features, so this is only the time to find that out"

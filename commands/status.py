@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import as_json, opened, plural, span, workspace_option
+from .options import as_json, opened, plural, say, span, workspace_option
 
 if TYPE_CHECKING:
     from headstart.pipeline.status import Status, Tally
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @workspace_option
 def command(failed: bool, as_json: bool, workspace: str | None) -> None:
     """Show what is done, running, pending and failed."""
+    from headstart.features.escaping import one_line, printable
     from headstart.pipeline.status import read_status
 
     opened_workspace = opened(workspace)
@@ -29,24 +30,25 @@ def command(failed: bool, as_json: bool, workspace: str | None) -> None:
     if as_json:
         click.echo(json.dumps({**_as_json(opened_workspace, status), **listed}, indent=1))
         return
-    click.echo(f"workspace {opened_workspace.root}")
+    click.echo(one_line(f"workspace {opened_workspace.root}"))
     for (kind, folder), tally in status.folders.items():
-        click.echo(_paragraph(kind, folder, tally, len(status.workers)))
+        click.echo("\n".join(map(one_line, _paragraph(kind, folder, tally, len(status.workers)))))
     if not status.folders:
         click.echo("The queue is empty. Fill it: headstart enqueue DATA")
     if status.workers:
-        click.echo(f"{plural(len(status.workers), 'worker')}: " + ", ".join(owner.worker for owner in status.workers))
+        workers = ", ".join(owner.worker for owner in status.workers)
+        click.echo(one_line(f"{plural(len(status.workers), 'worker')}: {workers}"))
     for problem in status.problems:
-        click.echo(f"warning: {problem}", err=True)
+        say(f"warning: {problem}")
     for item in listed.get("failed_items", []):
-        click.echo(f"{item['job_id']}  {item['name']}  {item['code']}: {item['reason']}")
+        click.echo(one_line(f"{item['job_id']}  {printable(item['name'])}  {item['code']}: {item['reason']}"))
     for job in listed.get("quarantined_jobs", []):
-        click.echo(f"{job['job_id']}  quarantined: {'; '.join(job['reasons'])}")
+        click.echo(one_line(f"{job['job_id']}  quarantined: {'; '.join(job['reasons'])}"))
     for job in listed.get("suspect_jobs", []):
         click.echo(f"{job['job_id']}  suspect: {job['deaths']} workers died with it in hand; its items are tried one by one")
 
 
-def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> str:
+def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> list[str]:
     share = f"{tally.done / tally.jobs:.0%}" if tally.done < tally.jobs else "all"
     lines = [f"{kind}  {folder}", f"  jobs    {tally.done:,} of {tally.jobs:,} done ({share})"]
     others = [
@@ -64,7 +66,7 @@ def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> str:
     if left and tally.done:
         hands = max(1, workers)
         lines.append(f"  left    about {span(left * tally.seconds / tally.done / hands)} with {plural(hands, 'worker')}")
-    return "\n".join(lines)
+    return lines
 
 
 def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:

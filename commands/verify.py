@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import as_json, opened, plural, work_options, workspace_option
+from .options import as_json, opened, plural, say, work_options, workspace_option
 
 if TYPE_CHECKING:
     from headstart.pipeline.job import Job
@@ -32,6 +32,7 @@ def command(
     workspace: str | None,
 ) -> int:
     """Check every marker against its payload. Exits with 1 if something is torn and was not repaired."""
+    from headstart.features.escaping import one_line
     from headstart.pipeline.kinds import Settings
     from headstart.pipeline.verify import sweep, verify
 
@@ -60,9 +61,9 @@ def command(
         click.echo(json.dumps(record, indent=1))
         return status
     for problem in findings.problems:
-        click.echo(f"warning: {problem}", err=True)
+        say(f"warning: {problem}")
     for job, reason in findings.torn:
-        click.echo(f"{job.job_id}  {job.folder}  {reason}")
+        click.echo(one_line(f"{job.job_id}  {job.folder}  {reason}"))
     looked = "every byte of every payload" if deep else "markers and sizes"
     click.echo(f"{plural(findings.sound, 'job')} sound ({looked}), {findings.pending:,} pending, {len(findings.torn):,} torn")
     click.echo(

@@ -104,6 +104,8 @@ def command(
         say("all jobs are done")
     if summary.exit_code:
         return summary.exit_code
+    if exit_status and status.remaining and not summary.is_drained:
+        return 10  # although there may be problems: they hold up their own jobs alone, and whoever drains the queue reports them
     if summary.problems or (exit_status and quarantined and not status.remaining):
         return 1  # more runs of the same command would change nothing
     return 10 if exit_status and status.remaining else 0

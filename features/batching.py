@@ -17,7 +17,7 @@ from headstart.pipeline.errors import HeadstartError
 from .opening import Encoder
 from .reasons import reason_of
 
-# How ONNX Runtime words it; it has no kind of error for this.
+# How ONNX Runtime words it; it has no kind of error for this, and those it has are no RuntimeError.
 _WORDS = ("Failed to allocate memory", "bad_alloc", "bad allocation", "Available memory of", "out of memory")
 
 
@@ -28,7 +28,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # not imported for the question
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
+    is_native = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
+    return is_native and any(word in str(error) for word in _WORDS)
 
 
 class Batching:

@@ -7,7 +7,8 @@ surrogateescape) are `\xNN`; line separators beyond ASCII and lone surrogates ar
 import re
 
 # U+0085, U+2028 and U+2029 end a line for str.splitlines and some editors, so they may not stand in a row as they are.
-_ODD = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\\\\u2028\u2029\ud800-\udfff]")
+_CONTROLS = "\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\ud800-\udfff"
+_CONTROL, _ODD = re.compile(f"[{_CONTROLS}]"), re.compile(f"[{_CONTROLS}\\\\]")
 _ESCAPED = re.compile(r"\\(?:([\\nr])|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _FORMULA = re.compile(r"[=+\-@](?!\d*\.?\d+(?:[eE][+-]?\d+)?\Z)|[=@]")
 _SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
@@ -24,6 +25,11 @@ def escape(text: str) -> str:
 def printable(text: str) -> str:
     """`text` on one line that any UTF-8 terminal takes; for messages."""
     return _ODD.sub(_spell, text)
+
+
+def one_line(text: str) -> str:
+    r"""`printable` for a message in which names may be spelled so already: backslashes stay as they are."""
+    return _CONTROL.sub(_spell, text)
 
 
 def unescape(text: str) -> str:

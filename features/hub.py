@@ -30,7 +30,8 @@ def fetch_pretrained(model: str, model_args: Mapping[str, Any]) -> "dict[str, to
     arguments: dict[str, Any] = {**model_args, "num_classes": 0, "pretrained": True}
     cached = _cached(config)
     if cached:
-        arguments["pretrained_cfg_overlay"] = {"file": cached, "custom_load": config.custom_load}
+        # What timm says of a loader of the model's own is of the original file at `url`; the hub has plain tensors.
+        arguments["pretrained_cfg_overlay"] = {"file": cached, "custom_load": False}
     source = cached or (f"{_endpoint()}/{config.hf_hub_id}" if config.hf_hub_id else str(config.url))
     with _quiet():
         try:

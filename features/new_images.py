@@ -18,6 +18,7 @@ from .escaping import printable
 from .images import ImageError, decode, read_file
 from .listing import MISSING, refuse_links
 from .parts import Row
+from .rounding import round_features
 from .walk import facts_of, join, walk
 
 if TYPE_CHECKING:
@@ -122,13 +123,8 @@ def _pixels(image: NewImage, spec: EncoderSpec) -> NDArray[np.uint8]:
 def _rows(
     lot: Sequence[NewImage], values: NDArray[np.float32], decoded: Sequence[int], errors: dict[int, ImageError]
 ) -> Iterator[Encoded]:
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    features = dict(zip(decoded, half, strict=True))
+    half, kept, lost = round_features(values, decoded)
+    features = dict(zip(kept, half, strict=True))
+    errors = {**errors, **lost}
     for i, image in enumerate(lot):
-        if i in errors:
-            yield Encoded(image, None, errors[i])
-        elif not np.isfinite(features[i]).all():
-            yield Encoded(image, None, ImageError("non_finite", "the encoder gave NaN or a value beyond float16 (65,504)"))
-        else:
-            yield Encoded(image, features[i])
+        yield Encoded(image, features.get(i), errors.get(i))

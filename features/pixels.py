@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.pipeline.errors import as_try_later
+
 from .dataset import Dataset
 from .images import ImageError, Transform, decode, fit, read_file
 from .parts import Row
+from .reasons import reason_of
 
 if TYPE_CHECKING:
     import h5py
@@ -37,10 +40,9 @@ class _Hdf5Reader:
     def __call__(self, row: Row) -> Pixels:
         from PIL import Image
 
-        pixels: NDArray[Any] = self._images(row)[int(row.path.rpartition("#")[2])]
-        return fit(Image.fromarray(pixels), self._transform)
+        return fit(Image.fromarray(self._stored(row)), self._transform)
 
-    def _images(self, row: Row) -> Any:
+    def _stored(self, row: Row) -> NDArray[Any]:
         import h5py
 
         try:
@@ -49,8 +51,13 @@ class _Hdf5Reader:
                 raise ImageError("changed", f"{self._path.name} has changed since it was enqueued; enqueue it again")
             if self._file is None:
                 self._file = h5py.File(self._path, "r")
-            return self._file["images"]
+            # Inside the try: a chunk is decompressed only now, and one that is damaged costs the images in it.
+            pixels: NDArray[Any] = self._file["images"][int(row.path.rpartition("#")[2])]
+            return pixels
         except FileNotFoundError:
             raise ImageError("missing", f"{self._path.name} is gone") from None
-        except (OSError, KeyError) as error:
-            raise ImageError("unreadable", f"{self._path.name}: {error}".splitlines()[0]) from None
+        except (OSError, KeyError, RuntimeError) as error:  # a RuntimeError is what HDF5 has no better name for
+            later = as_try_later(error, f"cannot read {self._path}") if isinstance(error, OSError) else None
+            if later is not None:
+                raise later from error
+            raise ImageError("unreadable", f"{self._path.name}: {reason_of(error)}") from None

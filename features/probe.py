@@ -23,7 +23,7 @@ class Pace:
 
     Attributes:
         begin_s: from process start until the first job was done.
-        image_s: seconds an image from then on.
+        image_s: seconds an image from then on; 0 if that was too short for the clock of the disk.
         rss_bytes: peak of the process.
         vram_bytes: its figure on the GPU at the end; None on a CPU, or where the driver does not tell.
         batch: images a call.
@@ -68,10 +68,12 @@ def read_pace(workspace: Workspace, folder: Path, began: float) -> Pace:
     )
 
 
-def compare(folder: Path, exact: Path) -> tuple[float, float]:
-    """Mean and worst cosine between the vectors of the same rows in two encoder folders."""
+def compare(folder: Path, exact: Path) -> tuple[float, float] | None:
+    """Mean and worst cosine between the vectors of the same rows in two encoder folders; None if they share no row."""
     left, right = load_features(folder), load_features(exact)
     _, i, j = np.intersect1d(left.index, right.index, return_indices=True)
+    if not len(i):
+        return None
     a, b = left.features[i].astype(np.float64), right.features[j].astype(np.float64)
     cosines = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     return float(cosines.mean()), float(cosines.min())

@@ -101,28 +101,24 @@ class ExtractSession:
 
         from headstart.features import shards
         from headstart.features.budgets import measured
-        from headstart.features.images import STATUS, ImageError
+        from headstart.features.images import STATUS
+        from headstart.features.rounding import round_features
 
         batching = self._opened()
         values, decoded = batching.encode(prepared.images, prepared.good(), check)
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        finite: NDArray[np.bool_] = np.asarray(np.isfinite(half).all(axis=1))
-        errors = dict(prepared.errors)
-        for i, is_good in zip(decoded, finite, strict=True):
-            if not is_good:
-                errors[i] = ImageError("non_finite", "the encoder gave NaN or a value beyond float16 (65,504)")
-        kept = [i for i, is_good in zip(decoded, finite, strict=True) if is_good]
+        half, kept, lost = round_features(values, decoded)
+        errors = {**prepared.errors, **lost}
         status = np.zeros(len(prepared.rows), np.uint8)
         for i, error in errors.items():
             status[i] = STATUS[error.code]
         arrays: dict[str, NDArray[Any]] = {
-            "global_pool": np.ascontiguousarray(half[finite, : self._spec.embed_dim]),
+            "global_pool": np.ascontiguousarray(half[:, : self._spec.embed_dim]),
             "index": np.array([prepared.rows[i].index for i in kept], np.int64),
             "status": status,
         }
         if self._spec.spatial is not None:
-            arrays["spatial"] = half[finite, self._spec.embed_dim :].reshape(-1, *self._spec.spatial.shape)
+            maps = np.ascontiguousarray(half[:, self._spec.embed_dim :])
+            arrays["spatial"] = maps.reshape(-1, *self._spec.spatial.shape)
         failed = tuple(
             FailedItem(prepared.rows[i].index, prepared.rows[i].path, error.code, error.reason)
             for i, error in sorted(errors.items())

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from headstart.features.batching import Batching, is_out_of_memory
 from headstart.pipeline.errors import HeadstartError
@@ -12,17 +13,14 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (37, 4, 4, 3), dtype=np.uint8
 POSITIONS = [i for i in range(37) if i not in (3, 4, 11, 36)]
 
 
-class OnnxLikeError(RuntimeError):
-    pass
-
-
 OUT_OF_MEMORY = {
     "Python": MemoryError,
     "torch": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    "ONNX Runtime": lambda: OnnxLikeError(
+    "ONNX Runtime": lambda: onnx_errors.RuntimeException(
         "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : BFCArena::AllocateRawInternal Failed to allocate memory"
     ),
-    "C++": lambda: OnnxLikeError("std::bad_alloc"),
+    "ONNX Runtime's session": lambda: onnx_errors.Fail("[ONNXRuntimeError] : 1 : FAIL : std::bad_alloc"),
+    "C++": lambda: RuntimeError("std::bad_alloc"),
 }
 
 
@@ -163,7 +161,15 @@ def test_no_images_give_no_features():
     assert kept == []
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("Failed to allocate memory"), OSError(12, "no")])
+NO_LACK = [
+    RuntimeError("shape mismatch"),
+    ValueError("Failed to allocate memory"),
+    OSError(12, "no"),
+    onnx_errors.InvalidArgument("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input: pixels"),
+]
+
+
+@pytest.mark.parametrize("error", NO_LACK, ids=repr)
 def test_what_a_smaller_batch_cannot_cure_is_no_lack_of_memory(error):
     assert not is_out_of_memory(error)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.features.escaping import escape, printable, unescape
+from headstart.features.escaping import escape, one_line, printable, unescape
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40) | st.binary(max_size=40).map(os.fsdecode)
 
@@ -17,6 +17,13 @@ def test_escaping_is_reversible_one_line_and_utf_8(text):
     assert unescape(escaped) == text
     assert escaped.encode().decode().splitlines() in ([escaped], [])
     assert len(printable(text).splitlines()) <= 1
+
+
+@given(ANY_TEXT)
+def test_a_message_is_one_line_and_keeps_the_spelling_of_names_in_it(text):
+    assert len(one_line(text).splitlines()) <= 1
+    assert one_line(text).isprintable() or all(c.isprintable() or ord(c) > 0x9F for c in one_line(text))
+    assert one_line(printable(text)) == printable(text)
 
 
 @given(ANY_TEXT, ANY_TEXT)

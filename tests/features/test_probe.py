@@ -91,3 +91,33 @@ def test_images_are_compared_row_by_row(photos, tmp_path):
     assert run_cli("work", "-w", "w", cwd=tmp_path).returncode == 0
     folder = next((tmp_path / "w/features").glob("encoder_*"))
     np.testing.assert_allclose(compare(folder, folder), (1, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_images_that_cannot_be_decoded_are_planned_for_in_one_line(tmp_path, as_json):
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / f"photos/{number}.jpg").write_bytes(b"no picture")
+    options = ["--weights", "embedded", "--fast-decode", "--job-size", "2", "-w", "w", *(["--json"] if as_json else [])]
+    done = run_cli("plan", "photos", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    if as_json:
+        assert [(row["failed"], "worst_cosine" in row) for row in json.loads(done.stdout)] == [(1.0, False)] * 2
+    else:
+        assert done.stdout.count("none of the images tried gave features") == 1
+        assert "cosine" not in done.stdout
+    assert not (tmp_path / "w").exists()  # nothing was learned that work could compare itself with
+
+
+def test_a_trial_that_was_too_short_for_the_clock_has_no_speed(photos, tmp_path, monkeypatch):
+    from headstart.commands import plan
+    from headstart.features import probe
+    from tests.commands.calling import call
+
+    pace = Pace(begin_s=3.0, image_s=0.0, rss_bytes=10**8, vram_bytes=None, batch=2, failed=0.0)
+    monkeypatch.setattr(plan, "_work", lambda workspace, options: None)
+    monkeypatch.setattr(probe, "read_pace", lambda workspace, folder, began: pace)
+    options = ["--weights", "embedded", "--job-size", "2", "-w", tmp_path / "w"]
+    [row] = call("plan", photos, *options, "--json").json
+    assert (row["images_per_second"], row["seconds"]) == (None, 3.0)
+    assert "images/s" not in call("plan", photos, *options).output

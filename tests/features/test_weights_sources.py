@@ -55,15 +55,42 @@ def test_what_the_hubs_library_logs_stays_inside(no_hub, monkeypatch, caplog):
     assert not caplog.records
 
 
-def test_weights_in_the_cache_need_no_hub(no_hub, tmp_path):
-    torch.manual_seed(0)
-    state = timm.create_model(MODEL).state_dict()
-    folder = no_hub / "models--timm--test_efficientnet.r160_in1k"
+def cached_folder(cache, model):
+    """Where the hub's library keeps the files of timm's `model`."""
+    folder = cache / f"models--timm--{model}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("0" * 40)
     (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
-    as_safetensors(state, folder / "snapshots" / ("0" * 40) / "model.safetensors")
-    assert resolve_weights(MODEL, {}, "hub").sha256 == digest(without(state, "classifier", "num_batches_tracked"))
+    return folder / "snapshots" / ("0" * 40)
+
+
+@pytest.mark.parametrize(
+    ("model", "head"),
+    [
+        pytest.param("test_efficientnet.r160_in1k", "classifier", id="as most"),
+        pytest.param("vit_tiny_patch16_224.augreg_in21k", "head.", id="whose original, elsewhere, is an archive of arrays"),
+    ],
+)
+def test_weights_in_the_cache_need_no_hub(no_hub, model, head):
+    torch.manual_seed(0)
+    state = timm.create_model(model, num_classes=10).state_dict()
+    as_safetensors(state, cached_folder(no_hub, model) / "model.safetensors")
+    assert resolve_weights(model, {}, "hub").sha256 == digest(without(state, head, "num_batches_tracked"))
+
+
+class Harm:
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return (self.victim.touch, ())
+
+
+def test_a_pickle_in_the_cache_runs_nothing(no_hub, tmp_path):
+    torch.save({"state_dict": Harm(tmp_path / "harmed")}, cached_folder(no_hub, f"{MODEL}.r160_in1k") / "pytorch_model.bin")
+    with pytest.raises(HeadstartError, match=r"cannot get the pretrained weights .*pytorch_model\.bin"):
+        resolve_weights(MODEL, {}, "hub")
+    assert not (tmp_path / "harmed").exists()
 
 
 def test_a_model_without_pretrained_weights_says_so(no_hub):
