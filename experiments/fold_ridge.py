@@ -30,9 +30,8 @@ def toward_by_eigenvectors(centered: Centered, spectrum: tuple[_Array, _Array], 
 
 def toward_by_factors(centered: Centered, factors: Sequence[_Array]) -> Toward:
     """Args: factors: `ridge_factor` of each penalty."""
-    one = np.eye(len(centered.gram), dtype=np.float32)
     # One product with the inverse is several times faster than a forward and a backward substitution.
-    inverses = [by_factor((factor / np.sqrt(centered.count)).astype(np.float32), one) for factor in factors]
+    inverses = [(by_factor(factor, np.eye(len(factor))) * centered.count).astype(np.float32) for factor in factors]
     outputs = centered.products.shape[1]
 
     def toward(right: NDArray[np.float32], columns: NDArray[np.int64]) -> NDArray[np.float32]:
