@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.pipeline.errors import as_try_later
+from headstart.pipeline.errors import TryLaterError, as_try_later
 
 from .dataset import Dataset
 from .images import ImageError, Transform, decode, fit, read_file
@@ -55,7 +55,7 @@ class _Hdf5Reader:
             pixels: NDArray[Any] = self._file["images"][int(row.path.rpartition("#")[2])]
             return pixels
         except FileNotFoundError:
-            raise ImageError("missing", f"{self._path.name} is gone") from None
+            raise TryLaterError(f"{self._path} is gone. Is its disk mounted? Then run the same command again.") from None
         except (OSError, KeyError, RuntimeError) as error:  # a RuntimeError is what HDF5 has no better name for
             later = as_try_later(error, f"cannot read {self._path}") if isinstance(error, OSError) else None
             if later is not None:

@@ -54,3 +54,13 @@ def test_a_disk_that_fails_under_an_hdf5_file_blames_no_image(tmp_path, monkeypa
     monkeypatch.setattr(h5py.Dataset, "__getitem__", fail)
     with pytest.raises(TryLaterError, match=r"cannot read .*x\.h5"):
         read(rows[1])
+
+
+def test_an_hdf5_file_whose_disk_is_not_mounted_blames_no_image(tmp_path):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["images"] = IMAGES
+    read, rows = reader_and_rows(path)
+    path.unlink()
+    with pytest.raises(TryLaterError, match="Is its disk mounted"):
+        read(rows[0])
