@@ -23,6 +23,7 @@ from .dataset import Columns
 
 _KEPT = 4
 _NAMES = ("label", "split", "group")
+_NO_DATASET = -1
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,20 @@ class CachedRows:
     images: int
 
 
-def rows_of(fingerprint: str, parts: Sequence[CachePart], columns_of: Callable[[str], Columns]) -> CachedRows:
+def rows_of(
+    fingerprint: str, parts: Sequence[CachePart], columns_of: Callable[[str], Columns], only: str | None = None
+) -> CachedRows:
     """The rows that count: those that are the latest of their path.
 
     Args:
         columns_of: the manifest of a data set.
+        only: the one data set whose rows count, None for all; nothing but `physical` and `parts` then depends on the others.
     """
     shards = [shard for part in parts for shard in part.shards]
-    datasets = sorted({shard.dataset for shard in shards})
+    datasets = sorted({shard.dataset for shard in shards if only in (None, shard.dataset)})
     code_of = {name: code for code, name in enumerate(datasets)}
-    dataset = np.repeat([code_of[shard.dataset] for shard in shards], [shard.rows for shard in shards]).astype(np.int32)
+    codes = [code_of.get(shard.dataset, _NO_DATASET) for shard in shards]
+    dataset = np.repeat(codes, [shard.rows for shard in shards]).astype(np.int32)
     index = np.concatenate([part.index for part in parts])
     columns = [columns_of(name) for name in datasets]
     latest = np.zeros(len(index), np.bool_)
@@ -92,7 +97,7 @@ def rows_of(fingerprint: str, parts: Sequence[CachePart], columns_of: Callable[[
     coded = {name: _coded(name, columns, dataset[physical], index[physical]) for name in _NAMES}
     return CachedRows(
         fingerprint=fingerprint,
-        digest=_digest(fingerprint, shards, dataset[physical], index[physical]),
+        digest=_digest(fingerprint, [s for s in shards if s.dataset in code_of], dataset[physical], index[physical]),
         parts=tuple(part.path.name for part in parts),
         physical=physical,
         datasets=tuple(datasets),
