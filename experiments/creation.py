@@ -107,6 +107,7 @@ def _sketch(workspace: Workspace, request: Request) -> Experiment:
         data=request.features.digest,
         rows_sha256="",
         counts={},
+        dataset=request.features.selected,
     )
 
 
@@ -157,7 +158,7 @@ def _difference(old: Experiment, new: Experiment) -> str:
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
     """Every setting by what people call it."""
-    words = {word: getattr(experiment, word) for word in ("task", "targets", "auxiliary", "val_part")}
+    words = {word: getattr(experiment, word) for word in ("dataset", "task", "targets", "auxiliary", "val_part")}
     options = as_facts(experiment.options)
     del options["checkpoint_s"]
     heads = {f"{key} of head '{head.name}'": value for head in experiment.heads for key, value in as_facts(head).items()}

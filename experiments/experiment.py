@@ -37,6 +37,7 @@ class Experiment:
         auxiliary: columns that stand after the features, in this order.
         val_part: of the training rows that is set aside for validation; 0 where the data has a validation split.
         data: digest of the rows that it learns from and is judged on.
+        dataset: the data set whose rows alone were asked for, relative to the workspace; None: whatever there was.
         rows_sha256: of the file `rows.bin`.
         counts: rows in train, val and test, with a target; and `images`, how many the data set has.
     """
@@ -55,13 +56,14 @@ class Experiment:
     data: str
     rows_sha256: str
     counts: Mapping[str, int]
+    dataset: str | None = None
 
     @property
     def configuration(self) -> str:
         """sha256 (hex) of all that decides the result but the rows: equal for the same command on the same encoder."""
         facts = self._facts()
         del facts["data"]
-        return _digest(facts)
+        return _digest({**facts, "dataset": self.dataset})
 
     @property
     def identity(self) -> str:
@@ -80,6 +82,7 @@ class Experiment:
             "name": self.name,
             "encoder": self.source,
             **self._facts(),
+            "dataset": self.dataset,
             "rows_sha256": self.rows_sha256,
             "counts": dict(self.counts),
             "identity": self.identity,
@@ -114,6 +117,10 @@ def read_experiment(workspace: Workspace, folder: Path) -> Experiment:
             )
         if match is None:
             raise ValueError(f"a folder named {folder.name}")
+        heads = tuple(head_config(head) for head in facts["heads"])
+        flaw = _flaw_of_names(heads)
+        if flaw:
+            raise ValueError(flaw)
         found = Experiment(
             folder=folder,
             number=int(match[1]),
@@ -121,7 +128,7 @@ def read_experiment(workspace: Workspace, folder: Path) -> Experiment:
             encoder=_inside(workspace, str(facts["encoder"])),
             fingerprint=str(facts["fingerprint"]),
             task=str(facts["task"]),
-            heads=tuple(head_config(head) for head in facts["heads"]),
+            heads=heads,
             options=TrainingOptions(**facts["options"]),
             targets=tuple(facts["targets"]),
             auxiliary=tuple(facts["auxiliary"]),
@@ -129,6 +136,7 @@ def read_experiment(workspace: Workspace, folder: Path) -> Experiment:
             data=str(facts["data"]),
             rows_sha256=str(facts["rows_sha256"]),
             counts=dict(facts["counts"]),
+            dataset=facts.get("dataset"),  # absent before there was a choice
         )
     except FileNotFoundError:
         raise HeadstartError(f"{folder} is no experiment: {DESCRIPTION} is missing. Make one: headstart train-head") from None
@@ -197,18 +205,23 @@ def refuse_bad_name(name: str) -> None:
 
 def refuse_bad_head_names(heads: tuple[HeadConfig, ...]) -> None:
     """Raises: HeadstartError if a head's file could not carry its name."""
+    flaw = _flaw_of_names(heads)
+    if flaw:
+        raise HeadstartError(f"{flaw}. Give it another name")
+
+
+def _flaw_of_names(heads: tuple[HeadConfig, ...]) -> str | None:
     taken: dict[str, str] = {}
     for head in heads:
         if not _HEAD.fullmatch(head.name) or head.name.casefold() in _RESERVED or head.name.startswith("step_"):
-            raise HeadstartError(
+            return (
                 f"a head is named {head.name!r}, expected up to 100 letters, digits, '.', '_', '+' or '-' (its file's name; "
-                f"{', '.join(_RESERVED)}, step_... are taken). Give it another name"
+                f"{', '.join(_RESERVED)}, step_... are taken)"
             )
         other = taken.setdefault(head.name.casefold(), head.name)
-        if other is not head.name and other != head.name:
-            raise HeadstartError(
-                f"heads '{other}' and '{head.name}' differ only in case, and so would their files not everywhere"
-            )
+        if other != head.name:
+            return f"heads '{other}' and '{head.name}' differ only in case, and so would their files not everywhere"
+    return None
 
 
 def _inside(workspace: Workspace, relative: str) -> Path:
