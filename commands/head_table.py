@@ -27,7 +27,9 @@ def as_record(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
         "selected": judged["selected"],
         "task": experiment.task,
         "rows": judged["rows"],
-        "heads": [{"head": entry["head"], "epochs": entry["epochs"], **headline(entry)} for entry in judged["heads"]],
+        "heads": [
+            {**{key: entry[key] for key in ("head", "epochs", "has_diverged")}, **headline(entry)} for entry in judged["heads"]
+        ],
         "baselines": [{"baseline": entry["baseline"], **headline(entry)} for entry in judged["baselines"]],
         "notes": judged["notes"],
     }
@@ -61,9 +63,8 @@ def lines(workspace: Workspace, experiment: Experiment) -> list[str]:
 def _row(name: str, found: dict[str, Any], is_best: bool, width: int) -> str:
     test = found.get("test")
     interval = "" if test is None or test["interval"][0] is None else f"{test['interval'][0]:.4f} to {test['interval'][1]:.4f}"
-    return (
-        f"{'*' if is_best else ' '} {name:{width}}  {_shown(found, 'val'):>10}  {_shown(found, 'test'):>6}  {interval}".rstrip()
-    )
+    validation = _shown(found, "val") if found else "diverged"
+    return f"{'*' if is_best else ' '} {name:{width}}  {validation:>10}  {_shown(found, 'test'):>6}  {interval}".rstrip()
 
 
 def _shown(found: dict[str, Any], split: str) -> str:
