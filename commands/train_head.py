@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,15 +164,8 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
             failures.append(finished.error)
 
     worker = Worker(workspace, Settings(), Limits(max_jobs=1, only=frozenset({job.job_id})), hear)
-    timer = None if time_limit is None else threading.Timer(max(0.0, time_limit - _LEAVES_S), worker.stop.ask)
-    if timer is not None:
-        timer.daemon = True
-        timer.start()
-    try:
+    with _limited(time_limit, worker.stop.ask) as is_over:
         summary = worker.run()
-    finally:
-        if timer is not None:
-            timer.cancel()
     if failures:
         raise HeadstartError(failures[0].removeprefix("TrainingFailed: "))
     try:
@@ -180,6 +175,27 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
         pass
     if summary.exit_code:
         say("left; the same command goes on from the last checkpoint, and so does: headstart work")
-        return 0 if timer is not None and timer.finished.is_set() else summary.exit_code
+        return 0 if is_over.is_set() else summary.exit_code
     reason = next(iter(summary.problems), f"another worker gave up on {job.job_id}; see: headstart status --failed")
     raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Run the same command again")
+
+
+@contextlib.contextmanager
+def _limited(time_limit: float | None, ask: Callable[[], None]) -> Iterator[threading.Event]:
+    """Within it, `ask` is called in time for the limit, and the event is set if it was."""
+    is_over = threading.Event()  # Timer.finished would not do: to cancel a timer sets it, too
+
+    def leave() -> None:
+        is_over.set()
+        ask()
+
+    if time_limit is None:
+        yield is_over
+        return
+    timer = threading.Timer(max(0.0, time_limit - _LEAVES_S), leave)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield is_over
+    finally:
+        timer.cancel()

@@ -177,8 +177,9 @@ def test_a_time_limit_leaves_and_says_how_to_go_on(root):
     assert not list(root.glob("experiments/*/claims/*/*"))
 
 
-def test_a_signal_leaves_and_gives_the_job_back(root):
-    command = [sys.executable, str(ROOT / "cli.py"), *ENDLESS, "-w", str(root)]
+@pytest.mark.parametrize("words", [[], ["--time-limit", "1h"]], ids=["no limit", "long before its limit"])
+def test_a_signal_leaves_and_gives_the_job_back(root, words):
+    command = [sys.executable, str(ROOT / "cli.py"), *ENDLESS, *words, "-w", str(root)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as training:
         assert training.stderr is not None
         while "epoch 2/" not in training.stderr.readline():
