@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .head_options import head_options, heads_of, training_options
+from .head_options import baseline_options, head_options, heads_of, training_options
 from .options import Duration, as_json, opened, say, workspace_option
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _LEAVES_S = 5.0  # from the signal to the end of the chunk in hand
 )
 @head_options
 @training_options
+@baseline_options
 @click.option("--name", help="Of the experiment. The same options under a new name train anew.")
 @click.option("--time-limit", type=Duration(), metavar="55m", help="Leave by then, with a checkpoint.")
 @as_json
@@ -98,7 +99,7 @@ def _request(
     given: dict[str, Any],
 ) -> Request:
     from headstart.experiments.columns import detected_task
-    from headstart.experiments.configurations import TrainingOptions
+    from headstart.experiments.configurations import BaselineOptions, TrainingOptions
     from headstart.experiments.creation import Request
     from headstart.features.devices import choose_device
 
@@ -110,7 +111,8 @@ def _request(
     monitor = given["monitor"] or ("pearson" if preset == "quality" else "auto")
     shared = {key: given[key] for key in ("epochs", "batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
     options = TrainingOptions(**shared, monitor=monitor, seed=seed, device=choose_device(given["device"]))
-    return Request(features, found, targets, auxiliary, heads, options, *about)
+    baselines = BaselineOptions(given["logistic"], given["folds"] or 0)
+    return Request(features, found, targets, auxiliary, heads, options, *about, baselines)
 
 
 def _features(workspace: Workspace, encoder: str | None, data: str | None) -> CachedFeatures:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,8 +168,8 @@ def ridge_factor(centered: Centered, penalty: float) -> _Array:
     return _factor(matrix)
 
 
-def by_factor(factor: _Array, right: _Array) -> _Array:
-    """The solution (d, c) for right sides (d, c)."""
+def by_factor(factor: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """The solution (d, c) for right sides (d, c), in the precision of both."""
     from scipy.linalg import cho_solve
 
     return np.asarray(cho_solve((factor, True), right, check_finite=False))

@@ -12,15 +12,14 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.workspace import Workspace
 
-from .configurations import HeadConfig, TrainingOptions, as_facts, head_config
+from .configurations import USUAL_BASELINES, BaselineOptions, HeadConfig, TrainingOptions, as_facts, head_config
+from .head_names import flaw_of_head_names
 
 FORMAT = 1
 DESCRIPTION = "experiment.json"
 ROWS = "rows.bin"
 METRICS = "metrics.json"
 _FOLDER = re.compile(r"exp_(\d{4,9})_([A-Za-z0-9][A-Za-z0-9._-]{0,59})")
-_HEAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-_RESERVED = ("best_head", "best", "final")
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Experiment:
         auxiliary: columns that stand after the features, in this order.
         val_part: of the training rows that is set aside for validation; 0 where the data has a validation split.
         data: digest of the rows that it learns from and is judged on.
+        baselines: those beyond the ones that every experiment has.
         dataset: the data set whose rows alone were asked for, relative to the workspace; None: whatever there was.
         rows_sha256: of the file `rows.bin`.
         counts: rows in train, val and test, with a target; and `images`, how many the data set has.
@@ -56,6 +56,7 @@ class Experiment:
     data: str
     rows_sha256: str
     counts: Mapping[str, int]
+    baselines: BaselineOptions = USUAL_BASELINES
     dataset: str | None = None
 
     @property
@@ -92,6 +93,7 @@ class Experiment:
     def _facts(self) -> dict[str, Any]:
         options = as_facts(self.options)
         del options["checkpoint_s"]  # decides when, not what
+        more = {} if self.baselines == USUAL_BASELINES else {"baselines": as_facts(self.baselines)}
         return {
             "fingerprint": self.fingerprint,
             "data": self.data,
@@ -101,6 +103,7 @@ class Experiment:
             "val_part": self.val_part,
             "heads": [as_facts(head) for head in self.heads],
             "options": options,
+            **more,  # left out where there are none: a description from before there were any keeps its identity
         }
 
 
@@ -118,7 +121,7 @@ def read_experiment(workspace: Workspace, folder: Path) -> Experiment:
         if match is None:
             raise ValueError(f"a folder named {folder.name}")
         heads = tuple(head_config(head) for head in facts["heads"])
-        flaw = _flaw_of_names(heads)
+        flaw = flaw_of_head_names(heads)
         if flaw:
             raise ValueError(flaw)
         found = Experiment(
@@ -136,7 +139,8 @@ def read_experiment(workspace: Workspace, folder: Path) -> Experiment:
             data=str(facts["data"]),
             rows_sha256=str(facts["rows_sha256"]),
             counts=dict(facts["counts"]),
-            dataset=facts.get("dataset"),  # absent before there was a choice
+            baselines=BaselineOptions(**facts.get("baselines", {})),
+            dataset=facts.get("dataset"),
         )
     except FileNotFoundError:
         raise HeadstartError(f"{folder} is no experiment: {DESCRIPTION} is missing. Make one: headstart train-head") from None
@@ -201,27 +205,6 @@ def refuse_bad_name(name: str) -> None:
             f"--name is {name!r}, expected up to 60 letters, digits, '.', '_' or '-', the first a letter or digit, "
             "because a folder is named after it"
         )
-
-
-def refuse_bad_head_names(heads: tuple[HeadConfig, ...]) -> None:
-    """Raises: HeadstartError if a head's file could not carry its name."""
-    flaw = _flaw_of_names(heads)
-    if flaw:
-        raise HeadstartError(f"{flaw}. Give it another name")
-
-
-def _flaw_of_names(heads: tuple[HeadConfig, ...]) -> str | None:
-    taken: dict[str, str] = {}
-    for head in heads:
-        if not _HEAD.fullmatch(head.name) or head.name.casefold() in _RESERVED or head.name.startswith("step_"):
-            return (
-                f"a head is named {head.name!r}, expected up to 100 letters, digits, '.', '_', '+' or '-' (its file's name; "
-                f"{', '.join(_RESERVED)}, step_... are taken)"
-            )
-        other = taken.setdefault(head.name.casefold(), head.name)
-        if other != head.name:
-            return f"heads '{other}' and '{head.name}' differ only in case, and so would their files not everywhere"
-    return None
 
 
 def _inside(workspace: Workspace, relative: str) -> Path:

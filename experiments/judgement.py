@@ -18,7 +18,7 @@ from .evaluation import (
     regression_metrics,
 )
 from .experiment import Experiment
-from .experiment_data import ExperimentData
+from .experiment_data import ExperimentData, training_folds
 from .judging import monitor_for
 from .statistics import dead_channels
 from .trainer import Outcome
@@ -34,9 +34,10 @@ def judge(
 
     Args:
         outcomes: one a head, in the order of `experiment.heads`.
-        check: called between heads; may raise to leave.
+        check: called between heads, and between passes over the rows; may raise to leave.
     """
-    baselines, statistics = fit_baselines(found.data)
+    folds = training_folds(found, experiment.baselines.folds)
+    baselines, statistics = fit_baselines(found.data, experiment.baselines, folds, check)
     test_scores: dict[str, NDArray[np.float32]] = {}
     heads, others = [], []
     for outcome in outcomes:

@@ -146,6 +146,21 @@ def test_the_preset_quality_is_wired_to_columns_of_the_table(root):
     assert found["heads"][0]["test"]["metric"] == "pearson"
 
 
+def test_more_baselines_stand_beside_the_others(root):
+    plain = record(root)
+    found = record(root, "--logistic", "--folds", "4", "--name", "more")
+    assert [entry["baseline"] for entry in found["baselines"]] == ["ridge", "ridge-4-fold", "logistic", "lda", "nearest-mean"]
+    assert [entry for entry in found["baselines"] if entry["baseline"] in ("ridge", "lda", "nearest-mean")] == plain["baselines"]
+    crossed = found["baselines"][1]["cross_validation"]
+    assert len(crossed["scores"]) == 4
+    shown = run(root, "--logistic", "--folds", "4", "--name", "more").stdout
+    assert re.search(r"^  logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}$", shown, re.MULTILINE)
+    assert (
+        f"ridge-4-fold: accuracy {crossed['mean']:.4f} on average over 4 folds of the training images, "
+        f"standard deviation {crossed['spread']:.4f}"
+    ) in shown
+
+
 def test_a_grid_file_multiplies_out(root, tmp_path):
     (tmp_path / "grid.yaml").write_text("hidden: [0, 16]\nlearning_rate: [0.001, 0.01]\n")
     found = record(root, "--ablation", tmp_path / "grid.yaml")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
+from headstart.experiments.configurations import BaselineOptions, HeadConfig, TrainingOptions
 from headstart.experiments.creation import Request, begin
 from headstart.experiments.experiment import METRICS, list_experiments, read_experiment
 from headstart.experiments.experiment_data import experiment_data
@@ -127,6 +127,8 @@ CHANGES = {
         lambda asked: replace(asked, heads=(*asked.heads, HeadConfig(name="b"))),
         "its number of heads is 1, now 2",
     ),
+    "one more baseline": (lambda asked: replace(asked, baselines=BaselineOptions(True)), "its logistic is False, now True"),
+    "folds": (lambda asked: replace(asked, baselines=BaselineOptions(folds=3)), "its folds is 0, now 3"),
     "an auxiliary column": (lambda asked: replace(asked, auxiliary=("size",)), "its auxiliary is"),
 }
 
@@ -194,6 +196,31 @@ def test_a_forged_description_writes_nothing_outside_its_folder(workspace, extra
     (honest.folder / "experiment.json").write_bytes(forged.encode())  # its identity fits
     with pytest.raises(HeadstartError, match=r"experiment.json is damaged .*a head is named '../../../escaped'"):
         read_experiment(workspace, honest.folder)
+
+
+def test_more_baselines_are_part_of_the_description_and_the_usual_ones_are_not(workspace, extracted):
+    usual = begin(workspace, request(extracted)).experiment
+    more = begin(workspace, request(extracted, baselines=BaselineOptions(True, 3))).experiment
+    assert read_experiment(workspace, more.folder) == more
+    facts = [json.loads((found.folder / "experiment.json").read_text()) for found in (usual, more)]
+    assert [found.get("baselines") for found in facts] == [None, {"logistic": True, "folds": 3}]
+    assert usual.identity != more.identity
+
+
+UNFIT = {
+    "logistic regression of numbers": (
+        {"task": "regression", "targets": ("score",), "baselines": BaselineOptions(logistic=True)},
+        "--logistic needs classes, these targets are numbers",
+    ),
+    "more folds than images": ({"baselines": BaselineOptions(folds=37)}, "36 groups cannot make 37 folds"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), UNFIT.values(), ids=UNFIT)
+def test_a_baseline_that_does_not_fit_is_refused_before_anything_is_written(workspace, extracted, changes, said):
+    with pytest.raises(HeadstartError, match=said):
+        begin(workspace, request(extracted, **changes))
+    assert not list(workspace.experiments.glob("exp_*"))
 
 
 def test_harmed_rows_are_refused(workspace, extracted):

@@ -13,7 +13,7 @@ import torch
 
 from headstart.commands.head_table import as_record, lines
 from headstart.experiments import results
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
+from headstart.experiments.configurations import USUAL_BASELINES, HeadConfig, TrainingOptions
 from headstart.experiments.creation import Request, begin
 from headstart.experiments.database import open_database
 from headstart.experiments.experiment import best_head_path, head_path
@@ -46,9 +46,9 @@ def ready(prepared, tmp_path):
     return open_workspace(tmp_path / "workspace")
 
 
-def begun(workspace, heads=HEADS, options=OPTIONS, name="killed"):
+def begun(workspace, heads=HEADS, options=OPTIONS, name="killed", baselines=USUAL_BASELINES):
     [encoder] = workspace.features.glob("encoder_*")
-    return begin(workspace, Request(open_cache(encoder), "classification", (), (), heads, options, name))
+    return begin(workspace, Request(open_cache(encoder), "classification", (), (), heads, options, name, baselines=baselines))
 
 
 def worked(workspace, **limits):
