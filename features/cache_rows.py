@@ -1,27 +1,19 @@
-"""The rows of a packed cache: which physical row is which image, with label, split and group as codes.
+"""The rows of a packed cache: which physical row is which image, with label, split and group as codes."""
 
-Published beside the parts under the digest of what it describes, so a resumed run opens in milliseconds.
-"""
-
-import contextlib
 import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.pipeline.files import FileSystem
-
 from .cache_parts import CachePart, PackedShard
 from .dataset import Columns
 
-_KEPT = 4
 _NAMES = ("label", "split", "group")
 _NO_DATASET = -1
 
@@ -128,27 +120,6 @@ def _coded(name: str, columns: list[Columns], dataset: NDArray[np.int32], index:
     return Codes(tuple(names), codes)
 
 
-def publish_rows(files: FileSystem, home: Path, rows: CachedRows) -> None:
-    """Keeps `rows` in `home` under their digest, and the last few of before."""
-    data = encode_rows(rows)
-    path = home / _name(rows.digest)
-    # Replaced if it is there: the same rows may lie in other parts by now.
-    if not path.exists() or path.read_bytes() != data:
-        files.replace(path, data)
-    for old in sorted(home.glob("rows_*.npz"), key=lambda found: found.stat().st_mtime_ns, reverse=True)[_KEPT:]:
-        with contextlib.suppress(OSError):
-            old.unlink()
-
-
-def read_rows(home: Path, digest: str) -> CachedRows | None:
-    """The rows of that digest, None if they are not kept (any longer)."""
-    try:
-        rows = decode_rows((home / _name(digest)).read_bytes())
-    except Exception:  # derived: whatever is wrong with the file, the markers say the same again
-        return None
-    return rows if rows.digest == digest else None
-
-
 def encode_rows(rows: CachedRows) -> bytes:
     """An NPZ, the same bytes for the same rows."""
     facts = {
@@ -184,7 +155,3 @@ def decode_rows(data: bytes) -> CachedRows:
             group=Codes(tuple(facts["group"]), file["group"]),
             images=int(facts["images"]),
         )
-
-
-def _name(digest: str) -> str:
-    return f"rows_{digest[:16]}.npz"
