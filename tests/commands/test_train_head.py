@@ -77,50 +77,12 @@ def test_scripts_get_json_with_an_interval_for_every_number(root):
 
 def test_every_option_reaches_the_head_that_is_trained(root):
     words = [
-        "--hidden",
-        "16",
-        "--activation",
-        "gelu",
-        "--batch-norm",
-        "--dropout",
-        "0.1",
-        "--output",
-        "sigmoid",
-        "--optimizer",
-        "sgd",
-        "--learning-rate",
-        "0.02",
-        "--momentum",
-        "0.8",
-        "--weight-decay",
-        "0.001",
-        "--label-smoothing",
-        "0.05",
-        "--noise",
-        "0.1",
-        "--mixup",
-        "0.3",
-        "--clip-norm",
-        "2",
-        "--class-weights",
-        "balanced",
-        "--seed",
-        "5",
-        "--epochs",
-        "3",
-        "--batch-size",
-        "16",
-        "--accumulation",
-        "2",
-        "--warmup",
-        "0.2",
-        "--patience",
-        "4",
-        "--monitor",
-        "loss",
-        "--by-blocks",
-        "--amp",
-    ]
+        "--hidden", "16", "--activation", "gelu", "--batch-norm", "--dropout", "0.1", "--output", "sigmoid", "--optimizer",
+        "sgd", "--learning-rate", "0.02", "--momentum", "0.8", "--weight-decay", "0.001", "--label-smoothing", "0.05",
+        "--noise", "0.1", "--mixup", "0.3", "--clip-norm", "2", "--class-weights", "balanced", "--seed", "5", "--epochs",
+        "3", "--batch-size", "16", "--accumulation", "2", "--warmup", "0.2", "--patience", "4", "--monitor", "loss",
+        "--by-blocks", "--amp",
+    ]  # fmt: skip
     folder = record(root, *words)["folder"]
     facts = json.loads(Path(folder, "experiment.json").read_text())
     assert facts["heads"] == [
@@ -244,6 +206,17 @@ def test_a_harmed_database_is_never_taken_for_a_new_one_and_loses_no_training(ro
     assert done.exception is None
     with open_database(open_workspace(root).database) as database:
         assert [found.head for found in database.runs()] == ["old", "linear"]
+
+
+def test_a_data_set_alone_is_learnt_from_when_it_is_named(root):
+    before = set(open_workspace(root).manifests.iterdir())
+    other = Extracted(open_workspace(root), embed_dim=12, name="other")
+    other.jobs.extend([None] * 20)
+    other.add(np.random.default_rng(0).standard_normal((40, 12)), ["a", "b"] * 20, ["train"] * 30 + ["test"] * 10)
+    [name] = [path.name for path in set(open_workspace(root).manifests.iterdir()) - before]
+    found = record(root, "--data", name)
+    assert found["rows"] == {"train": 27, "val": 3, "test": 10, "images": 40}
+    assert json.loads(Path(found["folder"], "experiment.json").read_text())["dataset"] == f"features/manifests/{name}"
 
 
 def test_features_of_several_encoders_need_a_choice(root):

@@ -109,11 +109,9 @@ def test_the_digest_does_not_depend_on_how_rows_lie_in_parts(extracted):
     assert np.array_equal(many.take(np.arange(40)), one.take(np.arange(40)))
 
 
-def test_nothing_is_written_but_parts_and_nothing_at_all_if_all_is_packed(extracted, monkeypatch):
+def test_nothing_is_written_but_parts(extracted):
     open_cache(extracted.folder)
     assert {path.name for path in (extracted.folder / "cache").iterdir()} == {".lock", *extracted.cache_files()}
-    monkeypatch.setattr(os, "fsync", lambda descriptor: pytest.fail("wrote"))
-    open_cache(extracted.folder)
 
 
 def test_only_the_latest_row_of_a_path_counts(extracted):
