@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,21 @@ FORMAT = 1
 _NOT_OF_SCORES = ("log_loss", "ece", "per_class", "confusion_matrix")  # baselines give scores, not probabilities
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """Attributes:
+    metrics: everything that `metrics.json` says, ready for JSON.
+    scores: (n, k) logits or numbers of the selected head on the test rows, or on validation if there are none.
+    """
+
+    metrics: dict[str, Any]
+    scores: NDArray[np.float32]
+
+
 def judge(
     experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], check: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
-    """Everything that `metrics.json` says, ready for JSON; the same for the same heads.
+) -> Judgement:
+    """The same for the same heads.
 
     Args:
         outcomes: one a head, in the order of `experiment.heads`.
@@ -60,7 +72,7 @@ def judge(
             entry[split] = {key: value for key, value in metrics.items() if key not in _NOT_OF_SCORES}
         others.append(entry)
     selected = selected_head(outcomes)
-    return {
+    judged = {
         "format": FORMAT,
         "experiment": experiment.folder.name,
         "task": experiment.task,
@@ -73,6 +85,7 @@ def judge(
         "comparisons": _comparisons(found, selected, test_scores),
         "notes": [*found.notes, *_channel_notes(dead_channels(statistics), found.data.inputs)],
     }
+    return Judgement(judged, test_scores[selected])
 
 
 def selected_head(outcomes: Sequence[Outcome]) -> str:

@@ -74,8 +74,8 @@ class TrainHeadSession:
         found = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
         narrator = Narrator(experiment)
         outcomes = train(found.data, experiment.heads, experiment.options, keeper, check, narrator.hear)
-        judged = judge(experiment, found, outcomes, check)
-        payload = publish(self._workspace, experiment, found, outcomes, judged)
+        judgement = judge(experiment, found, outcomes, check)
+        payload = publish(self._workspace, experiment, found, outcomes, judgement)
         keeper.keep_only_newest()
         facts: dict[str, Any] = {"device": experiment.options.device, "versions": _versions()}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)

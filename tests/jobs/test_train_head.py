@@ -18,7 +18,7 @@ from headstart.experiments.creation import Request, begin
 from headstart.experiments.database import open_database
 from headstart.experiments.experiment import best_head_path, head_path
 from headstart.experiments.experiment_data import experiment_data
-from headstart.experiments.heads import read_head
+from headstart.experiments.heads import TrainedHead, read_head
 from headstart.experiments.run_list import read_runs
 from headstart.features.cache import open_cache
 from headstart.jobs import run_job, train_head
@@ -84,6 +84,18 @@ def test_a_worker_trains_it_and_every_file_says_the_same(ready):
     history = json.loads((folder / "training_history.json").read_text())["heads"][judged["selected"]]["epochs"]
     assert rows[75 // 2 + 1, "train", "loss"] == history[0]["train_loss"]
     assert "accuracy" in (folder / "classification_report.txt").read_text()
+
+
+def test_no_head_reads_a_split_twice(ready, monkeypatch):
+    read, plain = [], TrainedHead.scores
+    monkeypatch.setattr(
+        TrainedHead,
+        "scores",
+        lambda self, source, rows, *rest: read.append((self.config.name, rows[0])) or plain(self, source, rows, *rest),
+    )
+    begun(ready)
+    worked(ready)
+    assert len(read) == len(set(read)) == 2 * len(HEADS)
 
 
 def test_the_chosen_head_is_the_best_on_validation_not_on_test(ready):
