@@ -209,14 +209,15 @@ def test_a_harmed_database_is_never_taken_for_a_new_one_and_loses_no_training(ro
 
 
 def test_a_data_set_alone_is_learnt_from_when_it_is_named(root):
-    before = set(open_workspace(root).manifests.iterdir())
     other = Extracted(open_workspace(root), embed_dim=12, name="other")
     other.jobs.extend([None] * 20)
     other.add(np.random.default_rng(0).standard_normal((40, 12)), ["a", "b"] * 20, ["train"] * 30 + ["test"] * 10)
-    [name] = [path.name for path in set(open_workspace(root).manifests.iterdir()) - before]
-    found = record(root, "--data", name)
-    assert found["rows"] == {"train": 27, "val": 3, "test": 10, "images": 40}
-    assert json.loads(Path(found["folder"], "experiment.json").read_text())["dataset"] == f"features/manifests/{name}"
+    images = {}
+    for folder in open_workspace(root).manifests.iterdir():
+        found = record(root, "--data", folder.name)
+        assert json.loads(Path(found["folder"], "experiment.json").read_text())["dataset"] == f"features/manifests/{folder.name}"
+        images[found["folder"]] = found["rows"]["images"]
+    assert sorted(images.values()) == [40, 600]
 
 
 def test_features_of_several_encoders_need_a_choice(root):
