@@ -115,6 +115,18 @@ def training_options(function: _Command) -> _Command:
     return function
 
 
+def baseline_options(function: _Command) -> _Command:
+    """What stands beside the heads."""
+    logistic = click.option("--logistic", is_flag=True, help="Also the best logistic regression of twelve penalties. [classes]")
+    folds = click.option(
+        "--folds",
+        type=click.IntRange(min=2),
+        metavar="K",
+        help="Also ridge cross-validated in K folds of the training images, groups left whole.",
+    )
+    return logistic(folds(function))
+
+
 def heads_of(ablation: str | None, preset: str | None, seeds: int, seed: int, given: dict[str, Any]) -> tuple[HeadConfig, ...]:
     """The heads that the options mean. Raises: UsageError if they contradict each other; HeadstartError for a bad value."""
     from dataclasses import replace

@@ -27,8 +27,13 @@ def as_record(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
         "selected": judged["selected"],
         "task": experiment.task,
         "rows": judged["rows"],
-        "heads": [{"head": entry["head"], "epochs": entry["epochs"], **headline(entry)} for entry in judged["heads"]],
-        "baselines": [{"baseline": entry["baseline"], **headline(entry)} for entry in judged["baselines"]],
+        "heads": [
+            {**{key: entry[key] for key in ("head", "epochs", "has_diverged")}, **headline(entry)} for entry in judged["heads"]
+        ],
+        "baselines": [
+            {**{key: entry[key] for key in ("baseline", "cross_validation") if key in entry}, **headline(entry)}
+            for entry in judged["baselines"]
+        ],
         "notes": judged["notes"],
     }
 
@@ -50,6 +55,7 @@ def lines(workspace: Workspace, experiment: Experiment) -> list[str]:
     if len(heads) > len(shown):
         result.append(f"  and {len(heads) - len(shown):,} more heads in {METRICS}")
     result += [_row(name, found, is_best, name_width) for name, found, is_best in baselines]
+    result += [_cross_validation(entry) for entry in judged["baselines"] if "cross_validation" in entry]
     result += [f"note: {note}" for note in judged["notes"]]
     result.append("best on validation is marked *; baselines are trained on the same rows without a gradient")
     result.append(f"heads    {best_head_path(experiment)}")
@@ -61,8 +67,16 @@ def lines(workspace: Workspace, experiment: Experiment) -> list[str]:
 def _row(name: str, found: dict[str, Any], is_best: bool, width: int) -> str:
     test = found.get("test")
     interval = "" if test is None or test["interval"][0] is None else f"{test['interval'][0]:.4f} to {test['interval'][1]:.4f}"
+    validation = _shown(found, "val") if found else "diverged"
+    return f"{'*' if is_best else ' '} {name:{width}}  {validation:>10}  {_shown(found, 'test'):>6}  {interval}".rstrip()
+
+
+def _cross_validation(entry: dict[str, Any]) -> str:
+    found = entry["cross_validation"]
+    metric = {"r2": "R2"}.get(found["metric"], found["metric"])
     return (
-        f"{'*' if is_best else ' '} {name:{width}}  {_shown(found, 'val'):>10}  {_shown(found, 'test'):>6}  {interval}".rstrip()
+        f"{entry['baseline']}: {metric} {found['mean']:.4f} on average over {found['folds']} folds of the training images, "
+        f"standard deviation {found['spread']:.4f}"
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .head_options import head_options, heads_of, training_options
+from .head_options import baseline_options, head_options, heads_of, training_options
 from .options import Duration, as_json, opened, say, workspace_option
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ _LEAVES_S = 5.0  # from the signal to the end of the chunk in hand
 )
 @head_options
 @training_options
+@baseline_options
 @click.option("--name", help="Of the experiment. The same options under a new name train anew.")
 @click.option("--time-limit", type=Duration(), metavar="55m", help="Leave by then, with a checkpoint.")
 @as_json
@@ -96,7 +99,7 @@ def _request(
     given: dict[str, Any],
 ) -> Request:
     from headstart.experiments.columns import detected_task
-    from headstart.experiments.configurations import TrainingOptions
+    from headstart.experiments.configurations import BaselineOptions, TrainingOptions
     from headstart.experiments.creation import Request
     from headstart.features.devices import choose_device
 
@@ -108,7 +111,8 @@ def _request(
     monitor = given["monitor"] or ("pearson" if preset == "quality" else "auto")
     shared = {key: given[key] for key in ("epochs", "batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
     options = TrainingOptions(**shared, monitor=monitor, seed=seed, device=choose_device(given["device"]))
-    return Request(features, found, targets, auxiliary, heads, options, *about)
+    baselines = BaselineOptions(given["logistic"], given["folds"] or 0)
+    return Request(features, found, targets, auxiliary, heads, options, *about, baselines)
 
 
 def _features(workspace: Workspace, encoder: str | None, data: str | None) -> CachedFeatures:
@@ -162,15 +166,8 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
             failures.append(finished.error)
 
     worker = Worker(workspace, Settings(), Limits(max_jobs=1, only=frozenset({job.job_id})), hear)
-    timer = None if time_limit is None else threading.Timer(max(0.0, time_limit - _LEAVES_S), worker.stop.ask)
-    if timer is not None:
-        timer.daemon = True
-        timer.start()
-    try:
+    with _limited(time_limit, worker.stop.ask) as is_over:
         summary = worker.run()
-    finally:
-        if timer is not None:
-            timer.cancel()
     if failures:
         raise HeadstartError(failures[0].removeprefix("TrainingFailed: "))
     try:
@@ -180,6 +177,27 @@ def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> in
         pass
     if summary.exit_code:
         say("left; the same command goes on from the last checkpoint, and so does: headstart work")
-        return 0 if timer is not None and timer.finished.is_set() else summary.exit_code
+        return 0 if is_over.is_set() else summary.exit_code
     reason = next(iter(summary.problems), f"another worker gave up on {job.job_id}; see: headstart status --failed")
     raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Run the same command again")
+
+
+@contextlib.contextmanager
+def _limited(time_limit: float | None, ask: Callable[[], None]) -> Iterator[threading.Event]:
+    """Within it, `ask` is called in time for the limit, and the event is set if it was."""
+    is_over = threading.Event()  # Timer.finished would not do: to cancel a timer sets it, too
+
+    def leave() -> None:
+        is_over.set()
+        ask()
+
+    if time_limit is None:
+        yield is_over
+        return
+    timer = threading.Timer(max(0.0, time_limit - _LEAVES_S), leave)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield is_over
+    finally:
+        timer.cancel()

@@ -1,8 +1,11 @@
-"""What every experiment is measured against: ridge, LDA and nearest mean, fitted in one pass over the training rows."""
+"""What every experiment is measured against: ridge, LDA and nearest mean, fitted in one pass over the training rows.
+
+Two more on demand: logistic regression, and ridge whose penalty is chosen by cross-validation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batches import TrainingData
-from .closed_form import LinearHead, fit_lda, fit_nearest_mean, fit_ridge_path, scores_of
+from .closed_form import LinearHead, fit_lda, fit_nearest_mean
+from .configurations import USUAL_BASELINES, BaselineOptions
+from .folds import cross_validate_ridge
 from .half import as_float32
+from .paths import PENALTIES, logistic_path, ridge_path
 from .source import FeatureSource
 from .statistics import Statistics, gather
 
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+RIDGE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -23,8 +29,8 @@ class Baseline:
     """A head that needed no training.
 
     Attributes:
-        name: ridge, lda, nearest-mean or mean.
-        settings: what was chosen on validation.
+        name: ridge, ridge-<folds>-fold, logistic, lda, nearest-mean or mean.
+        settings: what was chosen on validation, or by folds: with `cross_validation`, how those scored.
         head: on features and auxiliary columns.
     """
 
@@ -68,23 +74,45 @@ def inputs_of(data: TrainingData) -> FeatureSource:
     return data.source if data.auxiliary is None else WithColumns(data.source, data.auxiliary)
 
 
-def fit_baselines(data: TrainingData) -> tuple[list[Baseline], Statistics]:
-    """Baselines of the training rows, ridge with the penalty that validation likes best; and the statistics they are from."""
-    source = inputs_of(data)
-    statistics = gather(source, data.targets, {"train": data.train})["train"]
-    path = fit_ridge_path(statistics, PENALTIES)
-    scores = scores_of(source, data.val, path)
-    goodness = [_goodness(data, found) for found in scores]
-    best = max(range(len(path)), key=lambda i: (goodness[i], PENALTIES[i]))
-    found = [Baseline("ridge", {"l2": PENALTIES[best]}, path[best])]
-    if data.targets.task == "regression":
+def fit_baselines(
+    data: TrainingData,
+    wanted: BaselineOptions = USUAL_BASELINES,
+    fold_of: NDArray[np.int64] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[list[Baseline], Statistics]:
+    """Baselines of the training rows, penalties as validation likes them best; and the statistics they are from.
+
+    Args:
+        fold_of: (len(data.train),) fold of each training row; given, the penalty of one more ridge is chosen by them.
+        check: called between passes over the rows; may raise to leave.
+
+    Raises: HeadstartError if logistic regression is wanted of numbers.
+    """
+    source, targets = inputs_of(data), data.targets
+    statistics = gather(source, targets, {"train": data.train})["train"]
+    path = ridge_path(source, targets, statistics, data.val, RIDGE_PENALTIES)
+    found = [Baseline("ridge", {"l2": path.penalties[path.best]}, path.heads[path.best])]
+    if fold_of is not None:
+        found.append(_cross_validated(data, fold_of, check))
+    if wanted.logistic:
+        path = logistic_path(source, targets, data.train, statistics, data.val, check=check)
+        found.append(Baseline("logistic", {"l2": path.penalties[path.best]}, path.heads[path.best]))
+    if targets.task == "regression":
         mean = statistics.target_sums / statistics.count
         return [*found, Baseline("mean", {}, LinearHead(np.zeros((len(mean), source.embed_dim)), mean))], statistics
     lda, nearest = fit_lda(statistics), fit_nearest_mean(statistics)
     return [*found, Baseline("lda", {"shrinkage": 1e-3}, lda), Baseline("nearest-mean", {}, nearest)], statistics
 
 
-def _goodness(data: TrainingData, scores: NDArray[np.float32]) -> float:
-    if data.targets.task == "classification":
-        return float((scores.argmax(axis=1) == data.targets.codes[data.val]).mean())
-    return -float(np.square(scores - data.targets.values[data.val], dtype=np.float64).mean())
+def _cross_validated(data: TrainingData, fold_of: NDArray[np.int64], check: Callable[[], None]) -> Baseline:
+    path = cross_validate_ridge(inputs_of(data), data.targets, data.train, fold_of, PENALTIES, check)
+    scores = path.scores[:, path.best]
+    facts = {
+        "folds": len(scores),
+        "metric": "accuracy" if data.targets.task == "classification" else "r2",
+        "mean": float(scores.mean()),
+        "spread": float(scores.std(ddof=1)),
+        "scores": scores.tolist(),
+    }
+    settings = {"l2": path.penalties[path.best], "cross_validation": facts}
+    return Baseline(f"ridge-{len(scores)}-fold", settings, path.heads[path.best])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +10,11 @@ from numpy.typing import NDArray
 from headstart.pipeline.errors import HeadstartError
 
 from .half import as_float32
-from .source import FeatureSource
+from .source import BLOCK_ROWS, FeatureSource, by_blocks
 from .statistics import Statistics, standardization_of
 
 _Array = NDArray[np.float64]
 _RANK_EPS = 1e-10
-_BLOCK_ROWS = 2048
 _NEVER = -1e9  # the score of a class that training lacks
 _CHEAPER_THAN_EIGEN = 8  # so many Cholesky factorizations cost less than one eigendecomposition
 
@@ -106,12 +106,8 @@ def scores_of(source: FeatureSource, positions: NDArray[np.int64], heads: Sequen
     """Scores (len(positions), k) of each head, all heads in one pass over the rows."""
     weight = np.concatenate([head.weight for head in heads]).astype(np.float32)
     bias = np.concatenate([head.bias for head in heads]).astype(np.float32)
-    scores = np.empty((len(positions), len(bias)), np.float32)
-    place = np.empty(len(source), np.int64)
-    place[positions] = np.arange(len(positions))
-    memory = np.empty((_BLOCK_ROWS, source.embed_dim), np.float32)
-    for found, half in source.blocks(positions, _BLOCK_ROWS):
-        scores[place[found]] = as_float32(half, memory) @ weight.T + bias
+    memory = np.empty((BLOCK_ROWS, source.embed_dim), np.float32)
+    scores = by_blocks(source, positions, len(bias), lambda _, half: as_float32(half, memory) @ weight.T + bias)
     return np.split(scores, np.cumsum([len(head.bias) for head in heads])[:-1], axis=1)
 
 
@@ -167,8 +163,8 @@ def ridge_factor(centered: Centered, penalty: float) -> _Array:
     return _factor(matrix)
 
 
-def by_factor(factor: _Array, right: _Array) -> _Array:
-    """The solution (d, c) for right sides (d, c)."""
+def by_factor(factor: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """The solution (d, c) for right sides (d, c), in the precision of both."""
     from scipy.linalg import cho_solve
 
     return np.asarray(cho_solve((factor, True), right, check_finite=False))

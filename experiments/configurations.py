@@ -1,4 +1,4 @@
-"""What a head is and how it is trained, as data: one `HeadConfig` a head, one `TrainingOptions` for all heads of a pass."""
+"""What a head is, how it is trained and what stands beside it, as data: `HeadConfig`, `TrainingOptions`, `BaselineOptions`."""
 
 import difflib
 from collections.abc import Mapping
@@ -112,6 +112,26 @@ class TrainingOptions:
             raise HeadstartError(f"monitor is '{self.monitor}', expected one of {', '.join(MONITORS)}")
 
 
+@dataclass(frozen=True)
+class BaselineOptions:
+    """Baselines that take longer than those that every experiment has.
+
+    Attributes:
+        logistic: the best logistic regression of a path of penalties.
+        folds: of a cross-validation of ridge on the training rows, 0 for none.
+    """
+
+    logistic: bool = False
+    folds: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds < 0 or self.folds == 1:
+            raise HeadstartError(f"folds is {self.folds}, expected 2 or more, or 0 for none")
+
+
+USUAL_BASELINES = BaselineOptions()
+
+
 def default_ablation() -> tuple[HeadConfig, ...]:
     """Linear, MLP-512, MLP-512 with augmentation of the features."""
     mlp = HeadConfig(name="mlp-512", hidden=(512,), dropout=0.3)
@@ -140,8 +160,8 @@ def head_config(facts: Mapping[str, Any]) -> HeadConfig:
     return HeadConfig(**values)
 
 
-def as_facts(config: HeadConfig | TrainingOptions) -> dict[str, Any]:
-    """For JSON; `head_config` reads it back."""
+def as_facts(config: HeadConfig | TrainingOptions | BaselineOptions) -> dict[str, Any]:
+    """For JSON; `head_config` reads a head back."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 

@@ -14,7 +14,7 @@ from headstart.pipeline.queue import Reader, Work, append_work, queue_lock
 from headstart.pipeline.restore import restorable_jobs
 from headstart.pipeline.workspace import Workspace
 
-from .configurations import HeadConfig, TrainingOptions, as_facts
+from .configurations import USUAL_BASELINES, BaselineOptions, HeadConfig, TrainingOptions, as_facts
 from .experiment import (
     DESCRIPTION,
     ROWS,
@@ -24,11 +24,11 @@ from .experiment import (
     list_experiments,
     number_of,
     placed,
-    refuse_bad_head_names,
     refuse_bad_name,
 )
-from .experiment_data import data_of
+from .experiment_data import data_of, training_folds
 from .grid import refuse_too_large
+from .head_names import refuse_bad_head_names
 from .plans import plan
 
 KIND = "train_head"
@@ -40,7 +40,7 @@ class Request:
 
     Attributes:
         features: to learn from.
-        task, targets, auxiliary, heads, options: see Experiment.
+        task, targets, auxiliary, heads, options, baselines: see Experiment.
         val_part: likewise; None: a tenth if the data has no validation split.
         name: of the experiment, None to call it after its heads.
     """
@@ -53,6 +53,7 @@ class Request:
     options: TrainingOptions
     name: str | None = None
     val_part: float | None = None
+    baselines: BaselineOptions = USUAL_BASELINES
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ def begin(workspace: Workspace, request: Request) -> Begun:
     if request.name is not None:
         refuse_bad_name(request.name)
     refuse_bad_head_names(request.heads)
+    if request.baselines.logistic and request.task != "classification":
+        raise HeadstartError(
+            "--logistic needs classes, these targets are numbers. Leave it out: ridge is the baseline of numbers"
+        )
     with queue_lock(workspace):
         sketch = _sketch(workspace, request)
         there = _existing(list_experiments(workspace), sketch, request.name)
@@ -86,7 +91,8 @@ def begin(workspace: Workspace, request: Request) -> Begun:
             return Begun(there, _queued(workspace, there), is_new=False)
         found = data_of(request.features, request.task, request.targets, request.auxiliary, sketch.val_part)
         refuse_too_large(request.heads, found.data.inputs, found.data.targets.outputs, _free_memory_bytes())
-        plan(found.data, request.heads, request.options)  # refuses what does not fit before anything is written
+        plan(found.data, request.heads, request.options)  # refuses what does not fit before anything is written, as below
+        training_folds(found, request.baselines.folds)
         experiment = _made(workspace, request.features, replace(sketch, counts=found.counts))
         return Begun(experiment, _queued(workspace, experiment), is_new=True, notes=found.notes)
 
@@ -107,6 +113,8 @@ def _sketch(workspace: Workspace, request: Request) -> Experiment:
         data=request.features.digest,
         rows_sha256="",
         counts={},
+        baselines=request.baselines,
+        dataset=request.features.selected,
     )
 
 
@@ -157,11 +165,12 @@ def _difference(old: Experiment, new: Experiment) -> str:
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
     """Every setting by what people call it."""
-    words = {word: getattr(experiment, word) for word in ("task", "targets", "auxiliary", "val_part")}
+    words = {word: getattr(experiment, word) for word in ("dataset", "task", "targets", "auxiliary", "val_part")}
     options = as_facts(experiment.options)
     del options["checkpoint_s"]
     heads = {f"{key} of head '{head.name}'": value for head in experiment.heads for key, value in as_facts(head).items()}
     fingerprint = f"{experiment.encoder.name} {experiment.fingerprint[:8]}"
+    options |= as_facts(experiment.baselines)
     return {"encoder": fingerprint, **words, **options, "number of heads": len(experiment.heads), **heads}
 
 

@@ -111,6 +111,18 @@ class Database:
         with _explained(self.path):
             return [Metric(*row) for row in self._connection.execute(query, (run,)).fetchall()]
 
+    def final_metrics(self) -> dict[int, list[Metric]]:
+        """Of each run, by split and name, those of its last step alone: a long training notes thousands before."""
+        query = (
+            "SELECT runs.run, step, split, metric, value FROM runs JOIN metrics ON metrics.run = runs.run AND step = "
+            "(SELECT max(step) FROM metrics WHERE metrics.run = runs.run) ORDER BY runs.run, split, metric"
+        )
+        found: dict[int, list[Metric]] = {}
+        with _explained(self.path):
+            for run, *metric in self._connection.execute(query):
+                found.setdefault(run, []).append(Metric(*metric))
+        return found
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         # IMMEDIATE: a transaction that reads first and then wants to write fails at once if another wrote in between.

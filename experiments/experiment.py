@@ -12,15 +12,14 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.workspace import Workspace
 
-from .configurations import HeadConfig, TrainingOptions, as_facts, head_config
+from .configurations import USUAL_BASELINES, BaselineOptions, HeadConfig, TrainingOptions, as_facts, head_config
+from .head_names import flaw_of_head_names
 
 FORMAT = 1
 DESCRIPTION = "experiment.json"
 ROWS = "rows.bin"
 METRICS = "metrics.json"
 _FOLDER = re.compile(r"exp_(\d{4,9})_([A-Za-z0-9][A-Za-z0-9._-]{0,59})")
-_HEAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-_RESERVED = ("best_head", "best", "final")
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class Experiment:
         auxiliary: columns that stand after the features, in this order.
         val_part: of the training rows that is set aside for validation; 0 where the data has a validation split.
         data: digest of the rows that it learns from and is judged on.
+        baselines: those beyond the ones that every experiment has.
+        dataset: the data set whose rows alone were asked for, relative to the workspace; None: whatever there was.
         rows_sha256: of the file `rows.bin`.
         counts: rows in train, val and test, with a target; and `images`, how many the data set has.
     """
@@ -55,13 +56,15 @@ class Experiment:
     data: str
     rows_sha256: str
     counts: Mapping[str, int]
+    baselines: BaselineOptions = USUAL_BASELINES
+    dataset: str | None = None
 
     @property
     def configuration(self) -> str:
         """sha256 (hex) of all that decides the result but the rows: equal for the same command on the same encoder."""
         facts = self._facts()
         del facts["data"]
-        return _digest(facts)
+        return _digest({**facts, "dataset": self.dataset})
 
     @property
     def identity(self) -> str:
@@ -80,6 +83,7 @@ class Experiment:
             "name": self.name,
             "encoder": self.source,
             **self._facts(),
+            "dataset": self.dataset,
             "rows_sha256": self.rows_sha256,
             "counts": dict(self.counts),
             "identity": self.identity,
@@ -89,6 +93,7 @@ class Experiment:
     def _facts(self) -> dict[str, Any]:
         options = as_facts(self.options)
         del options["checkpoint_s"]  # decides when, not what
+        more = {} if self.baselines == USUAL_BASELINES else {"baselines": as_facts(self.baselines)}
         return {
             "fingerprint": self.fingerprint,
             "data": self.data,
@@ -98,6 +103,7 @@ class Experiment:
             "val_part": self.val_part,
             "heads": [as_facts(head) for head in self.heads],
             "options": options,
+            **more,  # left out where there are none: a description from before there were any keeps its identity
         }
 
 
@@ -114,6 +120,10 @@ def read_experiment(workspace: Workspace, folder: Path) -> Experiment:
             )
         if match is None:
             raise ValueError(f"a folder named {folder.name}")
+        heads = tuple(head_config(head) for head in facts["heads"])
+        flaw = flaw_of_head_names(heads)
+        if flaw:
+            raise ValueError(flaw)
         found = Experiment(
             folder=folder,
             number=int(match[1]),
@@ -121,7 +131,7 @@ def read_experiment(workspace: Workspace, folder: Path) -> Experiment:
             encoder=_inside(workspace, str(facts["encoder"])),
             fingerprint=str(facts["fingerprint"]),
             task=str(facts["task"]),
-            heads=tuple(head_config(head) for head in facts["heads"]),
+            heads=heads,
             options=TrainingOptions(**facts["options"]),
             targets=tuple(facts["targets"]),
             auxiliary=tuple(facts["auxiliary"]),
@@ -129,6 +139,8 @@ def read_experiment(workspace: Workspace, folder: Path) -> Experiment:
             data=str(facts["data"]),
             rows_sha256=str(facts["rows_sha256"]),
             counts=dict(facts["counts"]),
+            baselines=BaselineOptions(**facts.get("baselines", {})),
+            dataset=facts.get("dataset"),
         )
     except FileNotFoundError:
         raise HeadstartError(f"{folder} is no experiment: {DESCRIPTION} is missing. Make one: headstart train-head") from None
@@ -193,22 +205,6 @@ def refuse_bad_name(name: str) -> None:
             f"--name is {name!r}, expected up to 60 letters, digits, '.', '_' or '-', the first a letter or digit, "
             "because a folder is named after it"
         )
-
-
-def refuse_bad_head_names(heads: tuple[HeadConfig, ...]) -> None:
-    """Raises: HeadstartError if a head's file could not carry its name."""
-    taken: dict[str, str] = {}
-    for head in heads:
-        if not _HEAD.fullmatch(head.name) or head.name.casefold() in _RESERVED or head.name.startswith("step_"):
-            raise HeadstartError(
-                f"a head is named {head.name!r}, expected up to 100 letters, digits, '.', '_', '+' or '-' (its file's name; "
-                f"{', '.join(_RESERVED)}, step_... are taken). Give it another name"
-            )
-        other = taken.setdefault(head.name.casefold(), head.name)
-        if other is not head.name and other != head.name:
-            raise HeadstartError(
-                f"heads '{other}' and '{head.name}' differ only in case, and so would their files not everywhere"
-            )
 
 
 def _inside(workspace: Workspace, relative: str) -> Path:

@@ -101,6 +101,14 @@ def data_of(
     return ExperimentData(data, found, cached, tuple(notes))
 
 
+def training_folds(found: ExperimentData, folds: int) -> NDArray[np.int64] | None:
+    """(len(train),) fold of each training row, groups left whole; None for no folds.
+
+    Raises: HeadstartError if there are fewer groups than folds.
+    """
+    return group_folds(found.features.groups[found.data.train], folds) if folds else None
+
+
 def set_aside(
     train: NDArray[np.int64], part: float, cached: CachedFeatures, targets: Targets
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -30,7 +30,8 @@ from .targets import Targets
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """Scores (folds, penalties): accuracy, or R2 over all targets; and the heads of all rows, one a penalty."""
+    """Scores (folds, penalties): accuracy, or R2 relative to the spread of all rows, averaged over targets; and the heads of all
+    rows, one a penalty."""
 
     penalties: tuple[float, ...]
     scores: NDArray[np.float64]
@@ -80,12 +81,18 @@ def _filled(sizes: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
 
 
 def cross_validate_ridge(
-    source: FeatureSource, targets: Targets, positions: NDArray[np.int64], fold_of: NDArray[np.int64], penalties: Sequence[float]
+    source: FeatureSource,
+    targets: Targets,
+    positions: NDArray[np.int64],
+    fold_of: NDArray[np.int64],
+    penalties: Sequence[float],
+    check: Callable[[], None] = lambda: None,
 ) -> CrossValidated:
     """Ridge for every fold and penalty; the Gram matrix of each row is computed once.
 
     Args:
         positions: rows to learn from; `fold_of` (len(positions),) their folds from 0.
+        check: called before each fold; may raise to leave.
     """
     known = targets.is_known[positions]
     positions, fold_of = positions[known], fold_of[known]
@@ -95,10 +102,11 @@ def cross_validate_ridge(
     all_heads, fit = _path_and_folds(whole, penalties)
     scores = np.empty((len(members), len(penalties)))
     for fold, rows in enumerate(members):
+        check()
         held_out = cells[str(fold)]
         heads = fit(whole - held_out)
         if targets.task == "regression":
-            scores[fold] = [_r2(head, held_out) for head in heads]
+            scores[fold] = [_r2(head, held_out, whole) for head in heads]
         else:
             found = scores_of(source, rows, heads)
             scores[fold] = [float((each.argmax(axis=1) == targets.codes[rows]).mean()) for each in found]
@@ -124,6 +132,8 @@ def _path_and_folds(
     return heads, lambda rest: fit_fold_path(rest, penalties, toward)
 
 
-def _r2(head: LinearHead, held_out: Statistics) -> float:
-    spread = held_out.target_squares - held_out.target_sums**2 / held_out.count
-    return float(1 - (squared_errors(head, held_out) / np.maximum(spread, np.finfo(float).tiny)).mean())
+def _r2(head: LinearHead, held_out: Statistics, whole: Statistics) -> float:
+    # Against the spread of all rows: that of a small fold may be 0, and its score would then decide everything.
+    spread = (whole.target_squares - whole.target_sums**2 / whole.count) / whole.count
+    error = squared_errors(head, held_out) / held_out.count
+    return float(1 - (error / np.maximum(spread, np.finfo(float).tiny)).mean())

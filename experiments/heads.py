@@ -20,7 +20,7 @@ from headstart.pipeline.files import environment_faults
 from .configurations import HeadConfig, as_facts, head_config
 from .half import as_float32
 from .head_file import UnknownLayout, read_content
-from .source import FeatureSource
+from .source import FeatureSource, by_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -53,15 +53,12 @@ class TrainedHead:
         self, source: FeatureSource, positions: NDArray[np.int64], auxiliary: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
         """Logits, or predicted numbers, (len(positions), k)."""
-        result = np.empty((len(positions), len(self.names)), np.float32)
-        place = np.empty(len(source), np.int64)
-        place[positions] = np.arange(len(positions))
-        for found, half in source.blocks(positions):
+
+        def scores(found: NDArray[np.int64], half: NDArray[np.float16]) -> NDArray[np.float32]:
             rows = as_float32(half)
-            if auxiliary is not None:
-                rows = np.concatenate([rows, auxiliary[found]], axis=1)
-            result[place[found]] = self.apply(rows)
-        return result
+            return self.apply(rows if auxiliary is None else np.concatenate([rows, auxiliary[found]], axis=1))
+
+        return by_blocks(source, positions, len(self.names), scores)
 
     def apply(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits, or predicted numbers, (b, k) of rows (b, d)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from .evaluation import (
     regression_metrics,
 )
 from .experiment import Experiment
-from .experiment_data import ExperimentData
+from .experiment_data import ExperimentData, training_folds
 from .judging import monitor_for
 from .statistics import dead_channels
 from .trainer import Outcome
@@ -27,16 +28,28 @@ FORMAT = 1
 _NOT_OF_SCORES = ("log_loss", "ece", "per_class", "confusion_matrix")  # baselines give scores, not probabilities
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """Attributes:
+    metrics: everything that `metrics.json` says, ready for JSON.
+    scores: (n, k) logits or numbers of the selected head on the test rows, or on validation if there are none.
+    """
+
+    metrics: dict[str, Any]
+    scores: NDArray[np.float32]
+
+
 def judge(
     experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], check: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
-    """Everything that `metrics.json` says, ready for JSON; the same for the same heads.
+) -> Judgement:
+    """The same for the same heads.
 
     Args:
         outcomes: one a head, in the order of `experiment.heads`.
-        check: called between heads; may raise to leave.
+        check: called between heads, and between passes over the rows; may raise to leave.
     """
-    baselines, statistics = fit_baselines(found.data)
+    folds = training_folds(found, experiment.baselines.folds)
+    baselines, statistics = fit_baselines(found.data, experiment.baselines, folds, check)
     test_scores: dict[str, NDArray[np.float32]] = {}
     heads, others = [], []
     for outcome in outcomes:
@@ -59,7 +72,7 @@ def judge(
             entry[split] = {key: value for key, value in metrics.items() if key not in _NOT_OF_SCORES}
         others.append(entry)
     selected = selected_head(outcomes)
-    return {
+    judged = {
         "format": FORMAT,
         "experiment": experiment.folder.name,
         "task": experiment.task,
@@ -72,6 +85,7 @@ def judge(
         "comparisons": _comparisons(found, selected, test_scores),
         "notes": [*found.notes, *_channel_notes(dead_channels(statistics), found.data.inputs)],
     }
+    return Judgement(judged, test_scores[selected])
 
 
 def selected_head(outcomes: Sequence[Outcome]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ class Progress:
 
     Attributes:
         history: a dictionary an epoch: epoch, train_loss, val_loss, val_score.
-        best_epoch: -1 before the first finite score.
+        best_epoch: -1 before the first epoch with a finite score and a finite loss.
         stale: epochs since then without a better one.
-        is_active: False once it ran out of patience or diverged.
+        is_active: False once it ran out of patience.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -29,9 +30,10 @@ class Progress:
     def judge(self, epoch: int, train_loss: float, val_loss: float, score: float, patience: int) -> bool:
         """Notes an epoch. Returns: whether this is the best so far, by score and then by loss."""
         entry = {"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss, "val_score": score}
-        self.history.append({key: value if value == value else None for key, value in entry.items()})  # noqa: PLR0124
+        self.history.append({key: value if math.isfinite(value) else None for key, value in entry.items()})
         found = (score, -val_loss)
-        if found > self.best:  # never true for NaN
+        # Both: the accuracy of logits that are NaN is a number, that of always the first class.
+        if math.isfinite(score) and math.isfinite(val_loss) and found > self.best:
             self.best, self.best_epoch, self.stale = found, epoch, 0
             return True
         self.stale += 1

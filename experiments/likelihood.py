@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.devices import cores
+
 from .half import as_float32
-from .plans import cores
 from .source import FeatureSource
 from .targets import Targets
 

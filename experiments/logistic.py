@@ -4,7 +4,7 @@ L-BFGS, one problem a penalty, along the principal axes that ridge needs anyway:
 so a few dozen passes do what takes plain L-BFGS hundreds. The first step, Newton's from the priors, costs no pass at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +119,7 @@ def fit_logistic_path(
     statistics: Statistics,
     penalties: Sequence[float],
     tolerance: float = 1e-5,
+    check: Callable[[], None] = lambda: None,
 ) -> list[LinearHead]:
     """Softmax regression for each penalty, features standardized on the training rows, the bias not penalized.
 
@@ -126,6 +127,7 @@ def fit_logistic_path(
         positions: rows to learn from, those of `statistics`; rows without a class do not count.
         penalties: a row, above 0; scikit-learn's C is 1 / (penalty * rows), of two classes twice that.
         tolerance: of the loss a row, with which the minimum is good enough.
+        check: called before each pass over the rows; may raise to leave.
 
     Returns: heads whose weights act on raw, unstandardized features.
     Raises: HeadstartError if targets are numbers, or a penalty is not above 0.
@@ -140,7 +142,7 @@ def fit_logistic_path(
     problems = [_Problem(penalty, axes) for penalty in penalties]
     width = max(1, _MOST_COLUMNS // targets.outputs)
     for first in range(0, len(problems), width):
-        _solve(source, targets, positions, axes, problems[first : first + width], tolerance)
+        _solve(source, targets, positions, axes, problems[first : first + width], tolerance, check)
     return [_head(axes, problem.trial) for problem in problems]
 
 
@@ -151,11 +153,13 @@ def _solve(
     axes: _Axes,
     problems: Sequence[_Problem],
     tolerance: float,
+    check: Callable[[], None],
 ) -> None:
     for _ in range(_MOST_PASSES):
         active = [problem for problem in problems if not problem.is_done]
         if not active:
             return
+        check()
         weights, biases = axes.raw(np.stack([problem.trial for problem in active]))
         found = likelihood(source, targets, positions, axes.mean, weights, biases)
         along = np.concatenate([found.weights / axes.scale @ axes.vectors, found.biases[..., None]], axis=-1)

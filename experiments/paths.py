@@ -1,6 +1,6 @@
 """Linear baselines along a path of penalties, and which of them validation chooses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,9 +47,11 @@ def logistic_path(
     statistics: Statistics,
     val: NDArray[np.int64],
     penalties: Sequence[float] = PENALTIES,
+    check: Callable[[], None] = lambda: None,
 ) -> JudgedPath:
     """`fit_logistic_path` on `train`, which `statistics` are of, judged on `val`."""
-    return judged(source, targets, val, penalties, fit_logistic_path(source, targets, train, statistics, penalties))
+    heads = fit_logistic_path(source, targets, train, statistics, penalties, check=check)
+    return judged(source, targets, val, penalties, heads)
 
 
 def judged(

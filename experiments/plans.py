@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
+from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 
 from .batches import TrainingData
@@ -60,11 +60,6 @@ def plan(data: TrainingData, heads: Sequence[HeadConfig], options: TrainingOptio
         intraop=max(1, cores() // len(members)) if is_worth_it else 1,
         identity=_identity(data, heads, options),
     )
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart.features.escaping import printable
 from headstart.pipeline.files import environment_faults
@@ -18,6 +19,7 @@ from .database import Metric, open_database
 from .evaluation import probabilities_of
 from .experiment import METRICS, Experiment, best_head_path, head_path
 from .experiment_data import ExperimentData
+from .judgement import Judgement
 from .judging import monitor_for
 from .trainer import Outcome
 
@@ -27,17 +29,18 @@ FORMAT = 1
 
 
 def publish(
-    workspace: Workspace, experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], judged: Mapping[str, Any]
+    workspace: Workspace, experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
 ) -> bytes:
     """Writes every file and every row; writing them again changes nothing.
 
     Args:
-        judged: from `judgement.judge`.
+        judgement: of these outcomes.
 
     Returns: the job's payload: JSON with the headline of each head and the sha256 of each file.
     Raises: TryLaterError if the disk is full or the database stays locked; the same again then finishes it.
     """
-    files = dict(_files(experiment, found, outcomes, judged))
+    judged = judgement.metrics
+    files = dict(_files(experiment, found, outcomes, judgement))
     workspace.make_folder(best_head_path(experiment).parent)
     for name, data in files.items():
         workspace.files.replace(experiment.folder / name, data)
@@ -83,8 +86,9 @@ def damaged_files(experiment: Experiment, payload: bytes) -> list[str]:
 
 
 def _files(
-    experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], judged: Mapping[str, Any]
+    experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
 ) -> Iterator[tuple[str, bytes]]:
+    judged = judgement.metrics
     course = {
         outcome.head.config.name: {"is_stopped_early": outcome.is_stopped_early, "epochs": list(outcome.history)}
         for outcome in outcomes
@@ -99,7 +103,7 @@ def _files(
         if name == judged["selected"]:
             yield best_head_path(experiment).relative_to(experiment.folder).as_posix(), data
             if experiment.task == "classification":
-                yield REPORT, _report(experiment, found, outcome)
+                yield REPORT, _report(experiment, found, outcome, judgement.scores)
     yield METRICS, _json(judged)  # the last one: who sees it sees the others
 
 
@@ -107,12 +111,11 @@ def _json(facts: Mapping[str, Any]) -> bytes:
     return (json.dumps(facts, indent=1) + "\n").encode()
 
 
-def _report(experiment: Experiment, found: ExperimentData, outcome: Outcome) -> bytes:
+def _report(experiment: Experiment, found: ExperimentData, outcome: Outcome, scores: NDArray[np.float32]) -> bytes:
     from sklearn.metrics import classification_report
 
     split, rows = ("test", found.test) if len(found.test) else ("val", found.data.val)
     targets = found.data.targets
-    scores = outcome.head.scores(found.data.source, rows, found.data.auxiliary)
     said = probabilities_of(scores, outcome.head.config.output_for(experiment.task)).argmax(axis=1)
     names = [printable(name) for name in targets.names]
     text = classification_report(

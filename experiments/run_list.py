@@ -47,7 +47,8 @@ def read_runs(workspace: Workspace) -> list[tuple[Run, dict[str, dict[str, float
     if not workspace.database.exists():
         raise _no_runs(workspace)
     with open_database(workspace.database, _BUSY_S) as database:
-        found = [(run, _final(database.metrics(run.run))) for run in database.runs()]
+        final = database.final_metrics()
+        found = [(run, _by_split(final.get(run.run, []))) for run in database.runs()]
     finished = [(run, metrics) for run, metrics in found if "images" in metrics.get("val", {})]
     if not finished:
         raise _no_runs(workspace)
@@ -97,12 +98,10 @@ def averaged(metrics: Mapping[str, float | None], name: str) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def _final(metrics: Sequence[Metric]) -> dict[str, dict[str, float | None]]:
-    last = max((found.step for found in metrics), default=0)
+def _by_split(metrics: Sequence[Metric]) -> dict[str, dict[str, float | None]]:
     result: dict[str, dict[str, float | None]] = {}
     for found in metrics:
-        if found.step == last:
-            result.setdefault(found.split, {})[found.metric] = found.value
+        result.setdefault(found.split, {})[found.metric] = found.value
     return result
 
 

@@ -1,7 +1,7 @@
 """Where heads get rows from: the packed cache, or a matrix in memory. Reads float16, hands out float32."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError
+
+BLOCK_ROWS = 2048
 
 
 class FeatureSource(Protocol):
@@ -58,6 +60,25 @@ class ArrayFeatures:
         for start in range(0, len(ordered), size):
             chosen = ordered[start : start + size]
             yield chosen, self.take(chosen)
+
+
+def by_blocks(
+    source: FeatureSource,
+    positions: NDArray[np.int64],
+    outputs: int,
+    scores: Callable[[NDArray[np.int64], NDArray[np.float16]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """(len(positions), outputs): what `scores` says of each block of rows, in the order of `positions`, which are all different.
+
+    Args:
+        scores: (b, outputs) of (b,) positions and their features (b, d).
+    """
+    result = np.empty((len(positions), outputs), np.float32)
+    place = np.empty(len(source), np.int64)
+    place[positions] = np.arange(len(positions))
+    for found, half in source.blocks(positions, BLOCK_ROWS):
+        result[place[found]] = scores(found, half)
+    return result
 
 
 def as_source(features: Any) -> FeatureSource:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 
 from .batches import Chunk, Reader, Scaling, TrainingData, scaling_of
@@ -18,7 +19,7 @@ from .heads import TrainedHead, folded
 from .judging import Progress, losses, monitor_for, scores
 from .lanes import Lane
 from .parameters import STATE
-from .plans import Plan, cores, intraop_threads, plan
+from .plans import Plan, intraop_threads, plan
 from .schedule import learning_rate_factor
 from .statistics import standardization_from
 

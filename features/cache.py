@@ -18,7 +18,7 @@ from headstart.pipeline.workspace import Workspace, has_workspace, open_workspac
 
 from . import shards
 from .cache_parts import CachePart, DamagedPart, PackedShard, encode_part, open_part
-from .cache_rows import CachedRows, publish_rows, read_rows, rows_of
+from .cache_rows import CachedRows, rows_of
 from .cached import CachedFeatures
 from .dataset import read_columns
 from .encoder_spec import EncoderSpec, read_encoder
@@ -52,7 +52,6 @@ def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> Cach
         parts = _packed(workspace, folder, spec, markers, part_bytes)
         manifest = lru_cache(read_columns)
         rows = rows_of(spec.fingerprint, parts, lambda dataset: manifest(workspace.root / dataset))
-        publish_rows(workspace.files, workspace.cache(folder), rows)
     return CachedFeatures(workspace, folder, rows, tuple(parts))
 
 
@@ -79,27 +78,6 @@ def load_cached_features(folder: str | Path) -> CachedFeatures:
     cached = open_cache(encoders[0])
     inside = place.relative_to(workspace.manifests).parts if place.is_relative_to(workspace.manifests) else ()
     return of_dataset(cached, workspace.relative(workspace.manifests / inside[0])) if inside else cached
-
-
-def reopen_cache(encoder_folder: str | Path, digest: str) -> CachedFeatures:
-    """The cache exactly as it was when its digest was `digest`, read without markers and manifests if it is still there.
-
-    Raises: HeadstartError if the cache holds other features by now.
-    """
-    folder = Path(encoder_folder).absolute()
-    workspace = open_workspace(folder.parent.parent)
-    rows = read_rows(workspace.cache(folder), digest)
-    if rows is not None and rows.fingerprint == read_encoder(folder).fingerprint:
-        with contextlib.suppress(FileNotFoundError, DamagedPart):
-            parts = tuple(open_part(workspace.cache(folder) / name) for name in rows.parts)
-            return CachedFeatures(workspace, folder, rows, parts)
-    cached = open_cache(folder)
-    if cached.digest != digest:
-        raise HeadstartError(
-            f"{folder} holds other features now ({len(cached):,} rows, digest {cached.digest[:8]}, expected {digest[:8]}). "
-            "Train anew on what is there: a run never mixes two states."
-        )
-    return cached
 
 
 def _key(job_id: str, sha256: str) -> _Key:
@@ -190,4 +168,4 @@ def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
         raise TryLaterError(f"another process packs {home} for {_LOCK_TIMEOUT_S:.0f} s. Wait for it, then try again.") from None
 
 
-__all__ = ["CachedFeatures", "CachedRows", "load_cached_features", "open_cache", "reopen_cache"]
+__all__ = ["CachedFeatures", "CachedRows", "load_cached_features", "open_cache"]

@@ -1,28 +1,21 @@
-"""The rows of a packed cache: which physical row is which image, with label, split and group as codes.
+"""The rows of a packed cache: which physical row is which image, with label, split and group as codes."""
 
-Published beside the parts under the digest of what it describes, so a resumed run opens in milliseconds.
-"""
-
-import contextlib
 import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.pipeline.files import FileSystem
-
 from .cache_parts import CachePart, PackedShard
 from .dataset import Columns
 
-_KEPT = 4
 _NAMES = ("label", "split", "group")
+_NO_DATASET = -1
 
 
 @dataclass(frozen=True)
@@ -71,16 +64,20 @@ class CachedRows:
     images: int
 
 
-def rows_of(fingerprint: str, parts: Sequence[CachePart], columns_of: Callable[[str], Columns]) -> CachedRows:
+def rows_of(
+    fingerprint: str, parts: Sequence[CachePart], columns_of: Callable[[str], Columns], only: str | None = None
+) -> CachedRows:
     """The rows that count: those that are the latest of their path.
 
     Args:
         columns_of: the manifest of a data set.
+        only: the one data set whose rows count, None for all; nothing but `physical` and `parts` then depends on the others.
     """
     shards = [shard for part in parts for shard in part.shards]
-    datasets = sorted({shard.dataset for shard in shards})
+    datasets = sorted({shard.dataset for shard in shards if only in (None, shard.dataset)})
     code_of = {name: code for code, name in enumerate(datasets)}
-    dataset = np.repeat([code_of[shard.dataset] for shard in shards], [shard.rows for shard in shards]).astype(np.int32)
+    codes = [code_of.get(shard.dataset, _NO_DATASET) for shard in shards]
+    dataset = np.repeat(codes, [shard.rows for shard in shards]).astype(np.int32)
     index = np.concatenate([part.index for part in parts])
     columns = [columns_of(name) for name in datasets]
     latest = np.zeros(len(index), np.bool_)
@@ -92,7 +89,7 @@ def rows_of(fingerprint: str, parts: Sequence[CachePart], columns_of: Callable[[
     coded = {name: _coded(name, columns, dataset[physical], index[physical]) for name in _NAMES}
     return CachedRows(
         fingerprint=fingerprint,
-        digest=_digest(fingerprint, shards, dataset[physical], index[physical]),
+        digest=_digest(fingerprint, [s for s in shards if s.dataset in code_of], dataset[physical], index[physical]),
         parts=tuple(part.path.name for part in parts),
         physical=physical,
         datasets=tuple(datasets),
@@ -121,27 +118,6 @@ def _coded(name: str, columns: list[Columns], dataset: NDArray[np.int32], index:
         mine = dataset == number
         codes[mine] = np.array([code_of[value] for value in getattr(found, name)], np.int32)[index[mine]]
     return Codes(tuple(names), codes)
-
-
-def publish_rows(files: FileSystem, home: Path, rows: CachedRows) -> None:
-    """Keeps `rows` in `home` under their digest, and the last few of before."""
-    data = encode_rows(rows)
-    path = home / _name(rows.digest)
-    # Replaced if it is there: the same rows may lie in other parts by now.
-    if not path.exists() or path.read_bytes() != data:
-        files.replace(path, data)
-    for old in sorted(home.glob("rows_*.npz"), key=lambda found: found.stat().st_mtime_ns, reverse=True)[_KEPT:]:
-        with contextlib.suppress(OSError):
-            old.unlink()
-
-
-def read_rows(home: Path, digest: str) -> CachedRows | None:
-    """The rows of that digest, None if they are not kept (any longer)."""
-    try:
-        rows = decode_rows((home / _name(digest)).read_bytes())
-    except Exception:  # derived: whatever is wrong with the file, the markers say the same again
-        return None
-    return rows if rows.digest == digest else None
 
 
 def encode_rows(rows: CachedRows) -> bytes:
@@ -179,7 +155,3 @@ def decode_rows(data: bytes) -> CachedRows:
             group=Codes(tuple(facts["group"]), file["group"]),
             images=int(facts["images"]),
         )
-
-
-def _name(digest: str) -> str:
-    return f"rows_{digest[:16]}.npz"

@@ -24,12 +24,14 @@ class CachedFeatures:
         workspace, folder: whose features these are.
         rows: codes and row numbers.
         parts: mapped.
+        selected: the data set whose rows alone were asked for, None if all were.
     """
 
     workspace: Workspace = field(repr=False)
     folder: Path
     rows: CachedRows = field(repr=False)
     parts: tuple[CachePart, ...] = field(repr=False)
+    selected: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows.index)

@@ -5,7 +5,6 @@ Labels, splits and row numbers are in the snapshot; features stay in the cache a
 
 import json
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,9 @@ from headstart.pipeline.workspace import Workspace
 
 from .cache import open_cache
 from .cache_parts import CachePart, DamagedPart, open_part
-from .cache_rows import CachedRows, Codes, decode_rows, encode_rows
+from .cache_rows import CachedRows, decode_rows, encode_rows, rows_of
 from .cached import CachedFeatures
-from .dataset import open_manifest
+from .dataset import read_columns
 from .encoder_spec import read_encoder
 
 _INDEX_BITS = 40
@@ -63,32 +62,16 @@ def open_snapshot(workspace: Workspace, encoder_folder: Path, data: bytes, is_ch
 
 
 def of_dataset(cached: CachedFeatures, dataset: str) -> CachedFeatures:
-    """Only the rows of one data set, a manifest folder relative to the workspace. Raises: HeadstartError if it has none."""
+    """Only the rows of one data set, a manifest folder relative to the workspace: the same whatever else has features.
+
+    Raises: HeadstartError if it has none.
+    """
     rows = cached.rows
     if dataset not in rows.datasets:
         raise HeadstartError(f"{dataset} has no features in {cached.folder.name} yet. Make some: headstart work")
-    if len(rows.datasets) == 1:
-        return cached
-    code = rows.datasets.index(dataset)
-    mine = rows.dataset == code
-    latest = open_manifest(cached.workspace.root / dataset).read_all().latest
-    chosen = replace(
-        rows,
-        digest=sha256(f"{rows.digest} {dataset}".encode()).hexdigest(),
-        physical=rows.physical[mine],
-        datasets=(dataset,),
-        dataset=np.zeros(int(mine.sum()), np.int32),
-        index=rows.index[mine],
-        images=int(latest.sum()),
-        label=_chosen(rows.label, mine),
-        split=_chosen(rows.split, mine),
-        group=_chosen(rows.group, mine),
-    )
-    return replace(cached, rows=chosen)
-
-
-def _chosen(column: Codes, mine: NDArray[np.bool_]) -> Codes:
-    return Codes(column.names, column.codes[mine])
+    if len(rows.datasets) > 1:
+        rows = rows_of(rows.fingerprint, cached.parts, lambda name: read_columns(cached.workspace.root / name), only=dataset)
+    return replace(cached, rows=rows, selected=dataset)
 
 
 def _drop_damaged(home: Path, names: tuple[str, ...]) -> None:

@@ -74,8 +74,8 @@ class TrainHeadSession:
         found = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
         narrator = Narrator(experiment)
         outcomes = train(found.data, experiment.heads, experiment.options, keeper, check, narrator.hear)
-        judged = judge(experiment, found, outcomes, check)
-        payload = publish(self._workspace, experiment, found, outcomes, judged)
+        judgement = judge(experiment, found, outcomes, check)
+        payload = publish(self._workspace, experiment, found, outcomes, judgement)
         keeper.keep_only_newest()
         facts: dict[str, Any] = {"device": experiment.options.device, "versions": _versions()}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)
@@ -97,10 +97,12 @@ class Narrator:
         best = max(range(len(progress)), key=lambda i: progress[i].best)
         last = progress[best].history[-1]
         loss = "diverged" if last["train_loss"] is None else f"loss {last['train_loss']:.4f}"
+        if progress[best].best_epoch >= 0:
+            loss += f", best on validation {progress[best].best[0]:.4f} ({self._experiment.heads[best].name})"
         active = sum(one.is_active for one in progress)
         parts = [
             f"{self._experiment.folder.name}  epoch {done}/{total}",
-            f"{loss}, best on validation {progress[best].best[0]:.4f} ({self._experiment.heads[best].name})",
+            loss,
             f"{active} of {len(progress)} heads in training" if active < len(progress) else f"{len(progress)} heads",
         ]
         if done < total and active:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from headstart.experiments import reevaluation
+from headstart.experiments.database import Database
 from headstart.experiments.run_list import averaged
 from tests.conftest import run_python
 
@@ -26,6 +27,11 @@ def test_runs_stand_in_a_table_with_their_numbers_the_newest_last(trained):
         low, high = entry["test"]["accuracy_interval"]
         wanted = f"90  accuracy      {entry['val']['accuracy']:.4f}  {entry['test']['accuracy']:.4f}  {low:.4f} to {high:.4f}"
         assert line.endswith(wanted)
+
+
+def test_a_list_of_runs_reads_no_epoch_of_theirs(trained, monkeypatch):
+    monkeypatch.setattr(Database, "metrics", lambda self, run: pytest.fail(f"read all of run {run}"))
+    assert [line["run"] for line in call("runs", "--json", "-w", trained.root).json["runs"]] == [1, 2, 3]
 
 
 def test_runs_of_numbers_show_the_correlation_averaged_over_targets(measured):

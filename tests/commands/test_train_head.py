@@ -77,50 +77,12 @@ def test_scripts_get_json_with_an_interval_for_every_number(root):
 
 def test_every_option_reaches_the_head_that_is_trained(root):
     words = [
-        "--hidden",
-        "16",
-        "--activation",
-        "gelu",
-        "--batch-norm",
-        "--dropout",
-        "0.1",
-        "--output",
-        "sigmoid",
-        "--optimizer",
-        "sgd",
-        "--learning-rate",
-        "0.02",
-        "--momentum",
-        "0.8",
-        "--weight-decay",
-        "0.001",
-        "--label-smoothing",
-        "0.05",
-        "--noise",
-        "0.1",
-        "--mixup",
-        "0.3",
-        "--clip-norm",
-        "2",
-        "--class-weights",
-        "balanced",
-        "--seed",
-        "5",
-        "--epochs",
-        "3",
-        "--batch-size",
-        "16",
-        "--accumulation",
-        "2",
-        "--warmup",
-        "0.2",
-        "--patience",
-        "4",
-        "--monitor",
-        "loss",
-        "--by-blocks",
-        "--amp",
-    ]
+        "--hidden", "16", "--activation", "gelu", "--batch-norm", "--dropout", "0.1", "--output", "sigmoid", "--optimizer",
+        "sgd", "--learning-rate", "0.02", "--momentum", "0.8", "--weight-decay", "0.001", "--label-smoothing", "0.05",
+        "--noise", "0.1", "--mixup", "0.3", "--clip-norm", "2", "--class-weights", "balanced", "--seed", "5", "--epochs",
+        "3", "--batch-size", "16", "--accumulation", "2", "--warmup", "0.2", "--patience", "4", "--monitor", "loss",
+        "--by-blocks", "--amp",
+    ]  # fmt: skip
     folder = record(root, *words)["folder"]
     facts = json.loads(Path(folder, "experiment.json").read_text())
     assert facts["heads"] == [
@@ -144,6 +106,21 @@ def test_the_preset_quality_is_wired_to_columns_of_the_table(root):
     assert (head["hidden"], head["dropout"], head["output"]) == ([1024, 512, 256], [0.3, 0.2, 0.1], "sigmoid")
     assert (head["batch_norm"], facts["options"]["monitor"]) == (True, "pearson")
     assert found["heads"][0]["test"]["metric"] == "pearson"
+
+
+def test_more_baselines_stand_beside_the_others(root):
+    plain = record(root)
+    found = record(root, "--logistic", "--folds", "4", "--name", "more")
+    assert [entry["baseline"] for entry in found["baselines"]] == ["ridge", "ridge-4-fold", "logistic", "lda", "nearest-mean"]
+    assert [entry for entry in found["baselines"] if entry["baseline"] in ("ridge", "lda", "nearest-mean")] == plain["baselines"]
+    crossed = found["baselines"][1]["cross_validation"]
+    assert len(crossed["scores"]) == 4
+    shown = run(root, "--logistic", "--folds", "4", "--name", "more").stdout
+    assert re.search(r"^  logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}$", shown, re.MULTILINE)
+    assert (
+        f"ridge-4-fold: accuracy {crossed['mean']:.4f} on average over 4 folds of the training images, "
+        f"standard deviation {crossed['spread']:.4f}"
+    ) in shown
 
 
 def test_a_grid_file_multiplies_out(root, tmp_path):
@@ -177,8 +154,9 @@ def test_a_time_limit_leaves_and_says_how_to_go_on(root):
     assert not list(root.glob("experiments/*/claims/*/*"))
 
 
-def test_a_signal_leaves_and_gives_the_job_back(root):
-    command = [sys.executable, str(ROOT / "cli.py"), *ENDLESS, "-w", str(root)]
+@pytest.mark.parametrize("words", [[], ["--time-limit", "1h"]], ids=["no limit", "long before its limit"])
+def test_a_signal_leaves_and_gives_the_job_back(root, words):
+    command = [sys.executable, str(ROOT / "cli.py"), *ENDLESS, *words, "-w", str(root)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as training:
         assert training.stderr is not None
         while "epoch 2/" not in training.stderr.readline():
@@ -228,6 +206,18 @@ def test_a_harmed_database_is_never_taken_for_a_new_one_and_loses_no_training(ro
     assert done.exception is None
     with open_database(open_workspace(root).database) as database:
         assert [found.head for found in database.runs()] == ["old", "linear"]
+
+
+def test_a_data_set_alone_is_learnt_from_when_it_is_named(root):
+    other = Extracted(open_workspace(root), embed_dim=12, name="other")
+    other.jobs.extend([None] * 20)
+    other.add(np.random.default_rng(0).standard_normal((40, 12)), ["a", "b"] * 20, ["train"] * 30 + ["test"] * 10)
+    images = {}
+    for folder in open_workspace(root).manifests.iterdir():
+        found = record(root, "--data", folder.name)
+        assert json.loads(Path(found["folder"], "experiment.json").read_text())["dataset"] == f"features/manifests/{folder.name}"
+        images[found["folder"]] = found["rows"]["images"]
+    assert sorted(images.values()) == [40, 600]
 
 
 def test_features_of_several_encoders_need_a_choice(root):

@@ -16,6 +16,9 @@ MISTAKES = {
     ),
     "a validation part where there is a split": (("--val-part", "0.2"), "leave --val-part out"),
     "dropouts that do not fit": (("--hidden", "16", "--dropout", "0.1,0.2"), "expected one part"),
+    "logistic regression of numbers": (("--logistic", "--target", "score"), "--logistic needs classes"),
+    "more folds than groups": (("--folds", "400"), "360 groups cannot make 400 folds"),
+    "one fold": (("--folds", "1"), "x>=2"),
     "no widths": (("--hidden", "wide"), "no list of widths"),
     "no grid": (("--ablation", "nowhere.yaml"), "No such file"),
 }

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
+from headstart.experiments.configurations import BaselineOptions, HeadConfig, TrainingOptions
 from headstart.experiments.creation import Request, begin
 from headstart.experiments.experiment import METRICS, list_experiments, read_experiment
 from headstart.experiments.experiment_data import experiment_data
@@ -93,6 +93,8 @@ CHANGES = {
         lambda asked: replace(asked, heads=(*asked.heads, HeadConfig(name="b"))),
         "its number of heads is 1, now 2",
     ),
+    "one more baseline": (lambda asked: replace(asked, baselines=BaselineOptions(True)), "its logistic is False, now True"),
+    "folds": (lambda asked: replace(asked, baselines=BaselineOptions(folds=3)), "its folds is 0, now 3"),
     "an auxiliary column": (lambda asked: replace(asked, auxiliary=("size",)), "its auxiliary is"),
 }
 
@@ -154,6 +156,14 @@ def test_a_harmed_description_is_refused_in_one_line(workspace, extracted, harm,
     assert "\n" not in str(error.value)
 
 
+def test_a_forged_description_writes_nothing_outside_its_folder(workspace, extracted):
+    honest = begin(workspace, request(extracted)).experiment
+    forged = replace(honest, heads=(HeadConfig(name="../../../escaped"),))
+    (honest.folder / "experiment.json").write_bytes(forged.encode())  # its identity fits
+    with pytest.raises(HeadstartError, match=r"experiment.json is damaged .*a head is named '../../../escaped'"):
+        read_experiment(workspace, honest.folder)
+
+
 def test_harmed_rows_are_refused(workspace, extracted):
     experiment = begin(workspace, request(extracted)).experiment
     (experiment.folder / "rows.bin").write_bytes(b"")
@@ -182,6 +192,7 @@ def test_the_description_holds_nothing_of_this_moment(workspace, extracted):
             "encoder",
             "fingerprint",
             "data",
+            "dataset",
             "task",
             "targets",
             "auxiliary",

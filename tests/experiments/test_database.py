@@ -32,6 +32,18 @@ def test_what_was_noted_is_read_back(path):
         assert found.metrics(run) == [Metric(step, "val", "accuracy", step / 3) for step in range(3)]
 
 
+def test_the_last_step_of_each_run_is_read_alone(path):
+    first = filled(path, 3)
+    with open_database(path) as found:
+        second = found.begin_run("exp_0001_first", "mlp", "classification", {})
+        found.record(second, [Metric(step, split, "loss", step) for step in (2, 7) for split in ("val", "test")])
+        found.begin_run("exp_0001_first", "never measured", "classification", {})
+        assert found.final_metrics() == {
+            first: [Metric(2, "val", "accuracy", 2 / 3)],
+            second: [Metric(7, "test", "loss", 7.0), Metric(7, "val", "loss", 7.0)],
+        }
+
+
 def test_writing_the_same_again_changes_nothing_and_another_value_replaces(path):
     run = filled(path, 3)
     assert filled(path, 3) == run

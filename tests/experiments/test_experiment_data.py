@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from headstart.experiments.columns import column_of, detected_task
-from headstart.experiments.experiment_data import data_of
+from headstart.experiments.experiment_data import data_of, training_folds
 from headstart.features.cache import open_cache
 from headstart.pipeline.errors import HeadstartError
 from tests.features.packed import Extracted
@@ -108,6 +108,17 @@ def test_without_a_validation_split_whole_groups_of_training_are_set_aside(works
     assert (len(found.data.train), len(found.data.val), len(found.test)) == (24, 8, 8)
     assert not set(source.groups[found.data.train]) & set(source.groups[found.data.val])
     assert (data_of(source, "classification", (), (), 0.25).data.val == found.data.val).all()
+
+
+def test_folds_of_training_rows_leave_groups_whole(workspace):
+    groups = [f"patient {i // 4}" for i in range(COUNT)]
+    found = data_of(cached(workspace, groups=groups), "classification", (), (), 0)
+    fold_of = training_folds(found, 3)
+    assert len(fold_of) == len(found.data.train) == 24
+    of = dict(zip(found.features.groups[found.data.train].tolist(), fold_of.tolist(), strict=True))
+    assert [of[group] for group in found.features.groups[found.data.train]] == fold_of.tolist()
+    assert sorted(of.values()) == [0, 0, 1, 1, 2, 2]
+    assert training_folds(found, 0) is None
 
 
 def test_no_class_loses_its_last_training_image_to_validation(workspace):

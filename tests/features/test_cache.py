@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headstart.features import cache
-from headstart.features.cache import load_cached_features, open_cache, reopen_cache
+from headstart.features.cache import load_cached_features, open_cache
 from headstart.features.cache_parts import ALIGNMENT, PackedShard, encode_part, open_part
 from headstart.features.load import load_features
 from headstart.pipeline.errors import HeadstartError
@@ -109,6 +109,11 @@ def test_the_digest_does_not_depend_on_how_rows_lie_in_parts(extracted):
     assert np.array_equal(many.take(np.arange(40)), one.take(np.arange(40)))
 
 
+def test_nothing_is_written_but_parts(extracted):
+    open_cache(extracted.folder)
+    assert {path.name for path in (extracted.folder / "cache").iterdir()} == {".lock", *extracted.cache_files()}
+
+
 def test_only_the_latest_row_of_a_path_counts(extracted):
     extracted.add(np.full((1, 4), 99, np.float16), ["b"], names=["image_000003.png"], mtime=2)
     cached = open_cache(extracted.folder)
@@ -181,28 +186,6 @@ def test_without_any_features_it_says_what_to_run(workspace):
     made.add(numbered(8), ["a"] * 8, finish=False)
     with pytest.raises(HeadstartError, match="headstart work"):
         open_cache(made.folder)
-
-
-def test_reopening_looks_at_neither_markers_nor_manifest(extracted):
-    before = open_cache(extracted.folder)
-    shutil.rmtree(extracted.folder / "done")
-    again = reopen_cache(extracted.folder, before.digest)
-    assert np.array_equal(again.take(np.arange(40)), before.take(np.arange(40)))
-    assert again.labels.tolist() == before.labels.tolist()
-
-
-def test_reopening_after_the_cache_was_deleted_packs_it_again(extracted):
-    before = open_cache(extracted.folder)
-    shutil.rmtree(extracted.folder / "cache")
-    assert np.array_equal(reopen_cache(extracted.folder, before.digest).take(np.arange(40)), before.take(np.arange(40)))
-
-
-def test_reopening_refuses_when_the_features_are_others_now(extracted):
-    digest = open_cache(extracted.folder).digest
-    shutil.rmtree(extracted.folder / "cache")
-    extracted.add(numbered(1, first=40), ["a"], names=["image_000040.png"])
-    with pytest.raises(HeadstartError, match="other features now"):
-        reopen_cache(extracted.folder, digest)
 
 
 def test_a_job_whose_images_all_failed_takes_no_row(extracted):

@@ -100,3 +100,30 @@ def test_a_manifest_gives_the_rows_of_that_data_set_only(extracted):
     assert content(open_snapshot(extracted.workspace, extracted.folder, data)) == content(chosen)
     with pytest.raises(HeadstartError, match="has no features in"):
         of_dataset(both, "features/manifests/none")
+
+
+def test_a_data_set_s_rows_do_not_depend_on_the_others(extracted):
+    [name] = [extracted.workspace.relative(path) for path in extracted.workspace.manifests.iterdir()]
+    alone = of_dataset(open_cache(extracted.folder), name)
+    other = replace(extracted, name="another")  # sorts before it
+    for first in (100, 200):
+        images = [f"image_{first + i}.png" for i in range(16)]
+        other.add(numbered(16, first=first), ["0.5"] * 16, ["held out"] * 16, ["scene"] * 16, names=images)
+        beside = of_dataset(open_cache(extracted.folder), name)
+        assert beside.digest == alone.digest
+        assert content(beside) == content(alone)
+        assert (beside.rows.images, beside.rows.datasets, beside.selected) == (24, (name,), name)
+        for column in ("label", "split", "group"):
+            found, wanted = getattr(beside.rows, column), getattr(alone.rows, column)
+            assert found.names == wanted.names
+            assert np.array_equal(found.codes, wanted.codes)
+
+
+def test_a_data_set_s_digest_follows_its_own_features(extracted):
+    [name] = [extracted.workspace.relative(path) for path in extracted.workspace.manifests.iterdir()]
+    replace(extracted, name="another").add(numbered(16, first=100), ["class 9"] * 16)
+    before = of_dataset(open_cache(extracted.folder), name).digest
+    job = extracted.jobs[0]
+    extracted.workspace.marker(job).unlink()
+    extracted.finish(job, numbered(8, first=50), range(8))
+    assert of_dataset(open_cache(extracted.folder), name).digest != before

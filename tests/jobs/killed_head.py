@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart.experiments import database, training
-from headstart.experiments.configurations import TrainingOptions
+from headstart.experiments.configurations import BaselineOptions, TrainingOptions
 from headstart.experiments.creation import Request, begin
 from headstart.features.cache import open_cache
 from headstart.features.encoder_folders import chosen_encoder
@@ -28,6 +28,7 @@ from tests.experiments.samples import clouds
 from tests.features.packed import Extracted
 
 OPTIONS = TrainingOptions(epochs=3, batch_size=32, accumulation=2, patience=1, monitor="loss")
+BASELINES = BaselineOptions(logistic=True, folds=3)
 OPERATIONS = ("fsync", "link", "unlink", "replace", "mkdir")
 
 
@@ -43,7 +44,8 @@ def extracted(root: Path, count: int = 4000) -> Extracted:
 def train_to_the_end(workspace: Workspace) -> int:
     """What the command does; returns the worker's exit status."""
     features = open_cache(chosen_encoder(workspace, None))
-    begun = begin(workspace, Request(features, "classification", (), (), tuple(HEADS), OPTIONS, "killed"))
+    request = Request(features, "classification", (), (), tuple(HEADS), OPTIONS, "killed", baselines=BASELINES)
+    begun = begin(workspace, request)
     limits = Limits(only=frozenset({begun.job.job_id}))
     return Worker(workspace, Settings(), limits, lambda finished: None).run().exit_code
 

@@ -4,19 +4,22 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from headstart.commands.head_table import as_record, lines
 from headstart.experiments import results
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
+from headstart.experiments.configurations import USUAL_BASELINES, HeadConfig, TrainingOptions
 from headstart.experiments.creation import Request, begin
 from headstart.experiments.database import open_database
 from headstart.experiments.experiment import best_head_path, head_path
 from headstart.experiments.experiment_data import experiment_data
-from headstart.experiments.heads import read_head
+from headstart.experiments.heads import TrainedHead, read_head
+from headstart.experiments.run_list import read_runs
 from headstart.features.cache import open_cache
 from headstart.jobs import run_job, train_head
 from headstart.pipeline.errors import TryLaterError
@@ -43,9 +46,9 @@ def ready(prepared, tmp_path):
     return open_workspace(tmp_path / "workspace")
 
 
-def begun(workspace, heads=HEADS, options=OPTIONS, name="killed"):
+def begun(workspace, heads=HEADS, options=OPTIONS, name="killed", baselines=USUAL_BASELINES):
     [encoder] = workspace.features.glob("encoder_*")
-    return begin(workspace, Request(open_cache(encoder), "classification", (), (), heads, options, name))
+    return begin(workspace, Request(open_cache(encoder), "classification", (), (), heads, options, name, baselines=baselines))
 
 
 def worked(workspace, **limits):
@@ -81,6 +84,18 @@ def test_a_worker_trains_it_and_every_file_says_the_same(ready):
     history = json.loads((folder / "training_history.json").read_text())["heads"][judged["selected"]]["epochs"]
     assert rows[75 // 2 + 1, "train", "loss"] == history[0]["train_loss"]
     assert "accuracy" in (folder / "classification_report.txt").read_text()
+
+
+def test_no_head_reads_a_split_twice(ready, monkeypatch):
+    read, plain = [], TrainedHead.scores
+    monkeypatch.setattr(
+        TrainedHead,
+        "scores",
+        lambda self, source, rows, *rest: read.append((self.config.name, rows[0])) or plain(self, source, rows, *rest),
+    )
+    begun(ready)
+    worked(ready)
+    assert len(read) == len(set(read)) == 2 * len(HEADS)
 
 
 def test_the_chosen_head_is_the_best_on_validation_not_on_test(ready):
@@ -129,6 +144,28 @@ def test_a_training_that_cannot_succeed_is_quarantined_and_holds_up_nobody(ready
     assert "the learning rate is too high" in next(one.error for one in heard if one.error)
     assert [job for job, _ in quarantined_jobs(ready)] == [bad.job]
     assert retry(ready, frozenset({bad.job.job_id})) == [bad.job]
+
+
+def test_a_head_that_diverges_costs_the_others_nothing(ready):
+    # Its weights are NaN before the first epoch is over; the accuracy of its logits is still a number.
+    lost = HeadConfig(name="lost", hidden=(16,), optimizer="sgd", learning_rate=30)
+    found = begun(ready, (lost, HeadConfig()), replace(OPTIONS, monitor="accuracy", patience=0))
+    summary, heard = worked(ready)
+    assert (summary.jobs, [one.error for one in heard]) == (1, [None])
+    folder = found.experiment.folder
+    judged = json.loads((folder / "metrics.json").read_text())
+    assert [(entry["has_diverged"], "test" in entry) for entry in judged["heads"]] == [(True, False), (False, True)]
+    assert judged["selected"] == "linear"
+    assert not head_path(found.experiment, "lost").exists()
+    assert read_head(head_path(found.experiment, "linear")).config.name == "linear"
+    assert next(line for line in lines(ready, found.experiment) if " lost " in line).split() == ["lost", "diverged", "none"]
+    assert as_record(ready, found.experiment)["heads"][0] == {"head": "lost", "epochs": OPTIONS.epochs, "has_diverged": True}
+    assert [run.head for run, _ in read_runs(ready)] == ["linear"]
+
+
+def test_heads_that_all_diverge_say_so(ready):
+    begun(ready, (HeadConfig(hidden=(16,), optimizer="sgd", learning_rate=30),), replace(OPTIONS, monitor="accuracy"))
+    assert {one.error.split(":")[-1] for one in worked(ready)[1]} == {" the learning rate is too high. Try a tenth of it"}
 
 
 def test_a_full_disk_asks_to_try_later_and_loses_nothing(ready, monkeypatch):

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headstart.experiments import trainer
+from headstart.experiments import logistic, trainer
 from headstart.experiments.checkpoints import Checkpoints
 from headstart.experiments.experiment import best_head_path
 from headstart.pipeline.errors import InterruptedWork
@@ -18,7 +18,7 @@ from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.workspace import open_workspace
 from tests.conftest import ROOT
 
-from .killed_head import OPTIONS, outcome_of
+from .killed_head import BASELINES, OPTIONS, outcome_of
 from .test_train_head import begun, prepared, ready, session_of, worked  # noqa: F401
 
 
@@ -92,6 +92,30 @@ def test_a_checkpoint_with_a_flipped_bit_falls_back_and_ends_the_same(ready, pre
     data[len(data) // 2] ^= 1
     state.write_bytes(data)
     worked(ready)
+    assert outcome_of(ready) == outcome_of(whole)
+
+
+def test_who_leaves_while_baselines_are_fitted_ends_in_the_same_bytes(ready, prepared, tmp_path, monkeypatch):
+    shutil.copytree(prepared, tmp_path / "whole")
+    whole = open_workspace(tmp_path / "whole")
+    begun(whole, baselines=BASELINES)
+    worked(whole)
+    found = begun(ready, baselines=BASELINES)
+    session, passes, plain = session_of(ready, found), iter(range(3)), logistic.likelihood
+
+    def left(*arguments):
+        if next(passes, None) is None:
+            raise InterruptedWork
+        return plain(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logistic, "likelihood", left)
+        with pytest.raises(InterruptedWork):
+            session.compute(session.prepare(found.job), lambda: None)
+    assert not (found.experiment.folder / "metrics.json").exists()
+    worked(ready)
+    judged = json.loads((found.experiment.folder / "metrics.json").read_text())
+    assert {entry["baseline"] for entry in judged["baselines"]} > {"logistic", "ridge-3-fold"}
     assert outcome_of(ready) == outcome_of(whole)
 
 
