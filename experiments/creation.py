@@ -8,6 +8,7 @@ from typing import Any
 from headstart.features.cached import CachedFeatures
 from headstart.features.snapshot import encode_snapshot
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import TEMPORARY_PREFIX
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import known_kinds
 from headstart.pipeline.queue import Reader, Work, append_work, queue_lock
@@ -176,13 +177,23 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
 
 def _made(workspace: Workspace, features: CachedFeatures, sketch: Experiment) -> Experiment:
     rows = encode_snapshot(features)
+    _clear_never_begun(workspace)
     number = max((number_of(path) for path in experiment_folders(workspace)), default=0) + 1
     experiment = placed(replace(sketch, rows_sha256=hashlib.sha256(rows).hexdigest()), workspace, number)
     workspace.make_folder(experiment.folder)
     workspace.files.replace(experiment.folder / ROWS, rows)
-    # Last: a folder without it was never begun, and its number stays unused.
-    workspace.files.publish(experiment.folder / DESCRIPTION, experiment.encode())
+    workspace.files.publish(experiment.folder / DESCRIPTION, experiment.encode())  # last: without it nothing was begun
     return experiment
+
+
+def _clear_never_begun(workspace: Workspace) -> None:
+    """Whoever was killed between the two files left rows that belong to nobody: their number is free again."""
+    for folder in experiment_folders(workspace):
+        names = [path.name for path in folder.iterdir()]
+        if all(name == ROWS or name.startswith(TEMPORARY_PREFIX) for name in names):
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _queued(workspace: Workspace, experiment: Experiment) -> Job:

@@ -169,7 +169,7 @@ def list_experiments(workspace: Workspace) -> list[Experiment]:
 
 def experiment_folders(workspace: Workspace) -> list[Path]:
     """Folders with an experiment's name, by number."""
-    found = [path for path in workspace.experiments.glob("exp_*") if _FOLDER.fullmatch(path.name)]
+    found = [path for path in workspace.experiments.glob("exp_*") if _FOLDER.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=lambda path: (number_of(path), path.name))
 
 

@@ -124,12 +124,6 @@ def test_many_at_once_get_a_number_each_and_the_same_ones_share_it(workspace, ex
     assert len([job for job in Reader(workspace, known_kinds()) if job.kind == "train_head"]) == 4
 
 
-def test_a_folder_that_a_crash_left_without_a_description_blocks_nothing(workspace, extracted):
-    (workspace.experiments / "exp_0001_linear").mkdir(parents=True)
-    assert begin(workspace, request(extracted)).experiment.number == 2
-    assert [found.number for found in list_experiments(workspace)] == [2]
-
-
 def test_a_row_that_the_queue_lost_comes_back(workspace, extracted):
     begun = begin(workspace, request(extracted))
     lines = workspace.queue.read_text().splitlines(keepends=True)
@@ -162,6 +156,24 @@ def test_a_forged_description_writes_nothing_outside_its_folder(workspace, extra
     (honest.folder / "experiment.json").write_bytes(forged.encode())  # its identity fits
     with pytest.raises(HeadstartError, match=r"experiment.json is damaged .*a head is named '../../../escaped'"):
         read_experiment(workspace, honest.folder)
+
+
+@pytest.mark.parametrize("left", [(), ("rows.bin",), ("rows.bin", ".tmp-x-1-1-1")], ids=["folder", "rows", "temporary"])
+def test_what_was_killed_before_it_began_leaves_its_number(workspace, extracted, left):
+    folder = workspace.experiments / "exp_0001_other"
+    folder.mkdir(parents=True)
+    for name in left:
+        (folder / name).write_text("half")
+    assert begin(workspace, request(extracted)).experiment.number == 1
+    assert not folder.exists()
+
+
+def test_a_folder_whose_description_was_lost_is_left_alone(workspace, extracted):
+    lost = begin(workspace, request(extracted)).experiment.folder
+    (lost / "experiment.json").unlink()
+    (lost / "metrics.json").write_text("{}")
+    assert begin(workspace, request(extracted)).experiment.number == 2
+    assert (lost / "rows.bin").exists()
 
 
 def test_harmed_rows_are_refused(workspace, extracted):

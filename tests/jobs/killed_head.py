@@ -53,7 +53,7 @@ def train_to_the_end(workspace: Workspace) -> int:
 def outcome_of(workspace: Workspace) -> dict[str, str]:
     """sha256 of every file that the training leaves for its user, and of the rows of the database."""
     folder = workspace.experiments / "exp_0001_killed"
-    paths = [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.bin"), *folder.glob("shards/*/*")]
+    paths = [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.bin"), *folder.glob("shards/*/job_*")]
     paths += [path for path in folder.glob("checkpoints/*.pt") if not path.name.startswith("step_")]
     result = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
     connection = sqlite3.connect(workspace.database)
