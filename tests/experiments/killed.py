@@ -47,8 +47,8 @@ def watched(action, tick):
     return both
 
 
-def kill_at(event: int):
-    """Counts chunks and every step of publishing a file; at that one this process is gone, before or after it happened."""
+def fatal_tick(event: int):
+    """A function that ends this process when it is called for the `event`-th time."""
     count = 0
 
     def tick() -> None:
@@ -57,6 +57,12 @@ def kill_at(event: int):
         if count == event:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    return tick
+
+
+def kill_at(event: int):
+    """Counts chunks and every step of publishing a file; at that one this process is gone, before or after it happened."""
+    tick = fatal_tick(event)
     for name in POINTS[:3]:
         setattr(os, name, watched(getattr(os, name), tick))
     return tick

@@ -7,7 +7,6 @@ python -m tests.jobs.killed_head WORKSPACE EVENT...      an event is the begin o
 import hashlib
 import json
 import os
-import signal
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from headstart.pipeline.kinds import Settings
 from headstart.pipeline.stop import Stop
 from headstart.pipeline.worker import Limits, Worker
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace, open_workspace
-from tests.experiments.killed import HEADS, watched
+from tests.experiments.killed import HEADS, fatal_tick, watched
 from tests.experiments.samples import clouds
 from tests.features.packed import Extracted
 
@@ -102,15 +101,7 @@ def in_a_child(action: Callable[[], object]) -> bool:
 
 
 def run_and_kill(workspace: Workspace, event: int) -> None:
-    count = 0
-
-    def tick() -> None:
-        nonlocal count
-        count += 1
-        if count == event:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    tick_at_each_event(tick)
+    tick_at_each_event(fatal_tick(event))
     train_to_the_end(workspace)
 
 

@@ -44,18 +44,22 @@ def test_a_signal_leaves_with_a_checkpoint_and_the_next_one_goes_on(ready, monke
     assert len(restored) == 1
 
 
-@pytest.mark.parametrize("field", ["0.values", "0.second", "1.running", "0.loss_sums", "scaling.mean"])
-def test_a_resume_that_forgets_one_field_is_seen(ready, field, monkeypatch):
-    found = begun(ready, options=replace(OPTIONS, patience=0))
-    calls = iter(range(4))  # in the middle of an epoch
+def leave_in_the_middle_of_an_epoch(workspace, found):
+    calls = iter(range(4))
 
     def check():
         if next(calls, None) is None:
             raise InterruptedWork
 
-    session = session_of(ready, found)
+    session = session_of(workspace, found)
     with pytest.raises(InterruptedWork):
         session.compute(session.prepare(found.job), check)
+
+
+@pytest.mark.parametrize("field", ["0.values", "0.second", "1.running", "0.loss_sums", "scaling.mean"])
+def test_a_resume_that_forgets_one_field_is_seen(ready, field, monkeypatch):
+    found = begun(ready, options=replace(OPTIONS, patience=0))
+    leave_in_the_middle_of_an_epoch(ready, found)
     copy = ready.root.parent / "forgetful"
     shutil.copytree(ready.root, copy)
     worked(ready)
@@ -78,15 +82,7 @@ def test_a_checkpoint_with_a_flipped_bit_falls_back_and_ends_the_same(ready, pre
     begun(whole)
     worked(whole)
     found = begun(ready)
-    calls = iter(range(4))
-
-    def check():
-        if next(calls, None) is None:
-            raise InterruptedWork
-
-    session = session_of(ready, found)
-    with pytest.raises(InterruptedWork):
-        session.compute(session.prepare(found.job), check)
+    leave_in_the_middle_of_an_epoch(ready, found)
     [state] = best_head_path(found.experiment).parent.glob("step_*")
     data = bytearray(state.read_bytes())
     data[len(data) // 2] ^= 1
