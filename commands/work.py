@@ -93,19 +93,20 @@ def command(
     status = read_status(opened_workspace)
     for comparison in planned_against_actual(opened_workspace, progress.items, summary.seconds, status):
         say(comparison)
-    quarantined = sum(tally.quarantined for tally in status.folders.values())
+    mine = [tally for (kind, _), tally in status.folders.items() if chosen is None or kind in chosen]
+    quarantined, remaining = sum(tally.quarantined for tally in mine), sum(tally.pending + tally.running for tally in mine)
     if quarantined:
         say(f"{plural(quarantined, 'job')} quarantined after repeated failures (see: headstart status --failed, headstart retry)")
     if not status.folders:
         say("the queue is empty. Fill it: headstart enqueue DATA")
-    if status.remaining:
-        say(f"{plural(status.remaining, 'job')} left: run the same command again")
+    if remaining:
+        say(f"{plural(remaining, 'job')} left: run the same command again")
     elif not quarantined and status.folders and summary.is_drained:
         say("all jobs are done")
     if summary.exit_code:
         return summary.exit_code
-    if exit_status and status.remaining and not summary.is_drained:
+    if exit_status and remaining and not summary.is_drained:
         return 10  # although there may be problems: they hold up their own jobs alone, and whoever drains the queue reports them
-    if summary.problems or (exit_status and quarantined and not status.remaining):
+    if summary.problems or (exit_status and quarantined and not remaining):
         return 1  # more runs of the same command would change nothing
-    return 10 if exit_status and status.remaining else 0
+    return 10 if exit_status and remaining else 0  # what was enqueued since the queue was drained

@@ -10,6 +10,7 @@ import pytest
 
 from headstart.cli import COMMANDS
 from headstart.pipeline.queue import HEADER
+from headstart.pipeline.workspace import open_or_create_workspace
 from tests.conftest import ROOT, run_cli, run_python
 
 
@@ -131,6 +132,13 @@ def test_a_vanished_reader_is_no_bug(workspace):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert "bug" not in done.stderr
+
+
+def test_a_name_that_the_terminal_cannot_print_is_spelled_out(tmp_path):
+    open_or_create_workspace(tmp_path / "ż")
+    done = run_cli("status", "-w", tmp_path / "ż", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u017c" in done.stdout
 
 
 def test_the_wheel_holds_one_package_and_the_embedded_encoder(tmp_path):
