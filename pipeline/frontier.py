@@ -105,9 +105,9 @@ class Frontier:
             self.problems = reader.problems
 
     def _pass_of(self, job: Job, listing: Listing, history: History) -> Pass | None:
-        if job.job_id in self._verified:
-            return None
         if job.job_id in listing.done:
+            if job.job_id in self._verified:
+                return None
             return Pass.MARKED
         return Pass.TRIED if history.generation else Pass.FRESH
 
