@@ -1,10 +1,11 @@
 """Linear heads at once against one after the other: python -m benchmarks.heads [ROUNDS]
 
-50,000 x 1,280 float16 and 10,000 rows for validation, 10 classes, batch 128, AdamW, warm-up and cosine; 2 epochs of Headstart,
-which also standardizes and validates, and of the loops, which need not. `slices` are of a shuffled matrix of standardized float32
-rows in memory; `DataLoader` takes float16 rows item by item, from a matrix in memory or from HDF5, in no or in two further
-processes. Loops are timed on one configuration and multiplied: they do the same for each. All begin with the same weights and see
-the rows in the same order. Medians of 3 rounds in which all take turns. About 2 minutes on two quiet cores.
+50,000 x 1,280 float16 and 10,000 rows for validation, 10 classes, batch 128, AdamW, warm-up and cosine; 10 epochs, as many as
+`train-head` makes unless told otherwise, of Headstart, which also standardizes and validates, and of the loops, which need not.
+`slices` are of a shuffled matrix of standardized float32 rows in memory; `DataLoader` takes float16 rows item by item, from a
+matrix in memory or from HDF5, in no or in two further processes. Loops are timed on one configuration and multiplied: they do the
+same for each. All begin with the same weights and see the rows in the same order. Medians of 3 rounds in which all take turns.
+About 5 minutes on two quiet cores.
 """
 
 import sys
@@ -25,7 +26,7 @@ from headstart.experiments.training import train
 
 from .synthetic import medians, seconds_of, synthetic, verdict
 
-OPTIONS = TrainingOptions(epochs=2)
+OPTIONS = TrainingOptions()
 
 
 def linear_heads(count: int) -> list[HeadConfig]:

@@ -59,7 +59,8 @@ def losses(logits: Tensor, targets: Tensor, output: str, task: str) -> Tensor:
 def scores(logits: Tensor, targets: Tensor, output: str, monitor: str, loss: Tensor) -> Tensor:
     """Larger is better, (g,): accuracy, minus the loss, or Pearson's r averaged over outputs."""
     if monitor == "accuracy":
-        return (logits.argmax(1) == targets.argmax(0)).double().mean(1)
+        # The same places as argmax, found several times as fast where rows come last.
+        return (logits.max(1).indices == targets.max(0).indices).double().mean(1)
     if monitor == "loss":
         return -loss
     found, wanted = _numbers(logits, output).double(), targets.double()
