@@ -90,7 +90,7 @@ class Loop:
         with torch.no_grad():
             for parameter, block in zip(module.parameters(), start.views(start.values, 0), strict=True):
                 parameter.copy_(block.view(parameter.shape))
-        optimizer = torch.optim.AdamW(module.parameters(), lr=head.learning_rate, weight_decay=head.weight_decay)
+        optimizer = torch.optim.AdamW(module.parameters(), lr=head.learning_rate, weight_decay=head.decay)
         steps, number = OPTIONS.epochs * self.reader.steps_per_epoch, 0
         for epoch in range(OPTIONS.epochs):
             total = 0.0

@@ -26,7 +26,7 @@ class HeadConfig:
         dropout: part of each hidden layer's outputs that is dropped; one number for all layers or one a layer.
         output: softmax or sigmoid for classes, linear or sigmoid for numbers (sigmoid: targets from 0 to 1); auto: the first.
         optimizer: adamw or sgd (with `momentum`).
-        learning_rate, weight_decay: decay is decoupled for adamw, as torch.optim has it.
+        learning_rate, weight_decay: decay is decoupled for adamw, as torch.optim has it; None: `decay` says which.
         label_smoothing: 0 to below 1.
         noise: standard deviation of Gaussian noise that is added to standardized features.
         mixup: alpha of the Beta distribution that neighbours in a batch are mixed with, 0 for none.
@@ -44,7 +44,7 @@ class HeadConfig:
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
     momentum: float = 0.9
-    weight_decay: float = 1e-2
+    weight_decay: float | None = None
     label_smoothing: float = 0.0
     noise: float = 0.0
     mixup: float = 0.0
@@ -56,6 +56,13 @@ class HeadConfig:
         wrong = _flaw(self)
         if wrong:
             raise HeadstartError(f"head '{self.name}': {wrong}")
+
+    @property
+    def decay(self) -> float:
+        """The weight decay: what was given, else what did best on validation in default ablations (adamw), or a little (sgd)."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return 0.3 if self.optimizer == "adamw" else 0.01
 
     @property
     def dropouts(self) -> tuple[float, ...]:
@@ -176,7 +183,7 @@ def _flaw(config: HeadConfig) -> str | None:
             return f"{name} is {getattr(config, name)!r}, expected one of {', '.join(allowed)}"
     numbers = ("learning_rate", "momentum", "weight_decay", "label_smoothing", "noise", "mixup", "clip_norm")
     for name in numbers:
-        value = getattr(config, name)
+        value = config.decay if name == "weight_decay" else getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
             return f"{name} is {value!r}, expected a number of 0 or more"
     if config.label_smoothing >= 1:

@@ -99,7 +99,7 @@ class Parameters:
         groups: dict[tuple[float, float, float], list[int]] = {}
         for head, config in enumerate(self.heads):
             if is_active[head]:
-                groups.setdefault((config.learning_rate, config.weight_decay, config.momentum), []).append(head)
+                groups.setdefault((config.learning_rate, config.decay, config.momentum), []).append(head)
         self._groups = [
             (settings, {name: [v for head in members for v in self._by_head[head][name]] for name in self._by_head[0]})
             for settings, members in groups.items()

@@ -25,7 +25,7 @@ def plain_training(data: TrainingData, config: HeadConfig, options: TrainingOpti
     kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     extra = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
     optimizer = kinds[config.optimizer](
-        module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=False, **extra
+        module.parameters(), lr=config.learning_rate, weight_decay=config.decay, foreach=False, **extra
     )
     weights = torch.tensor(planned.task.class_weights) if config.class_weights == "balanced" else None
     steps, history, number = options.epochs * reader.steps_per_epoch, [], 0

@@ -83,6 +83,16 @@ def test_every_option_of_a_head_changes_it(change):
     assert before.head.digest != after.head.digest
 
 
+def test_the_usual_weight_decay_is_that_of_the_optimizer():
+    adamw = HeadConfig()
+    sgd = replace(adamw, optimizer="sgd")
+    given = [replace(head, name="given", weight_decay=head.decay) for head in (adamw, sgd)]
+    assert [head.decay for head in (adamw, sgd, replace(sgd, weight_decay=0.0))] == [0.3, 0.01, 0.0]
+    for head, same in zip((adamw, sgd), given, strict=True):
+        found = train(CLASSES, [head, same], replace(OPTIONS, epochs=1))
+        assert found[0].head.digest == found[1].head.digest
+
+
 @pytest.mark.parametrize(
     "change",
     [{"epochs": 2}, {"batch_size": 31}, {"accumulation": 2}, {"warmup": 0.5}, {"seed": 1}],
