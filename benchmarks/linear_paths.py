@@ -72,6 +72,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--max-iter", type=int, default=100)
     options = parser.parse_args()
+    import torch  # as wherever heads are trained; float16 becomes float32 faster with it
+
+    assert torch
     source, targets, train, val, test = opened(options.workspace)
     penalties = [float(1 / (c * len(train))) for c in np.geomspace(1e-4, 10, COUNT)]
     found: dict[str, JudgedPath] = {}

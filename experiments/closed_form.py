@@ -170,6 +170,14 @@ def by_factor(factor: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(cho_solve((factor, True), right, check_finite=False))
 
 
+def inverse_by_factor(factor: _Array) -> _Array:
+    """The inverse (d, d) of the matrix that `factor` is the lower Cholesky factor of: half the work of solving for it."""
+    from scipy.linalg.lapack import dpotri
+
+    lower: _Array = np.tril(dpotri(factor, lower=True)[0])
+    return lower + np.tril(lower, -1).T
+
+
 def _factor(matrix: _Array) -> _Array:
     from scipy.linalg import LinAlgError, cho_factor
 

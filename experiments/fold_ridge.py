@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .closed_form import Centered, LinearHead, by_factor, center, fit_ridge_path, raw_head
+from .closed_form import Centered, LinearHead, center, fit_ridge_path, inverse_by_factor, raw_head
 from .statistics import Statistics
 
 _Array = NDArray[np.float64]
@@ -31,7 +31,7 @@ def toward_by_eigenvectors(centered: Centered, spectrum: tuple[_Array, _Array], 
 def toward_by_factors(centered: Centered, factors: Sequence[_Array]) -> Toward:
     """Args: factors: `ridge_factor` of each penalty."""
     # One product with the inverse is several times faster than a forward and a backward substitution.
-    inverses = [(by_factor(factor, np.eye(len(factor))) * centered.count).astype(np.float32) for factor in factors]
+    inverses = [(inverse_by_factor(factor) * centered.count).astype(np.float32) for factor in factors]
     outputs = centered.products.shape[1]
 
     def toward(right: NDArray[np.float32], columns: NDArray[np.int64]) -> NDArray[np.float32]:
