@@ -23,7 +23,8 @@ from .suspect import DEATHS, ITEM_S, SuspectSession
 from .watchdog import TIMED_OUT, Watchdog
 from .workspace import Workspace
 
-_POLL_S = 0.5
+_POLL_S = 0.5  # at most between two looks at what others hold; a tenth of the time at most goes into looking
+_QUICKEST_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,13 @@ class Worker:
     def _next_claim(self, wait: bool) -> Claim | None:
         claim = None if self._is_over() else self.frontier.next_claim()
         while claim is None and wait and not self._is_over():
+            begun = time.monotonic()
             self.frontier.restart()
             claim = self.frontier.next_claim()
             if claim is not None:
                 break
-            if self.frontier.busy:
-                self.stop.wait(_POLL_S)  # whoever holds the last jobs may die
+            if self.frontier.busy:  # whoever holds the last jobs may die
+                self.stop.wait(min(_POLL_S, max(_QUICKEST_POLL_S, 10 * (time.monotonic() - begun))))
                 continue
             self.summary.is_drained = True
             if self.limits.loop_s is None:

@@ -4,9 +4,11 @@ import subprocess
 
 import pytest
 
+from headstart.pipeline.claims import Claimant
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.history import NO_HISTORY
 from headstart.pipeline.markers import read_marker
+from headstart.pipeline.stop import Stop
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.worker import run_job
 from tests.conftest import enqueue_fakes, run_python, spawn_python
@@ -39,8 +41,6 @@ def test_a_job_that_killed_its_worker_is_tried_after_all_others(workspace):
 
 
 def test_a_worker_waits_for_jobs_that_others_hold_and_takes_over_when_they_die(workspace):
-    from headstart.pipeline.claims import Claimant
-
     job = enqueue_fakes(workspace, 10)[0]
     with Claimant(workspace) as other:
         other.acquire(job, NO_HISTORY)
@@ -50,6 +50,21 @@ def test_a_worker_waits_for_jobs_that_others_hold_and_takes_over_when_they_die(w
         assert tally(workspace).running == 1
     assert waiting.wait(30) == 0
     assert tally(workspace).done == 1
+
+
+def test_a_small_queue_is_looked_at_often_while_others_hold_its_last_jobs(workspace, monkeypatch):
+    job, pauses = enqueue_fakes(workspace, 10)[0], []
+    with Claimant(workspace) as other:
+        claim = other.acquire(job, NO_HISTORY)
+
+        def wait(stop, seconds):
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                other.release(claim)
+
+        monkeypatch.setattr(Stop, "wait", wait)
+        assert work(workspace)[0].jobs == 1
+    assert max(pauses) < 0.5  # else a worker stayed half a second longer than the last job
 
 
 def test_a_full_disk_ends_the_worker_blames_no_job_and_gives_claims_back(workspace):
