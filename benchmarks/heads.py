@@ -143,9 +143,10 @@ def main() -> None:
     print()
     for count, least_loader, least_slices in ((3, 25, 3), (30, 60, 6)):
         ours = found[f"{count} heads at once"]
-        for name, least in (("DataLoader", least_loader), ("DataLoader of HDF5", least_loader), ("slices", least_slices)):
-            loops = [seconds for action, seconds in found.items() if action.split(" with ")[0] == f"one head, {name}"]
-            verdict(f"{count} heads, times faster than the loop, {name}", count * min(loops) / ours, least)
+        for loop_name, seconds in found.items():
+            if loop_name.startswith("one head, "):
+                least = least_slices if loop_name.endswith("slices") else least_loader
+                verdict(f"{count} times {loop_name}", count * seconds / ours, least)
     verdict("difference of the final losses, in thousandths", gap * 1e3, 1, is_least=False)
     products = 2 * 2 * OPTIONS.epochs * len(data.train) + 2 * OPTIONS.epochs * len(data.val)
     rate = products * data.inputs * 30 * data.targets.outputs / found["30 heads at once"] / 1e9

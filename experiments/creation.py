@@ -106,7 +106,8 @@ def _sketch(workspace: Workspace, request: Request) -> Experiment:
         encoder=request.features.folder,
         fingerprint=request.features.rows.fingerprint,
         task=request.task,
-        heads=request.heads,
+        # What was left open is settled: a later version may have another usual weight decay.
+        heads=tuple(replace(head, weight_decay=head.decay) for head in request.heads),
         options=request.options,
         targets=request.targets,
         auxiliary=request.auxiliary,

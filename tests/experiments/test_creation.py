@@ -49,6 +49,7 @@ def test_an_experiment_is_read_back_as_it_was_begun(workspace, extracted):
     assert begun.experiment.folder.name == "exp_0001_first"
     assert read_experiment(workspace, begun.experiment.folder) == begun.experiment
     assert list_experiments(workspace) == [begun.experiment]
+    assert [head.weight_decay for head in begun.experiment.heads] == [head.decay for head in asked.heads]
     assert begun.experiment.counts == {"train": 36, "val": 12, "test": 12, "images": 60}
     [job] = [job for job in Reader(workspace, known_kinds()) if job.kind == "train_head"]
     assert job == begun.job
