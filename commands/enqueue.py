@@ -21,6 +21,7 @@ class EncoderChoice(NamedTuple):
     image_size: int | None
     fast_decode: bool
     spatial: int | None
+    device_decode: bool
 
 
 @click.command("enqueue")
@@ -34,6 +35,12 @@ class EncoderChoice(NamedTuple):
     is_flag=True,
     help="Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, never below twice what the encoder needs. Faster, not quite the "
     "same features, so they get a folder of their own.",
+)
+@click.option(
+    "--device-decode",
+    is_flag=True,
+    help="Decode and scale JPEGs on the GPU, for where the CPU cannot keep up with it. Not quite the same features, a folder of "
+    "their own; every `work` then needs a CUDA GPU and torchcodec.",
 )
 @click.option(
     "--spatial",
@@ -56,6 +63,7 @@ def command(
     job_size: int,
     image_size: int | None,
     fast_decode: bool,
+    device_decode: bool,
     spatial: int | None,
     seed: int,
     dry_run: bool,
@@ -77,7 +85,7 @@ def command(
         jobs = -(-len(source.images) // job_size)
         click.echo(f"dry run: at most {plural(jobs, 'job')} of {job_size}; nothing was written")
         return
-    choice = EncoderChoice(encoder, weights, image_size, fast_decode, spatial)
+    choice = EncoderChoice(encoder, weights, image_size, fast_decode, spatial, device_decode)
     _enqueue(source, choice, job_size, seed, workspace)
 
 

@@ -53,7 +53,7 @@ def command(
     head = read_head(chosen.head_path)
     found = find_new_images(images, allow_symlinks)
     batching = partial(_open_batching, chosen.experiment.encoder, device)
-    predictions = predict_images(head, found, chosen.encoder_spec(), auxiliary, batching)
+    predictions = predict_images(head, found, chosen.encoder_spec(), auxiliary, batching, device)
     layout = Layout(head.task, head.names, min(top, len(head.names)), [image.name for image in found])
     if as_json:
         failed = write_json(predictions, layout, chosen.as_json())

@@ -62,17 +62,18 @@ def predict_images(
     spec: EncoderSpec,
     auxiliary: Sequence[float],
     open_batching: Callable[[], Batching],
+    device: str = "cpu",
 ) -> Iterator[Prediction]:
     """What the head says of each image, in order.
 
     Args:
-        spec: of the encoder; open_batching: opens it, see `encode_new_images`.
+        spec: of the encoder; open_batching: opens it; device: see `encode_new_images`.
         auxiliary: numbers that stand after each image's features.
 
     Raises: HeadstartError if the head was trained on features of another length.
     """
     answer, beside = answering(head), np.array(auxiliary, np.float32)
-    for found in encode_new_images(images, spec, open_batching):
+    for found in encode_new_images(images, spec, open_batching, device):
         if found.features is None:
             yield Prediction(found.image.name, None, found.error)
         else:

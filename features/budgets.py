@@ -3,6 +3,7 @@
 import numpy as np
 
 from .batching import Batching, is_out_of_memory
+from .device_jpeg import DEVICE_BYTES
 from .opening import Encoder
 from .ram_plan import plan_ram
 from .vram_plan import DEFAULT_BUDGET, plan_vram
@@ -37,6 +38,7 @@ def plan_batching(
             batch,
             budget,
             encoder.spec.model,
+            DEVICE_BYTES if encoder.spec.transform.device_decode else 0,
         )
         batch = vram.batch
         facts |= {"vram_budget_bytes": budget, "vram_planned_bytes": vram.peak_bytes, "vram_cap_bytes": vram.cap_bytes}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.pipeline.errors import HeadstartError
 
 from .architectures import build, load, pooling_of, require_known
+from .device_jpeg import INTERPOLATIONS
 from .encoder_spec import EncoderSpec
 from .reasons import reason_of
 from .spatial import find_map
@@ -20,7 +21,12 @@ DEFAULT_MODEL = "efficientnet_b0"
 
 
 def resolve_encoder(
-    model: str | None, weights: str, image_size: int | None, fast_decode: bool = False, spatial: int | None = None
+    model: str | None,
+    weights: str,
+    image_size: int | None,
+    fast_decode: bool = False,
+    spatial: int | None = None,
+    device_decode: bool = False,
 ) -> tuple[EncoderSpec, Weights]:
     """The encoder that --encoder, --weights and --image-size mean, tried out on one image.
 
@@ -28,7 +34,7 @@ def resolve_encoder(
         model: a name of timm's; None is efficientnet_b0, or the embedded encoder's own if weights == 'embedded'.
         weights: see weights.resolve_weights.
         image_size: edge of the square that the network sees, in pixels; None is timm's own for this model.
-        fast_decode: see Transform.
+        fast_decode, device_decode: see Transform.
         spatial: edge of the grid that the feature map is averaged to and kept; 0 keeps it as it is, None keeps none.
 
     Raises: HeadstartError if any of the three is unknown, or they do not go together.
@@ -40,7 +46,12 @@ def resolve_encoder(
         model, model_args = model or DEFAULT_MODEL, {}
         require_known(model)
         transform = _transform_of(model)
-    transform = replace(transform, fast_decode=fast_decode)
+    transform = replace(transform, fast_decode=fast_decode, device_decode=device_decode)
+    if device_decode and transform.interpolation not in INTERPOLATIONS:
+        raise HeadstartError(
+            f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "
+            f"{' and '.join(INTERPOLATIONS)}. Leave it out, or choose another --encoder"
+        )
     if image_size is not None:
         transform = replace(transform, image_size=(image_size, image_size))
         model_args |= _size_argument(model, image_size)

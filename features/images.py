@@ -8,7 +8,9 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,11 @@ from .reasons import reason_of
 from .transform import Transform, draft, fit
 
 __all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "STATUS", "ImageError", "Transform", "decode", "fit", "read_file"]
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+    Decoder = Callable[[bytes, PillowImage], NDArray[np.uint8] | None]
 
 MAX_FILE_BYTES = 2**30
 MAX_PIXELS = 178_956_970  # twice Pillow's own warning threshold, which is where Pillow itself refuses
@@ -114,11 +121,11 @@ def _must_be_unchanged(facts: os.stat_result, size: int, mtime_ns: int) -> None:
         raise ImageError("changed", f"size or time differ from the manifest's: {facts.st_size:,} bytes, expected {size:,}")
 
 
-def decode(data: bytes, transform: Transform) -> NDArray[np.uint8]:
+def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None) -> NDArray[np.uint8]:
     """What `Image.open(f).convert('RGB')` gives, scaled and cropped: (height, width, 3).
 
     With `fast_decode`, large JPEGs are not quite that. The first frame, no EXIF rotation, alpha dropped. Safe to call from
-    many threads.
+    many threads. `elsewhere` may decode an image whose header is sound, or give None.
     Raises: ImageError, whatever Pillow raised.
     """
     from PIL import Image, UnidentifiedImageError
@@ -139,6 +146,9 @@ def decode(data: bytes, transform: Transform) -> NDArray[np.uint8]:
     width, height = image.size
     if width * height > MAX_PIXELS:  # before any pixel is allocated
         raise ImageError("too_large", f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
+    pixels = elsewhere(data, image) if elsewhere is not None else None
+    if pixels is not None:
+        return pixels
     try:
         if transform.fast_decode:
             draft(image, transform)

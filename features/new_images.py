@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError
 
+from .device_jpeg import open_decoder
 from .devices import cores
 from .escaping import printable
-from .images import ImageError, decode, read_file
+from .images import ImageError, read_file
 from .listing import MISSING, refuse_links
 from .parts import Row
 from .rounding import round_features
@@ -80,16 +81,25 @@ def find_new_images(places: Sequence[Path], allow_symlinks: bool = False) -> lis
 
 
 def encode_new_images(
-    images: Sequence[NewImage], spec: EncoderSpec, open_batching: Callable[[], Batching], check: Callable[[], None] = lambda: None
+    images: Sequence[NewImage],
+    spec: EncoderSpec,
+    open_batching: Callable[[], Batching],
+    device: str = "cpu",
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Encoded]:
     """Each image in order, with the features that extraction would have put on disk.
 
     Args:
         spec: of the encoder.
         open_batching: called once, while the first images are being decoded; what it returns is closed at the end.
+        device: what --device says: where images are decoded if `spec` has that done on a GPU.
         check: called between batches; may raise to leave.
+
+    Raises: HeadstartError if they cannot be decoded there.
     """
     from .decoding import Decoding
+
+    decode = open_decoder(spec.transform, device)
 
     pool = ThreadPoolExecutor(cores(), "decode")
     lots = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
@@ -97,7 +107,7 @@ def encode_new_images(
 
     def begin(lot: Sequence[NewImage]) -> Decoding:
         rows = [Row(item.path, "", "", "", item.size, item.mtime_ns, index=i) for i, item in enumerate(lot)]
-        return Decoding(rows, spec.transform.image_size, lambda row: _pixels(lot[row.index], spec), pool)
+        return Decoding(rows, spec.transform.image_size, lambda row: _pixels(lot[row.index], decode), pool)
 
     try:
         ahead = begin(lots[0]) if lots else None
@@ -114,10 +124,10 @@ def encode_new_images(
             batching.close()
 
 
-def _pixels(image: NewImage, spec: EncoderSpec) -> NDArray[np.uint8]:
+def _pixels(image: NewImage, decode: Callable[[bytes], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     if image.size == MISSING:
         raise ImageError("missing", "there is no such file, or it cannot be reached")
-    return decode(read_file(image.root, image.path, image.size, image.mtime_ns, image.allow_symlinks), spec.transform)
+    return decode(read_file(image.root, image.path, image.size, image.mtime_ns, image.allow_symlinks))
 
 
 def _rows(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from headstart.pipeline.errors import TryLaterError, as_try_later
 
 from .dataset import Dataset
-from .images import ImageError, Transform, decode, fit, read_file
+from .device_jpeg import open_decoder
+from .images import ImageError, Transform, fit, read_file
 from .parts import Row
 from .reasons import reason_of
 
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 
 
-def open_reader(dataset: Dataset, transform: Transform) -> Callable[[Row], Pixels]:
-    """A function from a row to its pixels, (h, w, 3) uint8; many threads may call it at once. It raises ImageError."""
+def open_reader(dataset: Dataset, transform: Transform, device: str = "cpu") -> Callable[[Row], Pixels]:
+    """A function from a row to its pixels, (h, w, 3) uint8; many threads may call it at once. It raises ImageError.
+
+    `device` and errors: see `device_jpeg.open_decoder`. The pixels of an HDF5 file are not encoded, and scaled by Pillow always.
+    """
     root = Path(dataset.root)
     if dataset.layout == "hdf5":
         assert dataset.file is not None
         return _Hdf5Reader(root / dataset.file, transform)
-    return lambda row: decode(read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks), transform)
+    decode = open_decoder(transform, device)
+    return lambda row: decode(read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks))
 
 
 class _Hdf5Reader:

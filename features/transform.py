@@ -28,6 +28,7 @@ class Transform:
         crop_mode: center (scale the shorter side, crop), squash (ignore the aspect ratio) or border (scale the longer side, pad).
         mean, std: of the channels, in 0..1; applied by the encoder.
         fast_decode: let the JPEG decoder shrink large photos, to no less than twice what they are scaled to.
+        device_decode: decode and scale JPEGs on a GPU.
     """
 
     image_size: tuple[int, int]
@@ -37,12 +38,19 @@ class Transform:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fast_decode: bool = False
+    device_decode: bool = False
+
+    @property
+    def fill(self) -> list[int]:
+        """The colour of padding."""
+        return [round(255 * value) for value in self.mean] if self.crop_mode == "border" else [0, 0, 0]
 
     def facts(self) -> dict[str, Any]:
         """What `parse_transform` reads, and what fingerprints are made of."""
         facts = asdict(self)
-        if not self.fast_decode:  # it came later: what was fingerprinted without it keeps its fingerprint
-            del facts["fast_decode"]
+        for later in ("fast_decode", "device_decode"):  # what was fingerprinted without them keeps its fingerprint
+            if not facts[later]:
+                del facts[later]
         return facts
 
 
@@ -56,7 +64,40 @@ def parse_transform(facts: Mapping[str, Any]) -> Transform:
         raise ValueError("a size, crop_pct or std is not positive")
     if interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:
         raise ValueError(f"interpolation '{interpolation}' or crop_mode '{crop_mode}' is unknown")
-    return Transform((height, width), interpolation, crop_pct, crop_mode, mean, std, facts.get("fast_decode", False) is True)
+    later = (facts.get(name, False) is True for name in ("fast_decode", "device_decode"))
+    return Transform((height, width), interpolation, crop_pct, crop_mode, mean, std, *later)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the pixels of the result come from.
+
+    Attributes:
+        scaled: (height, width) that the image is scaled to.
+        top, left: of the part of it that is kept.
+        rows, columns: of that part.
+        above, before: padding before that part in the result.
+        is_strip: whether the scaled image would be so much larger than the kept part that it is not made as a whole.
+    """
+
+    scaled: tuple[int, int]
+    top: int
+    left: int
+    rows: int
+    columns: int
+    above: int
+    before: int
+
+    @property
+    def is_strip(self) -> bool:
+        return self.scaled[0] * self.scaled[1] > _LONG * self.rows * self.columns
+
+
+def place(height: int, width: int, transform: Transform) -> Place:
+    """Where `transform` has the pixels of an image of this size."""
+    scaled = _scaled(height, width, transform)
+    (top, rows, above), (left, columns, before) = map(_window, scaled, transform.image_size)
+    return Place(scaled, top, left, rows, columns, above, before)
 
 
 def fit(image: "PillowImage.Image", transform: Transform, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -65,14 +106,12 @@ def fit(image: "PillowImage.Image", transform: Transform, shape: tuple[int, int]
     The same bits as timm; for a strip such as 1 x 10,000, which timm scales to 256 x 2,560,000 first, the same within rounding.
     `shape` is the (height, width) that `image` had before `draft` shrank it: half a pixel must not move the crop.
     """
-    new_height, new_width = _scaled(*(shape or (image.height, image.width)), transform)
-    (top, rows, above), (left, columns, before) = map(_window, (new_height, new_width), transform.image_size)
-    kept = _resized(image, (new_width, new_height), (left, top, left + columns, top + rows), transform.interpolation)
+    spot = place(*(shape or (image.height, image.width)), transform)
+    kept = _resized(image, spot, transform.interpolation)
     if kept.shape[:2] == transform.image_size:
         return kept
-    fill = [round(255 * value) for value in transform.mean] if transform.crop_mode == "border" else [0, 0, 0]
-    canvas = np.full((*transform.image_size, 3), fill, dtype=np.uint8)
-    canvas[above : above + rows, before : before + columns] = kept
+    canvas = np.full((*transform.image_size, 3), transform.fill, dtype=np.uint8)
+    canvas[spot.above : spot.above + spot.rows, spot.before : spot.before + spot.columns] = kept
     return canvas
 
 
@@ -102,17 +141,16 @@ def _window(scaled: int, wanted: int) -> tuple[int, int, int]:
     return round((scaled - wanted) / 2), wanted, 0
 
 
-def _resized(
-    image: "PillowImage.Image", size: tuple[int, int], window: tuple[int, int, int, int], interpolation: str
-) -> NDArray[np.uint8]:
-    """The pixels inside `window` (left, top, right, bottom) of `image` scaled to `size` (width, height)."""
+def _resized(image: "PillowImage.Image", spot: Place, interpolation: str) -> NDArray[np.uint8]:
+    """The kept part of `image` scaled."""
     from PIL import Image
 
     resample = Image.Resampling[interpolation.upper()]
-    wanted = (window[2] - window[0], window[3] - window[1])
+    size, wanted = (spot.scaled[1], spot.scaled[0]), (spot.columns, spot.rows)  # as Pillow has it: width, height
+    window = (spot.left, spot.top, spot.left + spot.columns, spot.top + spot.rows)
     # Scaling the kept part alone would be faster but not the same: from the two sizes Pillow chooses which axis goes first,
     # and values are clipped in between, so single pixels differ by up to 40 grey levels (Pillow 13).
-    if size[0] * size[1] <= _LONG * wanted[0] * wanted[1]:
+    if not spot.is_strip:
         if size[0] * image.height > _PASS_PIXELS:  # a strip that Pillow before 13 would first make 256 times wider
             image = image.resize((image.width, size[1]), resample)
         if size[0] < image.width and 0 < image.height - size[1] <= 2 * (image.width - size[0]):

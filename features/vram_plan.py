@@ -56,6 +56,7 @@ def plan_vram(
     batch: int,
     budget: int,
     model: str,
+    beside: int = 0,
 ) -> VramPlan:
     """The largest batch, halved from `batch` as often as it takes, whose predicted peak is within the budget; the cap is set.
 
@@ -63,6 +64,7 @@ def plan_vram(
         encode: encodes so many black images; the weights are on the device already.
         is_full: whether an error of `encode` means that memory ran out.
         budget: bytes that the process may take.
+        beside: bytes that others in this process may come to hold there, such as images being decoded.
 
     Raises: HeadstartError if one image at a time is too much.
     """
@@ -86,14 +88,14 @@ def plan_vram(
     memory.forget()
     room = _room(memory, budget, model)
     memory.cap(room)
-    if sizes[1] > room:
+    if sizes[1] + beside > room:
         raise _too_small(memory, budget, model)
     largest = max(sizes)
     fits = batch if largest == min(_PROBE, batch) else largest
     an_image = (sizes[largest] - sizes[1]) / max(1, largest - 1)
-    while fits > 1 and _reserved(sizes[1], an_image, fits) > room:
+    while fits > 1 and _reserved(sizes[1], an_image, fits) + beside > room:
         fits //= 2
-    return VramPlan(fits, _reserved(sizes[1], an_image, fits) + _context(memory), room)
+    return VramPlan(fits, _reserved(sizes[1], an_image, fits) + beside + _context(memory), room)
 
 
 def _reserved(one: int, an_image: float, batch: int) -> int:

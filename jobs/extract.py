@@ -62,7 +62,7 @@ class ExtractSession:
         self._settings = settings
         self._spec = read_encoder(self._folder)
         self._manifest = open_manifest(part.parent)
-        self._read = open_reader(self._manifest.dataset, self._spec.transform)
+        self._read = open_reader(self._manifest.dataset, self._spec.transform, settings.device)
         self._decoders = ThreadPoolExecutor(cores(), "decode")
         self._batching: Batching | None = None
         self._budget_facts: dict[str, int] = {}

@@ -9,6 +9,7 @@ import torch
 from headstart.features import budgets
 from headstart.features.batching import is_out_of_memory
 from headstart.features.budgets import measured, plan_batching
+from headstart.features.device_jpeg import DEVICE_BYTES
 from headstart.features.torch_encoder import TorchEncoder, choose_precision
 from headstart.features.vram_plan import plan_vram
 from headstart.pipeline.errors import HeadstartError
@@ -28,10 +29,11 @@ class FakeGpu:
 
     device, lanes, versions = "cuda", 2, {}
 
-    def __init__(self, total=8000, others=0, an_image=20, tells=True, drift=0):
+    def __init__(self, total=8000, others=0, an_image=20, tells=True, drift=0, decodes=False):
         self.total, self.others, self.an_image, self.tells, self.drift = total * MB, others * MB, an_image * MB, tells, drift * MB
         self.context, self.reserved, self.peak, self.capped = 400 * MB, 100 * MB, 100 * MB, None
-        self.spec = SimpleNamespace(model="fake_net", row_length=2, transform=SimpleNamespace(image_size=(8, 8)))
+        transform = SimpleNamespace(image_size=(8, 8), device_decode=decodes)
+        self.spec = SimpleNamespace(model="fake_net", row_length=2, transform=transform)
         self.batches, self.most = [], 0
         self.lock = threading.Lock()
         self.memory = self
@@ -102,6 +104,16 @@ def test_the_cap_is_the_budget_less_the_context_as_it_is_after_the_first_images(
     gpu = FakeGpu()
     _, _, _, facts = run(gpu, 2000)
     assert gpu.capped == facts["vram_cap_bytes"] == 1500 * MB
+
+
+def test_room_is_kept_for_images_that_are_decoded_on_the_gpu():
+    gpu = FakeGpu(decodes=True)
+    _, planned, _, facts = run(gpu, 1900)
+    assert planned == 32
+    assert gpu.most + DEVICE_BYTES <= facts["vram_planned_bytes"] <= facts["vram_budget_bytes"]
+    assert run(FakeGpu(decodes=True), 1100 + DEVICE_BYTES // MB)[1] == run(FakeGpu(), 1100)[1] == 16
+    with pytest.raises(HeadstartError, match="does not fit even with one image"):
+        run(FakeGpu(decodes=True), 620 + DEVICE_BYTES // MB - 10)
 
 
 def test_a_driver_that_does_not_tell_costs_a_larger_allowance():

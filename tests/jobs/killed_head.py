@@ -96,7 +96,7 @@ def in_a_child(action: Callable[[], object]) -> bool:
             os._exit(status)
     status = os.waitpid(child, 0)[1]
     if not os.WIFSIGNALED(status) and status != 0:
-        raise SystemExit(f"a child failed with status {status}")
+        raise RuntimeError(f"a child failed with status {status}")
     return os.WIFSIGNALED(status)
 
 
@@ -117,14 +117,19 @@ def count_events(workspace: Workspace) -> None:
     (workspace.root / "events").write_text(str(count))
 
 
-def main() -> None:
+def prepare() -> None:
+    """Loads once, for all children, what a training loads; their states are kept after every chunk."""
     import scipy.stats
     import sklearn.metrics
     import torch
 
     torch.set_num_threads(1)
-    assert scipy.stats, sklearn.metrics  # loaded once, for all children
+    assert scipy.stats, sklearn.metrics
     kept_after_every_chunk()
+
+
+def main() -> None:
+    prepare()
     workspace = open_workspace(Path(sys.argv[1]))
     events = [int(word) for word in sys.argv[2:]]
     deaths = sum(in_a_child(lambda e=event: run_and_kill(workspace, e)) for event in events)

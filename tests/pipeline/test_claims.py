@@ -13,7 +13,6 @@ from headstart.pipeline.files import FileSystem
 from headstart.pipeline.frontier import Frontier
 from headstart.pipeline.history import NO_HISTORY, History, read_histories
 from headstart.pipeline.liveness import current_owner, is_alive
-from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import Workspace, open_workspace
 from tests.conftest import enqueue_fakes, spawn_python
 
@@ -146,16 +145,6 @@ def test_a_torn_claim_blocks_a_job_for_a_lease_and_no_longer(place, job):
         assert claimant.acquire(job, history_of(place, job)) is None
         os.utime(path, (1, 1))
         assert claimant.acquire(job, history_of(place, job)) is not None
-
-
-def test_a_job_finished_since_the_look_is_not_handed_out(workspace):
-    first, second = enqueue_fakes(workspace, 20)
-    with Claimant(workspace) as claimant:
-        frontier = Frontier(workspace, claimant, None, None)
-        frontier._listing(first)  # this look says that nothing is done
-        run_job(workspace, first.job_id)
-        assert frontier.next_claim().job == second
-        assert list(read_histories(workspace.claims(first))) == [second.job_id]
 
 
 def _claim_all(root, barrier, results):

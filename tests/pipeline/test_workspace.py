@@ -1,7 +1,6 @@
 import errno
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import find_root, open_or_create_workspace, open_workspace
 from tests.conftest import ROOT, enqueue_fakes, run_python
 
+from .disks import small_disk
 from .workers import MAIN, tally, work
 
 
@@ -198,23 +198,16 @@ def test_what_this_user_may_not_read_is_one_line_and_1(workspace, locked, comman
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of one megabyte."""
-    if os.name == "nt" or os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small file system")
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False).returncode:
-        pytest.skip("this machine cannot mount a tmpfs")
-    yield place
-    subprocess.run(["umount", place], check=True)
+def tiny_disk(tmp_path):
+    with small_disk(tmp_path / "disk", "1m") as place:
+        yield place
 
 
-def test_a_disk_that_fills_ends_the_worker_with_75_tears_nothing_and_the_next_run_completes(small_disk):
-    workspace = open_or_create_workspace(small_disk / "w")
+def test_a_disk_that_fills_ends_the_worker_with_75_tears_nothing_and_the_next_run_completes(tiny_disk):
+    workspace = open_or_create_workspace(tiny_disk / "w")
     enqueue_fakes(workspace, 500)
-    filler = small_disk / "filler"
-    room = os.statvfs(small_disk)
+    filler = tiny_disk / "filler"
+    room = os.statvfs(tiny_disk)
     filler.write_bytes(bytes(room.f_bavail * room.f_frsize))
     status, _, errors = run_python(MAIN, "work", "-w", str(workspace.root))
     assert status == 75, errors

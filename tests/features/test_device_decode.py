@@ -1,0 +1,221 @@
+"""Decoding on a GPU: the same steps on a CPU, where torchcodec decodes as Pillow does. What only CUDA has is skipped without."""
+
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from headstart.features import device_jpeg
+from headstart.features.device_jpeg import DeviceJpeg, open_decoder
+from headstart.features.encoder_spec import read_encoder
+from headstart.features.images import ImageError, decode
+from headstart.features.transform import parse_transform
+from headstart.pipeline.errors import HeadstartError
+from tests.conftest import run_cli
+
+from .samples import CENTER, TRANSFORMS, picture, saved
+from .test_fast_decode import SPEC, smooth
+
+ON_DEVICE = replace(CENTER, device_decode=True)
+SCALED_BY_TORCH = {name: value for name, value in TRANSFORMS.items() if value.interpolation in device_jpeg.INTERPOLATIONS}
+
+
+class Watched(DeviceJpeg):
+    """Counts what it decoded itself."""
+
+    def __init__(self, transform=ON_DEVICE, device="cpu"):
+        super().__init__(transform, device)
+        self.decoded = 0
+
+    def __call__(self, data, image):
+        pixels = super().__call__(data, image)
+        self.decoded += pixels is not None
+        return pixels
+
+
+@pytest.mark.parametrize("transform", SCALED_BY_TORCH.values(), ids=SCALED_BY_TORCH)
+@pytest.mark.parametrize("size", [(500, 375), (100, 333), (40, 31), (1201, 1600)], ids=str)
+def test_pixels_are_those_of_pillow_within_rounding(size, transform):
+    data = saved(picture(*size), "JPEG", quality=90)
+    watched = Watched(transform)
+    found, expected = decode(data, transform, watched), decode(data, transform)
+    assert watched.decoded == 1
+    assert (found.shape, found.dtype) == (expected.shape, np.uint8)
+    difference = np.abs(found.astype(int) - expected)
+    assert difference.mean() < 0.5
+    assert np.quantile(difference, 0.999) <= 3  # where Pillow clips between its two passes, single pixels differ by more
+
+
+def test_grey_jpegs_become_rgb():
+    data = saved(smooth(300, 200).convert("L"), "JPEG")
+    watched = Watched()
+    assert np.abs(decode(data, CENTER, watched).astype(int) - decode(data, CENTER)).max() <= 2
+    assert watched.decoded == 1
+
+
+def _rgb_kept_as_it_is():
+    return saved(picture(60, 50), "JPEG", keep_rgb=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        saved(picture(60, 50), "PNG"),
+        saved(picture(60, 50).convert("CMYK"), "JPEG"),
+        _rgb_kept_as_it_is(),
+        saved(picture(2, 3000), "JPEG"),
+        saved(Image.new("RGB", (4097, 4096)), "JPEG"),
+    ],
+    ids=["PNG", "CMYK", "RGB that is no YCbCr", "strip", "very large"],
+)
+def test_what_a_gpu_does_not_do_as_well_is_left_to_pillow(data):
+    watched = Watched()
+    np.testing.assert_array_equal(decode(data, ON_DEVICE, watched), decode(data, CENTER))
+    assert watched.decoded == 0
+
+
+def test_a_jpeg_that_is_cut_off_is_said_to_be_so():
+    data = saved(picture(300, 200), "JPEG")
+    watched = Watched()
+    with pytest.raises(ImageError) as caught:
+        decode(data[: len(data) // 2], ON_DEVICE, watched)
+    assert caught.value.code == "truncated"
+    np.testing.assert_array_equal(decode(data[:-2], ON_DEVICE, watched), decode(data, CENTER))  # all that counts is there
+    assert watched.decoded == 0
+    assert decode(data + b"\0\0", ON_DEVICE, watched).shape == (224, 224, 3)
+    assert watched.decoded == 1
+
+
+def test_what_the_device_refuses_pillow_decides_on_but_a_lack_of_memory_is_no_reason_for_other_pixels():
+    data = saved(picture(300, 200), "JPEG")
+    watched = Watched()
+
+    def fail(error):
+        def decode_jpeg(*arguments, **options):
+            raise error
+
+        watched._decode = decode_jpeg
+
+    fail(RuntimeError("nvjpegDecode failed: 4"))
+    np.testing.assert_array_equal(decode(data, ON_DEVICE, watched), decode(data, CENTER))
+    fail(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.OutOfMemoryError):
+        decode(data, ON_DEVICE, watched)
+    assert watched._pixels == 0
+    watched._decode = lambda *arguments, **options: [torch.zeros(3, 10, 10, dtype=torch.uint8)]
+    np.testing.assert_array_equal(decode(data, ON_DEVICE, watched), decode(data, CENTER))
+
+
+def test_no_more_pixels_are_decoded_at_once_than_room_is_planned_for(monkeypatch):
+    data = saved(picture(100, 80), "JPEG")
+    monkeypatch.setattr(device_jpeg, "_PIXELS", 2 * 100 * 80)
+    watched, running, most = Watched(), 0, 0
+    lock, plain = threading.Lock(), watched._decode
+
+    def counted(*arguments, **options):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.01)
+        result = plain(*arguments, **options)
+        with lock:
+            running -= 1
+        return result
+
+    watched._decode = counted
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: decode(data, ON_DEVICE, watched), range(24)))
+    assert most == 2
+    assert watched.decoded == 24
+
+
+def test_without_a_gpu_it_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for device in ("auto", "cpu"):
+        with pytest.raises(HeadstartError, match=r"enqueued with --device-decode.*Run this where there is one") as caught:
+            open_decoder(ON_DEVICE, device)
+        assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(open_decoder(CENTER, "auto")(saved(picture(9, 9), "PNG")).shape, (224, 224, 3))
+
+
+def test_without_torchcodec_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    with pytest.raises(HeadstartError, match=r"pip install 'torchcodec>=0.16'"):
+        open_decoder(ON_DEVICE, "cuda")
+
+
+def test_it_has_a_fingerprint_of_its_own_and_what_is_enqueued_without_it_keeps_the_one_it_had(tmp_path):
+    spec = replace(SPEC, transform=ON_DEVICE)
+    assert len({spec.fingerprint, SPEC.fingerprint, replace(SPEC, transform=replace(CENTER, fast_decode=True)).fingerprint}) == 3
+    assert "device_decode" not in CENTER.facts()
+    (tmp_path / "encoder.json").write_bytes(spec.to_json())
+    assert read_encoder(tmp_path) == spec
+    assert parse_transform(ON_DEVICE.facts()) == ON_DEVICE
+
+
+def test_enqueue_takes_it_and_work_without_a_gpu_loses_nothing(tmp_path):
+    (tmp_path / "photos").mkdir()
+    picture(40, 30).save(tmp_path / "photos/a.jpg")
+    done = run_cli("enqueue", "photos", "--weights", "embedded", "--device-decode", "-w", "w", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "w/features").glob("encoder_*")
+    assert read_encoder(folder).transform.device_decode
+    done = run_cli("work", "--device", "cpu", "-w", "w", cwd=tmp_path)
+    assert done.returncode not in (0, None)
+    assert "enqueued with --device-decode" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list(folder.glob("done/*/*.done"))
+
+
+def test_an_encoder_whose_images_a_gpu_cannot_scale_is_refused(tmp_path, monkeypatch):
+    from headstart.features import encoder_choice
+
+    monkeypatch.setattr(encoder_choice, "_transform_of", lambda model: TRANSFORMS["center, padded"])
+    with pytest.raises(HeadstartError, match=r"--device-decode: .* scaled by lanczos, a GPU knows bilinear and bicubic"):
+        encoder_choice.resolve_encoder("mobilenetv2_100", "random:0", None, device_decode=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_gives_nearly_the_pixels_of_pillow():
+    data = saved(smooth(500, 375), "JPEG", quality=95)
+    found = open_decoder(ON_DEVICE, "cuda")(data)
+    assert np.abs(found.astype(int) - decode(data, CENTER)).mean() < 2
+
+
+def test_threads_have_streams_of_their_own_on_a_gpu(monkeypatch):
+    entered = []
+
+    def stream(device, priority):
+        return SimpleNamespace(device=device, priority=priority)
+
+    class Entered:
+        def __init__(self, stream):
+            self.stream = stream
+
+        def __enter__(self):
+            entered.append(self.stream)
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    monkeypatch.setattr(torch.cuda, "stream", Entered)
+    watched = Watched()
+    plain = watched._decode
+    watched._device = "cuda"
+    watched._decode = lambda data, mode, device: plain(data, mode=mode)  # what the fake device decodes stays in memory
+    data = saved(picture(64, 64), "JPEG")
+    for _ in range(2):
+        assert decode(data, ON_DEVICE, watched).shape == (224, 224, 3)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(decode, data, ON_DEVICE, watched).result()
+    assert entered[0] is entered[1]
+    assert entered[2] is not entered[0]
+    assert all(one.priority < 0 for one in entered)  # ahead of the encoder's
