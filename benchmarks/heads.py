@@ -140,18 +140,18 @@ def main() -> None:
             rounds,
         )
     gap = abs(outcomes[3][0].history[-1]["train_loss"] - loop.last_loss)
-    print()
+    peak = max(peak, peak_gflops())
+    products = 2 * 2 * OPTIONS.epochs * len(data.train) + 2 * OPTIONS.epochs * len(data.val)
     for count, least_loader, least_slices in ((3, 25, 3), (30, 60, 6)):
         ours = found[f"{count} heads at once"]
+        work = products * data.inputs * count * data.targets.outputs / 1e9
+        print(f"\n{count} heads compute at {work / ours:.0f} GFLOP/s; {torch.get_num_threads()} threads compute matrix products of "
+              f"any size at {peak:.0f}, where these would take {work / peak:.2f} s")  # fmt: skip
         for loop_name, seconds in found.items():
             if loop_name.startswith("one head, "):
                 least = least_slices if loop_name.endswith("slices") else least_loader
                 verdict(f"{count} times {loop_name}", count * seconds / ours, least)
     verdict("difference of the final losses, in thousandths", gap * 1e3, 1, is_least=False)
-    products = 2 * 2 * OPTIONS.epochs * len(data.train) + 2 * OPTIONS.epochs * len(data.val)
-    rate = products * data.inputs * 30 * data.targets.outputs / found["30 heads at once"] / 1e9
-    print(f"30 heads compute at {rate:.0f} GFLOP/s, matrix products at {peak:.0f} to {max(peak, peak_gflops()):.0f}; "
-          f"torch uses {torch.get_num_threads()} threads")  # fmt: skip
 
 
 if __name__ == "__main__":
