@@ -145,8 +145,8 @@ def main() -> None:
     for count, least_loader, least_slices in ((3, 25, 3), (30, 60, 6)):
         ours = found[f"{count} heads at once"]
         work = products * data.inputs * count * data.targets.outputs / 1e9
-        print(f"\n{count} heads compute at {work / ours:.0f} GFLOP/s; {torch.get_num_threads()} threads compute matrix products of "
-              f"any size at {peak:.0f}, where these would take {work / peak:.2f} s")  # fmt: skip
+        print(f"\n{count} heads compute at {work / ours:.0f} GFLOP/s. Large matrix products reach {peak:.0f} with "
+              f"{torch.get_num_threads()} threads: {work / peak:.2f} s for these alone")  # fmt: skip
         for loop_name, seconds in found.items():
             if loop_name.startswith("one head, "):
                 least = least_slices if loop_name.endswith("slices") else least_loader
