@@ -4,8 +4,9 @@
 
 `--points` kills one training at each named point (before and after every file operation, every batch of database rows, every
 chunk), each in a workspace of its own; `--random` kills at random times, several times in a row in each of several workspaces,
-until so many kills hit a living process. A state is kept after every chunk, as many lanes run at once as there are cores, and
-libraries are imported once, for all that is killed. Prints JSON; exits with 1 if a byte differs.
+until so many kills hit a living process. A state is kept after every chunk, as many lanes run at once as there are cores,
+libraries are imported once, for all that is killed, and no job becomes a suspect, which would train in an interpreter of its own.
+Prints JSON; exits with 1 if a byte differs.
 """
 
 import argparse
@@ -22,7 +23,17 @@ from functools import partial
 from pathlib import Path
 
 from headstart.pipeline.workspace import Workspace, open_workspace
-from tests.jobs.killed_head import count_events, extracted, in_a_child, outcome_of, prepare, run_and_kill, train_to_the_end
+from tests.jobs.killed_head import (
+    begin_child,
+    count_events,
+    extracted,
+    in_a_child,
+    outcome_of,
+    prepare,
+    run_and_kill,
+    train_to_the_end,
+    was_killed,
+)
 
 
 def fresh(folder: Path, name: str) -> Workspace:
@@ -50,13 +61,10 @@ def killed_at(folder: Path, expected: dict[str, str], event: int) -> tuple[int, 
 
 def survives(workspace: Workspace, seconds: float) -> bool:
     """Trains in a child that is killed after so long; whether it had ended by then."""
-    child = os.fork()
-    if child == 0:
-        train_to_the_end(workspace)
-        os._exit(0)
+    child = begin_child(lambda: train_to_the_end(workspace))
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)  # harmless to one that has ended: until it is waited for, its number is its own
-    return not os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    return not was_killed(child)
 
 
 def storm(folder: Path, expected: dict[str, str], alone_s: float, seed: int, kills: int) -> tuple[int, int, int]:

@@ -39,8 +39,8 @@ class EncoderChoice(NamedTuple):
 @click.option(
     "--device-decode",
     is_flag=True,
-    help="Decode and scale JPEGs on the GPU, for where the CPU cannot keep up with it. Not quite the same features, a folder of "
-    "their own; every `work` then needs a CUDA GPU and torchcodec.",
+    help="Decode and scale JPEGs on the GPU, for where the CPU cannot keep up with it; not those beyond 16 megapixels. Not quite "
+    "the same features, a folder of their own; `work` and `predict` then need a CUDA GPU and torchcodec.",
 )
 @click.option(
     "--spatial",

@@ -91,7 +91,8 @@ def encode_new_images(
 
     Args:
         spec: of the encoder.
-        open_batching: called once, while the first images are being decoded; what it returns is closed at the end.
+        open_batching: called once, while the first images are being decoded, unless that is done on a GPU; what it returns is
+            closed at the end.
         device: what --device says: where images are decoded if `spec` has that done on a GPU.
         check: called between batches; may raise to leave.
 
@@ -99,6 +100,8 @@ def encode_new_images(
     """
     from .decoding import Decoding
 
+    if not images:
+        return
     decode = open_decoder(spec.transform, device)
 
     pool = ThreadPoolExecutor(cores(), "decode")
@@ -110,11 +113,12 @@ def encode_new_images(
         return Decoding(rows, spec.transform.image_size, lambda row: _pixels(lot[row.index], decode), pool)
 
     try:
-        ahead = begin(lots[0]) if lots else None
-        batching = open_batching() if lots else None
+        if spec.transform.device_decode:  # its memory is planned while nothing else takes any there
+            batching = open_batching()
+        ahead: Decoding | None = begin(lots[0])
+        batching = batching or open_batching()
         for number, lot in enumerate(lots):
             assert ahead is not None
-            assert batching is not None
             current, ahead = ahead, begin(lots[number + 1]) if number + 1 < len(lots) else None
             values, decoded = batching.encode(current.images, current.good(), check)
             yield from _rows(lot, values[:, : spec.embed_dim], decoded, current.errors)

@@ -77,6 +77,8 @@ class ExtractSession:
         from headstart.features.decoding import Decoding
         from headstart.features.images import ImageError
 
+        if self._spec.transform.device_decode:
+            self._opened()  # its memory is planned while nothing else takes any there
         rows = self._manifest.rows(self._part, job.start, job.stop)
         errors = {rows[item - job.start].index: ImageError("killed", reason) for item, reason in killers.items()}
 
@@ -129,7 +131,7 @@ class ExtractSession:
             "threads": batching.lanes,
             **self._budget_facts,
             **measured(batching.encoder),
-            "versions": {**_versions(), **batching.encoder.versions},
+            "versions": {**_versions(self._spec.transform.device_decode), **batching.encoder.versions},
         }
         return Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), len(prepared.rows), len(kept), failed, facts)
 
@@ -154,9 +156,14 @@ class ExtractSession:
         return self._batching
 
 
-def _versions() -> dict[str, str]:
-    # Not importlib.metadata, which searches every installed package.
+def _versions(is_device_decoded: bool) -> dict[str, str]:
+    # Not importlib.metadata where there is another way: it searches every installed package.
     import numpy as np
     import PIL
 
-    return {"numpy": np.__version__, "pillow": PIL.__version__}
+    versions = {"numpy": np.__version__, "pillow": PIL.__version__}
+    if is_device_decoded:
+        from importlib.metadata import version
+
+        versions["torchcodec"] = version("torchcodec")
+    return versions

@@ -23,7 +23,7 @@ from .suspect import DEATHS, ITEM_S, SuspectSession
 from .watchdog import TIMED_OUT, Watchdog
 from .workspace import Workspace
 
-_POLL_S = 0.5  # at most between two looks at what others hold; a tenth of the time at most goes into looking
+_POLL_S = 0.5  # at most between two looks at what others hold; while looks take no 50 ms, a tenth of the time goes into them
 _QUICKEST_POLL_S = 0.05
 
 

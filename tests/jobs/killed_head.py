@@ -18,6 +18,7 @@ from headstart.experiments.configurations import BaselineOptions, TrainingOption
 from headstart.experiments.creation import Request, begin
 from headstart.features.cache import open_cache
 from headstart.features.encoder_folders import chosen_encoder
+from headstart.pipeline import worker
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.stop import Stop
 from headstart.pipeline.worker import Limits, Worker
@@ -83,8 +84,8 @@ def kept_after_every_chunk() -> None:
     training.train = often
 
 
-def in_a_child(action: Callable[[], object]) -> bool:
-    """Whether it was killed. This process itself never starts a thread, so that forking stays safe."""
+def begin_child(action: Callable[[], object]) -> int:
+    """Its number. This process itself never starts a thread, so that forking stays safe."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -94,10 +95,20 @@ def in_a_child(action: Callable[[], object]) -> bool:
         finally:
             sys.stderr.flush()
             os._exit(status)
+    return child
+
+
+def was_killed(child: int) -> bool:
+    """Waits for its end. Raises: RuntimeError if it failed."""
     status = os.waitpid(child, 0)[1]
     if not os.WIFSIGNALED(status) and status != 0:
         raise RuntimeError(f"a child failed with status {status}")
     return os.WIFSIGNALED(status)
+
+
+def in_a_child(action: Callable[[], object]) -> bool:
+    """Whether it was killed."""
+    return was_killed(begin_child(action))
 
 
 def run_and_kill(workspace: Workspace, event: int) -> None:
@@ -118,7 +129,7 @@ def count_events(workspace: Workspace) -> None:
 
 
 def prepare() -> None:
-    """Loads once, for all children, what a training loads; their states are kept after every chunk."""
+    """Loads once, for all children, what a training loads; their states are kept after every chunk, however often they die."""
     import scipy.stats
     import sklearn.metrics
     import torch
@@ -126,6 +137,7 @@ def prepare() -> None:
     torch.set_num_threads(1)
     assert scipy.stats, sklearn.metrics
     kept_after_every_chunk()
+    worker.DEATHS = sys.maxsize
 
 
 def main() -> None:
