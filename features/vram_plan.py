@@ -89,7 +89,7 @@ def plan_vram(
     room = _room(memory, budget, model)
     memory.cap(room)
     if sizes[1] + beside > room:
-        raise _too_small(memory, budget, model)
+        raise _too_small(memory, budget, model, beside)
     largest = max(sizes)
     fits = batch if largest == min(_PROBE, batch) else largest
     an_image = (sizes[largest] - sizes[1]) / max(1, largest - 1)
@@ -115,9 +115,11 @@ def _context(memory: DeviceMemory) -> int:
     return _UNKNOWN_CONTEXT if held is None else max(0, held - memory.reserved_bytes())
 
 
-def _too_small(memory: DeviceMemory, budget: int, model: str) -> HeadstartError:
+def _too_small(memory: DeviceMemory, budget: int, model: str, beside: int = 0) -> HeadstartError:
+    decoding = f" and {beside / 1e9:.2f} GB for --device-decode" if beside else ""
     sizes = (
-        f"{budget / 1e9:.2f} GB, {_context(memory) / 1e9:.2f} GB of it for the driver, {memory.free_bytes() / 1e9:.2f} GB free"
+        f"{budget / 1e9:.2f} GB, {_context(memory) / 1e9:.2f} GB of it for the driver{decoding}, "
+        f"{memory.free_bytes() / 1e9:.2f} GB free"
     )
     return HeadstartError(
         f"--vram-budget: {model} does not fit even with one image at a time ({sizes}). "

@@ -1,14 +1,19 @@
 """What becomes of an image that a GPU refuses, and of work whose GPU fails."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
 import torch
 
+from headstart.features import budgets, pixels
 from headstart.features.device_jpeg import DeviceJpeg, open_decoder
 from headstart.features.images import decode
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.worker import run_job
+from headstart.pipeline.workspace import open_workspace
+from tests.conftest import run_cli
 
 from .samples import CENTER
 from .test_device_decode import DATA, ON_DEVICE, Watched
@@ -78,3 +83,26 @@ def test_without_torchcodec_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
     with pytest.raises(HeadstartError, match=r"pip install 'torchcodec>=0.16'"):
         open_decoder(ON_DEVICE, "cuda")
+
+
+def test_a_job_decodes_on_the_device_and_says_with_what(tmp_path, monkeypatch):
+    order = []
+
+    def opened(transform, device):
+        on_device = DeviceJpeg(transform, "cpu")
+        return lambda data: order.append("decode") or decode(data, transform, on_device)
+
+    plan_batching = budgets.plan_batching
+    monkeypatch.setattr(budgets, "plan_batching", lambda *given: order.append("plan") or plan_batching(*given))
+    monkeypatch.setattr(pixels, "open_decoder", opened)
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / f"photos/{number}.jpg").write_bytes(DATA)
+    done = run_cli("enqueue", "photos", "--weights", "embedded", "--device-decode", "-w", "w", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run_job(open_workspace(tmp_path / "w"), "job_000000")
+    [path] = (tmp_path / "w/features").glob("encoder_*/done/*/*.done")
+    marker = json.loads(path.read_text())
+    assert marker["ok"] == 3
+    assert "torchcodec" in marker["facts"]["versions"]
+    assert order == ["plan", "decode", "decode", "decode"]  # planned while nothing else takes memory there
