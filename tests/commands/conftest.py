@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.pipeline.workspace import Workspace, open_workspace
+from headstart.pipeline.workspace import Workspace, open_or_create_workspace, open_workspace
+from tests.experiments.samples import clouds
+from tests.features.packed import Extracted
 from tests.jobs.extraction import enqueue, work
 
 from .calling import call
@@ -61,3 +63,22 @@ def measured(tmp_path_factory) -> Workspace:
     done = call("train-head", "--task", "regression", *columns, "--epochs", "3", "-w", workspace.root)
     assert done.status == 0, done.errors
     return workspace
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """A workspace without images and without heads: 600 rows of features, of three classes and with two columns."""
+    count = 600
+    made = clouds(count)
+    result = Extracted(open_or_create_workspace(tmp_path_factory.mktemp("prepared") / "workspace"), embed_dim=12, job_size=100)
+    columns = {"score": [f"{i / count}" for i in range(count)], "size": [f"{i % 7}" for i in range(count)]}
+    splits = ["train"] * 360 + ["val"] * 120 + ["test"] * 120
+    result.add(made.source.features, [made.targets.names[code] for code in made.targets.codes], splits, extra=columns)
+    return result.workspace.root
+
+
+@pytest.fixture
+def root(prepared, tmp_path) -> Path:
+    """A copy of `prepared` that a test may train in."""
+    shutil.copytree(prepared, tmp_path / "workspace")
+    return tmp_path / "workspace"

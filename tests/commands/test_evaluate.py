@@ -28,6 +28,12 @@ def test_an_evaluation_repeats_the_numbers_of_training(trained, run, split):
     assert set(done.json["baselines"]) == {"ridge", "lda", "nearest-mean"}
 
 
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_baselines_stand_beside_a_head_as_training_noted_them(trained, split):
+    done = call("evaluate", 1, "--split", split, "--json", "-w", trained.root)
+    assert done.json["baselines"] == {entry["baseline"]: entry[split] for entry in noted(trained)["baselines"]}
+
+
 def test_an_evaluation_of_numbers_repeats_those_of_training(measured):
     done = call("evaluate", "--json", "-w", measured.root)
     [experiment] = [path.name for path in measured.experiments.glob("exp_*")]
@@ -47,6 +53,12 @@ def test_a_report_has_everything_that_a_person_asks_for(trained):
         assert part in text
     matrix = [line.split()[1:] for line in text.splitlines()[-3:]]
     assert [[0 if cell == "." else int(cell) for cell in row] for row in matrix] == entry["confusion_matrix"]
+
+
+def test_the_commonest_class_is_that_of_the_images_judged(trained):
+    counts = [found["images"] for found in noted(trained)["heads"][0]["test"]["per_class"].values()]
+    lines = call("evaluate", "1", "-w", trained.root).output.splitlines()
+    assert f"{max(counts) / sum(counts):.4f}" in next(line for line in lines if "commonest" in line)
 
 
 CHANGES = {
@@ -77,6 +89,21 @@ def test_what_a_head_says_of_each_image_adds_up_to_its_accuracy(trained):
     assert np.mean(right) == pytest.approx(noted(trained)["heads"][1]["test"]["accuracy"])
 
 
+def test_csv_of_numbers_has_what_is_true(measured):
+    lines = [line.split(",") for line in call("evaluate", "--csv", "-w", measured.root).output.splitlines()]
+    assert lines[0] == ["path", "light", "dark", "true_light", "true_dark"]
+    table = (measured.root.parent / "data" / "table.csv").read_text().splitlines()[1:]
+    wanted = {path: [float(light), float(dark)] for path, light, dark, *_ in (line.split(",") for line in table)}
+    assert len(lines) > 1
+    for path, *_, light, dark in lines[1:]:
+        assert [float(light), float(dark)] == pytest.approx(wanted[path], rel=1e-6)
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["predict", "x.png"]], ids=["evaluate", "predict"])
+def test_csv_and_json_exclude_each_other(trained, command):
+    assert call(*command, "--csv", "--json", "-w", trained.root).status == 2
+
+
 def set_validation(workspace, run, accuracy):
     with sqlite3.connect(workspace.database) as connection:
         connection.execute(
@@ -94,6 +121,19 @@ def test_best_is_the_run_that_did_best_on_validation(own, run):
     for other in (1, 2, 3):
         set_validation(own, other, 0.9 if other == run else 0.5)
     assert chosen(own) == run
+
+
+def test_of_equals_the_newest_is_best(own):
+    for run in (1, 2, 3):
+        set_validation(own, run, 0.7)
+    assert chosen(own) == 3
+
+
+def test_an_experiment_that_is_not_finished_does_not_decide_what_is_best(own):
+    best = chosen(own)
+    shutil.copytree(own.experiments / EXPERIMENT, own.experiments / "exp_0002_begun")
+    (own.experiments / "exp_0002_begun" / "metrics.json").unlink()
+    assert chosen(own) == best
 
 
 def test_best_looks_only_at_runs_with_the_targets_of_the_newest_experiment(own, measured):

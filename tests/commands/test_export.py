@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from headstart.experiments import exporting
@@ -53,6 +54,21 @@ def test_an_export_is_named_after_its_head_and_done_once(trained, tmp_path, monk
     assert call("export", "--run", "1", "-w", trained.root).output.startswith("wrote exp_0001_ablation-linear.onnx")
     assert call("export", "--run", "1", "-w", trained.root).output.startswith("unchanged exp_0001_ablation-linear.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["exp_0001_ablation-linear.onnx"]
+
+
+def test_logits_come_out_where_they_are_asked_for(trained, tmp_path):
+    assert call("export", "--run", "1", "--logits", "-o", tmp_path / "head.onnx", "-w", trained.root).status == 0
+    session = onnxruntime.InferenceSession(tmp_path / "head.onnx")
+    assert [output.name for output in session.get_outputs()] == ["logits"]
+    assert json.loads(session.get_modelmeta().custom_metadata_map["headstart"])["output"] == "logits"
+
+
+def test_the_name_of_an_export_tells_its_format_and_whether_the_encoder_is_in_it(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("export", "--run", "1", "--format", "torchscript", "-w", trained.root).status == 0
+    torch.jit.load("exp_0001_ablation-linear.torchscript.pt")
+    assert call("export", "--run", "1", "--with-encoder", "-w", trained.root).status == 0
+    assert (tmp_path / "exp_0001_ablation-linear-with-encoder.onnx").exists()
 
 
 def test_metadata_hold_what_a_reader_needs_and_nothing_of_this_machine(measured, tmp_path):

@@ -45,6 +45,14 @@ def test_numbers_are_predicted_from_an_image_and_the_columns_beside_it(measured)
         assert list(found["values"].values()) == pytest.approx([float(value) for value in values[:2]], rel=1e-5)
 
 
+def test_every_format_of_a_prediction_has_the_same_numbers(measured):
+    words = ["predict", measured.root.parent / "data" / "000.png", "--aux", "=size=1", "--aux", "age=0.2", "-w", measured.root]
+    [row] = call(*words, "--json").json["predictions"]
+    wanted = pytest.approx(list(row["values"].values()), rel=1e-5)
+    assert [float(cell) for cell in call(*words, "--csv").output.splitlines()[1].split(",")[1:3]] == wanted
+    assert [float(cell) for cell in call(*words).output.splitlines()[1].split()[1:]] == wanted
+
+
 def test_the_most_probable_classes_are_shown_in_order(trained, pictures):
     done = call("predict", pictures / "a", "--top", "9", "--json", "--run", "2", "-w", trained.root)
     for row in done.json["predictions"]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from headstart.commands.run_text import verdict
 from headstart.experiments import reevaluation
-from headstart.experiments.database import Database
-from headstart.experiments.run_list import averaged
+from headstart.experiments.database import Database, Run
+from headstart.experiments.run_list import averaged, goodness
 from tests.conftest import run_python
 
 from .calling import call
@@ -49,6 +50,12 @@ def test_a_correlation_within_groups_is_not_averaged_with_that_over_all():
     assert averaged({"a.pearson": 0.5, "b.pearson": None}, "pearson") is None
 
 
+@pytest.mark.parametrize(("task", "name"), [("regression", "mse"), ("classification", "log_loss")])
+def test_the_smaller_loss_is_better(task, name):
+    run = Run(1, "exp_0001_ablation", "linear", task, {})
+    assert goodness(run, {"val": {name: 0.1}}, "loss") > goodness(run, {"val": {name: 0.2}}, "loss")
+
+
 def test_a_list_of_runs_loads_nothing_heavy(trained):
     code = "sys.argv = ['headstart', 'runs', '-w', sys.argv[1]]\nfrom headstart.cli import _run\n_run()\nprint(*sys.modules)"
     status, output, errors = run_python(code, str(trained.root))
@@ -78,6 +85,19 @@ def test_two_heads_are_compared_on_the_same_test_images(trained):
     turned = call("runs", "compare", "1", "3", "--json", "-w", trained.root).json["comparisons"][0]
     assert turned["difference"] == pytest.approx(-result["difference"])
     assert "McNemar" in call("runs", "compare", "3", "1", "-w", trained.root).output
+
+
+COUNTS = {"only_first_right": 9, "only_second_right": 1, "p": 0.01}
+VERDICTS = {
+    "more right": ({"metric": "accuracy", "difference": 0.1, "interval": [0.05, 0.2], **COUNTS}, "A"),
+    "fewer right": ({"metric": "accuracy", "difference": -0.1, "interval": [-0.2, -0.05], **COUNTS}, "B"),
+    "less error": ({"metric": "mse of x", "difference": -0.1, "interval": [-0.2, -0.05]}, "A"),
+}
+
+
+@pytest.mark.parametrize(("comparison", "better"), VERDICTS.values(), ids=VERDICTS)
+def test_better_is_who_has_more_right_or_less_error(comparison, better):
+    assert verdict(comparison).endswith(f"{better} is better on these images.")
 
 
 def test_a_head_does_not_differ_from_itself(measured):

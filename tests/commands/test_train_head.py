@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -8,46 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from headstart.commands import train_head
 from headstart.experiments.database import open_database
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.workspace import open_or_create_workspace, open_workspace
+from headstart.pipeline.workspace import open_workspace
 from tests.conftest import ROOT, run_cli
-from tests.experiments.samples import clouds
 from tests.features.packed import Extracted
 
-COUNT = 600
-SPLITS = ["train"] * 360 + ["val"] * 120 + ["test"] * 120
-QUICK = ("--epochs", "2", "--batch-size", "32")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    made = clouds(COUNT)
-    result = Extracted(open_or_create_workspace(tmp_path_factory.mktemp("prepared") / "workspace"), embed_dim=12, job_size=100)
-    columns = {"score": [f"{i / COUNT}" for i in range(COUNT)], "size": [f"{i % 7}" for i in range(COUNT)]}
-    result.add(made.source.features, [made.targets.names[code] for code in made.targets.codes], SPLITS, extra=columns)
-    return result.workspace.root
-
-
-@pytest.fixture
-def root(prepared, tmp_path):
-    shutil.copytree(prepared, tmp_path / "workspace")
-    return tmp_path / "workspace"
-
-
-def run(root, *arguments):
-    """Standard output of the command in this process, which has torch already."""
-    words = [*map(str, arguments), *([] if "--epochs" in arguments else QUICK), "-w", str(root)]
-    return CliRunner().invoke(train_head.command, words, standalone_mode=False)
-
-
-def record(root, *arguments):
-    done = run(root, *arguments, "--json")
-    assert done.exception is None, done.exception
-    return json.loads(done.stdout)
+from .training import QUICK, record, run
 
 
 def test_it_trains_tells_and_then_says_that_it_is_done(root):
@@ -127,6 +94,18 @@ def test_a_grid_file_multiplies_out(root, tmp_path):
     (tmp_path / "grid.yaml").write_text("hidden: [0, 16]\nlearning_rate: [0.001, 0.01]\n")
     found = record(root, "--ablation", tmp_path / "grid.yaml")
     assert [head["head"] for head in found["heads"]] == ["linear_lr-0.001", "linear_lr-0.01", "mlp-16_lr-0.001", "mlp-16_lr-0.01"]
+
+
+def test_the_table_is_sorted_by_validation_and_marks_the_chosen_head(root, tmp_path):
+    rates = ", ".join(f"{0.0001 * 1.3**i:.6f}" for i in range(22))
+    (tmp_path / "grid.yaml").write_text(f"learning_rate: [{rates}]")
+    shown = run(root, "--ablation", tmp_path / "grid.yaml").stdout.splitlines()
+    scores = [float(line[2:].split()[1]) for line in shown if "linear_lr" in line]
+    assert len(scores) == 20
+    assert scores == sorted(scores, reverse=True)
+    assert "  and 2 more heads in metrics.json" in shown
+    chosen = record(root, "--ablation", tmp_path / "grid.yaml")["selected"]
+    assert [line[2:].split()[0] for line in shown if line.startswith("*")] == [chosen]
 
 
 def test_before_extraction_is_finished_it_says_on_how_many_it_trains(root):
@@ -226,4 +205,12 @@ def test_features_of_several_encoders_need_a_choice(root):
     other.add(np.random.default_rng(0).standard_normal((40, 3)), [f"{i % 2}" for i in range(40)], ["train"] * 30 + ["test"] * 10)
     assert "has features of 2 encoders" in str(run(root).exception)
     assert "may be" in str(run(root, "--encoder", "tiny").exception)
-    assert record(root, "--encoder", other.folder.name, "--val-part", "0.2")["rows"]["train"] < 40
+    rows = record(root, "--encoder", other.folder.name, "--val-part", "0.2")["rows"]
+    assert rows == {"train": 24, "val": 6, "test": 10, "images": 40}
+
+
+@pytest.mark.parametrize(("words", "val"), [([], 8), (["--val-part", "0.25"], 20)], ids=["a tenth", "what is asked for"])
+def test_without_a_validation_split_a_part_of_the_training_images_is_set_aside(workspace, words, val):
+    made = Extracted(workspace, job_size=50)
+    made.add(np.random.default_rng(0).standard_normal((100, 4)), ["a", "b"] * 50, ["train"] * 80 + ["test"] * 20)
+    assert record(workspace.root, *words)["rows"] == {"train": 80 - val, "val": val, "test": 20, "images": 100}

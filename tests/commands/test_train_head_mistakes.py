@@ -1,7 +1,6 @@
-# ruff: noqa: F811 - fixtures come from the file beside this one
 import pytest
 
-from .test_train_head import prepared, root, run  # noqa: F401
+from .training import run
 
 MISTAKES = {
     "an unknown encoder": (("--encoder", "resnet"), "--encoder resnet has no features"),

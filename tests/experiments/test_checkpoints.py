@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from headstart.pipeline.files import FileSystem
 from headstart.pipeline.liveness import process_token
 
 from .killed import HEADS, OPTIONS, data, outcome_of
+from .trainings import CLASSES, NUMBERS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,6 +137,14 @@ def test_a_torn_state_falls_back_to_the_one_before(kept, uninterrupted, harm):
     assert outcome_of(kept.folder) == uninterrupted
 
 
+def test_a_state_that_was_torn_is_written_again(kept):
+    kept.keep(1, "me", {"facts": "{}"})
+    [state] = kept.folder.glob("step_*")
+    state.write_bytes(b"")
+    kept.keep(1, "me", {"facts": "{}"})
+    assert kept.latest("me") == {"facts": "{}"}
+
+
 def test_when_every_state_is_torn_it_begins_anew(kept, uninterrupted):
     interrupt(kept.folder, 4)
     for path in kept.folder.glob("step_*"):
@@ -166,6 +176,43 @@ def test_a_training_that_changed_is_refused_and_never_mixed(kept, changed):
     interrupt(kept.folder, 2)
     with pytest.raises(HeadstartError, match="other features, configurations or options"):
         train(*changed(), kept)
+
+
+CODES = replace(CLASSES.targets, codes=CLASSES.targets.codes[::-1].copy())
+VALUES = replace(NUMBERS.targets, values=NUMBERS.targets.values + 1)
+COLUMNS = np.zeros((400, 1), np.float32)
+SEEN = {
+    "validation": (CLASSES, replace(CLASSES, val=CLASSES.val[1:])),
+    "classes": (CLASSES, replace(CLASSES, targets=CODES)),
+    "numbers": (NUMBERS, replace(NUMBERS, targets=VALUES)),
+    "columns": (replace(CLASSES, auxiliary=COLUMNS), replace(CLASSES, auxiliary=COLUMNS + 1)),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), SEEN.values(), ids=SEEN)
+def test_whatever_a_training_sees_is_part_of_its_identity(one, other):
+    assert plan(one, [HeadConfig()], OPTIONS).identity != plan(other, [HeadConfig()], OPTIONS).identity
+
+
+class Noted:
+    """Keeps no state and notes when it was to."""
+
+    def __init__(self):
+        self.steps = []
+
+    def latest(self, identity):
+        return None
+
+    def keep(self, step, identity, state):
+        self.steps.append(step)
+
+
+@pytest.mark.parametrize("seconds", [0, 1e9])
+def test_states_are_kept_as_often_as_is_asked_for_and_at_the_end(seconds):
+    noted = Noted()
+    outcomes = train(data(), HEADS, replace(OPTIONS, checkpoint_s=seconds), noted)
+    assert noted.steps[-1] == max(len(outcome.history) * outcome.steps_per_epoch for outcome in outcomes)
+    assert len(noted.steps) >= OPTIONS.epochs if seconds == 0 else len(noted.steps) == 1
 
 
 def test_how_often_states_are_kept_is_no_change(kept, uninterrupted):

@@ -53,6 +53,13 @@ def test_writing_the_same_again_changes_nothing_and_another_value_replaces(path)
         assert len(found.runs()) == 1
 
 
+def test_a_run_begun_again_has_the_new_configuration(path):
+    run = filled(path, 1)
+    with open_database(path) as found:
+        assert found.begin_run("exp_0001_first", "linear", "classification", {"epochs": 4}) == run
+        assert found.run(run).config == {"epochs": 4}
+
+
 def test_a_batch_is_noted_whole_or_not_at_all(path):
     run = filled(path, 3)
     with open_database(path) as found:
@@ -138,6 +145,16 @@ def test_a_read_only_database_is_explained_in_one_line(path):
             found.record(1, [Metric(0, "val", "accuracy", 1.0)])
 
 
+def test_a_full_disk_asks_to_try_later(path):
+    run = filled(path, 3)
+    with open_database(path) as found:
+        [pages] = found._connection.execute("PRAGMA page_count").fetchone()
+        found._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(TryLaterError, match="free some space"):
+            found.record(run, [Metric(step, "val", "x" * 99, 1.0) for step in range(5000)])
+        assert len(found.metrics(run)) == 3
+
+
 def test_an_older_database_is_brought_up_to_date_and_keeps_its_rows(path, monkeypatch):
     run = filled(path, 3)
     monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, ("ALTER TABLE runs ADD COLUMN note TEXT",)))
@@ -166,6 +183,6 @@ def test_an_unknown_run_is_answered(path):
 def test_readers_go_on_while_one_writes(path):
     run = filled(path, 3)
     with open_database(path) as writer, open_database(path, busy_s=0.05) as reader:
-        writer._connection.execute("BEGIN IMMEDIATE")
+        writer._connection.execute("BEGIN EXCLUSIVE")
         assert len(reader.metrics(run)) == 3
         writer._connection.execute("ROLLBACK")

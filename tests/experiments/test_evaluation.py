@@ -39,6 +39,12 @@ def test_metrics_of_a_known_confusion():
     json.dumps(found)
 
 
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_are_there():
+    probabilities = np.eye(3)[[0, 0, 1, 1]] * 0.9 + 0.1 / 3
+    found = classification_metrics(probabilities, np.array([0, 0, 0, 1]), ["a", "b", "none"])
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+
+
 def test_top_k_counts_the_true_class_among_the_first():
     logits, codes = guesses()
     found = classification_metrics(probabilities_of(logits, "softmax"), codes, NAMES)
@@ -95,6 +101,15 @@ def test_regression_metrics_of_a_shifted_prediction():
     assert found["down"]["spearman"] == pytest.approx(-1)
 
 
+def test_the_interval_of_a_correlation_is_about_it_and_as_wide_as_fisher_says():
+    random = np.random.default_rng(0)
+    wanted = random.standard_normal(400)
+    found = regression_metrics((wanted + random.standard_normal(400))[:, None], wanted[:, None], ["x"])["targets"]["x"]
+    low, high = found["pearson_interval"]
+    assert low < found["pearson"] < high
+    assert high - low == pytest.approx(2 * 1.96 * (1 - found["pearson"] ** 2) / 20, rel=0.2)
+
+
 def test_correlation_within_groups_is_not_fooled_by_differences_between_them():
     random = np.random.default_rng(0)
     level = np.repeat([0.0, 100.0], 50)
@@ -107,6 +122,15 @@ def test_correlation_within_groups_is_not_fooled_by_differences_between_them():
     half = np.where(np.arange(100) % 2, groups, "")
     found = regression_metrics(predicted[:, None], wanted[:, None], ["x"], half)["targets"]["x"]
     assert found["within_groups"]["groups"] == 2  # rows without a group are none
+
+
+def test_ranks_are_taken_within_groups_and_a_group_of_two_does_not_count():
+    wanted = np.array([1.0, 2, 3, 4, 1, 2])
+    predicted = wanted**9 * [1, 1, 1, 1, -1, -1]
+    found = regression_metrics(predicted[:, None], wanted[:, None], ["x"], np.array(list("aaaabb")))["targets"]["x"]
+    assert found["within_groups"]["groups"] == 1
+    assert found["within_groups"]["spearman"] == pytest.approx(1)
+    assert found["within_groups"]["pearson"] < 0.9
 
 
 def test_a_constant_prediction_has_no_correlation_and_no_warning():

@@ -138,3 +138,9 @@ def test_the_task_is_what_the_values_look_like(workspace, targets, task):
 def test_the_label_is_a_column_too(workspace):
     source = cached(workspace)
     assert column_of(source, "label") == source.labels.tolist()
+
+
+def test_more_than_a_hundred_different_whole_numbers_are_amounts(workspace):
+    made = Extracted(workspace, job_size=50)
+    made.add(np.ones((101, 4)), [f"{i}" for i in range(101)])
+    assert detected_task(open_cache(made.folder), ()) == "regression"

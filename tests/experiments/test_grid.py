@@ -31,6 +31,11 @@ def test_whole_heads_stand_as_they_are_and_are_multiplied_with_the_rest(tmp_path
     assert heads[0].dropout == (0.2, 0.1)
 
 
+def test_heads_that_differ_in_what_no_name_tells_are_counted(tmp_path):
+    heads = grid(tmp_path, "heads: [{hidden: 8}, {hidden: 8, noise: 0.1}]")
+    assert [head.name for head in heads] == ["mlp-8-1", "mlp-8-2"]
+
+
 def test_json_means_the_same(tmp_path):
     assert grid(tmp_path, '{"hidden": [0, 16], "seed": [0, 1]}', "grid.json") == grid(tmp_path, "hidden: [0, 16]\nseed: [0, 1]\n")
 

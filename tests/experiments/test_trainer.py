@@ -130,3 +130,16 @@ def test_a_constant_channel_does_not_disturb():
     data = data_of(made._replace(source=ArrayFeatures(features)))
     head = train(data, [HeadConfig(hidden=(8,))], OPTIONS)[0].head
     assert np.isfinite(head.scores(data.source, data.val)).all()
+
+
+def test_momentum_changes_a_head():
+    base = HeadConfig(hidden=(24,), optimizer="sgd")
+    before, after = train(CLASSES, [base, replace(base, name="changed", momentum=0.5)], replace(OPTIONS, epochs=1))
+    assert before.head.digest != after.head.digest
+
+
+def test_bfloat16_changes_a_head_and_it_still_learns():
+    head = HeadConfig(hidden=(24,), learning_rate=0.01)
+    plain, rough = (train(CLASSES, [head], replace(OPTIONS, amp=amp))[0] for amp in (False, True))
+    assert plain.head.digest != rough.head.digest
+    assert abs(plain.best_score - rough.best_score) < 0.05

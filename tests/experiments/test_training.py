@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from headstart.experiments.configurations import HeadConfig, TrainingOptions, default_ablation, quality_head
+from headstart.experiments.judging import Progress
 from headstart.experiments.targets import Targets, value_targets
 from headstart.experiments.training import TrainingData, train, train_head_only
 from headstart.pipeline.errors import HeadstartError
@@ -20,6 +21,11 @@ def test_the_head_that_is_kept_is_the_one_of_the_best_epoch():
     assert scores[outcome.best_epoch] == max(scores) == outcome.best_score
     said = outcome.head.scores(data.source, data.val).argmax(axis=1)
     assert (said == data.targets.codes[data.val]).mean() == pytest.approx(outcome.best_score)
+
+
+def test_of_equal_scores_the_one_with_the_lower_loss_is_best():
+    progress = Progress()
+    assert [progress.judge(epoch, 1.0, loss, 0.9, 0) for epoch, loss in enumerate([0.5, 0.4, 0.6])] == [True, True, False]
 
 
 def test_patience_stops_a_head_alone_and_the_others_go_on():

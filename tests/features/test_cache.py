@@ -1,6 +1,7 @@
 import os
 import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -222,3 +223,23 @@ def test_notebooks_are_asked_which_encoder_and_told_where_there_is_none(extracte
         load_cached_features(extracted.workspace.root)
     with pytest.raises(HeadstartError, match="in no workspace"):
         load_cached_features(tmp_path)
+
+
+def test_rows_that_a_killed_packer_left_in_two_parts_count_once(extracted):
+    small = [part.path for part in open_cache(extracted.folder, part_bytes=80).parts[:2]]
+    left = {path: path.read_bytes() for path in small}
+    shutil.rmtree(extracted.folder / "cache")
+    open_cache(extracted.folder)
+    for path, data in left.items():
+        path.write_bytes(data)
+    cached = open_cache(extracted.folder)
+    assert cached.take(np.arange(len(cached)))[:, 0].tolist() == [int(path[6:12]) for path in cached.paths]
+    assert len(cached) == 40
+
+
+def test_those_who_open_it_at_once_pack_each_shard_once(extracted, monkeypatch):
+    packed, plain = [], cache._encoded
+    monkeypatch.setattr(cache, "_encoded", lambda fingerprint, block: packed.extend(block) or plain(fingerprint, block))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: len(open_cache(extracted.folder)), range(4))) == [40] * 4
+    assert len(packed) == 5

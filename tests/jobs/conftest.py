@@ -1,12 +1,14 @@
-"""Pictures, and a workspace in which they are extracted: made once, changed by no test."""
+"""Pictures, a workspace in which they are extracted, and one to train heads in: made once, changed by no test."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from headstart.pipeline.workspace import Workspace
+from headstart.pipeline.workspace import Workspace, open_workspace
 
 from .extraction import draw, enqueue, work
+from .killed_head import extracted
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,16 @@ def finished(photos, tmp_path_factory) -> Workspace:
     workspace = enqueue(photos, tmp_path_factory.mktemp("finished") / "w")
     assert work(workspace).is_drained
     return workspace
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """A workspace with features of three classes and no experiment."""
+    return extracted(tmp_path_factory.mktemp("prepared") / "workspace").workspace.root
+
+
+@pytest.fixture
+def ready(prepared, tmp_path) -> Workspace:
+    """A copy of `prepared` that a test may train in."""
+    shutil.copytree(prepared, tmp_path / "workspace")
+    return open_workspace(tmp_path / "workspace")

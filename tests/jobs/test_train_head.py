@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import torch
 
 from headstart.commands.head_table import as_record, lines
 from headstart.experiments import results
-from headstart.experiments.configurations import USUAL_BASELINES, HeadConfig, TrainingOptions
+from headstart.experiments.configurations import HeadConfig, TrainingOptions
 from headstart.experiments.creation import Request, begin
 from headstart.experiments.database import open_database
 from headstart.experiments.experiment import best_head_path, head_path
@@ -21,44 +20,16 @@ from headstart.experiments.experiment_data import experiment_data
 from headstart.experiments.heads import TrainedHead, read_head
 from headstart.experiments.run_list import read_runs
 from headstart.features.cache import open_cache
-from headstart.jobs import run_job, train_head
+from headstart.jobs import run_job
 from headstart.pipeline.errors import TryLaterError
-from headstart.pipeline.kinds import Settings
 from headstart.pipeline.retry import retry
 from headstart.pipeline.status import quarantined_jobs, read_status
 from headstart.pipeline.verify import verify
-from headstart.pipeline.worker import Limits, Worker
 from headstart.pipeline.workspace import open_workspace
 from tests.conftest import ROOT
 
-from .killed_head import HEADS, OPTIONS, extracted, outcome_of
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A workspace with features; tests work on copies."""
-    return extracted(tmp_path_factory.mktemp("prepared") / "workspace").workspace.root
-
-
-@pytest.fixture
-def ready(prepared, tmp_path):
-    shutil.copytree(prepared, tmp_path / "workspace")
-    return open_workspace(tmp_path / "workspace")
-
-
-def begun(workspace, heads=HEADS, options=OPTIONS, name="killed", baselines=USUAL_BASELINES):
-    [encoder] = workspace.features.glob("encoder_*")
-    return begin(workspace, Request(open_cache(encoder), "classification", (), (), heads, options, name, baselines=baselines))
-
-
-def worked(workspace, **limits):
-    heard = []
-    summary = Worker(workspace, Settings(), Limits(kinds=frozenset({"train_head"}), **limits), heard.append).run()
-    return summary, heard
-
-
-def session_of(workspace, experiment):
-    return train_head.open_session(workspace, experiment.job, Settings())
+from .killed_head import HEADS, OPTIONS, outcome_of
+from .trained_head import begun, worked
 
 
 def test_a_worker_trains_it_and_every_file_says_the_same(ready):

@@ -1,4 +1,3 @@
-# ruff: noqa: F811 - fixtures come from the file beside this one
 import json
 import os
 import random
@@ -19,7 +18,7 @@ from headstart.pipeline.workspace import open_workspace
 from tests.conftest import ROOT
 
 from .killed_head import BASELINES, OPTIONS, outcome_of
-from .test_train_head import begun, prepared, ready, session_of, worked  # noqa: F401
+from .trained_head import begun, session_of, worked
 
 
 def test_a_signal_leaves_with_a_checkpoint_and_the_next_one_goes_on(ready, monkeypatch):

@@ -1,0 +1,25 @@
+"""Begins a training over what `extracted` made, and works on it in this process."""
+
+from headstart.experiments.configurations import USUAL_BASELINES
+from headstart.experiments.creation import Request, begin
+from headstart.features.cache import open_cache
+from headstart.jobs import train_head
+from headstart.pipeline.kinds import Settings
+from headstart.pipeline.worker import Limits, Worker
+
+from .killed_head import HEADS, OPTIONS
+
+
+def begun(workspace, heads=HEADS, options=OPTIONS, name="killed", baselines=USUAL_BASELINES):
+    [encoder] = workspace.features.glob("encoder_*")
+    return begin(workspace, Request(open_cache(encoder), "classification", (), (), heads, options, name, baselines=baselines))
+
+
+def worked(workspace, **limits):
+    heard = []
+    summary = Worker(workspace, Settings(), Limits(kinds=frozenset({"train_head"}), **limits), heard.append).run()
+    return summary, heard
+
+
+def session_of(workspace, experiment):
+    return train_head.open_session(workspace, experiment.job, Settings())
