@@ -30,7 +30,7 @@ class FeatureSource(Protocol):
         """Rows (k, d) at any positions, in that order."""
 
     def blocks(self, positions: NDArray[np.int64], size: int = 2048) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-        """Rows at `positions`, in the order that is fastest to read."""
+        """Rows at `positions`, in ascending order."""
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,11 @@ class CachedFeatures:
         return result
 
     def blocks(self, positions: NDArray[np.int64], size: int = 2048) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-        """`positions` in the order in which they lie on disk, `size` at a time: (k,) positions and their (k, d) features."""
-        ordered = positions[np.argsort(self.rows.physical[positions], kind="stable")]
+        """`positions` in ascending order, `size` at a time: (k,) positions and their (k, d) features.
+
+        That is nearly the order in which rows lie on disk, and unlike it the same however they lie: so are sums over blocks.
+        """
+        ordered = np.sort(positions)
         for start in range(0, len(ordered), size):
             chosen = ordered[start : start + size]
             yield chosen, self.take(chosen)
