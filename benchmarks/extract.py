@@ -27,12 +27,7 @@ from headstart.features.images import decode
 from headstart.features.opening import open_encoder
 
 from .photos import HERE, arguments, enqueue, forget, headstart, repeat
-
-
-def seconds_of(action):
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+from .synthetic import seconds_of
 
 
 def plain(photos, encoder, weights, workers, output):

@@ -18,7 +18,7 @@ from headstart.pipeline.errors import HeadstartError
 from .devices import choose_device
 from .images import decode
 from .reasons import reason_of
-from .transform import Transform, place
+from .transform import Transform, padded, place
 
 if TYPE_CHECKING:
     import torch
@@ -117,8 +117,7 @@ class DeviceJpeg:
     def _pixels_of(self, data: bytes) -> NDArray[np.uint8]:
         # torchcodec turns an image as EXIF says; nobody else here does, so that segment becomes one that means nothing to it.
         [decoded] = self._decode([_EXIF.sub(b"\xff\xe9", data)], mode="RGB", device=self._device)
-        pixels: NDArray[np.uint8] = _fit(decoded, self._transform).cpu().numpy()
-        return pixels
+        return _fit(decoded, self._transform)
 
     def _own_stream(self) -> AbstractContextManager[object]:
         """In the encoder's stream an image would wait for the batch that is being encoded."""
@@ -152,14 +151,12 @@ def _is_for_device(data: bytes, image: "Image", transform: Transform) -> bool:
     )
 
 
-def _fit(image: "torch.Tensor", transform: Transform) -> "torch.Tensor":
-    """`transform.fit` on the device: (3, h, w) uint8 in, (height, width, 3) uint8 out; the same within two grey levels or so."""
+def _fit(image: "torch.Tensor", transform: Transform) -> NDArray[np.uint8]:
+    """`transform.fit`, scaled on the device: (3, h, w) uint8 in, (height, width, 3) out; the same within two grey levels."""
     import torch
     from torch.nn.functional import interpolate
 
     spot = place(image.shape[1], image.shape[2], transform)
     scaled = interpolate(image[None].float(), spot.scaled, mode=transform.interpolation, antialias=True, align_corners=False)[0]
     kept = scaled[:, spot.top : spot.top + spot.rows, spot.left : spot.left + spot.columns].round().clamp(0, 255)
-    canvas = torch.tensor(transform.fill, dtype=torch.uint8, device=image.device).expand(*transform.image_size, 3).clone()
-    canvas[spot.above : spot.above + spot.rows, spot.before : spot.before + spot.columns] = kept.permute(1, 2, 0).to(torch.uint8)
-    return canvas
+    return padded(kept.permute(1, 2, 0).to(torch.uint8).contiguous().cpu().numpy(), spot, transform)

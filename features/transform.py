@@ -40,11 +40,6 @@ class Transform:
     fast_decode: bool = False
     device_decode: bool = False
 
-    @property
-    def fill(self) -> list[int]:
-        """The colour of padding."""
-        return [round(255 * value) for value in self.mean] if self.crop_mode == "border" else [0, 0, 0]
-
     def facts(self) -> dict[str, Any]:
         """What `parse_transform` reads, and what fingerprints are made of."""
         facts = asdict(self)
@@ -107,10 +102,15 @@ def fit(image: "PillowImage.Image", transform: Transform, shape: tuple[int, int]
     `shape` is the (height, width) that `image` had before `draft` shrank it: half a pixel must not move the crop.
     """
     spot = place(*(shape or (image.height, image.width)), transform)
-    kept = _resized(image, spot, transform.interpolation)
+    return padded(_resized(image, spot, transform.interpolation), spot, transform)
+
+
+def padded(kept: NDArray[np.uint8], spot: Place, transform: Transform) -> NDArray[np.uint8]:
+    """The result (height, width, 3), of its kept part (rows, columns, 3)."""
     if kept.shape[:2] == transform.image_size:
         return kept
-    canvas = np.full((*transform.image_size, 3), transform.fill, dtype=np.uint8)
+    fill = [round(255 * value) for value in transform.mean] if transform.crop_mode == "border" else [0, 0, 0]
+    canvas = np.full((*transform.image_size, 3), fill, dtype=np.uint8)
     canvas[spot.above : spot.above + spot.rows, spot.before : spot.before + spot.columns] = kept
     return canvas
 
