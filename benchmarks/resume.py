@@ -45,6 +45,7 @@ def opened(folder: Path) -> tuple[TrainingData, Checkpoints]:
 def resume(folder: Path) -> None:
     """Prints the seconds until every lane has made its first step, and which it was."""
     import h5py  # noqa: F401 - imports do not count
+    import numpy.random  # noqa: F401 - which numpy puts off
     import torch
 
     step, ends = Parameters.step, {}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,23 @@ from .targets import Targets
 if TYPE_CHECKING:
     from torch import Tensor
 
+Place = TypeVar("Place")
+Made = TypeVar("Made")
+
 _CHUNK_ROWS = 2048
+_SHUFFLED_ROWS = 16_384  # at once: many short steps of one thread would make the other one wait for the interpreter
+
+
+def ahead(make: Callable[[Place], Made], places: Iterable[Place]) -> Iterator[Made]:
+    """`make` of each place in turn; the next is made in a thread while the caller works on this one."""
+    following: Future[Made] | None = None
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        for place in places:
+            made, following = following, thread.submit(make, place)
+            if made is not None:
+                yield made.result()
+        if following is not None:
+            yield following.result()
 
 
 @dataclass(frozen=True)
@@ -118,6 +134,7 @@ class Reader:
         self.used = count - 1 if count % batch == 1 and count > 1 else count
         self.batches = -(-self.used // batch)
         self._chunk_batches = max(1, _CHUNK_ROWS // (batch * options.accumulation)) * options.accumulation
+        self._shuffled = (-1, 0, np.empty(0, np.int64))  # an epoch, a place in it, and the rows from there on
         # One chunk is worked on while the next is read. The same memory each time: new pages cost more than the arithmetic.
         most = min(self._chunk_batches * batch, count)
         self._memory = itertools.cycle([np.empty((most, data.source.embed_dim), np.float16) for _ in range(2)])
@@ -137,15 +154,7 @@ class Reader:
             e, first, last = places[0]
             middle = min(first + self.options.accumulation, last)
             places[:1] = [(e, first, middle), (e, middle, last)][: 1 + (middle < last)]
-        with ThreadPoolExecutor(1, "rows") as ahead:
-            following: Future[Chunk] | None = ahead.submit(self._chunk, *places[0]) if places else None
-            for place in [*places[1:], None]:
-                assert following is not None or not places
-                if following is None:
-                    return
-                chunk = following.result()
-                following = ahead.submit(self._chunk, *place) if place else None
-                yield chunk
+        return ahead(self._chunk, places)
 
     def rows(self, positions: NDArray[np.int64]) -> Tensor:
         """(len(positions), d + a) standardized float32."""
@@ -175,14 +184,22 @@ class Reader:
             dense = (dense - self.scaling.target_mean) / self.scaling.target_scale
         return torch.from_numpy(np.ascontiguousarray(dense.T))
 
-    def _chunk(self, epoch: int, batch: int, last: int) -> Chunk:
-        size, seed = self.options.batch_size, self.options.seed
+    def _chunk(self, place: tuple[int, int, int]) -> Chunk:
+        epoch, batch, last = place
+        size = self.options.batch_size
         start, stop = batch * size, min(last * size, self.used)
-        order = row_order(len(self.data.train), start, stop, seed, epoch, self.options.by_blocks)
-        positions = self.data.train[order]
+        positions = self.data.train[self._order(epoch, start, stop)]
         bounds = [min(number * size, self.used) - start for number in range(batch, last + 1)]
         features, auxiliary = self._read(positions, next(self._memory)[: len(positions)])
         return Chunk(epoch, batch, bounds, features, auxiliary, self.targets(positions).to(self.options.device))
+
+    def _order(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        known, first, order = self._shuffled
+        if known != epoch or not first <= start <= stop <= first + len(order):
+            end = max(stop, min(start + _SHUFFLED_ROWS, self.used))
+            order = row_order(len(self.data.train), start, end, self.options.seed, epoch, self.options.by_blocks)
+            first, self._shuffled = start, (epoch, start, order)
+        return order[start - first : stop - first]
 
     def _read(self, positions: NDArray[np.int64], memory: NDArray[np.float16] | None) -> tuple[Tensor, Tensor | None]:
         import torch

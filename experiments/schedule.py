@@ -53,8 +53,8 @@ def row_order(count: int, start: int, stop: int, seed: int, epoch: int, by_block
 def _by_blocks(places: NDArray[np.uint64], blocks: int, seed: int, epoch: int) -> NDArray[np.int64]:
     window_rows = _WINDOW * _BLOCK
     result = np.empty(len(places), np.int64)
-    numbers = places // np.uint64(window_rows)
-    for number in np.unique(numbers):
+    numbers = (places // np.uint64(window_rows)).astype(np.int64)
+    for number in np.flatnonzero(np.bincount(numbers)):
         mine = numbers == number
         first_block = int(number) * _WINDOW
         rows = min(_WINDOW, blocks - first_block) * _BLOCK

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 
-from .batches import Chunk, Reader, Scaling, TrainingData, scaling_of
+from .batches import Chunk, Reader, Scaling, TrainingData, ahead, scaling_of
 from .configurations import HeadConfig, TrainingOptions
 from .heads import TrainedHead, folded
 from .judging import Progress, losses, monitor_for, scores
@@ -206,8 +206,8 @@ class Trainer:
 
         val, monitor = self.data.val, monitor_for(self.options.monitor, self.data.targets.task)
         blocks: list[list[Tensor]] = [[] for _ in self.lanes]
-        for start in range(0, len(val), _BLOCK_ROWS):
-            rows = self.reader.rows(val[start : start + _BLOCK_ROWS])
+        positions = [val[start : start + _BLOCK_ROWS] for start in range(0, len(val), _BLOCK_ROWS)]
+        for rows in ahead(self.reader.rows, positions):
             for found, block in zip(blocks, pool.map(lambda lane, r=rows: lane.scores(r), self.lanes), strict=True):
                 found.append(block)
         targets = self.reader.targets(val).to(self.options.device)

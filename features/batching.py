@@ -64,7 +64,7 @@ class Batching:
 
         def lane(number: int) -> None:
             try:
-                while number < self.lanes and (chunk := work.take(self.batch)):
+                while number < self.lanes and (chunk := work.take(self.batch, self.lanes)):
                     check()
                     work.features[chunk] = self._run(images, chunk)
             except BaseException:
@@ -139,9 +139,11 @@ class _Work:
         self._positions = positions
         self._lock = threading.Lock()
 
-    def take(self, most: int) -> list[int]:
+    def take(self, most: int, lanes: int) -> list[int]:
         with self._lock:  # also while waiting for a decoder: whoever else asks would have to wait for a later image
-            chunk = list(itertools.islice(self._positions, most))
+            left = len(self.features) - len(self.taken)
+            even = max(1, -(-left // lanes))  # so that at the end no lane has a whole batch while the others have nothing
+            chunk = list(itertools.islice(self._positions, min(most, even)))
             self.taken += chunk
             return chunk
 
