@@ -64,7 +64,7 @@ class Batching:
 
         def lane(number: int) -> None:
             try:
-                while number < self.lanes and (chunk := work.take(self.batch, self.lanes)):
+                while number < self.lanes and (chunk := work.take(self.batch)):
                     check()
                     work.features[chunk] = self._run(images, chunk)
             except BaseException:
@@ -139,11 +139,9 @@ class _Work:
         self._positions = positions
         self._lock = threading.Lock()
 
-    def take(self, most: int, lanes: int) -> list[int]:
+    def take(self, most: int) -> list[int]:
         with self._lock:  # also while waiting for a decoder: whoever else asks would have to wait for a later image
-            left = len(self.features) - len(self.taken)
-            even = max(1, -(-left // lanes))  # so that at the end no lane has a whole batch while the others have nothing
-            chunk = list(itertools.islice(self._positions, min(most, even)))
+            chunk = list(itertools.islice(self._positions, most))
             self.taken += chunk
             return chunk
 
