@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from headstart.pipeline.errors import HeadstartError
 
 from .half import as_float32
-from .source import BLOCK_ROWS, FeatureSource, by_blocks
+from .source import FeatureSource, by_blocks
 from .statistics import Statistics, standardization_of
 
 _Array = NDArray[np.float64]
 _RANK_EPS = 1e-10
 _NEVER = -1e9  # the score of a class that training lacks
+_BLOCK_ROWS = 256  # as float32 they stay in the cache of a core
 _CHEAPER_THAN_EIGEN = 8  # so many Cholesky factorizations cost less than one eigendecomposition
 
 
@@ -106,8 +107,8 @@ def scores_of(source: FeatureSource, positions: NDArray[np.int64], heads: Sequen
     """Scores (len(positions), k) of each head, all heads in one pass over the rows."""
     weight = np.concatenate([head.weight for head in heads]).astype(np.float32)
     bias = np.concatenate([head.bias for head in heads]).astype(np.float32)
-    memory = np.empty((BLOCK_ROWS, source.embed_dim), np.float32)
-    scores = by_blocks(source, positions, len(bias), lambda _, half: as_float32(half, memory) @ weight.T + bias)
+    memory = np.empty((_BLOCK_ROWS, source.embed_dim), np.float32)
+    scores = by_blocks(source, positions, len(bias), lambda _, half: as_float32(half, memory) @ weight.T + bias, _BLOCK_ROWS)
     return np.split(scores, np.cumsum([len(head.bias) for head in heads])[:-1], axis=1)
 
 

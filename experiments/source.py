@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError
 
-BLOCK_ROWS = 2048
-
 
 class FeatureSource(Protocol):
     """n rows of d features; `features.cached.CachedFeatures` is one."""
@@ -67,16 +65,18 @@ def by_blocks(
     positions: NDArray[np.int64],
     outputs: int,
     scores: Callable[[NDArray[np.int64], NDArray[np.float16]], NDArray[np.float32]],
+    size: int = 2048,
 ) -> NDArray[np.float32]:
     """(len(positions), outputs): what `scores` says of each block of rows, in the order of `positions`, which are all different.
 
     Args:
         scores: (b, outputs) of (b,) positions and their features (b, d).
+        size: the most rows of a block.
     """
     result = np.empty((len(positions), outputs), np.float32)
     place = np.empty(len(source), np.int64)
     place[positions] = np.arange(len(positions))
-    for found, half in source.blocks(positions, BLOCK_ROWS):
+    for found, half in source.blocks(positions, size):
         result[place[found]] = scores(found, half)
     return result
 
