@@ -105,7 +105,7 @@ def scaling_of(data: TrainingData, standard: Standardization, is_scaled: bool) -
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some consecutive batches, on the device; batch i has rows bounds[i] to bounds[i + 1].
+    """Some consecutive batches, on the device; batch i has rows bounds[i] to bounds[i + 1]. Good until the next one is asked for.
 
     Attributes:
         features: (r, d) float16: `Reader.batch` makes float32 of a batch where it is used, in that core's cache.

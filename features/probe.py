@@ -14,7 +14,7 @@ from .load import load_features
 from .predictions import Prediction
 
 JOBS = 4  # the first pays for opening the encoder; the others show the pace
-_RSS_MARGIN, _RSS_GROWTH = 1.08, 25 * 10**6  # what a long run's allocators gather beyond a short one's: 6 to 19 MB where measured
+_RSS_MARGIN, _RSS_GROWTH = 1.08, 22 * 10**6  # what a long run's allocators gather beyond a short one's: 6 to 19 MB where measured
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,10 @@ class Pace:
 
 
 def take_probe(source: Source, count: int, rows: int) -> Source:
-    """`source` with `rows` images: `count` of its own, from its whole length, as often as it takes.
-
-    Before them comes the largest file, which tells what memory decoding will take; the first job does not count for the pace.
-    """
+    """`source` with `rows` images: `count` of its own, from its whole length, as often as it takes."""
     places = np.linspace(0, len(source.images) - 1, min(count, len(source.images))).round().astype(int)
     chosen = [source.images[i] for i in places]
-    largest = max(source.images, key=lambda image: image.size)
-    return replace(source, images=(largest, *(chosen[i % len(chosen)] for i in range(rows - 1))), notes=())
+    return replace(source, images=tuple(chosen[i % len(chosen)] for i in range(rows)), notes=())
 
 
 def read_pace(workspace: Workspace, folder: Path, began: float) -> Pace:

@@ -155,9 +155,9 @@ def _resized(image: "PillowImage.Image", spot: Place, interpolation: str) -> NDA
             image = image.resize((image.width, size[1]), resample)
         if size[0] < image.width and 0 < image.height - size[1] <= 2 * (image.width - size[0]):
             # Here every Pillow scales the width first: up to 12 always, 13 unless the height loses more than twice as many
-            # pixels. Apart, each pass is the same sums, the first only for rows that the second looks at, and the second only
-            # for columns that are kept.
-            image, window = _narrowed(image, size, window, resample)
+            # pixels. Apart, each pass is the same sums, and the second need not be done for columns that are cut off. The first
+            # must see all rows: see above.
+            image, window = _cut(image.resize((size[0], image.height), resample), window)
             size = (wanted[0], size[1])
         return np.asarray(image.resize(size, resample).crop(window))
     (left, right, x0, x1), (top, bottom, y0, y1) = (
@@ -167,17 +167,10 @@ def _resized(image: "PillowImage.Image", spot: Place, interpolation: str) -> NDA
     return np.asarray(image.crop((left, top, right, bottom)).resize(wanted, resample, box=(x0, y0, x1, y1)))
 
 
-def _narrowed(
-    image: "PillowImage.Image", size: tuple[int, int], window: tuple[int, int, int, int], resample: "PillowImage.Resampling"
-) -> tuple["PillowImage.Image", tuple[int, int, int, int]]:
-    """`image` with its final width, without the columns outside of `window`, and `window` in what is left.
-
-    Rows that the next pass will not look at are black: it must find the others where they were.
-    """
+def _cut(image: "PillowImage.Image", window: tuple[int, int, int, int]) -> tuple["PillowImage.Image", tuple[int, int, int, int]]:
+    """`image` without the columns outside of `window`, and `window` in what is left."""
     left, top, right, bottom = window
-    first, last, _, _ = _span(image.height, size[1], top, bottom)
-    wide = image.crop((0, first, image.width, last)).resize((size[0], last - first), resample)
-    return wide.crop((left, -first, right, image.height - first)), (0, top, right - left, bottom)
+    return image.crop((left, 0, right, image.height)), (0, top, right - left, bottom)
 
 
 def _span(length: int, new: int, start: int, stop: int) -> tuple[int, int, float, float]:

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +26,6 @@ def test_the_probe_comes_from_the_whole_length_as_often_as_it_takes(count, probe
     assert len(taken) == rows
     assert len(set(taken)) == min(count, probe)
     assert {"000.png", f"{count - 1:03}.png"} <= set(taken) or probe == 1
-
-
-def test_the_largest_file_is_in_the_first_job_whose_time_does_not_count():
-    images = [replace(image, size=7 if image.path == "041.png" else 3) for image in source(100).images]
-    taken = take_probe(replace(source(100), images=tuple(images)), 5, 12).images
-    assert [image.path for image in taken].index("041.png") == 0
 
 
 def test_time_grows_by_the_pace_and_memory_has_a_margin():
