@@ -14,7 +14,7 @@ from .load import load_features
 from .predictions import Prediction
 
 JOBS = 4  # the first pays for opening the encoder; the others show the pace
-_RSS_MARGIN, _RSS_GROWTH = 1.08, 22 * 10**6  # what a long run's allocators gather beyond a short one's: 6 to 19 MB where measured
+_RSS_MARGIN, _RSS_GROWTH = 1.08, 18 * 10**6  # what a long run's allocators gather beyond a short one's: 1 to 19 MB where measured
 
 
 @dataclass(frozen=True)
