@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from .paths import best_of
 from .source import FeatureSource
 from .statistics import Statistics, gather, merged
 from .targets import Targets
+
+_FOLDS_AT_ONCE = 2  # each holds two matrices as large as the Gram matrix
 
 
 @dataclass(frozen=True)
@@ -92,24 +95,30 @@ def cross_validate_ridge(
 
     Args:
         positions: rows to learn from; `fold_of` (len(positions),) their folds from 0.
-        check: called before each fold; may raise to leave.
+        check: called before each fold is looked at; may raise to leave.
     """
+    from threadpoolctl import threadpool_limits
+
     known = targets.is_known[positions]
     positions, fold_of = positions[known], fold_of[known]
     members = [positions[fold_of == fold] for fold in range(int(fold_of.max()) + 1)]
     cells = gather(source, targets, {str(fold): rows for fold, rows in enumerate(members)})
     whole = merged(list(cells.values()))
     all_heads, fit = _path_and_folds(whole, penalties)
-    scores = np.empty((len(members), len(penalties)))
-    for fold, rows in enumerate(members):
-        check()
-        held_out = cells[str(fold)]
+
+    def judged(fold: int) -> list[float]:
+        held_out, rows = cells[str(fold)], members[fold]
         heads = fit(whole - held_out)
         if targets.task == "regression":
-            scores[fold] = [_r2(head, held_out, whole) for head in heads]
-        else:
-            found = scores_of(source, rows, heads)
-            scores[fold] = [float((each.argmax(axis=1) == targets.codes[rows]).mean()) for each in found]
+            return [_r2(head, held_out, whole) for head in heads]
+        found = scores_of(source, rows, heads)
+        return [float((each.argmax(axis=1) == targets.codes[rows]).mean()) for each in found]
+
+    scores = np.empty((len(members), len(penalties)))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(_FOLDS_AT_ONCE, "fold") as pool:
+        for fold, found in enumerate(pool.map(judged, range(len(members)))):
+            check()
+            scores[fold] = found
     return CrossValidated(tuple(penalties), scores, tuple(all_heads))
 
 
