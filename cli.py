@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headstart import __version__
-from headstart.commands.options import say
+from headstart.commands.output.terminal import say
 from headstart.pipeline.errors import HeadstartError, as_try_later
 
 if TYPE_CHECKING:

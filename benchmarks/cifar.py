@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.experiments.experiment import list_experiments
-from headstart.experiments.experiment_data import experiment_data
+from headstart.experiments.runs.experiment import list_experiments
+from headstart.experiments.runs.experiment_data import experiment_data
 from headstart.pipeline.workspace import open_workspace
 
 from .photos import headstart

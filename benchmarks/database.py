@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from headstart.experiments.database import Metric, open_database
+from headstart.experiments.runs.database import Metric, open_database
 
 from .synthetic import verdict
 

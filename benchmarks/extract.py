@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import timm
 
-from headstart.features.batching import Batching
-from headstart.features.budgets import CPU_BATCH
 from headstart.features.devices import cores
-from headstart.features.images import decode
-from headstart.features.opening import open_encoder
+from headstart.features.encoders.runtime import open_encoder
+from headstart.features.extraction.batching import Batching
+from headstart.features.extraction.memory_budget import CPU_BATCH
+from headstart.features.images.decode import decode
 
 from .photos import HERE, arguments, enqueue, forget, headstart, repeat
 from .synthetic import seconds_of

@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from timm.data import create_transform
 
-from headstart.features.encoder_spec import WEIGHTS_NAME, read_encoder
-from headstart.features.images import decode
-from headstart.features.load import load_features
-from headstart.features.torch_encoder import open_torch
+from headstart.features.encoders.spec import WEIGHTS_NAME, read_encoder
+from headstart.features.encoders.torch_encoder import open_torch
+from headstart.features.images.decode import decode
+from headstart.features.store.load import load_features
 
 from .photos import enqueue, headstart, repeat
 

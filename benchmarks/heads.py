@@ -17,12 +17,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from headstart.experiments.batches import Reader, TrainingData, scaling_of
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
-from headstart.experiments.parameters import Parameters
-from headstart.experiments.schedule import learning_rate_factor, row_order
-from headstart.experiments.statistics import standardization_from
-from headstart.experiments.training import train
+from headstart.experiments.config import HeadConfig, TrainingOptions
+from headstart.experiments.data.statistics import standardization_from
+from headstart.experiments.data.training_data import TrainingData, scaling_of
+from headstart.experiments.heads.batches import Reader
+from headstart.experiments.heads.parameters import Parameters
+from headstart.experiments.heads.trainer import train
+from headstart.experiments.training.schedule import learning_rate_factor, row_order
 
 from .synthetic import medians, seconds_of, synthetic, verdict
 

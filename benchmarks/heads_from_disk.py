@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.experiments.batches import TrainingData
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
-from headstart.experiments.source import ArrayFeatures
-from headstart.experiments.targets import Targets
-from headstart.experiments.training import train
-from headstart.features.cache_parts import PackedShard, encode_part, open_part
-from headstart.features.cache_rows import CachedRows, Codes
-from headstart.features.cached import CachedFeatures
+from headstart.experiments.config import HeadConfig, TrainingOptions
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.data.targets import Targets
+from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.heads.trainer import train
+from headstart.features.store.cache_part import PackedShard, encode_part, open_part
+from headstart.features.store.cached_features import CachedFeatures, CachedRows, Codes
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import Workspace
 

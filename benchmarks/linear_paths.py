@@ -16,13 +16,14 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.experiments.closed_form import scores_of
-from headstart.experiments.folds import cross_validate_ridge, group_folds
-from headstart.experiments.paths import JudgedPath, logistic_path, ridge_path
-from headstart.experiments.source import FeatureSource
-from headstart.experiments.statistics import gather, standardization_of
-from headstart.experiments.targets import Targets, class_targets
-from headstart.features.cache import load_cached_features
+from headstart.experiments.data.feature_source import FeatureSource
+from headstart.experiments.data.group_folds import group_folds
+from headstart.experiments.data.statistics import gather, standardization_of
+from headstart.experiments.data.targets import Targets, class_targets
+from headstart.experiments.linear.closed_form import scores_of
+from headstart.experiments.linear.cross_validation import cross_validate_ridge
+from headstart.experiments.linear.penalty_path import JudgedPath, logistic_path, ridge_path
+from headstart.features.store.packed_cache import load_cached_features
 
 from .synthetic import medians, synthetic, verdict
 

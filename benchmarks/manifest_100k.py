@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from headstart.features.manifest import add_images
-from headstart.features.sources import SourceOptions, find_images
+from headstart.features.manifest.adding import add_images
+from headstart.features.sources.find import find_images
+from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.workspace import open_or_create_workspace
 
 T = TypeVar("T")

@@ -65,9 +65,10 @@ def _interpreter_s() -> float:
 
 def main() -> None:
     import headstart.jobs
+    from headstart.pipeline.enqueue import Work, append_work, queue_lock
     from headstart.pipeline.files import FileSystem
     from headstart.pipeline.markers import Result, commit
-    from headstart.pipeline.queue import Reader, Work, append_work, queue_lock
+    from headstart.pipeline.queue import Reader
     from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 
     headstart.jobs.__path__.append(str(ROOT / "tests" / "fakes"))

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.experiments.batches import TrainingData
-from headstart.experiments.checkpoints import Checkpoints
-from headstart.experiments.configurations import TrainingOptions, default_ablation
-from headstart.experiments.parameters import Parameters
-from headstart.experiments.targets import Targets
-from headstart.experiments.trainer import Trainer
-from headstart.experiments.training import train
+from headstart.experiments.config import TrainingOptions, default_ablation
+from headstart.experiments.data.targets import Targets
+from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.heads.parameters import Parameters
+from headstart.experiments.heads.trainer import Trainer, train
+from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.pipeline.files import FileSystem
 
 from .heads_from_disk import PART_ROWS, on_disk

@@ -50,8 +50,8 @@ def one_at_a_time(graph, photos, files):
     """Milliseconds of each image, decoded and answered alone: file to probabilities."""
     import onnxruntime
 
-    from headstart.features.images import decode
-    from headstart.features.transform import parse_transform
+    from headstart.features.images.decode import decode
+    from headstart.features.images.transform import parse_transform
 
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     transform = parse_transform(json.loads(session.get_modelmeta().custom_metadata_map["headstart"])["encoder"]["transform"])

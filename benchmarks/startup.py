@@ -20,9 +20,9 @@ import builtins, importlib.abc, json, os, sys, time
 begun = float(os.environ["HEADSTART_BEGUN"])
 class Watch(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "headstart.features.batching":
+        if name == "headstart.features.extraction.batching":
             sys.meta_path.remove(self)
-            from headstart.features.onnx_encoder import OnnxEncoder
+            from headstart.features.encoders.onnx_encoder import OnnxEncoder
             encode = OnnxEncoder.encode
             def watched(self, images):
                 features = encode(self, images)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from headstart.experiments.batches import TrainingData
-from headstart.experiments.source import ArrayFeatures
-from headstart.experiments.targets import class_targets
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.data.targets import class_targets
+from headstart.experiments.data.training_data import TrainingData
 
 _SPREAD = 0.72  # of the noise around a class's mean
 

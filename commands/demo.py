@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import span
+from headstart.commands.output.terminal import span
 
 if TYPE_CHECKING:
     from headstart.pipeline.workspace import Workspace
@@ -30,7 +30,7 @@ def command(folder: Path | None) -> None:
     The encoder is the small one that ships with Headstart. It is there to try things out and no stand-in for
     pretrained weights.
     """
-    from headstart.features.load import load_features
+    from headstart.features.store.load import load_features
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.workspace import open_workspace
 
@@ -81,7 +81,7 @@ def _command(*arguments: object) -> list[str]:
 
 
 def _run(*arguments: object) -> None:
-    from headstart.pipeline.environment import child_environment
+    from headstart.pipeline.child import child_environment
     from headstart.pipeline.errors import HeadstartError
 
     click.echo(f"\n$ headstart {' '.join(map(str, arguments))}")
@@ -93,7 +93,7 @@ def _run(*arguments: object) -> None:
 
 
 def _run_and_kill(root: Path) -> None:
-    from headstart.pipeline.environment import child_environment
+    from headstart.pipeline.child import child_environment
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.workspace import open_workspace
 

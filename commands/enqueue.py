@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from .options import Pool, data_options, plural, weights_option, workspace_option
+from headstart.commands.output.terminal import plural
+
+from .options import Pool, data_options, weights_option, workspace_option
 
 if TYPE_CHECKING:
-    from headstart.features.listing import Source
+    from headstart.features.sources.source import Source
 
 
 class EncoderChoice(NamedTuple):
-    """What the options say of the encoder: the arguments of `features.encoders.resolve_encoder`."""
+    """What the options say of the encoder: the arguments of `features.encoders.resolve.resolve_encoder`."""
 
     model: str | None
     weights: str
@@ -75,8 +77,8 @@ def command(
     DATA is a folder of class folders (with or without train/val/test above them), a flat folder, a CSV, TSV or Parquet table
     with one row an image, or an HDF5 file with `images` (n, h, w, 3) uint8. Doing it again adds only what is new.
     """
-    from headstart.features.listing import SourceOptions
-    from headstart.features.sources import describe, find_images
+    from headstart.features.sources.find import describe, find_images
+    from headstart.features.sources.source import SourceOptions
 
     source = find_images(data, SourceOptions(**about_data))
     for line in describe(source):
@@ -91,14 +93,15 @@ def command(
 
 def _enqueue(source: Source, choice: EncoderChoice, job_size: int, seed: int, directory: str | None) -> None:
     from headstart.features.devices import has_nvidia_device
-    from headstart.features.disk_plan import require_room, size_words
-    from headstart.features.encoders import resolve_encoder, save_encoder
-    from headstart.features.graph_export import export_graph
-    from headstart.features.manifest import add_images
+    from headstart.features.encoders.onnx_export import export_graph
+    from headstart.features.encoders.resolve import resolve_encoder
+    from headstart.features.encoders.saved import save_encoder
+    from headstart.features.manifest.adding import add_images
+    from headstart.features.planning.disk import require_room
     from headstart.jobs.extract import work_for
+    from headstart.pipeline.enqueue import append_work, queue_lock, restorable_jobs
     from headstart.pipeline.kinds import known_kinds
-    from headstart.pipeline.queue import append_work, queue_lock
-    from headstart.pipeline.restore import restorable_jobs
+    from headstart.pipeline.text import size_words
     from headstart.pipeline.workspace import find_root, open_or_create_workspace
 
     # Before the lock: what may take long or fail.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .csv_lines import write_line
-from .options import as_json, opened, say, workspace_option
+from headstart.commands.output.terminal import say, write_line
+
+from .options import as_json, opened, workspace_option
 
 if TYPE_CHECKING:
-    from headstart.experiments.reevaluation import Scored
+    from headstart.experiments.evaluation.evaluate_run import Scored
 
 
 @click.command("evaluate")
@@ -28,10 +29,9 @@ def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | 
     N is a run's number, see `headstart runs`. `best` is the run that did best on validation among the finished ones that share
     task and targets with the newest experiment.
     """
-    from headstart.experiments.choosing import choose_run
-    from headstart.experiments.reevaluation import judge, score
-
-    from .evaluation_text import describe
+    from headstart.commands.output.evaluation import describe
+    from headstart.experiments.evaluation.evaluate_run import judge, score
+    from headstart.experiments.runs.catalog import choose_run
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
@@ -52,7 +52,7 @@ def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | 
 
 
 def _write_csv(scored: Scored) -> None:
-    from headstart.experiments.reevaluation import said_of_each
+    from headstart.experiments.evaluation.evaluate_run import said_of_each
 
     names, is_classes = scored.head.names, scored.head.task == "classification"
     columns = ["label", "probability", "true_label"] if is_classes else [*names, *(f"true_{name}" for name in names)]

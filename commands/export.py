@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import as_json, opened, plural, run_option, workspace_option
+from headstart.commands.output.terminal import plural
+
+from .options import as_json, opened, run_option, workspace_option
 
 if TYPE_CHECKING:
-    from headstart.experiments.choosing import Chosen
-    from headstart.experiments.exporting import Exported
+    from headstart.experiments.runs.catalog import Chosen
+    from headstart.experiments.serving.export import Exported
 
 
 @click.command("export")
@@ -43,10 +45,16 @@ def command(
     classes (or numbers) come out. Names of classes and what an image must go through before are in the file's metadata. The same
     head gives the same bytes.
     """
-    from headstart.experiments.choosing import choose_run
-    from headstart.experiments.export_inputs import check_images, check_rows, export_facts
-    from headstart.experiments.exporting import FORMATS, export_head, export_with_encoder
-    from headstart.experiments.heads import read_head
+    from headstart.experiments.heads.trained_head import read_head
+    from headstart.experiments.runs.catalog import choose_run
+    from headstart.experiments.serving.export import (
+        FORMATS,
+        check_images,
+        check_rows,
+        export_facts,
+        export_head,
+        export_with_encoder,
+    )
     from headstart.pipeline.errors import HeadstartError
 
     found = opened(workspace)
@@ -111,7 +119,7 @@ def _explained(target: Path) -> Iterator[None]:
 
 
 def _lines(chosen: Chosen, target: Path, form: str, exported: Exported, is_new: bool, with_encoder: bool) -> Iterator[str]:
-    from headstart.features.disk_plan import size_words
+    from headstart.pipeline.text import size_words
 
     what = "encoder and head" if with_encoder else "head"
     yield f"{'wrote' if is_new else 'unchanged'} {target}  {size_words(len(exported.data))}, {what} of {chosen.words} as {form}"

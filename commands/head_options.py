@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.experiments.configurations import ACTIVATIONS, CLASS_WEIGHTS, MONITORS, OPTIMIZERS, OUTPUTS
+from headstart.experiments.config import ACTIVATIONS, CLASS_WEIGHTS, MONITORS, OPTIMIZERS, OUTPUTS
 
 from .options import ParamType
 
 if TYPE_CHECKING:
-    from headstart.experiments.configurations import HeadConfig
+    from headstart.experiments.config import HeadConfig
 
 _Command = Callable[..., Any]
 PRESETS = ("linear", "mlp", "quality")
@@ -131,8 +131,8 @@ def heads_of(ablation: str | None, preset: str | None, seeds: int, seed: int, gi
     """The heads that the options mean. Raises: UsageError if they contradict each other; HeadstartError for a bad value."""
     from dataclasses import replace
 
-    from headstart.experiments.configurations import HeadConfig, default_ablation, quality_head
-    from headstart.experiments.grid import named, read_grid, refuse_too_many, with_seeds
+    from headstart.experiments.config import HeadConfig, default_ablation, quality_head
+    from headstart.experiments.heads.grid import named, read_grid, refuse_too_many, with_seeds
 
     changes = {name: given[name] for name in _OF_EACH_HEAD if given[name] is not None}
     if ablation is not None and preset is not None:

@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-import contextlib
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -26,10 +25,7 @@ workspace_option = click.option(
     metavar="DIR",
     help="Where queue and results live. [default: $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace]",
 )
-
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object on standard output.")
-
-
 run_option = click.option(
     "--run",
     default="best",
@@ -38,7 +34,6 @@ run_option = click.option(
     help="A run's number, see `headstart runs`. best: the best on validation of those that share task and targets with the "
     "newest experiment.",
 )
-
 weights_option = click.option(
     "--weights",
     default="hub",
@@ -47,7 +42,6 @@ weights_option = click.option(
     help="hub: pretrained, downloaded once. FILE: safetensors or a torch state dict. embedded: the small encoder that ships with "
     "Headstart, for trying things out. random:SEED: untrained.",
 )
-
 _DATA_OPTIONS = (
     click.option("--path-col", metavar="COLUMN", help="Table: where the paths are."),
     click.option("--label-col", metavar="COLUMN", help="Table: where the labels are."),
@@ -66,7 +60,7 @@ _DATA_OPTIONS = (
 
 
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """How DATA is to be read; see `features.listing.SourceOptions`."""
+    """How DATA is to be read; see `features.sources.source.SourceOptions`."""
     for option in reversed(_DATA_OPTIONS):
         function = option(function)
     return function
@@ -135,27 +129,3 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
     if not value.isdecimal() or int(value) == 0:
         raise click.BadParameter(f"{value!r} is neither a positive number nor 'auto'")
     return int(value)
-
-
-def say(text: str) -> None:
-    """A line on standard error. Where nobody can read it (a full disk, a closed pipe) the work goes on.
-
-    Names of files reach it in the words of errors: no control character of theirs acts on a terminal or begins a new line.
-    """
-    from headstart.features.escaping import one_line  # not while the command starts
-
-    with contextlib.suppress(OSError, ValueError):
-        click.echo(one_line(text), err=True)
-
-
-def plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def span(seconds: float) -> str:
-    """Seconds as people say them: `1h 02m`, `3m 05s`, `12s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h {minutes:02d}m"
-    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

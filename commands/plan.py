@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Pool, Size, as_json, data_options, plural, say, span, weights_option, workspace_option
+from headstart.commands.output.terminal import plural, say, span
+
+from .options import Pool, Size, as_json, data_options, weights_option, workspace_option
 
 if TYPE_CHECKING:
-    from headstart.features.listing import Source
-    from headstart.features.predictions import Prediction
+    from headstart.features.planning.forecast import Prediction
+    from headstart.features.sources.source import Source
     from headstart.pipeline.workspace import Workspace
 
 
@@ -54,10 +56,10 @@ def command(
     It enqueues N of them, as often as four jobs take, in a temporary workspace, and runs `headstart work` there: the figures
     are of this machine as busy as it is now. Only they are kept in the workspace, for `headstart work` to compare.
     """
-    from headstart.features.fingerprint import read_fingerprint
-    from headstart.features.listing import SourceOptions
-    from headstart.features.probe import JOBS, compare, take_probe
-    from headstart.features.sources import find_images
+    from headstart.features.encoders.folder import read_fingerprint
+    from headstart.features.planning.probe import JOBS, compare, take_probe
+    from headstart.features.sources.find import find_images
+    from headstart.features.sources.source import SourceOptions
     from headstart.pipeline.workspace import open_or_create_workspace
 
     source = find_images(data, SourceOptions(**about_data))
@@ -85,7 +87,7 @@ def command(
 
 
 def _keep(folder: str | None, predictions: dict[str, Prediction]) -> None:
-    from headstart.features.predictions import keep_prediction
+    from headstart.features.planning.forecast import keep_prediction
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.workspace import find_root, open_or_create_workspace
 
@@ -102,14 +104,15 @@ def _measure(
     workspace: Workspace, sample: Source, choice: tuple[Any, ...], images: int, job_size: int, options: list[str]
 ) -> tuple[Path, Prediction, dict[str, Any]]:
     from headstart.features.devices import has_nvidia_device
-    from headstart.features.disk_plan import predict_disk
-    from headstart.features.encoders import resolve_encoder, save_encoder
-    from headstart.features.graph_export import export_graph
-    from headstart.features.manifest import add_images
-    from headstart.features.probe import read_pace
+    from headstart.features.encoders.onnx_export import export_graph
+    from headstart.features.encoders.resolve import resolve_encoder
+    from headstart.features.encoders.saved import save_encoder
+    from headstart.features.manifest.adding import add_images
+    from headstart.features.planning.disk import predict_disk
+    from headstart.features.planning.probe import read_pace
     from headstart.jobs.extract import work_for
+    from headstart.pipeline.enqueue import append_work, queue_lock
     from headstart.pipeline.kinds import known_kinds
-    from headstart.pipeline.queue import append_work, queue_lock
 
     spec, tensors = resolve_encoder(*choice)
     with queue_lock(workspace):
@@ -143,7 +146,7 @@ def _measure(
 
 def _work(workspace: Workspace, options: list[str]) -> None:
     """`headstart work` in a process of its own, whose memory is what a worker's will be."""
-    from headstart.pipeline.environment import child_environment
+    from headstart.pipeline.child import child_environment
     from headstart.pipeline.errors import HeadstartError
 
     code = "from headstart.cli import main; main()"
@@ -164,9 +167,8 @@ def _work(workspace: Workspace, options: list[str]) -> None:
 
 
 def _shown(rows: list[dict[str, Any]]) -> str:
-    from headstart.features.disk_plan import size_words
-
-    from .tables import aligned
+    from headstart.commands.output.terminal import aligned
+    from headstart.pipeline.text import size_words
 
     lines = [["encoder", "time", "images/s", "memory", "GPU memory", "batch", "disk", "cosine mean", "worst"]]
     for row in rows:

@@ -2,7 +2,9 @@
 
 import click
 
-from .options import opened, plural, workspace_option
+from headstart.commands.output.terminal import plural
+
+from .options import opened, workspace_option
 
 
 @click.command("retry")

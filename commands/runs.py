@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headstart.commands.output.terminal import aligned
+
 from .options import as_json, opened, workspace_option
-from .tables import aligned
 
 if TYPE_CHECKING:
-    from headstart.experiments.run_list import Line
+    from headstart.experiments.runs.catalog import Line
 
 
 @click.group("runs", invoke_without_command=True)
@@ -23,7 +24,7 @@ def command(context: click.Context, as_json: bool, workspace: str | None) -> Non
 
     `runs show N` has all about one, `runs compare A B` says whether one is better than another.
     """
-    from headstart.experiments.run_list import list_runs
+    from headstart.experiments.runs.catalog import list_runs
 
     if context.invoked_subcommand is not None:
         return
@@ -42,9 +43,9 @@ def command(context: click.Context, as_json: bool, workspace: str | None) -> Non
 @workspace_option
 def show(run: str, as_json: bool, workspace: str | None) -> None:
     """Show how a head was trained, epoch by epoch, and what was measured at the end, class by class."""
-    from headstart.experiments.choosing import choose_run
-
-    from .run_text import describe, record_of
+    from headstart.commands.output.run import describe
+    from headstart.experiments.evaluation.record import record_of
+    from headstart.experiments.runs.catalog import choose_run
 
     found = opened(workspace)
     chosen = choose_run(found, run)
@@ -63,10 +64,9 @@ def show(run: str, as_json: bool, workspace: str | None) -> None:
 @workspace_option
 def compare(first: str, second: str, as_json: bool, workspace: str | None) -> None:
     """Say whether head A is better than head B on the same test images."""
-    from headstart.experiments.choosing import choose_run
-    from headstart.experiments.reevaluation import compare
-
-    from .run_text import verdict
+    from headstart.commands.output.run import verdict
+    from headstart.experiments.evaluation.evaluate_run import compare
+    from headstart.experiments.runs.catalog import choose_run
 
     found = opened(workspace)
     left, right = choose_run(found, first), choose_run(found, second)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import as_json, opened, plural, say, span, workspace_option
+from headstart.commands.output.terminal import plural, say, span
+
+from .options import as_json, opened, workspace_option
 
 if TYPE_CHECKING:
     from headstart.pipeline.status import Status, Tally
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 @workspace_option
 def command(failed: bool, as_json: bool, workspace: str | None) -> None:
     """Show what is done, running, pending and failed."""
-    from headstart.features.escaping import one_line, printable
     from headstart.pipeline.status import read_status
+    from headstart.pipeline.text import one_line, printable
 
     opened_workspace = opened(workspace)
     status = read_status(opened_workspace)

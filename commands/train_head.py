@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headstart.commands.output.terminal import say
+
 from .head_options import baseline_options, head_options, heads_of, training_options
-from .options import Duration, as_json, opened, say, workspace_option
+from .options import Duration, as_json, opened, workspace_option
 
 if TYPE_CHECKING:
-    from headstart.experiments.creation import Begun, Request
-    from headstart.features.cached import CachedFeatures
+    from headstart.experiments.runs.begin import Begun, Request
+    from headstart.features.store.cached_features import CachedFeatures
     from headstart.pipeline.workspace import Workspace
 
 _LEAVES_S = 5.0  # from the signal to the end of the chunk in hand
@@ -68,9 +70,9 @@ def command(
     headstart train-head --hidden 512 --dropout 0.3 --seeds 5
     headstart train-head --preset quality --target score --aux sharpness --aux exposure
     """
-    from headstart.experiments.creation import begin
-
-    from .head_table import as_record, lines
+    from headstart.commands.output.training import lines
+    from headstart.experiments.evaluation.record import as_record
+    from headstart.experiments.runs.begin import begin
 
     opened_workspace = opened(workspace)
     request = _request(opened_workspace, encoder, data, task, (targets, auxiliary), (name, val_part), given)
@@ -98,9 +100,9 @@ def _request(
     about: tuple[str | None, float | None],
     given: dict[str, Any],
 ) -> Request:
-    from headstart.experiments.columns import detected_task
-    from headstart.experiments.configurations import BaselineOptions, TrainingOptions
-    from headstart.experiments.creation import Request
+    from headstart.experiments.config import BaselineOptions, TrainingOptions
+    from headstart.experiments.data.columns import detected_task
+    from headstart.experiments.runs.begin import Request
     from headstart.features.devices import choose_device
 
     ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
@@ -116,9 +118,9 @@ def _request(
 
 
 def _features(workspace: Workspace, encoder: str | None, data: str | None) -> CachedFeatures:
-    from headstart.features.cache import open_cache
-    from headstart.features.encoder_folders import chosen_encoder
-    from headstart.features.snapshot import of_dataset
+    from headstart.features.encoders.folder import chosen_encoder
+    from headstart.features.store.cached_features import of_dataset
+    from headstart.features.store.packed_cache import open_cache
 
     features = open_cache(chosen_encoder(workspace, encoder))
     if data is None:
@@ -128,13 +130,12 @@ def _features(workspace: Workspace, encoder: str | None, data: str | None) -> Ca
 
 def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> int | None:
     """Brings the experiment to its end. Returns: the exit status if it did not get there."""
-    from headstart.experiments.results import damaged_files
+    from headstart.experiments.evaluation.publish import damaged_files
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.kinds import Settings
     from headstart.pipeline.markers import NotDone, read_marker
-    from headstart.pipeline.reports import Finished, Limits
     from headstart.pipeline.retry import bytes_of, retire, retry
-    from headstart.pipeline.worker import Worker
+    from headstart.pipeline.worker import Finished, Limits, Worker
 
     experiment, job = begun.experiment, begun.job
     judged = bytes_of(workspace, job)

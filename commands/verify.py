@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import as_json, opened, plural, say, work_options, workspace_option
+from headstart.commands.output.terminal import plural, say
+
+from .options import as_json, opened, work_options, workspace_option
 
 if TYPE_CHECKING:
     from headstart.pipeline.job import Job
@@ -32,8 +34,8 @@ def command(
     workspace: str | None,
 ) -> int:
     """Check every marker against its payload. Exits with 1 if something is torn and was not repaired."""
-    from headstart.features.escaping import one_line
     from headstart.pipeline.kinds import Settings
+    from headstart.pipeline.text import one_line
     from headstart.pipeline.verify import sweep, verify
 
     opened_workspace = opened(workspace)
@@ -80,11 +82,9 @@ def command(
 
 def _redo(workspace: Workspace, torn: list[Job], settings: Settings) -> int:
     """Does torn jobs again; returns the exit status of an interruption, else 0."""
-    from headstart.pipeline.reports import Limits
+    from headstart.commands.output.progress import Progress
     from headstart.pipeline.retry import reopen
-    from headstart.pipeline.worker import Worker
-
-    from .progress import Progress
+    from headstart.pipeline.worker import Limits, Worker
 
     for job in torn:
         reopen(workspace, job)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import Duration, opened, plural, say, span, work_options, workspace_option
+from headstart.commands.output.terminal import plural, say, span
+
+from .options import Duration, opened, work_options, workspace_option
 
 if TYPE_CHECKING:
     from headstart.pipeline.supervisor import Supervision
@@ -50,14 +52,12 @@ def command(
     """
     import time
 
+    from headstart.commands.output.forecast import planned_against_actual
+    from headstart.commands.output.progress import Progress
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.kinds import Settings, known_kinds
-    from headstart.pipeline.reports import Finished, Limits
     from headstart.pipeline.status import read_status
-    from headstart.pipeline.worker import Worker
-
-    from .outcome import planned_against_actual
-    from .progress import Progress
+    from headstart.pipeline.worker import Finished, Limits, Worker
 
     opened_workspace = opened(workspace)
     chosen = frozenset(kinds.split(",")) if kinds else None

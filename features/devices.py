@@ -1,6 +1,7 @@
-"""What there is to compute on: the cores this process may use, and whether an NVIDIA device is here, without importing torch."""
+"""What there is to compute on: cores, an NVIDIA device, and whether an error means that memory ran out. Imports no torch."""
 
 import os
+import sys
 
 
 def cores() -> int:
@@ -36,3 +37,18 @@ def has_nvidia_device() -> bool:
         return False
     finally:
         pynvml.nvmlShutdown()
+
+
+# How ONNX Runtime words it; it has no kind of error for this, and those it has are no RuntimeError.
+_WORDS = ("Failed to allocate memory", "bad_alloc", "bad allocation", "Available memory of", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a smaller batch may help against `error`."""
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")  # not imported for the question
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return True
+    is_native = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
+    return is_native and any(word in str(error) for word in _WORDS)

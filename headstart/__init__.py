@@ -15,13 +15,13 @@ if not (_HERE / "pipeline").is_dir():  # a checkout
     __path__ = [str(_HERE), str(_HERE.parent)]
 
 _PUBLIC = {
-    "run_job": "headstart.jobs",
-    "load_features": "headstart.features.load",
-    "load_cached_features": "headstart.features.cache",
-    "create_classifier_head": "headstart.experiments.heads",
-    "train_head_only": "headstart.experiments.training",
-    "HeadConfig": "headstart.experiments.configurations",
-    "TrainingOptions": "headstart.experiments.configurations",
+    "run_job": "headstart.pipeline.worker",
+    "load_features": "headstart.features.store.load",
+    "load_cached_features": "headstart.features.store.packed_cache",
+    "create_classifier_head": "headstart.experiments.heads.trained_head",
+    "train_head_only": "headstart.experiments.heads.trainer",
+    "HeadConfig": "headstart.experiments.config",
+    "TrainingOptions": "headstart.experiments.config",
     "Workspace": "headstart.pipeline.workspace",
 }
 __all__ = [

@@ -2,7 +2,3 @@
 
 Docs: CONTRIBUTING.md says how to add one.
 """
-
-from headstart.pipeline.worker import run_job
-
-__all__ = ["run_job"]

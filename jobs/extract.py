@@ -8,19 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.pipeline.enqueue import Work
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.markers import FailedItem, Result
-from headstart.pipeline.queue import Work
 from headstart.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from headstart.features.batching import Batching
-    from headstart.features.decoding import Decoding
-    from headstart.features.parts import Row
+    from headstart.features.extraction.batching import Batching
+    from headstart.features.images.reader import Decoding
+    from headstart.features.manifest.parts import Row
 
 NAME = "extract"
 _JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
@@ -37,7 +37,7 @@ def work_for(
 
 def fingerprint(workspace: Workspace, folder: str) -> str:
     """Of the encoder: weights, transform, pooling; equal fingerprints mean comparable features."""
-    from headstart.features.fingerprint import read_fingerprint
+    from headstart.features.encoders.folder import read_fingerprint
 
     return read_fingerprint(workspace.root / folder)
 
@@ -51,10 +51,10 @@ class ExtractSession:
     """One encoder over one part of a manifest."""
 
     def __init__(self, workspace: Workspace, job: Job, settings: Settings) -> None:
-        from headstart.features.dataset import open_manifest
         from headstart.features.devices import cores
-        from headstart.features.encoder_spec import read_encoder
-        from headstart.features.pixels import open_reader
+        from headstart.features.encoders.spec import read_encoder
+        from headstart.features.images.reader import open_reader
+        from headstart.features.manifest.reading import open_manifest
 
         part = workspace.root / job.source
         self._folder = workspace.folder(job)
@@ -74,8 +74,8 @@ class ExtractSession:
 
     def prepare_without(self, job: Job, killers: Mapping[int, str]) -> Decoding:
         """`prepare`, but these rows of the part are not decoded: each failed for that reason."""
-        from headstart.features.decoding import Decoding
-        from headstart.features.images import ImageError
+        from headstart.features.images.decode import ImageError
+        from headstart.features.images.reader import Decoding
 
         if self._spec.transform.device_decode:
             self._opened()  # its memory is planned while nothing else takes any there
@@ -91,7 +91,7 @@ class ExtractSession:
 
     def examine(self, job: Job, item: int) -> None:
         """Decodes one image: where crashes, hangs and memory come from."""
-        from headstart.features.images import ImageError
+        from headstart.features.images.decode import ImageError
 
         [row] = self._manifest.rows(self._part, item, item + 1)
         with contextlib.suppress(ImageError):
@@ -101,10 +101,10 @@ class ExtractSession:
         """Encodes batch after batch, the first ones while others are still being decoded, and makes the shard."""
         import numpy as np
 
-        from headstart.features import shards
-        from headstart.features.budgets import measured
-        from headstart.features.images import STATUS
-        from headstart.features.rounding import round_features
+        from headstart.features.extraction.memory_budget import measured
+        from headstart.features.images.decode import STATUS
+        from headstart.features.store import shards
+        from headstart.features.store.shards import round_features
 
         batching = self._opened()
         values, decoded = batching.encode(prepared.images, prepared.good(), check)
@@ -143,9 +143,9 @@ class ExtractSession:
 
     def _opened(self) -> Batching:
         if self._batching is None:
-            from headstart.features.budgets import plan_batching
             from headstart.features.devices import choose_device
-            from headstart.features.opening import open_encoder
+            from headstart.features.encoders.runtime import open_encoder
+            from headstart.features.extraction.memory_budget import plan_batching
 
             encoder = open_encoder(self._folder, choose_device(self._settings.device))
             height, width = self._spec.transform.image_size

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from headstart.experiments.tracking.console import Narrator
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings
@@ -15,8 +13,7 @@ from headstart.pipeline.markers import Result
 from headstart.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from headstart.experiments.experiment import Experiment
-    from headstart.experiments.judging import Progress
+    from headstart.experiments.runs.experiment import Experiment
 
 NAME = "train_head"
 
@@ -27,7 +24,7 @@ class TrainingFailed(Exception):
 
 def fingerprint(workspace: Workspace, folder: str) -> str:
     """Of the description: rows, heads, options; equal fingerprints mean the same heads."""
-    from headstart.experiments.experiment import read_experiment
+    from headstart.experiments.runs.experiment import read_experiment
 
     return read_experiment(workspace, workspace.root / folder).identity
 
@@ -45,7 +42,7 @@ class TrainHeadSession:
 
     def prepare(self, job: Job) -> Experiment:
         """Reads what is to be trained."""
-        from headstart.experiments.experiment import read_experiment
+        from headstart.experiments.runs.experiment import read_experiment
 
         return read_experiment(self._workspace, self._workspace.folder(job))
 
@@ -62,12 +59,12 @@ class TrainHeadSession:
         """Holds nothing between jobs."""
 
     def _trained(self, experiment: Experiment, check: Callable[[], None]) -> Result:
-        from headstart.experiments.checkpoints import Checkpoints
-        from headstart.experiments.experiment import best_head_path
-        from headstart.experiments.experiment_data import experiment_data
-        from headstart.experiments.judgement import judge
-        from headstart.experiments.results import publish
-        from headstart.experiments.training import train
+        from headstart.experiments.evaluation.evaluate_experiment import judge
+        from headstart.experiments.evaluation.publish import publish
+        from headstart.experiments.heads.trainer import train
+        from headstart.experiments.runs.experiment import best_head_path
+        from headstart.experiments.runs.experiment_data import experiment_data
+        from headstart.experiments.training.checkpoints import Checkpoints
 
         keeper = Checkpoints(best_head_path(experiment).parent, self._workspace.files)
         # A training that goes on has read every byte of the cache before.
@@ -79,45 +76,6 @@ class TrainHeadSession:
         keeper.keep_only_newest()
         facts: dict[str, Any] = {"device": experiment.options.device, "versions": _versions()}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)
-
-
-class Narrator:
-    """Says on standard error how a training goes: a line an epoch, on a terminal always the same one."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
-        self._begun = time.monotonic()
-        self._first: int | None = None
-
-    def hear(self, epoch: int, progress: list[Progress]) -> None:
-        """After each epoch, from 0; the time left is judged by the epochs since this process began."""
-        self._first = epoch if self._first is None else self._first
-        done, total = epoch + 1, self._experiment.options.epochs
-        seconds = (time.monotonic() - self._begun) / (done - self._first)
-        best = max(range(len(progress)), key=lambda i: progress[i].best)
-        last = progress[best].history[-1]
-        loss = "diverged" if last["train_loss"] is None else f"loss {last['train_loss']:.4f}"
-        if progress[best].best_epoch >= 0:
-            loss += f", best on validation {progress[best].best[0]:.4f} ({self._experiment.heads[best].name})"
-        active = sum(one.is_active for one in progress)
-        parts = [
-            f"{self._experiment.folder.name}  epoch {done}/{total}",
-            loss,
-            f"{active} of {len(progress)} heads in training" if active < len(progress) else f"{len(progress)} heads",
-        ]
-        if done < total and active:
-            parts.append(f"{(total - done) * seconds:.0f}s left")
-        _say("  ".join(parts), is_last=done == total or not active)
-
-
-def _say(text: str, is_last: bool) -> None:
-    # Where nobody can read it (a full disk, a closed pipe) the training goes on.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[2K{text}" + ("\n" if is_last else ""))
-        else:
-            sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
 
 
 def _versions() -> dict[str, str]:

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from .environment import child_environment
-
 _TICK_S = 0.02
 
 
@@ -134,3 +132,11 @@ def follow_parent(parent: int, is_expendable: bool) -> None:
                 Path("/proc/self/oom_score_adj").write_text("1000")
     if os.name != "nt" and os.getppid() != parent:
         os._exit(1)
+
+
+def child_environment() -> dict[str, str]:
+    """This process's environment, in which `import headstart` finds what is running here, installed or a checkout."""
+    import headstart
+
+    home = str(Path(headstart.__file__).resolve().parent.parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}

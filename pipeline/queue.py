@@ -1,15 +1,9 @@
 """The list of jobs: an append-only CSV that says what is to be done. What is done, the files say."""
 
-import contextlib
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import FileIO
-from itertools import chain, count
-from typing import NamedTuple
 
-from .errors import TryLaterError
 from .files import environment_faults
 from .job import Job, is_job_id, job_id_of
 from .workspace import Workspace
@@ -17,16 +11,6 @@ from .workspace import Workspace
 HEADER = ",".join(Job._fields)
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
 _LARGEST_GAP = 10_000_000
-
-
-class Work(NamedTuple):
-    """What a kind of job wants done: every item of a source, cut into jobs of `job_size`."""
-
-    kind: str
-    folder: str
-    source: str
-    items: int
-    job_size: int
 
 
 @dataclass
@@ -145,100 +129,3 @@ def _job(fields: list[str]) -> Job | None:
 
 def _is_inside(path: str) -> bool:
     return bool(path) and all(part not in ("", ".", "..") and _WORD.issuperset(part) for part in path.split("/"))
-
-
-@contextlib.contextmanager
-def queue_lock(workspace: Workspace, timeout_s: float = 60) -> Iterator[None]:
-    """Holds off other enqueuers. Workers never wait for it."""
-    from filelock import FileLock, Timeout
-
-    workspace.make_folder(workspace.queue_lock.parent)
-    lock = FileLock(workspace.queue_lock)
-    try:
-        with environment_faults(f"cannot lock {workspace.queue_lock}"):
-            lock.acquire(timeout=timeout_s)
-    except Timeout:
-        raise TryLaterError(
-            f"another enqueue holds {workspace.queue_lock} for {timeout_s:.0f} s. Wait for it, then try again."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def append_work(
-    workspace: Workspace,
-    works: Iterable[Work],
-    known_kinds: frozenset[str],
-    recorded: Callable[[Reader], list[Job]],
-) -> tuple[list[Job], list[Job]]:
-    """Adds a job for every item that no job covers yet; call it inside `queue_lock`.
-
-    Args:
-        recorded: committed jobs whose rows are gone from the queue (read from their markers).
-
-    Returns: the restored and the new jobs. What a crash left half-written is repaired on the way.
-    """
-    reader = Reader(workspace, known_kinds)
-    covered: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for job in reader:
-        covered[job.folder, job.source].append((job.start, job.stop))
-    for job in reader.foreign:
-        covered[job.folder, job.source].append((job.start, job.stop))
-    restored = recorded(reader)
-    taken = {job.number for job in restored}
-    for job in restored:
-        covered[job.folder, job.source].append((job.start, job.stop))
-    free = (number for number in chain(sorted(reader.missing), count(max([reader.highest, *taken]) + 1)) if number not in taken)
-    fresh = [
-        Job(job_id_of(next(free)), work.kind, work.folder, work.source, start, stop)
-        for work in works
-        for start, stop in _uncovered(work, covered[work.folder, work.source])
-    ]
-    _append(workspace, [*restored, *fresh])
-    return restored, fresh
-
-
-def _uncovered(work: Work, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    position = 0
-    for start, stop in [*sorted(ranges), (work.items, work.items)]:
-        for begin in range(position, start, work.job_size):
-            yield begin, min(begin + work.job_size, start)
-        position = max(position, stop)
-
-
-def _append(workspace: Workspace, jobs: list[Job]) -> None:
-    rows = "".join(",".join(map(str, job)) + "\n" for job in jobs).encode()
-    if not workspace.queue.exists():
-        workspace.files.replace(workspace.queue, HEADER.encode() + b"\n" + rows)
-        return
-    with environment_faults(f"cannot append to {workspace.queue}"), workspace.queue.open("r+b", buffering=0) as file:
-        complete = _complete_bytes(file)
-        file.truncate(complete)
-        file.seek(complete)
-        try:
-            view = memoryview(rows if complete else HEADER.encode() + b"\n" + rows)
-            while view:
-                view = view[file.write(view) :]
-            if workspace.files.fsync:
-                os.fsync(file.fileno())
-            # Whoever made the file may have been killed before its name was durable.
-            workspace.files.sync_folder(workspace.queue.parent)
-        except OSError:
-            with contextlib.suppress(OSError):  # half a line is passed over by every reader, too
-                file.truncate(complete)
-            raise
-
-
-def _complete_bytes(file: FileIO) -> int:
-    """Length without a half-written last line."""
-    end = file.seek(0, os.SEEK_END)
-    while end:
-        begin = max(0, end - 65536)
-        file.seek(begin)
-        found = file.read(end - begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
-        end = begin
-    return 0

@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .budget import peak_rss_bytes
 from .child import follow_parent
 from .errors import HeadstartError, TryLaterError
 from .job import Job
 from .kinds import Examiner, Settings, load_kind, look_for_kinds_in
 from .markers import Result
+from .memory import peak_rss_bytes
 from .workspace import open_workspace
 
 _ALIVE_S = 1.0

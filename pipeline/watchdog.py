@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-from .budget import current_rss_bytes
 from .claims import Claim
+from .memory import current_rss_bytes
 
 TIMED_OUT = 124  # as timeout(1) has it
 FIRST_S = 600.0  # before any job of a folder is finished: a model may have to be exported, a device to wake up

@@ -5,10 +5,9 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .budget import peak_rss_bytes
 from .claims import Claim, Claimant
 from .errors import HeadstartError, InterruptedWork, TryLaterError
 from .files import environment_faults
@@ -16,12 +15,58 @@ from .frontier import Frontier
 from .job import Job
 from .kinds import Session, Settings, known_kinds, load_kind
 from .markers import Marker, NotDone, Result, commit, read_marker
+from .memory import peak_rss_bytes
 from .queue import Reader
-from .reports import Finished, Limits, Summary
 from .stop import Stop
 from .suspect import DEATHS, ITEM_S, SuspectSession
 from .watchdog import TIMED_OUT, Watchdog
 from .workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a worker ends although work remains.
+
+    Attributes:
+        max_jobs: jobs to commit, None for no limit.
+        seconds: no job is begun that would probably end later than this after the start.
+        kinds: only jobs of these kinds, None for all.
+        only: only these jobs, None for all.
+        loop_s: instead of ending when nothing is left, look again after this time.
+        job_timeout_s: a job without a sign of life for this time ends its worker; None means: by what other jobs took.
+    """
+
+    max_jobs: int | None = None
+    seconds: float | None = None
+    kinds: frozenset[str] | None = None
+    only: frozenset[str] | None = None
+    loop_s: float | None = None
+    job_timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a reporter hears of one job."""
+
+    job: Job
+    items: int
+    failed_items: int
+    seconds: float
+    is_mine: bool = True
+    error: str | None = None
+
+
+@dataclass
+class Summary:
+    jobs: int = 0
+    items: int = 0
+    failed_items: int = 0
+    failed_jobs: int = 0
+    seconds: float = 0.0
+    is_drained: bool = False
+    exit_code: int = 0
+    problems: list[str] = field(default_factory=list)
+
 
 _POLL_S = 0.5  # at most between two looks at what others hold; while looks take no 50 ms, a tenth of the time goes into them
 _QUICKEST_POLL_S = 0.05

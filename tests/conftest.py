@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import headstart.jobs
+from headstart.pipeline.enqueue import Work, append_work, queue_lock
 from headstart.pipeline.job import Job
-from headstart.pipeline.queue import Work, append_work, queue_lock
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 
 ROOT = Path(__file__).resolve().parent.parent

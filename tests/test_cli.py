@@ -150,10 +150,17 @@ def test_the_wheel_holds_one_package_and_the_embedded_encoder(tmp_path):
         entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"headstart"}
-    for inside in ("__init__.py", "cli.py", "pipeline/worker.py", "features/images.py", "jobs/extract.py", "commands/work.py"):
+    for inside in (
+        "__init__.py",
+        "cli.py",
+        "pipeline/worker.py",
+        "features/images/decode.py",
+        "jobs/extract.py",
+        "commands/work.py",
+    ):
         assert f"headstart/{inside}" in names
     assert "headstart = headstart.cli:main" in entry_points
-    assert any(name.startswith("headstart/features/embedded/") and name.endswith(".safetensors") for name in names)
+    assert any(name.startswith("headstart/features/networks/embedded/") and name.endswith(".safetensors") for name in names)
 
 
 def test_an_installed_wheel_runs_without_the_checkout(tmp_path):

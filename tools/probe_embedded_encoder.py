@@ -1,8 +1,8 @@
 """Measures the embedded encoder as it is shipped: linear probes on its float16 features, its speed, the cost of float16.
 
-    python tools/probe_embedded_encoder.py --data cifar10.zip --encoder features/embedded
+    python tools/probe_embedded_encoder.py --data cifar10.zip --encoder features/networks/embedded
 
-Prints the numbers of `features/embedded/CARD.md` (86.29 % on CIFAR-10's test part, 97.8 % on the digits) in about five minutes
+Prints the numbers of its `CARD.md` (86.29 % on CIFAR-10's test part, 97.8 % on the digits) in about five minutes
 on two cores. C is chosen on images of the training part that the encoder never saw, never on the test part.
 """
 

@@ -1,6 +1,6 @@
 """Trains the embedded encoder: a small timm ResNet on CIFAR-10's training part, on a CPU, in under an hour.
 
-    python tools/train_embedded_encoder.py --data cifar10.zip --epochs 45 --minutes 38 --out features/embedded
+    python tools/train_embedded_encoder.py --data cifar10.zip --epochs 45 --minutes 38 --out features/networks/embedded
 
 On two cores of an AMD EPYC with AVX-512 BF16, shared with other work: 26 epochs in the 38 minutes (380 to 1,070 images/s) and
 88.0 % on the 1,000 images held out; `probe_embedded_encoder.py` then finds 86.3 % on the test part, never read here.

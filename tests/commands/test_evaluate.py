@@ -6,7 +6,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from headstart.experiments.heads import read_head
+from headstart.experiments.heads.trained_head import read_head
 
 from .calling import call
 
@@ -151,7 +151,7 @@ def test_best_looks_only_at_runs_with_the_targets_of_the_newest_experiment(own, 
 
 def newer(path):
     head = read_head(path)
-    with mock.patch("headstart.experiments.heads.FORMAT", 2):
+    with mock.patch("headstart.experiments.heads.trained_head.FORMAT", 2):
         path.write_bytes(head.encode())
 
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from headstart.commands.evaluation_text import describe
-from headstart.experiments.choosing import Chosen
-from headstart.experiments.database import Run
-from headstart.experiments.evaluation import classification_metrics
-from headstart.experiments.reevaluation import Judged
+from headstart.commands.output.evaluation import describe
+from headstart.experiments.evaluation.evaluate_run import Judged
+from headstart.experiments.evaluation.metrics import classification_metrics
+from headstart.experiments.runs.catalog import Chosen
+from headstart.experiments.runs.database import Run
 
 
 def judged(classes: int, label: str = "c{:02d}") -> Judged:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from headstart.experiments import exporting
+from headstart.experiments.serving import export as exporting
 
 from .calling import call
 
@@ -38,8 +38,8 @@ def test_pixels_go_in_where_the_encoder_is_part_of_the_export(trained, pictures,
     assert done.status == 0, done.errors
     session = onnxruntime.InferenceSession(tmp_path / "whole.onnx")
     facts = json.loads(session.get_modelmeta().custom_metadata_map["headstart"])
-    from headstart.features.images import decode
-    from headstart.features.transform import parse_transform
+    from headstart.features.images.decode import decode
+    from headstart.features.images.transform import parse_transform
 
     for path in sorted(pictures.glob("*/*.png"))[::10]:
         pixels = decode(path.read_bytes(), parse_transform(facts["encoder"]["transform"]))
@@ -138,7 +138,7 @@ def test_only_onnx_takes_the_encoder_and_only_a_head_of_images_alone(trained, me
 
 
 def test_an_encoder_without_a_graph_is_not_merged(own, tmp_path):
-    from headstart.features.graph import FACTS_NAME, GRAPH_NAME
+    from headstart.features.encoders.onnx_encoder import FACTS_NAME, GRAPH_NAME
 
     [folder] = own.features.glob("encoder_*")
     facts = json.loads((folder / FACTS_NAME).read_text())

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from headstart.commands import outcome
-from headstart.commands.outcome import planned_against_actual
-from headstart.features.predictions import Prediction, keep_prediction, read_prediction
+from headstart.commands.output import forecast as outcome
+from headstart.commands.output.forecast import planned_against_actual
+from headstart.features.planning.forecast import Prediction, keep_prediction, read_prediction
 from headstart.pipeline.status import Status, Tally
 
 FOLDER = "features/encoder_small-01234567"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.features.encoder_spec import read_encoder
+from headstart.features.encoders.spec import read_encoder
 from tests.conftest import run_python
 
 from .calling import call

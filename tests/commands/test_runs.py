@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.commands.run_text import verdict
-from headstart.experiments import reevaluation
-from headstart.experiments.database import Database, Run
-from headstart.experiments.run_list import averaged, goodness
+from headstart.commands.output.run import verdict
+from headstart.experiments.evaluation import evaluate_run as reevaluation
+from headstart.experiments.runs.catalog import averaged, goodness
+from headstart.experiments.runs.database import Database, Run
 from tests.conftest import run_python
 
 from .calling import call
@@ -180,7 +180,7 @@ HARMS = {
 
 @pytest.mark.parametrize(("harm", "status", "says"), HARMS.values(), ids=HARMS)
 def test_runs_that_cannot_be_listed_are_explained_in_one_line(own, monkeypatch, harm, status, says):
-    monkeypatch.setattr("headstart.experiments.run_list._BUSY_S", 0.05)
+    monkeypatch.setattr("headstart.experiments.runs.catalog._BUSY_S", 0.05)
     kept = harm(own)
     done = call("runs", "-w", own.root)
     assert done.status == status

@@ -1,4 +1,4 @@
-from headstart.commands.tables import aligned
+from headstart.commands.output.terminal import aligned
 
 
 def test_columns_are_as_wide_as_their_widest_text_and_end_without_blanks():

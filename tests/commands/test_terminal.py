@@ -5,9 +5,9 @@ import tempfile
 import pytest
 
 from headstart.commands import status
-from headstart.features.escaping import printable
 from headstart.pipeline.kinds import load_kind
 from headstart.pipeline.markers import FailedItem, Result, commit
+from headstart.pipeline.text import printable
 from tests.conftest import enqueue_fakes
 
 from .calling import call

@@ -9,9 +9,10 @@ import signal
 import sys
 from pathlib import Path
 
-from headstart.experiments.checkpoints import Checkpoints
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
-from headstart.experiments.training import TrainingData, train
+from headstart.experiments.config import HeadConfig, TrainingOptions
+from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.heads.trainer import train
+from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.pipeline.files import FileSystem
 
 from .samples import clouds

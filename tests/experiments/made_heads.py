@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from headstart.experiments.configurations import HeadConfig
-from headstart.experiments.heads import TrainedHead
+from headstart.experiments.config import HeadConfig
+from headstart.experiments.heads.trained_head import TrainedHead
 
 KINDS = {
     "linear softmax": ("classification", "softmax", "relu", ()),

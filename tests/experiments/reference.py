@@ -3,13 +3,14 @@
 import numpy as np
 import torch
 
-from headstart.experiments.batches import Reader, TrainingData, scaling_of
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
-from headstart.experiments.heads import create_classifier_head
-from headstart.experiments.parameters import Parameters
-from headstart.experiments.plans import plan
-from headstart.experiments.schedule import learning_rate_factor, row_order
-from headstart.experiments.statistics import standardization_from
+from headstart.experiments.config import HeadConfig, TrainingOptions
+from headstart.experiments.data.statistics import standardization_from
+from headstart.experiments.data.training_data import TrainingData, scaling_of
+from headstart.experiments.heads.batches import Reader
+from headstart.experiments.heads.parameters import Parameters
+from headstart.experiments.heads.pass_plan import plan
+from headstart.experiments.heads.trained_head import create_classifier_head
+from headstart.experiments.training.schedule import learning_rate_factor, row_order
 
 
 def plain_training(data: TrainingData, config: HeadConfig, options: TrainingOptions) -> tuple[torch.nn.Module, list[float]]:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headstart.experiments.source import ArrayFeatures
-from headstart.experiments.targets import Targets, class_targets, value_targets
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.data.targets import Targets, class_targets, value_targets
 
 
 class Sample(NamedTuple):

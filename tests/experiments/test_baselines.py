@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.experiments.baselines import fit_baselines, inputs_of
-from headstart.experiments.configurations import BaselineOptions
-from headstart.experiments.folds import cross_validate_ridge, group_folds
-from headstart.experiments.paths import PENALTIES, logistic_path
-from headstart.experiments.statistics import gather
+from headstart.experiments.config import BaselineOptions
+from headstart.experiments.data.group_folds import group_folds
+from headstart.experiments.data.statistics import gather
+from headstart.experiments.linear.baselines import fit_baselines, inputs_of
+from headstart.experiments.linear.cross_validation import cross_validate_ridge
+from headstart.experiments.linear.penalty_path import PENALTIES, logistic_path
 from headstart.pipeline.errors import HeadstartError, InterruptedWork
 
 from .samples import clouds

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
-from headstart.experiments.batches import Reader, ahead, scaling_of
-from headstart.experiments.configurations import TrainingOptions
-from headstart.experiments.schedule import row_order
-from headstart.experiments.statistics import standardization_from
+from headstart.experiments.config import TrainingOptions
+from headstart.experiments.data.statistics import standardization_from
+from headstart.experiments.data.training_data import scaling_of
+from headstart.experiments.heads.batches import Reader
+from headstart.experiments.training.prefetch import ahead
+from headstart.experiments.training.schedule import row_order
 
 from .samples import clouds
 from .trainings import data_of

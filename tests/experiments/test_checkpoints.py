@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.experiments.checkpoints import Checkpoints
-from headstart.experiments.configurations import HeadConfig
-from headstart.experiments.parameters import STATE
-from headstart.experiments.plans import plan
-from headstart.experiments.source import ArrayFeatures
-from headstart.experiments.trainer import Trainer
-from headstart.experiments.training import train
+from headstart.experiments.config import HeadConfig
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.heads.parameters import STATE
+from headstart.experiments.heads.pass_plan import plan
+from headstart.experiments.heads.trainer import Trainer, train
+from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.liveness import process_token

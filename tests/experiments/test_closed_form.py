@@ -4,8 +4,11 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestCentroid
 
-from headstart.experiments import closed_form
-from headstart.experiments.closed_form import (
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.data.statistics import gather
+from headstart.experiments.data.targets import class_targets
+from headstart.experiments.linear import closed_form
+from headstart.experiments.linear.closed_form import (
     SingularError,
     fit_lda,
     fit_nearest_mean,
@@ -14,9 +17,6 @@ from headstart.experiments.closed_form import (
     scores_of,
     squared_errors,
 )
-from headstart.experiments.source import ArrayFeatures
-from headstart.experiments.statistics import gather
-from headstart.experiments.targets import class_targets
 from headstart.pipeline.errors import HeadstartError
 
 from .samples import clouds, line

@@ -1,6 +1,6 @@
 import pytest
 
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
+from headstart.experiments.config import HeadConfig, TrainingOptions
 from headstart.pipeline.errors import HeadstartError
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.experiments.configurations import BaselineOptions, HeadConfig, TrainingOptions
-from headstart.experiments.creation import Request, begin
-from headstart.experiments.experiment import METRICS, list_experiments, read_experiment
-from headstart.experiments.experiment_data import experiment_data
-from headstart.features.cache import open_cache
+from headstart.experiments.config import BaselineOptions, HeadConfig, TrainingOptions
+from headstart.experiments.runs.begin import Request, begin
+from headstart.experiments.runs.experiment import METRICS, list_experiments, read_experiment
+from headstart.experiments.runs.experiment_data import experiment_data
+from headstart.features.store.packed_cache import open_cache
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.kinds import known_kinds
 from headstart.pipeline.queue import Reader

@@ -3,11 +3,11 @@ import json
 
 import pytest
 
-from headstart.experiments.configurations import BaselineOptions
-from headstart.experiments.creation import begin
-from headstart.experiments.experiment import METRICS, read_experiment
-from headstart.features.cache import open_cache
-from headstart.features.snapshot import of_dataset
+from headstart.experiments.config import BaselineOptions
+from headstart.experiments.runs.begin import begin
+from headstart.experiments.runs.experiment import METRICS, read_experiment
+from headstart.features.store.cached_features import of_dataset
+from headstart.features.store.packed_cache import open_cache
 from headstart.pipeline.errors import HeadstartError
 
 from .test_creation import COUNT, extracted, features, request  # noqa: F401

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from headstart.experiments.evaluation import (
+from headstart.experiments.evaluation.metrics import (
     bootstrap_interval,
     classification_metrics,
     compare_classifiers,

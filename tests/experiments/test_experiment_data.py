@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from headstart.experiments.columns import column_of, detected_task
-from headstart.experiments.experiment_data import data_of, training_folds
-from headstart.features.cache import open_cache
+from headstart.experiments.data.columns import column_of, detected_task
+from headstart.experiments.runs.experiment_data import data_of, training_folds
+from headstart.features.store.packed_cache import open_cache
 from headstart.pipeline.errors import HeadstartError
 from tests.features.packed import Extracted
 

@@ -9,11 +9,12 @@ import onnxruntime
 import pytest
 import torch
 
-from headstart.experiments import exporting, torch_formats
-from headstart.experiments.evaluation import probabilities_of
-from headstart.experiments.exporting import FORMATS, export_head
-from headstart.experiments.head_graph import encoded, graph_with_encoder, head_graph
-from headstart.experiments.serving import answering
+from headstart.experiments.evaluation.metrics import probabilities_of
+from headstart.experiments.serving import export as exporting
+from headstart.experiments.serving import torch_head as torch_formats
+from headstart.experiments.serving.export import FORMATS, export_head
+from headstart.experiments.serving.onnx_head import encoded, graph_with_encoder, head_graph
+from headstart.experiments.serving.predict import answering
 from headstart.pipeline.errors import HeadstartError
 from tests.conftest import ROOT, spawn_python
 
@@ -77,7 +78,7 @@ def test_two_processes_export_the_same_bytes_that_name_no_path_of_this_machine(t
 import sys
 from pathlib import Path
 from tests.experiments.made_heads import made_head
-from headstart.experiments import head_graph, torch_formats
+from headstart.experiments.serving import onnx_head as head_graph, torch_head as torch_formats
 head, facts = made_head("sigmoid classes"), {"b": [1], "a": "x"}
 out = Path(sys.argv[1]); out.mkdir()
 (out / "onnx").write_bytes(head_graph.encoded(head_graph.head_graph(head, facts)))

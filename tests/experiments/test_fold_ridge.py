@@ -1,11 +1,16 @@
 import numpy as np
 import pytest
 
-from headstart.experiments import fold_ridge
-from headstart.experiments.closed_form import center, fit_ridge_path, ridge_factor
-from headstart.experiments.fold_ridge import fit_fold_path, toward_by_eigenvectors, toward_by_factors
-from headstart.experiments.folds import cross_validate_ridge, group_folds
-from headstart.experiments.statistics import gather
+from headstart.experiments.data.group_folds import group_folds
+from headstart.experiments.data.statistics import gather
+from headstart.experiments.linear import cross_validation as fold_ridge
+from headstart.experiments.linear.closed_form import center, fit_ridge_path, ridge_factor
+from headstart.experiments.linear.cross_validation import (
+    cross_validate_ridge,
+    fit_fold_path,
+    toward_by_eigenvectors,
+    toward_by_factors,
+)
 
 from .samples import clouds, line
 

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from headstart.experiments.folds import cross_validate_ridge, group_folds
+from headstart.experiments.data.group_folds import group_folds
+from headstart.experiments.linear.cross_validation import cross_validate_ridge
 from headstart.pipeline.errors import HeadstartError
 
 from .samples import clouds, line

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import headstart
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
-from headstart.experiments.source import ArrayFeatures
-from headstart.experiments.statistics import gather
-from headstart.experiments.targets import class_targets
-from headstart.experiments.training import TrainingData, train
-from headstart.features.cache import open_cache
+from headstart.experiments.config import HeadConfig, TrainingOptions
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.data.statistics import gather
+from headstart.experiments.data.targets import class_targets
+from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.heads.trainer import train
+from headstart.features.store.packed_cache import open_cache
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.features.packed import Extracted
 
@@ -73,7 +74,10 @@ def test_the_names_of_notebooks_work_together(extracted):
 
 
 def test_importing_what_commands_need_first_imports_nothing_heavy():
-    modules = "configurations database schedule targets statistics closed_form folds evaluation training checkpoints heads"
+    modules = (
+        "config runs.database training.schedule data.targets data.statistics linear.closed_form linear.cross_validation "
+        "evaluation.metrics heads.trainer training.checkpoints heads.trained_head"
+    )
     code = f"""
 import sys
 for name in "{modules}".split():

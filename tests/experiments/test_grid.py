@@ -1,7 +1,7 @@
 import pytest
 
-from headstart.experiments.configurations import HeadConfig
-from headstart.experiments.grid import read_grid, refuse_too_large, with_seeds
+from headstart.experiments.config import HeadConfig
+from headstart.experiments.heads.grid import read_grid, refuse_too_large, with_seeds
 from headstart.pipeline.errors import HeadstartError
 
 

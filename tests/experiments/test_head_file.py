@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.experiments.configurations import as_facts
-from headstart.experiments.head_file import UnknownLayout, read_content
-from headstart.experiments.heads import read_head
+from headstart.experiments.config import as_facts
+from headstart.experiments.heads.trained_head import UnknownLayout, read_content, read_head
 from headstart.pipeline.errors import HeadstartError
 from tests.conftest import run_python
 
@@ -42,8 +41,8 @@ def test_reading_and_asking_a_head_imports_no_torch(tmp_path):
     code = """
 import sys, numpy
 from pathlib import Path
-from headstart.experiments.heads import read_head
-from headstart.experiments.serving import answering
+from headstart.experiments.heads.trained_head import read_head
+from headstart.experiments.serving.predict import answering
 print(answering(read_head(Path(sys.argv[1])))(numpy.zeros((2, 8))).shape, "torch" in sys.modules, "sklearn" in sys.modules)
 """
     status, output, errors = run_python(code, str(tmp_path / "head.pt"))

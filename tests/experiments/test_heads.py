@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.experiments.configurations import HeadConfig
-from headstart.experiments.heads import create_classifier_head, read_head
-from headstart.experiments.trainer import Trainer
-from headstart.experiments.training import train
+from headstart.experiments.config import HeadConfig
+from headstart.experiments.heads.trained_head import create_classifier_head, read_head
+from headstart.experiments.heads.trainer import Trainer, train
 from headstart.pipeline.errors import HeadstartError
 
 from .reference import standardized

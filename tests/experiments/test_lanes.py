@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.experiments.configurations import HeadConfig
-from headstart.experiments.lanes import Lane, Task, split_into_lanes
-from headstart.experiments.training import train
+from headstart.experiments.config import HeadConfig
+from headstart.experiments.heads.lanes import Lane, Task, split_into_lanes
+from headstart.experiments.heads.trainer import train
 
 from .trainings import MIXED, NUMBERS, OPTIONS
 

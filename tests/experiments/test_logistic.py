@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from headstart.experiments import likelihood as likelihood_module
-from headstart.experiments import logistic
-from headstart.experiments.closed_form import scores_of
-from headstart.experiments.likelihood import likelihood
-from headstart.experiments.logistic import fit_logistic_path
-from headstart.experiments.statistics import gather
-from headstart.experiments.targets import class_targets
+from headstart.experiments.data.statistics import gather
+from headstart.experiments.data.targets import class_targets
+from headstart.experiments.linear import logistic
+from headstart.experiments.linear import logistic as likelihood_module
+from headstart.experiments.linear.closed_form import scores_of
+from headstart.experiments.linear.logistic import fit_logistic_path, likelihood
 from headstart.pipeline.errors import HeadstartError
 
 from .samples import clouds, line

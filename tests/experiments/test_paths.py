@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score
 
-from headstart.experiments.paths import JudgedPath, judged, logistic_path, ridge_path
-from headstart.experiments.statistics import gather
-from headstart.experiments.targets import class_targets
+from headstart.experiments.data.statistics import gather
+from headstart.experiments.data.targets import class_targets
+from headstart.experiments.linear.penalty_path import JudgedPath, judged, logistic_path, ridge_path
 
 from .samples import clouds, line
 

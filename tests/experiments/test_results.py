@@ -1,4 +1,4 @@
-from headstart.experiments.results import headline
+from headstart.experiments.evaluation.publish import headline
 
 ONE = {"pearson": 0.5, "pearson_interval": [0.4, 0.6]}
 OTHER = {"pearson": 0.9, "pearson_interval": [0.8, 1.0]}

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.experiments.schedule import learning_rate_factor, row_order, stream_key
+from headstart.experiments.training.schedule import learning_rate_factor, row_order, stream_key
 
 
 @given(st.integers(2, 3000), st.integers(0, 5), st.integers(0, 5), st.booleans())

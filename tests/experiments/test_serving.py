@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from headstart.experiments.evaluation import probabilities_of
-from headstart.experiments.serving import answering, predict_images
-from headstart.experiments.source import ArrayFeatures
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.evaluation.metrics import probabilities_of
+from headstart.experiments.serving.predict import answering, predict_images
 from headstart.pipeline.errors import HeadstartError
 
 from .made_heads import KINDS, made_head, rows

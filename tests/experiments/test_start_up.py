@@ -10,8 +10,8 @@ def test_a_training_step_does_not_load_sympy():
     code = """
 import sys
 import numpy as np
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
-from headstart.experiments.training import train_head_only
+from headstart.experiments.config import HeadConfig, TrainingOptions
+from headstart.experiments.heads.trainer import train_head_only
 rows = np.random.default_rng(0).standard_normal((64, 4))
 train_head_only(rows, HeadConfig(hidden=(5,), batch_norm=True, dropout=0.1, mixup=0.1, noise=0.1, clip_norm=1.0),
                 ["a", "b"] * 32, ["train"] * 48 + ["val"] * 16, TrainingOptions(epochs=1))

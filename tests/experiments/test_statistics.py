@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.experiments.source import ArrayFeatures
-from headstart.experiments.statistics import gather, merged, standardization_of
-from headstart.experiments.targets import class_targets
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.data.statistics import gather, merged, standardization_of
+from headstart.experiments.data.targets import class_targets
 from headstart.pipeline.errors import HeadstartError
 
 from .samples import clouds, line

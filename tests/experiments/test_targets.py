@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from headstart.experiments.source import as_source
-from headstart.experiments.targets import NO_CLASS, class_targets, value_targets
+from headstart.experiments.data.feature_source import as_source
+from headstart.experiments.data.targets import NO_CLASS, class_targets, value_targets
 from headstart.pipeline.errors import HeadstartError
 
 TRAIN, REST = np.arange(6), np.arange(6, 9)

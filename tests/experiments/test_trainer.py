@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.experiments.configurations import HeadConfig
-from headstart.experiments.source import ArrayFeatures
-from headstart.experiments.trainer import Trainer
-from headstart.experiments.training import train
+from headstart.experiments.config import HeadConfig
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.heads.trainer import Trainer, train
 
 from .reference import plain_training, standardized
 from .samples import clouds

@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.experiments.configurations import HeadConfig, TrainingOptions, default_ablation, quality_head
-from headstart.experiments.judging import Progress
-from headstart.experiments.targets import Targets, value_targets
-from headstart.experiments.training import TrainingData, train, train_head_only
+from headstart.experiments.config import HeadConfig, TrainingOptions, default_ablation, quality_head
+from headstart.experiments.data.targets import Targets, value_targets
+from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.heads.trainer import train, train_head_only
+from headstart.experiments.training.progress import Progress
 from headstart.pipeline.errors import HeadstartError
 
 from .samples import clouds, line

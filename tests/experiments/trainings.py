@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
-from headstart.experiments.targets import Targets
-from headstart.experiments.training import TrainingData
+from headstart.experiments.config import HeadConfig, TrainingOptions
+from headstart.experiments.data.targets import Targets
+from headstart.experiments.data.training_data import TrainingData
 
 from .samples import clouds, line
 

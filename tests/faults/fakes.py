@@ -10,11 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import headstart.jobs
+from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import known_kinds
-from headstart.pipeline.queue import Work, append_work, queue_lock
-from headstart.pipeline.restore import restorable_jobs
 from headstart.pipeline.workspace import NAME, Workspace, open_or_create_workspace, open_workspace
 
 from .invariants import Expected

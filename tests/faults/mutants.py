@@ -59,13 +59,13 @@ MUTANTS = (
     ),
     Mutant(
         "rows added to the queue are synced",
-        "pipeline/queue.py",
+        "pipeline/enqueue.py",
         "            if workspace.files.fsync:\n                os.fsync(file.fileno())\n",
         "",
     ),
     Mutant(
         "so is the queue's name, whoever made it",
-        "pipeline/queue.py",
+        "pipeline/enqueue.py",
         "            workspace.files.sync_folder(workspace.queue.parent)\n",
         "            pass\n",
     ),
@@ -197,7 +197,7 @@ MUTANTS = (
     ),
     Mutant(
         "a half-written row of the queue is cut off",
-        "pipeline/queue.py",
+        "pipeline/enqueue.py",
         "        complete = _complete_bytes(file)\n",
         "        complete = file.seek(0, os.SEEK_END)\n",
     ),

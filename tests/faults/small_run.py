@@ -8,13 +8,12 @@ from unittest import mock
 
 from headstart.commands.verify import command as verify_command
 from headstart.pipeline import worker
+from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings, known_kinds
-from headstart.pipeline.queue import Reader, Work, append_work, queue_lock
-from headstart.pipeline.reports import Finished, Limits, Summary
-from headstart.pipeline.restore import restorable_jobs
+from headstart.pipeline.queue import Reader
 from headstart.pipeline.retry import retire
-from headstart.pipeline.worker import Worker
+from headstart.pipeline.worker import Finished, Limits, Summary, Worker
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 
 from . import fakes

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from headstart.features.listing import Image, Source
+from headstart.features.sources.source import Image, Source
 
 
 def images(count, start=0, **changes):

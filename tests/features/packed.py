@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.features import shards
-from headstart.features.encoder_spec import EncoderSpec
-from headstart.features.listing import Image, Source
-from headstart.features.manifest import add_images
+from headstart.features.encoders.spec import EncoderSpec
+from headstart.features.manifest.adding import add_images
+from headstart.features.sources.source import Image, Source
+from headstart.features.store import shards
 from headstart.pipeline.job import Job, job_id_of
 from headstart.pipeline.markers import Result, commit
 from headstart.pipeline.workspace import Workspace

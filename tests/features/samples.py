@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.features.images import Transform
+from headstart.features.images.transform import Transform
 
 DATA = Path(os.environ.get("HEADSTART_TEST_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
-from headstart.features.batching import Batching, is_out_of_memory
+from headstart.features.devices import is_out_of_memory
+from headstart.features.extraction.batching import Batching
 from headstart.pipeline.errors import HeadstartError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 4, 4, 3), dtype=np.uint8)

@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from headstart.features import cache
-from headstart.features.cache import load_cached_features, open_cache
-from headstart.features.cache_parts import ALIGNMENT, PackedShard, encode_part, open_part
-from headstart.features.load import load_features
+from headstart.features.store import packed_cache as cache
+from headstart.features.store.cache_part import ALIGNMENT, PackedShard, encode_part, open_part
+from headstart.features.store.load import load_features
+from headstart.features.store.packed_cache import load_cached_features, open_cache
 from headstart.pipeline.errors import HeadstartError
 
 from .packed import Extracted, numbered

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from headstart.features.decoding import Decoding
-from headstart.features.images import ImageError
+from headstart.features.images.decode import ImageError
+from headstart.features.images.reader import Decoding
 from headstart.pipeline.errors import TryLaterError
 
 

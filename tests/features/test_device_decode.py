@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from headstart.features import device_jpeg, new_images
-from headstart.features.batching import Batching
-from headstart.features.device_jpeg import DeviceJpeg, open_decoder
-from headstart.features.encoder_spec import read_encoder
-from headstart.features.images import ImageError, decode
-from headstart.features.transform import parse_transform
+from headstart.features.encoders.spec import read_encoder
+from headstart.features.extraction import new_images
+from headstart.features.extraction.batching import Batching
+from headstart.features.images import gpu_jpeg as device_jpeg
+from headstart.features.images.decode import ImageError, decode, open_decoder
+from headstart.features.images.gpu_jpeg import DeviceJpeg
+from headstart.features.images.transform import parse_transform
 from headstart.pipeline.errors import HeadstartError
 from tests.conftest import run_cli
 
@@ -157,7 +158,7 @@ def test_enqueue_takes_it_and_work_without_a_gpu_loses_nothing(tmp_path):
 
 
 def test_an_encoder_whose_images_a_gpu_cannot_scale_is_refused(tmp_path, monkeypatch):
-    from headstart.features import encoder_choice
+    from headstart.features.encoders import resolve as encoder_choice
 
     monkeypatch.setattr(encoder_choice, "_transform_of", lambda model: TRANSFORMS["center, padded"])
     with pytest.raises(HeadstartError, match=r"--device-decode: .* scaled by lanczos, a GPU knows bilinear and bicubic"):

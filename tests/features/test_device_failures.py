@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.features import budgets, pixels
-from headstart.features.device_jpeg import DeviceJpeg, open_decoder
-from headstart.features.images import decode
+from headstart.features.extraction import memory_budget as budgets
+from headstart.features.images import reader as pixels
+from headstart.features.images.decode import decode, open_decoder
+from headstart.features.images.gpu_jpeg import DeviceJpeg
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import open_workspace

@@ -8,8 +8,10 @@ import timm
 import torch
 from timm.data import resolve_data_config
 
-from headstart.features import weights as weights_module
-from headstart.features.encoders import DEFAULT_MODEL, open_encoder, resolve_encoder, save_encoder
+from headstart.features.encoders.resolve import DEFAULT_MODEL, resolve_encoder
+from headstart.features.encoders.runtime import open_encoder
+from headstart.features.encoders.saved import save_encoder
+from headstart.features.networks import weights as weights_module
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
 
@@ -64,7 +66,7 @@ def test_the_default_encoder_is_efficientnet_b0():
     "model", ["efficientnet_b0", "test_vit", "convnext_tiny", "beit_base_patch16_224", "resnetv2_50x1_bit.goog_in21k"]
 )
 def test_the_transform_is_timms_for_the_model(model):
-    from headstart.features.encoder_choice import _transform_of
+    from headstart.features.encoders.resolve import _transform_of
 
     config = resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(model).to_dict())
     transform = _transform_of(model)

@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 
-from headstart.features.encoder_spec import EncoderSpec
-from headstart.features.encoders import read_encoder, resolve_encoder, save_encoder
-from headstart.features.torch_encoder import open_torch as open_encoder
+from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.saved import save_encoder
+from headstart.features.encoders.spec import EncoderSpec, read_encoder
+from headstart.features.encoders.torch_encoder import open_torch as open_encoder
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.workspace import open_or_create_workspace
 
@@ -59,7 +60,7 @@ def test_reading_an_encoder_needs_no_torch(place):
     code = f"""
 import sys
 from pathlib import Path
-from headstart.features.encoders import read_encoder
+from headstart.features.encoders.spec import read_encoder
 print(read_encoder(Path({str(saved(place))!r})).model, "torch" in sys.modules, "timm" in sys.modules)
 """
     assert python_says(code) == (f"{TINY} False False\n", "")

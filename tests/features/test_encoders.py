@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from headstart.features.encoders import resolve_encoder, save_encoder
-from headstart.features.images import decode
-from headstart.features.torch_encoder import open_torch as open_encoder
+from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.saved import save_encoder
+from headstart.features.encoders.torch_encoder import open_torch as open_encoder
+from headstart.features.images.decode import decode
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.features.escaping import escape, one_line, printable, unescape
+from headstart.pipeline.text import escape, one_line, printable, unescape
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40) | st.binary(max_size=40).map(os.fsdecode)
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.features.encoder_spec import EncoderSpec, read_encoder
-from headstart.features.images import decode
-from headstart.features.transform import draft, parse_transform
+from headstart.features.encoders.spec import EncoderSpec, read_encoder
+from headstart.features.images.decode import decode
+from headstart.features.images.transform import draft, parse_transform
 from headstart.pipeline.errors import HeadstartError
 from tests.conftest import run_cli
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from headstart.features.load import load_features
-from headstart.features.torch_encoder import open_torch
+from headstart.features.encoders.torch_encoder import open_torch
+from headstart.features.store.load import load_features
 from tests.conftest import run_cli, run_python
 
 from .samples import picture
@@ -50,7 +50,7 @@ print(headstart.cli._run(), {"torch", "timm", "pandas", "importlib.metadata"} & 
     assert output == "0 set()\n"
     found = load_features(folder)
     encoder = open_torch(folder, "cpu")
-    from headstart.features.images import decode
+    from headstart.features.images.decode import decode
 
     images = np.stack([decode((root / "photos" / path).read_bytes(), encoder.spec.transform) for path in found.paths])
     expected = encoder.encode(images)

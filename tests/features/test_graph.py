@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.features import graph_export, opening
-from headstart.features.encoders import resolve_encoder, save_encoder
-from headstart.features.graph import FACTS_NAME, GRAPH_NAME, find_graph
-from headstart.features.graph_export import export_graph
-from headstart.features.onnx_encoder import OnnxEncoder
-from headstart.features.opening import open_encoder
-from headstart.features.torch_encoder import TorchEncoder, open_torch
+from headstart.features.encoders import onnx_export as graph_export
+from headstart.features.encoders import runtime as opening
+from headstart.features.encoders.onnx_encoder import FACTS_NAME, GRAPH_NAME, OnnxEncoder, find_graph
+from headstart.features.encoders.onnx_export import export_graph
+from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.runtime import open_encoder
+from headstart.features.encoders.saved import save_encoder
+from headstart.features.encoders.torch_encoder import TorchEncoder, open_torch
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
 
@@ -122,7 +123,7 @@ def test_a_worker_that_misses_the_graph_has_it_made_and_imports_no_torch(folder)
     code = f"""
 import sys
 from pathlib import Path
-from headstart.features.opening import open_encoder
+from headstart.features.encoders.runtime import open_encoder
 print(type(open_encoder(Path({str(folder)!r}), "cpu")).__name__, {{"torch", "timm", "onnx"}} & set(sys.modules))
 """
     assert python_says(code) == ("OnnxEncoder set()\n", "")
@@ -167,7 +168,7 @@ def test_damaged_weights_are_told_when_the_graph_is_missing_too(folder):
 def test_an_export_that_is_killed_leaves_torch_to_do_the_work(folder, monkeypatch, capfd, tmp_path):
     (folder / GRAPH_NAME).unlink()
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'headstart.features.graph_export' in sys.orig_argv: os.kill(os.getpid(), 9)\n"
+        "import os, sys\nif 'headstart.features.encoders.onnx_export' in sys.orig_argv: os.kill(os.getpid(), 9)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert isinstance(open_encoder(folder, "cpu"), TorchEncoder)

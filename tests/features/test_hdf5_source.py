@@ -2,7 +2,8 @@ import h5py
 import numpy as np
 import pytest
 
-from headstart.features.sources import SourceOptions, find_images
+from headstart.features.sources.find import find_images
+from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.errors import HeadstartError
 
 IMAGES = np.zeros((3, 4, 5, 3), np.uint8)

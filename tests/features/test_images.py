@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from timm.data import create_transform
 
-from headstart.features.images import STATUS, ImageError, decode, fit
+from headstart.features.images.decode import STATUS, ImageError, decode
+from headstart.features.images.transform import fit
 
 from .samples import CENTER, TRANSFORMS, data_folder, kinds_of_image, picture, png, python_says, saved
 
@@ -192,7 +193,8 @@ def test_the_numbers_of_the_statuses_never_change():
 def test_decoding_says_nothing_and_needs_no_torch():
     code = """
 import io, sys, numpy as np, PIL.Image
-from headstart.features.images import Transform, decode
+from headstart.features.images.transform import Transform
+from headstart.features.images.decode import decode
 buffer = io.BytesIO()
 PIL.Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(buffer, "PNG")
 PIL.Image.MAX_IMAGE_PIXELS = 1500  # so that 2,000 pixels are what Pillow warns of

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.features.listing import Image
-from headstart.features.manifest import add_images, fair_order, open_manifest
+from headstart.features.manifest.adding import add_images, fair_order
+from headstart.features.manifest.reading import open_manifest
+from headstart.features.sources.source import Image
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_or_create_workspace

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.features.batching import Batching
-from headstart.features.encoder_spec import EncoderSpec
-from headstart.features.new_images import encode_new_images, find_new_images
+from headstart.features.encoders.spec import EncoderSpec
+from headstart.features.extraction.batching import Batching
+from headstart.features.extraction.new_images import encode_new_images, find_new_images
 
 from .samples import CENTER
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.features.listing import Image
-from headstart.features.manifest import add_images, open_manifest
+from headstart.features.manifest.adding import add_images
+from headstart.features.manifest.reading import open_manifest
+from headstart.features.sources.source import Image
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
 
@@ -58,7 +59,7 @@ def test_part_longer_than_a_chunk_is_read_like_a_short_one(workspace, monkeypatc
     manifest = add_images(workspace, source(*images(30)), 0).manifest
     part = manifest.parts[0]
     whole = manifest.rows(part.name, 0, 30)
-    monkeypatch.setattr("headstart.features.parts._CHUNK", 7)
+    monkeypatch.setattr("headstart.features.manifest.parts._CHUNK", 7)
     assert [open_manifest(manifest.folder).rows(part.name, i, i + 1)[0] for i in range(30)] == whole
 
 

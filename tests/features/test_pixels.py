@@ -4,10 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
-from headstart.features.dataset import Dataset
-from headstart.features.images import ImageError
-from headstart.features.parts import Row
-from headstart.features.pixels import open_reader
+from headstart.features.images.decode import ImageError
+from headstart.features.images.reader import open_reader
+from headstart.features.manifest.parts import Row
+from headstart.features.manifest.reading import Dataset
 from headstart.pipeline.errors import TryLaterError
 
 from .samples import CENTER

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.features.listing import Image, Source
-from headstart.features.probe import Pace, compare, take_probe
+from headstart.features.planning.probe import Pace, compare, take_probe
+from headstart.features.sources.source import Image, Source
 from headstart.pipeline.workspace import open_workspace
 from tests.conftest import ROOT, run_cli
 
@@ -111,7 +111,7 @@ def test_images_that_cannot_be_decoded_are_planned_for_in_one_line(tmp_path, as_
 
 def test_a_trial_that_was_too_short_for_the_clock_has_no_speed(photos, tmp_path, monkeypatch):
     from headstart.commands import plan
-    from headstart.features import probe
+    from headstart.features.planning import probe
     from tests.commands.calling import call
 
     pace = Pace(begin_s=3.0, image_s=0.0, rss_bytes=10**8, vram_bytes=None, batch=2, failed=0.0)

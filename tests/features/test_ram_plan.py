@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from headstart.features import ram_plan
-from headstart.features.ram_plan import plan_ram
+from headstart.features.extraction import memory_budget as ram_plan
+from headstart.features.extraction.memory_budget import plan_ram
 from headstart.pipeline.errors import HeadstartError
 
 MB = 10**6

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.features import images
-from headstart.features.images import MAX_FILE_BYTES, ImageError, read_file
+from headstart.features.images import decode as images
+from headstart.features.images.decode import MAX_FILE_BYTES, ImageError, read_file
 from headstart.pipeline.errors import TryLaterError
 
 from .samples import picture, saved

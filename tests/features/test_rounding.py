@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from headstart.features.rounding import round_features
+from headstart.features.store.shards import round_features
 
 
 def test_finite_rows_are_rounded_and_keep_their_positions():

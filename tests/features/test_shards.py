@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from headstart.features import shards
+from headstart.features.store import shards
 from headstart.pipeline.errors import HeadstartError
 
 ARRAYS = {

@@ -4,8 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.features.cache import load_cached_features, open_cache
-from headstart.features.snapshot import encode_snapshot, of_dataset, open_snapshot
+from headstart.features.store.cached_features import of_dataset
+from headstart.features.store.packed_cache import load_cached_features, open_cache
+from headstart.features.store.snapshot import encode_snapshot, open_snapshot
 from headstart.pipeline.errors import HeadstartError
 
 from .packed import Extracted, numbered

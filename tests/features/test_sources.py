@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from headstart.features.sources import SourceOptions, describe, find_images
+from headstart.features.sources.find import describe, find_images
+from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.errors import HeadstartError
 
 STRANGE = [

@@ -7,14 +7,16 @@ import pytest
 import timm
 import torch
 
-from headstart.features import disk_plan
-from headstart.features.disk_plan import predict_disk, require_room
-from headstart.features.encoders import read_encoder, resolve_encoder, save_encoder
-from headstart.features.graph_export import export_graph
-from headstart.features.onnx_encoder import OnnxEncoder
-from headstart.features.opening import open_encoder
-from headstart.features.spatial import FeatureMap, find_map, outputs
-from headstart.features.torch_encoder import open_torch
+from headstart.features.encoders.onnx_encoder import OnnxEncoder
+from headstart.features.encoders.onnx_export import export_graph
+from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.runtime import open_encoder
+from headstart.features.encoders.saved import save_encoder
+from headstart.features.encoders.spec import read_encoder
+from headstart.features.encoders.torch_encoder import open_torch
+from headstart.features.networks.feature_map import FeatureMap, find_map, outputs
+from headstart.features.planning import disk as disk_plan
+from headstart.features.planning.disk import predict_disk, require_room
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.conftest import run_cli, run_python

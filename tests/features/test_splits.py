@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.features.listing import SPLITS, Image
-from headstart.features.splits import assign_splits, split_notes
+from headstart.features.manifest.splits import assign_splits, split_notes
+from headstart.features.sources.source import SPLITS, Image
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 

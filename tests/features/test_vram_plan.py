@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.features import budgets
-from headstart.features.batching import is_out_of_memory
-from headstart.features.budgets import measured, plan_batching
-from headstart.features.device_jpeg import DEVICE_BYTES
-from headstart.features.torch_encoder import TorchEncoder, choose_precision
-from headstart.features.vram_plan import plan_vram
+from headstart.features.devices import is_out_of_memory
+from headstart.features.encoders.torch_encoder import TorchEncoder, choose_precision
+from headstart.features.extraction import memory_budget as budgets
+from headstart.features.extraction.memory_budget import measured, plan_batching
+from headstart.features.extraction.vram_budget import plan_vram
+from headstart.features.images.gpu_jpeg import DEVICE_BYTES
 from headstart.pipeline.errors import HeadstartError
 from tests.conftest import run_python
 
@@ -194,6 +194,8 @@ def test_half_precision_gives_nearly_the_features_of_float32_and_full_precision_
 
 
 def test_planning_imports_no_torch():
-    status, output, errors = run_python("import headstart.features.budgets, headstart.features.cuda_memory\nprint(*sys.modules)")
+    status, output, errors = run_python(
+        "import headstart.features.extraction.memory_budget, headstart.features.encoders.gpu_memory\nprint(*sys.modules)"
+    )
     assert status == 0, errors
     assert not {"torch", "timm", "pynvml"} & set(output.split())

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.features.sources import SourceOptions, find_images
+from headstart.features.sources.find import find_images
+from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.errors import HeadstartError
 
 

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from headstart.features.weights import digest, resolve_weights
+from headstart.features.networks.weights import digest, resolve_weights
 from headstart.pipeline.errors import HeadstartError
 
 from .tensors import MODEL, all_tensors, as_safetensors, cast, without

@@ -8,8 +8,8 @@ import pytest
 import timm
 import torch
 
-from headstart.features import weights as weights_module
-from headstart.features.weights import digest, embedded_card, resolve_weights
+from headstart.features.networks import weights as weights_module
+from headstart.features.networks.weights import digest, embedded_card, resolve_weights
 from headstart.pipeline.errors import HeadstartError
 
 from .tensors import MODEL, all_tensors, as_safetensors, cast, without
@@ -49,7 +49,7 @@ def test_what_the_hubs_library_logs_stays_inside(no_hub, monkeypatch, caplog):
         logging.getLogger("huggingface_hub.utils").warning("Retrying %s", url)
         raise OSError("first line\nsecond line")
 
-    monkeypatch.setattr("headstart.features.hub._ask_once", noisy)
+    monkeypatch.setattr("headstart.features.networks.weights_hub._ask_once", noisy)
     with pytest.raises(HeadstartError, match="first line second line"):
         resolve_weights("mobilenetv2_100", {}, "hub")
     assert not caplog.records

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from headstart.experiments import database, training
-from headstart.experiments.configurations import BaselineOptions, TrainingOptions
-from headstart.experiments.creation import Request, begin
-from headstart.features.cache import open_cache
-from headstart.features.encoder_folders import chosen_encoder
+from headstart.experiments.config import BaselineOptions, TrainingOptions
+from headstart.experiments.heads import trainer as training
+from headstart.experiments.runs import database
+from headstart.experiments.runs.begin import Request, begin
+from headstart.features.encoders.folder import chosen_encoder
+from headstart.features.store.packed_cache import open_cache
 from headstart.pipeline import worker
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.stop import Stop

@@ -33,8 +33,8 @@ def test_a_table_of_what_is_known_of_each_image_stands_beside_its_features(finis
 
 
 def test_features_are_those_of_the_image_they_stand_beside(finished, photos):
-    from headstart.features.encoders import open_encoder
-    from headstart.features.images import decode
+    from headstart.features.encoders.runtime import open_encoder
+    from headstart.features.images.decode import decode
 
     found = load_features(encoder_of(finished))
     encoder = open_encoder(encoder_of(finished), "cpu")

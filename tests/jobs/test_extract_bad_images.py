@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from headstart import load_features
-from headstart.features import shards
-from headstart.features.encoder_spec import read_encoder
-from headstart.features.images import STATUS
+from headstart.features.encoders.spec import read_encoder
+from headstart.features.images.decode import STATUS
+from headstart.features.store import shards
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.markers import read_marker
 from headstart.pipeline.queue import Reader
@@ -176,7 +176,7 @@ def test_an_hdf5_file_that_changed_costs_its_rows(tmp_path):
 
 @pytest.mark.parametrize("spatial", [(), ("--spatial", "1")], ids=["vectors", "with maps"])
 def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_path, monkeypatch, spatial):
-    from headstart.features import opening
+    from headstart.features.encoders import runtime as opening
 
     workspace = enqueue(photos, tmp_path / "w", *spatial)
 

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from headstart import load_features
-from headstart.features.images import STATUS
+from headstart.features.images.decode import STATUS
 from headstart.pipeline import suspect, worker
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.queue import Reader
-from headstart.pipeline.reports import Limits
 from headstart.pipeline.status import failed_items, quarantined_jobs, read_status
-from headstart.pipeline.worker import Worker, run_job
+from headstart.pipeline.worker import Limits, Worker, run_job
 from tests.conftest import ROOT
 from tests.pipeline.suspects import die_holding
 

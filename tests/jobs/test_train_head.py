@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.commands.head_table import as_record, lines
-from headstart.experiments import results
-from headstart.experiments.configurations import HeadConfig, TrainingOptions
-from headstart.experiments.creation import Request, begin
-from headstart.experiments.database import open_database
-from headstart.experiments.experiment import best_head_path, head_path
-from headstart.experiments.experiment_data import experiment_data
-from headstart.experiments.heads import TrainedHead, read_head
-from headstart.experiments.run_list import read_runs
-from headstart.features.cache import open_cache
-from headstart.jobs import run_job
+from headstart.commands.output.training import lines
+from headstart.experiments.config import HeadConfig, TrainingOptions
+from headstart.experiments.evaluation import publish as results
+from headstart.experiments.evaluation.record import as_record
+from headstart.experiments.heads.trained_head import TrainedHead, read_head
+from headstart.experiments.runs.begin import Request, begin
+from headstart.experiments.runs.catalog import read_runs
+from headstart.experiments.runs.database import open_database
+from headstart.experiments.runs.experiment import best_head_path, head_path
+from headstart.experiments.runs.experiment_data import experiment_data
+from headstart.features.store.packed_cache import open_cache
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.retry import retry
 from headstart.pipeline.status import quarantined_jobs, read_status
 from headstart.pipeline.verify import verify
+from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import open_workspace
 from tests.conftest import ROOT
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headstart.experiments import logistic, trainer
-from headstart.experiments.checkpoints import Checkpoints
-from headstart.experiments.experiment import best_head_path
+from headstart.experiments.heads import trainer
+from headstart.experiments.linear import logistic
+from headstart.experiments.runs.experiment import best_head_path
+from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.pipeline.errors import InterruptedWork
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.workspace import open_workspace

@@ -1,8 +1,8 @@
 """Begins a training over what `extracted` made, and works on it in this process."""
 
-from headstart.experiments.configurations import USUAL_BASELINES
-from headstart.experiments.creation import Request, begin
-from headstart.features.cache import open_cache
+from headstart.experiments.config import USUAL_BASELINES
+from headstart.experiments.runs.begin import Request, begin
+from headstart.features.store.packed_cache import open_cache
 from headstart.jobs import train_head
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.worker import Limits, Worker

@@ -4,13 +4,12 @@ import json
 from dataclasses import replace
 
 from headstart.pipeline.claims import LEASE_S, Claimant
+from headstart.pipeline.enqueue import Work, append_work, queue_lock
 from headstart.pipeline.history import read_histories
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.liveness import current_owner
 from headstart.pipeline.markers import read_marker
-from headstart.pipeline.queue import Work, append_work, queue_lock
-from headstart.pipeline.reports import Limits
-from headstart.pipeline.worker import Worker
+from headstart.pipeline.worker import Limits, Worker
 
 FOLDER = "features/fragile"
 FINGERPRINT = f"fingerprint of {FOLDER}"

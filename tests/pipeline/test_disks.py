@@ -7,10 +7,10 @@ import random
 import pytest
 
 from headstart.pipeline import files
+from headstart.pipeline.enqueue import Work, append_work, queue_lock
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.files import FileSystem, probe
 from headstart.pipeline.markers import Result, commit
-from headstart.pipeline.queue import Work, append_work, queue_lock
 from headstart.pipeline.status import quarantined_jobs
 from headstart.pipeline.verify import verify
 from headstart.pipeline.workspace import open_or_create_workspace

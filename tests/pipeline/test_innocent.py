@@ -10,10 +10,9 @@ import pytest
 
 from headstart.pipeline.history import read_histories
 from headstart.pipeline.kinds import Settings
-from headstart.pipeline.reports import Limits
 from headstart.pipeline.retry import retry
 from headstart.pipeline.status import quarantined_jobs
-from headstart.pipeline.worker import Worker
+from headstart.pipeline.worker import Limits, Worker
 from headstart.pipeline.workspace import open_workspace
 
 from .suspects import FOLDER, die_holding, enqueue_fragile, outcome, squares, work

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.job import Job, is_job_id, job_id_of
 from headstart.pipeline.markers import Result, commit, recorded_jobs
-from headstart.pipeline.queue import HEADER, Reader, Work, append_work, queue_lock
-from headstart.pipeline.restore import restorable_jobs
+from headstart.pipeline.queue import HEADER, Reader
 from tests.conftest import KINDS, enqueue_fakes
 
 
@@ -206,7 +206,7 @@ def test_job_ids_round_trip(number):
 
 @given(st.lists(st.tuples(st.integers(0, 120), st.integers(1, 30)), max_size=8), st.integers(1, 120), st.integers(1, 40))
 def test_every_item_is_in_exactly_one_job_whatever_rows_are_left(tmp_path_factory, holes, items, job_size):
-    from headstart.pipeline.queue import _uncovered
+    from headstart.pipeline.enqueue import _uncovered
 
     covered = sorted({(start, min(start + length, items)) for start, length in holes if start < items})
     disjoint = [pair for index, pair in enumerate(covered) if index == 0 or pair[0] >= max(stop for _, stop in covered[:index])]

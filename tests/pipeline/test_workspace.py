@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headstart import cli
-from headstart.commands import progress  # noqa: F401 - see below: imported while this user may read it
+from headstart.commands.output import progress  # noqa: F401 - see below: imported while this user may read it
 from headstart.pipeline import workspace as workspaces
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import FileSystem

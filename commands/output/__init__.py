@@ -1,0 +1,1 @@
+"""What commands print. Knows no option and computes nothing."""

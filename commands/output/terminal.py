@@ -1,0 +1,49 @@
+"""Lines for a terminal: said on standard error, aligned in columns, as CSV; numbers as people say them."""
+
+import contextlib
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+import click
+
+
+def aligned(rows: Sequence[Sequence[str]], sides: str) -> Iterator[str]:
+    """A line a row, two blanks between columns. Args: sides: '<' or '>' for each column: to which side its texts are moved."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(sides))]
+    for row in rows:
+        cells = (f"{text:{side}{width}}" for text, side, width in zip(row, sides, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def write_line(cells: Sequence[str]) -> None:
+    """One row; its texts are escaped, see `pipeline.text`."""
+    from headstart.pipeline.text import escape
+
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow([escape(cell) for cell in cells])
+    click.echo(buffer.getvalue(), nl=False)
+
+
+def say(text: str) -> None:
+    """A line on standard error. Where nobody can read it (a full disk, a closed pipe) the work goes on.
+
+    Names of files reach it in the words of errors: no control character of theirs acts on a terminal or begins a new line.
+    """
+    from headstart.pipeline.text import one_line  # not while the command starts
+
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(one_line(text), err=True)
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def span(seconds: float) -> str:
+    """Seconds as people say them: `1h 02m`, `3m 05s`, `12s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

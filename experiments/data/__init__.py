@@ -1,0 +1,1 @@
+"""Rows, targets, statistics: what is learnt from. Knows no model."""

@@ -1,0 +1,81 @@
+"""What the columns of a manifest say: targets to predict and auxiliary values, as numbers where numbers are wanted."""
+
+import difflib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.features.manifest.reading import open_manifest
+from headstart.features.store.cached_features import CachedFeatures
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
+
+from .targets import Targets, class_targets, value_targets
+
+LABEL = "label"
+_MANY = 100  # numbers that so many different ones stand in a column of are amounts, not names of classes
+
+
+def column_of(cached: CachedFeatures, name: str) -> list[str]:
+    """n texts of the column that the table calls `name`, or 'label'; '' for none.
+
+    Raises: HeadstartError that offers the nearest name if there is no such column.
+    """
+    roles = [open_manifest(cached.workspace.root / dataset).dataset.roles for dataset in cached.rows.datasets]
+    if name in cached.extra_columns:
+        return cached.column(name)
+    if name == LABEL or all(found.get("label") == name for found in roles):
+        return [str(label) for label in cached.labels]
+    known = [*cached.extra_columns, *{found["label"] for found in roles if "label" in found}]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"Did you mean '{printable(near[0])}'?" if near else f"It has: {', '.join(map(printable, known)) or 'none'}."
+    raise HeadstartError(
+        f"the manifest has no column '{printable(name)}'. {hint} Columns are kept as they were when an image was first enqueued; "
+        "for one that was added later, enqueue the table in a new workspace (-w DIR)"
+    )
+
+
+def detected_task(cached: CachedFeatures, targets: tuple[str, ...]) -> str:
+    """regression for several targets, or numbers that are no names of classes: fractions, or more than 100 different ones."""
+    if len(targets) > 1:
+        return "regression"
+    values = set(column_of(cached, targets[0]) if targets else cached.rows.label.names) - {""}
+    try:
+        numbers = np.array([float(value) for value in values])
+    except ValueError:
+        return "classification"
+    is_amount = len(numbers) > _MANY or bool((numbers != np.round(numbers)).any())
+    return "regression" if is_amount else "classification"
+
+
+def targets_of(
+    cached: CachedFeatures,
+    task: str,
+    targets: tuple[str, ...],
+    train: NDArray[np.int64],
+    others: tuple[NDArray[np.int64], ...],
+) -> Targets:
+    """Targets of all rows. Args: targets: columns, () for the label. Raises: HeadstartError as `targets`."""
+    names = targets or (LABEL,)
+    if task == "regression":
+        return value_targets(list(names), [column_of(cached, name) for name in names], train)
+    if len(names) > 1:
+        raise HeadstartError(f"{len(names)} targets are given, and a classifier has one. Use --task regression, or one --target")
+    return class_targets(np.array(column_of(cached, names[0])) if targets else cached.labels, train, others)
+
+
+def auxiliary_of(cached: CachedFeatures, names: tuple[str, ...]) -> NDArray[np.float32] | None:
+    """(n, a) values in the order of `names`, NaN for none. Raises: HeadstartError naming the image if one is no number."""
+    if not names:
+        return None
+    result = np.empty((len(cached), len(names)), np.float32)
+    for place, name in enumerate(names):
+        for row, value in enumerate(column_of(cached, name)):
+            try:
+                result[row, place] = float(value) if value else np.nan
+            except ValueError:
+                raise HeadstartError(
+                    f"auxiliary column '{printable(name)}' of {printable(cached.paths[row])} is {value!r}, expected a number. "
+                    "Leave it out of --aux"
+                ) from None
+    return result

@@ -1,0 +1,1 @@
+"""How good heads are, and the files and rows that say so."""

@@ -1,0 +1,153 @@
+"""Judges a trained head again, from its file and the cache: the numbers that training noted, or proof that they differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.experiments.heads.trained_head import TrainedHead, read_head
+from headstart.experiments.runs.catalog import Chosen
+from headstart.experiments.runs.experiment import read_notes
+from headstart.experiments.runs.experiment_data import ExperimentData, experiment_data
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace
+
+from .evaluate_experiment import head_metrics
+from .metrics import compare_classifiers, compare_regressors, probabilities_of
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A head on one split.
+
+    Attributes:
+        metrics: see `evaluate_experiment.head_metrics`.
+        baselines: by name, on the same rows, as training noted them.
+        is_as_noted: whether training noted the same, to six digits; None if its notes are gone.
+    """
+
+    chosen: Chosen
+    split: str
+    names: tuple[str, ...]
+    metrics: dict[str, Any]
+    baselines: dict[str, dict[str, Any]]
+    is_as_noted: bool | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **self.chosen.as_json(),
+            "split": self.split,
+            "names": list(self.names),
+            "metrics": self.metrics,
+            "baselines": self.baselines,
+            "is_as_noted": self.is_as_noted,
+        }
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a head said of the rows of a split.
+
+    Attributes:
+        data: of its experiment.
+        positions: (n,) of the rows in it.
+        scores: (n, k) logits or numbers.
+    """
+
+    head: TrainedHead
+    split: str
+    data: ExperimentData
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def score(workspace: Workspace, chosen: Chosen, split: str) -> Scored:
+    """Raises: HeadstartError if the head or its rows are gone, or the split is empty."""
+    head = read_head(chosen.head_path)
+    found = experiment_data(workspace, chosen.experiment)
+    positions = found.test if split == "test" else found.data.val
+    if not len(positions):
+        raise HeadstartError(f"{chosen.run.experiment} has no image of the split '{split}' with a target. Use --split val")
+    return Scored(head, split, found, positions, head.scores(found.data.source, positions, found.data.auxiliary))
+
+
+def said_of_each(scored: Scored) -> Iterator[tuple[str, NDArray[np.float64], list[str]]]:
+    """Of each image: its path, probabilities or numbers (k,), and what is true: the class, or k numbers as text."""
+    head, targets, paths = scored.head, scored.data.data.targets, scored.data.features.paths
+    values = scored.scores.astype(np.float64)
+    if head.task == "classification":
+        values = probabilities_of(scored.scores, head.config.output_for(head.task))
+    for position, said in zip(scored.positions.tolist(), values, strict=True):
+        is_class = targets.task == "classification"
+        true = [targets.names[targets.codes[position]]] if is_class else [f"{x:.9g}" for x in targets.values[position]]
+        yield paths[position], said, true
+
+
+def judge(chosen: Chosen, scored: Scored) -> Judged:
+    """Everything about one head on one split."""
+    split = scored.split
+    metrics = head_metrics(scored.data, scored.head.config.output_for(scored.head.task), scored.scores, scored.positions)
+    notes = read_notes(chosen.experiment)
+    noted = next((entry.get(split) for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), None)
+    baselines = {entry["baseline"]: entry[split] for entry in notes.get("baselines", []) if split in entry}
+    return Judged(chosen, split, scored.head.names, metrics, baselines, None if noted is None else _alike(noted, metrics))
+
+
+def compare(workspace: Workspace, first: Chosen, second: Chosen) -> list[dict[str, Any]]:
+    """Whether the first is better on the test images of both; one entry for classes, one a target for numbers.
+
+    Raises: HeadstartError unless both were judged on the same test images with the same targets.
+    """
+    left, right = score(workspace, first, "test"), score(workspace, second, "test")
+    order = _same_rows(first, left, second, right)
+    targets, rows = left.data.data.targets, left.positions
+    one, two = left.scores, right.scores[order]
+    if targets.task == "classification":
+        return [{"metric": "accuracy", **compare_classifiers(one.argmax(axis=1), two.argmax(axis=1), targets.codes[rows])}]
+    return [
+        {"metric": f"mse of {name}", **compare_regressors(one[:, place], two[:, place], targets.values[rows, place])}
+        for place, name in enumerate(targets.names)
+    ]
+
+
+def _alike(noted: Any, found: Any) -> bool:
+    """The same but for what another number of cores may round otherwise."""
+    if isinstance(noted, dict) and isinstance(found, dict):
+        return noted.keys() == found.keys() and all(_alike(noted[key], found[key]) for key in noted)
+    if isinstance(noted, list) and isinstance(found, list):
+        return len(noted) == len(found) and all(map(_alike, noted, found))
+    if isinstance(noted, float) and isinstance(found, float):
+        return math.isclose(noted, found, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(noted == found)
+
+
+def _same_rows(first: Chosen, left: Scored, second: Chosen, right: Scored) -> NDArray[np.int64]:
+    """Where the test rows of the first stand among those of the second."""
+    if (left.head.task, left.head.names) != (right.head.task, right.head.names):
+        raise HeadstartError(
+            f"{first.words} and {second.words} have different targets, so they cannot be compared. See: headstart runs"
+        )
+    ours, theirs = _image_keys(left), _image_keys(right)
+    if sorted(ours) != sorted(theirs):
+        both = len(set(ours) & set(theirs))
+        raise HeadstartError(
+            f"{first.words} was tested on {len(ours):,} images, {second.words} on {len(theirs):,}, and {both:,} are the same. "
+            "Only heads judged on the same test images can be compared: train both on what is there now"
+        )
+    place = {key: number for number, key in enumerate(theirs)}
+    return np.array([place[key] for key in ours], np.int64)
+
+
+def _image_keys(scored: Scored) -> list[tuple[str, int, str]]:
+    rows = scored.data.features.rows
+    targets = scored.data.data.targets
+    keys = []
+    for position in scored.positions:
+        said = str(targets.codes[position]) if targets.task == "classification" else targets.values[position].tobytes().hex()
+        keys.append((rows.datasets[rows.dataset[position]], int(rows.index[position]), said))
+    return keys

@@ -1,0 +1,165 @@
+"""What a finished training leaves: heads, metrics, history and report in its folder, and rows in the database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.experiments.config import as_facts
+from headstart.experiments.heads.trainer import Outcome
+from headstart.experiments.runs.database import Metric, open_database
+from headstart.experiments.runs.experiment import METRICS, Experiment, best_head_path, head_path
+from headstart.experiments.runs.experiment_data import ExperimentData
+from headstart.experiments.training.progress import monitor_for
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.text import printable
+from headstart.pipeline.workspace import Workspace
+
+from .evaluate_experiment import Judgement
+from .metrics import probabilities_of
+
+HISTORY = "training_history.json"
+REPORT = "classification_report.txt"
+FORMAT = 1
+
+
+def publish(
+    workspace: Workspace, experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
+) -> bytes:
+    """Writes every file and every row; writing them again changes nothing.
+
+    Args:
+        judgement: of these outcomes.
+
+    Returns: the job's payload: JSON with the headline of each head and the sha256 of each file.
+    Raises: TryLaterError if the disk is full or the database stays locked; the same again then finishes it.
+    """
+    judged = judgement.metrics
+    files = dict(_files(experiment, found, outcomes, judgement))
+    workspace.make_folder(best_head_path(experiment).parent)
+    for name, data in files.items():
+        workspace.files.replace(experiment.folder / name, data)
+    _record(workspace, experiment, outcomes, judged)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    headlines = {entry["head"]: headline(entry) for entry in judged["heads"]}
+    payload = {"format": FORMAT, "experiment": experiment.folder.name, "selected": judged["selected"]}
+    return (json.dumps({**payload, "heads": headlines, "files": digests}, indent=1) + "\n").encode()
+
+
+def headline(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The one number of a head or baseline on each split: accuracy, or Pearson's r averaged over targets; with its interval."""
+    result: dict[str, Any] = {}
+    for split in ("val", "test"):
+        metrics = entry.get(split)
+        if metrics is None:
+            continue
+        if "accuracy" in metrics:
+            result[split] = {"metric": "accuracy", "value": metrics["accuracy"], "interval": metrics["accuracy_interval"]}
+            continue
+        targets = list(metrics["targets"].values())
+        values = [target["pearson"] for target in targets]
+        mean = None if None in values else float(np.mean(values))
+        interval = targets[0]["pearson_interval"] if len(targets) == 1 else [None, None]
+        result[split] = {"metric": "pearson", "value": mean, "interval": interval}
+    return result
+
+
+def damaged_files(experiment: Experiment, payload: bytes) -> list[str]:
+    """Files that are missing or other than the payload says."""
+    digests: dict[str, str] = json.loads(payload)["files"]
+    result = []
+    for name, digest in digests.items():
+        path = experiment.folder / name
+        try:
+            with environment_faults(f"cannot read {path}"):
+                is_whole = hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        except OSError:
+            is_whole = False
+        if not is_whole:
+            result.append(name)
+    return result
+
+
+def _files(
+    experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
+) -> Iterator[tuple[str, bytes]]:
+    judged = judgement.metrics
+    course = {
+        outcome.head.config.name: {"is_stopped_early": outcome.is_stopped_early, "epochs": list(outcome.history)}
+        for outcome in outcomes
+    }
+    yield HISTORY, _json({"format": FORMAT, "monitor": judged["selected_by"]["metric"], "heads": course})
+    for outcome in outcomes:
+        if outcome.best_epoch < 0:
+            continue
+        data = outcome.head.encode()
+        name = outcome.head.config.name
+        yield head_path(experiment, name).relative_to(experiment.folder).as_posix(), data
+        if name == judged["selected"]:
+            yield best_head_path(experiment).relative_to(experiment.folder).as_posix(), data
+            if experiment.task == "classification":
+                yield REPORT, _report(experiment, found, outcome, judgement.scores)
+    yield METRICS, _json(judged)  # the last one: who sees it sees the others
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return (json.dumps(facts, indent=1) + "\n").encode()
+
+
+def _report(experiment: Experiment, found: ExperimentData, outcome: Outcome, scores: NDArray[np.float32]) -> bytes:
+    from sklearn.metrics import classification_report
+
+    split, rows = ("test", found.test) if len(found.test) else ("val", found.data.val)
+    targets = found.data.targets
+    said = probabilities_of(scores, outcome.head.config.output_for(experiment.task)).argmax(axis=1)
+    names = [printable(name) for name in targets.names]
+    text = classification_report(
+        targets.codes[rows], said, labels=np.arange(len(names)), target_names=names, digits=4, zero_division=0
+    )
+    head = f"{experiment.folder.name}, head {outcome.head.config.name}, {len(rows):,} images of the split '{split}'\n\n"
+    return f"{head}{text}".encode()
+
+
+def _record(workspace: Workspace, experiment: Experiment, outcomes: Sequence[Outcome], judged: Mapping[str, Any]) -> None:
+    monitor = monitor_for(experiment.options.monitor, experiment.task)
+    with open_database(workspace.database) as database:
+        for outcome, entry in zip(outcomes, judged["heads"], strict=True):
+            config = {**as_facts(outcome.head.config), "options": as_facts(experiment.options)}
+            run = database.begin_run(experiment.folder.name, outcome.head.config.name, experiment.task, config)
+            database.record(run, [*_course(outcome, monitor), *_final(entry)])
+
+
+def _course(outcome: Outcome, monitor: str) -> Iterator[Metric]:
+    for epoch in outcome.history:
+        step = (epoch["epoch"] + 1) * outcome.steps_per_epoch
+        yield Metric(step, "train", "loss", epoch["train_loss"])
+        yield Metric(step, "val", "loss", epoch["val_loss"])
+        if monitor != "loss":
+            yield Metric(step, "val", f"epoch_{monitor}", epoch["val_score"])
+
+
+def _final(entry: Mapping[str, Any]) -> Iterator[Metric]:
+    for split in ("val", "test"):
+        for name, value in _scalars(entry.get(split) or {}):
+            yield Metric(entry["steps"], split, name, value)
+
+
+def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
+    """Numbers by name: intervals as two of them, those of a target as `<target>.mse`; tables are in the JSON only."""
+    for key, value in metrics.items():
+        if key in ("per_class", "confusion_matrix"):
+            continue
+        if key == "targets":
+            for target, found in value.items():
+                yield from _scalars(found, f"{target}." if len(value) > 1 else "")
+        elif isinstance(value, Mapping):
+            yield from _scalars(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield from ((f"{prefix}{key}_{side}", bound) for side, bound in zip(("low", "high"), value, strict=True))
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,73 @@
+"""Everything about a run, or an experiment, ready for JSON: what commands print and a report draws."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from headstart.experiments.runs.experiment import METRICS, best_head_path
+
+from .publish import headline
+
+if TYPE_CHECKING:
+    from headstart.experiments.runs.catalog import Chosen
+    from headstart.experiments.runs.experiment import Experiment
+    from headstart.pipeline.workspace import Workspace
+
+
+def record_of(workspace: Workspace, chosen: Chosen) -> dict[str, Any]:
+    """Everything about a run, ready for JSON."""
+    from headstart.experiments.runs.database import open_database
+    from headstart.experiments.runs.experiment import read_notes
+
+    with open_database(workspace.database) as database:
+        metrics = database.metrics(chosen.run.run)
+    last = max((found.step for found in metrics), default=0)
+    notes = read_notes(chosen.experiment)
+    noted: dict[str, Any] = next((entry for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), {})
+    course: dict[int, dict[str, float | None]] = {}
+    final: dict[str, dict[str, float | None]] = {}
+    for found in metrics:
+        if found.split == "train" or found.metric == "loss" or found.metric.startswith("epoch_"):
+            name = f"{found.split}_{found.metric.removeprefix('epoch_')}"
+            course.setdefault(found.step, {})[name] = found.value
+        elif found.step == last:
+            final.setdefault(found.split, {})[found.metric] = found.value
+    return {
+        **chosen.as_json(),
+        "encoder": chosen.experiment.encoder.name,
+        "rows": dict(chosen.experiment.counts),
+        "targets": list(chosen.experiment.targets),
+        "auxiliary": list(chosen.experiment.auxiliary),
+        "config": chosen.run.config,
+        "history": [{"step": step, **values} for step, values in sorted(course.items())],
+        "metrics": final,
+        "per_class": {split: noted[split]["per_class"] for split in ("val", "test") if "per_class" in noted.get(split, {})},
+    }
+
+
+def as_record(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
+    """For scripts: the headline of each head and baseline, and where the files are."""
+    judged = _judged(experiment)
+    return {
+        "experiment": experiment.folder.name,
+        "folder": str(experiment.folder),
+        "best_head": str(best_head_path(experiment)),
+        "database": str(workspace.database),
+        "selected": judged["selected"],
+        "task": experiment.task,
+        "rows": judged["rows"],
+        "heads": [
+            {**{key: entry[key] for key in ("head", "epochs", "has_diverged")}, **headline(entry)} for entry in judged["heads"]
+        ],
+        "baselines": [
+            {**{key: entry[key] for key in ("baseline", "cross_validation") if key in entry}, **headline(entry)}
+            for entry in judged["baselines"]
+        ],
+        "notes": judged["notes"],
+    }
+
+
+def _judged(experiment: Experiment) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((experiment.folder / METRICS).read_bytes())
+    return found

@@ -1,0 +1,1 @@
+"""Many heads trained in one pass over the features."""

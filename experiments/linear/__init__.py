@@ -1,0 +1,1 @@
+"""Heads without gradient descent: the baselines."""

@@ -1,0 +1,252 @@
+"""Multinomial logistic regression for a whole path of penalties: all of them share each pass over the rows.
+
+L-BFGS, one problem a penalty, along the principal axes that ridge needs anyway: there the curvature is nearly diagonal and known,
+so a few dozen passes do what takes plain L-BFGS hundreds. The first step, Newton's from the priors, costs no pass at all. Blocks
+of rows are worked on beside each other and added up in their order: the result does not depend on how many cores there are.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.experiments.data.feature_source import FeatureSource, as_float32
+from headstart.experiments.data.statistics import Statistics, standardization_of
+from headstart.experiments.data.targets import Targets
+from headstart.features.devices import cores
+from headstart.pipeline.errors import HeadstartError
+
+from .closed_form import LinearHead
+
+_Array = NDArray[np.float64]
+_MEMORY = 12  # steps whose change of the gradient is remembered
+_MOST_PASSES = 200
+_ENOUGH = 1e-4  # part of the promised decrease that a step must bring (Armijo)
+_FLATTEST = 1e-6
+_MOST_COLUMNS = 2048  # of one wide product, which bounds the memory that many classes take
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Standardized features along the principal axes of the training rows.
+
+    Attributes:
+        mean, scale: (d,) of the raw channels.
+        vectors: (d, d), an axis a column; variances: (d,) along them.
+        products: (k, d) mean of target times standardized feature; priors: (k,) of the classes.
+    """
+
+    mean: _Array
+    scale: _Array
+    vectors: _Array
+    variances: _Array
+    products: _Array
+    priors: _Array
+
+    @classmethod
+    def of(cls, statistics: Statistics) -> "_Axes":
+        standard, offset = standardization_of(statistics), statistics.sums / statistics.count
+        gram = statistics.gram / statistics.count - np.outer(offset, offset)
+        products = (statistics.products - np.outer(offset, statistics.target_sums)).T / statistics.count
+        values, vectors = np.linalg.eigh(gram / np.outer(standard.scale, standard.scale))
+        priors = np.maximum(statistics.target_sums, 0.5) / statistics.count
+        return cls(standard.mean, standard.scale, vectors, np.maximum(values, 0), products / standard.scale @ vectors, priors)
+
+    def start(self, penalty: float) -> _Array:
+        """(k, d + 1): Newton's first step from the priors, with the curvature that classes of equal size have."""
+        k = len(self.priors)
+        curvature = (self.priors * (1 - self.priors) * k / max(1, k - 1))[:, None] * self.variances
+        return np.concatenate([self.products / (curvature + penalty), np.log(self.priors)[:, None]], axis=1)
+
+    def raw(self, points: _Array) -> tuple[_Array, _Array]:
+        """Weights (p, k, d) and biases (p, k) on raw features less their mean, of points (p, k, d + 1)."""
+        return points[..., :-1] @ self.vectors.T / self.scale, points[..., -1]
+
+
+class _Problem:
+    """The course of one penalty: the best point (k, d + 1) so far, and a trial beyond it. Weights first, the bias last."""
+
+    def __init__(self, penalty: float, axes: _Axes) -> None:
+        self.trial = axes.start(penalty)
+        self.is_done = False
+        self._l2 = np.append(np.full(len(axes.variances), penalty), 0.0)
+        self._variances = np.append(axes.variances, 1.0)
+        self._pairs: list[tuple[_Array, _Array]] = []
+        self._point, self._value, self._length, self._slope = self.trial, np.inf, 1.0, 0.0
+        self._gradient = self._direction = np.zeros_like(self.trial)
+
+    def judge(self, loss: float, gradient: _Array, indecision: _Array, tolerance: float) -> None:
+        """Takes the trial or not, by its likelihood, and makes the next one."""
+        value = loss + 0.5 * float((self._l2 * self.trial**2).sum())
+        if value <= self._value + _ENOUGH * self._length * self._slope:
+            self._go_on(value, gradient + self._l2 * self.trial, indecision)
+            self.is_done = -self._slope < tolerance
+        else:  # to the minimum of the parabola through what is known of this direction
+            excess = value - self._value - self._length * self._slope
+            self._length *= min(0.5, max(0.1, -self._slope * self._length / (2 * excess)))
+            self.is_done = self._length < 1e-3  # rounding is all that is left
+        self.trial = self._point if self.is_done else self._point + self._length * self._direction
+
+    def _go_on(self, value: float, gradient: _Array, indecision: _Array) -> None:
+        if np.isfinite(self._value):
+            step, change = self.trial - self._point, gradient - self._gradient
+            if (step * change).sum() > 0:
+                self._pairs = [*self._pairs, (step, change)][-_MEMORY:]
+        self._point, self._value, self._gradient, self._length = self.trial, value, gradient, 1.0
+        curvature = np.maximum(indecision, _FLATTEST)[:, None] * self._variances + self._l2
+        self._direction = self._toward_minimum(curvature)
+        self._slope = float((gradient * self._direction).sum())
+
+    def _toward_minimum(self, curvature: _Array) -> _Array:
+        """Nocedal & Wright 2006, algorithm 7.4, from a diagonal curvature."""
+        result, parts = -self._gradient, []
+        for step, change in reversed(self._pairs):
+            parts.append((step * result).sum() / (step * change).sum())
+            result = result - parts[-1] * change
+        if self._pairs:  # as curved as the last step found it to be
+            step, change = self._pairs[-1]
+            curvature = curvature * ((change * change / curvature).sum() / (step * change).sum())
+        result = result / curvature
+        for step, change in self._pairs:
+            result = result + (parts.pop() - (change * result).sum() / (step * change).sum()) * step
+        return np.asarray(result)
+
+
+def fit_logistic_path(
+    source: FeatureSource,
+    targets: Targets,
+    positions: NDArray[np.int64],
+    statistics: Statistics,
+    penalties: Sequence[float],
+    tolerance: float = 1e-5,
+    check: Callable[[], None] = lambda: None,
+) -> list[LinearHead]:
+    """Softmax regression for each penalty, features standardized on the training rows, the bias not penalized.
+
+    Args:
+        positions: rows to learn from, those of `statistics`; rows without a class do not count.
+        penalties: a row, above 0; scikit-learn's C is 1 / (penalty * rows), of two classes twice that.
+        tolerance: of the loss a row, with which the minimum is good enough.
+        check: called before each pass over the rows; may raise to leave.
+
+    Returns: heads whose weights act on raw, unstandardized features.
+    Raises: HeadstartError if targets are numbers, or a penalty is not above 0.
+    """
+    if targets.task != "classification":
+        raise HeadstartError("logistic regression needs classes, these targets are numbers. Use ridge")
+    if not all(0 < penalty < np.inf for penalty in penalties):
+        wrong = next(penalty for penalty in penalties if not 0 < penalty < np.inf)
+        raise HeadstartError(f"a logistic penalty is {wrong}, expected a number above 0")
+    positions = positions[targets.is_known[positions]]
+    axes = _Axes.of(statistics)
+    problems = [_Problem(penalty, axes) for penalty in penalties]
+    width = max(1, _MOST_COLUMNS // targets.outputs)
+    for first in range(0, len(problems), width):
+        _solve(source, targets, positions, axes, problems[first : first + width], tolerance, check)
+    return [_head(axes, problem.trial) for problem in problems]
+
+
+def _solve(
+    source: FeatureSource,
+    targets: Targets,
+    positions: NDArray[np.int64],
+    axes: _Axes,
+    problems: Sequence[_Problem],
+    tolerance: float,
+    check: Callable[[], None],
+) -> None:
+    for _ in range(_MOST_PASSES):
+        active = [problem for problem in problems if not problem.is_done]
+        if not active:
+            return
+        check()
+        weights, biases = axes.raw(np.stack([problem.trial for problem in active]))
+        found = likelihood(source, targets, positions, axes.mean, weights, biases)
+        along = np.concatenate([found.weights / axes.scale @ axes.vectors, found.biases[..., None]], axis=-1)
+        for number, problem in enumerate(active):
+            problem.judge(float(found.loss[number]), along[number], found.indecision[number], tolerance)
+
+
+def _head(axes: _Axes, point: _Array) -> LinearHead:
+    weights, biases = axes.raw(point)
+    return LinearHead(weights, biases - weights @ axes.mean)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Of p heads with k classes each, a row, float64.
+
+    Attributes:
+        loss: (p,) mean of minus the logarithm of the true class's probability.
+        weights: (p, k, d), biases: (p, k): its gradient.
+        indecision: (p, k) mean of q (1 - q) of each class's probability q, which is how curved the loss is.
+    """
+
+    loss: _Array
+    weights: _Array
+    biases: _Array
+    indecision: _Array
+
+
+class _Heads:
+    """float32 copies of heads that take x - shift, wide: those of all heads and classes below each other."""
+
+    def __init__(self, shift: NDArray[np.float64], weights: _Array, biases: _Array) -> None:
+        self.shape = biases.shape
+        self.shift = shift.astype(np.float32)
+        self.weights = weights.reshape(biases.size, -1).astype(np.float32)
+        self.biases = biases.reshape(-1, 1).astype(np.float32)
+
+    def sums(self, half: NDArray[np.float16], codes: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], ...]:
+        """Sums over the rows of a block: loss, the gradients, indecision."""
+        rows = as_float32(half)
+        rows -= self.shift
+        flat = self.weights @ rows.T
+        flat += self.biases
+        logits = flat.reshape(*self.shape, len(rows))
+        logits -= logits.max(axis=1, keepdims=True)
+        every = np.arange(len(rows))
+        chosen = logits[:, codes, every]
+        np.exp(logits, out=logits)
+        total = logits.sum(axis=1, keepdims=True)
+        loss = (np.log(total[:, 0]) - chosen).sum(axis=1)
+        logits /= total
+        biases = logits.sum(axis=2)
+        indecision = biases - np.einsum("pkb,pkb->pk", logits, logits)
+        logits[:, codes, every] -= 1
+        return loss, flat @ rows, biases - np.bincount(codes, minlength=self.shape[1]), indecision
+
+
+def likelihood(
+    source: FeatureSource, targets: Targets, positions: NDArray[np.int64], shift: _Array, weights: _Array, biases: _Array
+) -> Likelihood:
+    """Of heads that take x - shift.
+
+    Args:
+        positions: rows with a class, at least one.
+        shift: (d,); weights: (p, k, d); biases: (p, k).
+    """
+    from threadpoolctl import threadpool_limits
+
+    heads = _Heads(shift, weights, biases)
+    sums = [np.zeros(len(weights)), np.zeros((biases.size, weights.shape[2])), np.zeros(biases.shape), np.zeros(biases.shape)]
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores(), "likelihood") as pool:
+        under_way: deque[Future[tuple[NDArray[np.floating[Any]], ...]]] = deque()
+        blocks: Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]] = source.blocks(positions)
+        for found, half in blocks:
+            under_way.append(pool.submit(heads.sums, half, targets.codes[found]))
+            if len(under_way) > cores():
+                _add(sums, under_way.popleft().result())
+        while under_way:
+            _add(sums, under_way.popleft().result())
+    loss, product, bias, indecision = (each / len(positions) for each in sums)
+    return Likelihood(loss, product.reshape(weights.shape), bias, indecision)
+
+
+def _add(sums: list[_Array], block: tuple[NDArray[np.floating[Any]], ...]) -> None:
+    for total, part in zip(sums, block, strict=True):
+        np.add(total, part, out=total)

@@ -1,0 +1,79 @@
+"""Linear baselines along a path of penalties, and which of them validation chooses."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.experiments.data.feature_source import FeatureSource
+from headstart.experiments.data.statistics import Statistics
+from headstart.experiments.data.targets import Targets
+
+from .closed_form import LinearHead, fit_ridge_path, scores_of
+from .logistic import fit_logistic_path
+
+PENALTIES = tuple(float(penalty) for penalty in np.geomspace(1e-5, 10, 12))
+
+
+@dataclass(frozen=True)
+class JudgedPath:
+    """Heads, one a penalty, and their scores (p,) on validation: accuracy, or R2 averaged over the targets."""
+
+    penalties: tuple[float, ...]
+    heads: tuple[LinearHead, ...]
+    scores: NDArray[np.float64]
+
+    @property
+    def best(self) -> int:
+        """Position of the penalty with the best score; of equals, the largest."""
+        return best_of(self.scores, self.penalties)
+
+
+def ridge_path(
+    source: FeatureSource,
+    targets: Targets,
+    statistics: Statistics,
+    val: NDArray[np.int64],
+    penalties: Sequence[float] = PENALTIES,
+) -> JudgedPath:
+    """`fit_ridge_path` on the training rows that `statistics` are of, judged on `val`."""
+    return judged(source, targets, val, penalties, fit_ridge_path(statistics, penalties))
+
+
+def logistic_path(
+    source: FeatureSource,
+    targets: Targets,
+    train: NDArray[np.int64],
+    statistics: Statistics,
+    val: NDArray[np.int64],
+    penalties: Sequence[float] = PENALTIES,
+    check: Callable[[], None] = lambda: None,
+) -> JudgedPath:
+    """`fit_logistic_path` on `train`, which `statistics` are of, judged on `val`."""
+    heads = fit_logistic_path(source, targets, train, statistics, penalties, check=check)
+    return judged(source, targets, val, penalties, heads)
+
+
+def judged(
+    source: FeatureSource,
+    targets: Targets,
+    positions: NDArray[np.int64],
+    penalties: Sequence[float],
+    heads: Sequence[LinearHead],
+) -> JudgedPath:
+    """Heads with their scores on `positions`, all in one pass; rows without a target do not count."""
+    positions = positions[targets.is_known[positions]]
+    found = scores_of(source, positions, heads)
+    if targets.task == "classification":
+        scores = [float((each.argmax(axis=1) == targets.codes[positions]).mean()) for each in found]
+    else:
+        wanted = targets.dense(positions).astype(np.float64)
+        spread = np.maximum(wanted.var(axis=0), np.finfo(float).tiny)
+        scores = [float(1 - (np.square(each - wanted).mean(axis=0) / spread).mean()) for each in found]
+    return JudgedPath(tuple(penalties), tuple(heads), np.array(scores))
+
+
+def best_of(scores: NDArray[np.float64], penalties: Sequence[float]) -> int:
+    """Position of the best of `scores` (p,); of equals, that of the largest penalty."""
+    return max(range(len(scores)), key=lambda i: (scores[i], penalties[i]))

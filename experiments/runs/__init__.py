@@ -1,0 +1,1 @@
+"""Experiments on disk and runs in the database: begun, found, listed."""

@@ -1,0 +1,203 @@
+"""The finished runs, each with its headline numbers, and which of them a user means. Imports no numpy: a list comes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.experiments.training.progress import monitor_for
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
+from headstart.pipeline.workspace import Workspace
+
+from .database import Metric, Run, open_database
+from .experiment import Experiment, best_head_path, head_path, is_finished, list_experiments, read_experiment, read_notes
+
+if TYPE_CHECKING:
+    from headstart.features.encoders.spec import EncoderSpec
+
+_BUSY_S = 5.0  # a reader has to wait for a writer only where the file system knows no write-ahead log
+_LARGER_IS_BETTER = {"accuracy": True, "pearson": True, "loss": False}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run.
+
+    Attributes:
+        images: in training, validation and test together; None if the experiment's folder is gone.
+        metric: accuracy, or Pearson's r averaged over targets.
+        validation, test: its values; interval: of the test value, 95 %.
+    """
+
+    run: Run
+    images: int | None
+    metric: str
+    validation: float | None
+    test: float | None
+    interval: tuple[float, float] | None
+
+    def as_json(self) -> dict[str, Any]:
+        record = asdict(self)
+        run = record.pop("run")
+        return {key: run[key] for key in ("run", "experiment", "head", "task")} | record
+
+
+def read_runs(workspace: Workspace) -> list[tuple[Run, dict[str, dict[str, float | None]]]]:
+    """Finished runs, oldest first, with what was measured at their end: by split, then by metric.
+
+    Raises: HeadstartError if there are none, TryLaterError if the database stays locked.
+    """
+    if not workspace.database.exists():
+        raise _no_runs(workspace)
+    with open_database(workspace.database, _BUSY_S) as database:
+        final = database.final_metrics()
+        found = [(run, _by_split(final.get(run.run, []))) for run in database.runs()]
+    finished = [(run, metrics) for run, metrics in found if "images" in metrics.get("val", {})]
+    if not finished:
+        raise _no_runs(workspace)
+    return finished
+
+
+def list_runs(workspace: Workspace) -> list[Line]:
+    """For people, oldest first. Raises as `read_runs`."""
+    images: dict[str, int | None] = {}
+    lines = []
+    for run, metrics in read_runs(workspace):
+        if run.experiment not in images:
+            images[run.experiment] = _images(workspace, run.experiment)
+        metric = "accuracy" if run.task == "classification" else "pearson"
+        test = metrics.get("test", {})
+        low, high = test.get(f"{metric}_interval_low"), test.get(f"{metric}_interval_high")
+        lines.append(
+            Line(
+                run=run,
+                images=images[run.experiment],
+                metric=metric,
+                validation=averaged(metrics["val"], metric),
+                test=averaged(test, metric),
+                interval=None if low is None or high is None else (low, high),
+            )
+        )
+    return lines
+
+
+def goodness(run: Run, metrics: Mapping[str, Mapping[str, float | None]], monitor: str) -> float:
+    """What runs are chosen by, larger is better: the validation metric that `monitor` names."""
+    name = {"loss": "log_loss" if run.task == "classification" else "mse"}.get(monitor, monitor)
+    value = averaged(metrics["val"], name)
+    if value is None:
+        return float("-inf")
+    return value if _LARGER_IS_BETTER[monitor] else -value
+
+
+def averaged(metrics: Mapping[str, float | None], name: str) -> float | None:
+    """The metric of that name, or its mean over targets; None if it does not exist for one of them."""
+    values = [
+        value
+        for key, value in metrics.items()
+        if key == name or (key.endswith(f".{name}") and not key.endswith(f"within_groups.{name}"))
+    ]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _by_split(metrics: Sequence[Metric]) -> dict[str, dict[str, float | None]]:
+    result: dict[str, dict[str, float | None]] = {}
+    for found in metrics:
+        result.setdefault(found.split, {})[found.metric] = found.value
+    return result
+
+
+def _images(workspace: Workspace, folder: str) -> int | None:
+    try:
+        counts = read_experiment(workspace, workspace.experiments / folder).counts
+    except HeadstartError:
+        return None
+    return sum(counts.get(split, 0) for split in ("train", "val", "test"))
+
+
+def _no_runs(workspace: Workspace) -> HeadstartError:
+    return HeadstartError(f"{workspace.root} has no finished run yet. Train heads on its features: headstart train-head")
+
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A run, and the experiment that it is part of."""
+
+    run: Run
+    experiment: Experiment
+
+    @property
+    def head_path(self) -> Path:
+        """Of its head; the copy that the experiment keeps of its best one if the head's own file is gone."""
+        path = head_path(self.experiment, self.run.head)
+        if not path.exists() and read_notes(self.experiment).get("selected") == self.run.head:
+            return best_head_path(self.experiment)
+        return path
+
+    def encoder_spec(self) -> EncoderSpec:
+        """Of the encoder whose features it was trained on. Raises: HeadstartError if that is gone or another one by now."""
+        from headstart.features.encoders.spec import read_encoder  # numpy, which a list of runs does not wait for
+
+        spec = read_encoder(self.experiment.encoder)
+        if spec.fingerprint != self.experiment.fingerprint:
+            raise HeadstartError(
+                f"{self.experiment.encoder} has fingerprint {spec.fingerprint[:8]}, the head was trained on features of "
+                f"{self.experiment.fingerprint[:8]}. Restore that folder, or train anew: headstart train-head"
+            )
+        return spec
+
+    @property
+    def words(self) -> str:
+        return f"run {self.run.run} ({self.run.head} of {self.run.experiment})"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"run": self.run.run, "experiment": self.run.experiment, "head": self.run.head, "task": self.run.task}
+
+
+def choose_run(workspace: Workspace, text: str) -> Chosen:
+    """The run of that number; or 'best', the one that did best on validation among the finished ones with the task and targets
+    (classes, or columns) of the newest experiment, judged by what that one was trained for; of equals the newest.
+
+    Raises: HeadstartError if there is no such run, or its experiment is gone.
+    """
+    if text == BEST:
+        return _best(workspace)
+    runs = read_runs(workspace)
+    numbers = [run.run for run, _ in runs]
+    if not text.isdecimal() or int(text) not in numbers:
+        near = min(numbers, key=lambda number: abs(number - int(text))) if text.isdecimal() else numbers[-1]
+        raise HeadstartError(
+            f"there is no finished run {printable(text)!r}, expected 'best' or a number such as {near}. See which there are: "
+            "headstart runs"
+        )
+    [run] = [run for run, _ in runs if run.run == int(text)]
+    return Chosen(run, read_experiment(workspace, workspace.experiments / run.experiment))
+
+
+def _best(workspace: Workspace) -> Chosen:
+    runs = read_runs(workspace)
+    experiments = {found.folder.name: found for found in list_experiments(workspace) if is_finished(found)}
+    newest = max(experiments.values(), key=lambda found: found.number, default=None)
+    if newest is None:
+        raise HeadstartError(
+            f"the experiments of {len(runs)} runs are gone from {workspace.experiments}. Restore them from a copy"
+        )
+    monitor, wanted = monitor_for(newest.options.monitor, newest.task), _subject(newest)
+    alike = {name for name, found in experiments.items() if _subject(found) == wanted}
+    candidates = [(run, goodness(run, metrics, monitor)) for run, metrics in runs if run.experiment in alike]
+    if not candidates:
+        raise HeadstartError(f"{newest.folder.name} has no finished run. Finish it: headstart work")
+    run, _ = max(candidates, key=lambda item: (item[1], item[0].run))
+    return Chosen(run, experiments[run.experiment])
+
+
+def _subject(experiment: Experiment) -> tuple[Any, ...]:
+    notes = read_notes(experiment)
+    return experiment.task, experiment.targets, tuple(notes.get("classes") or notes.get("targets") or ())

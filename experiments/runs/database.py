@@ -1,0 +1,229 @@
+"""`experiments.db`: what every run measured, in SQLite, written by many processes at once.
+
+Writing the same again changes nothing: a run that was killed and resumed leaves the rows of one that was not.
+"""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.files import environment_faults, probe
+
+BUSY_S = 60.0
+# Entry i takes a database from version i to i + 1. Entries are only ever added: somebody's database is at each of them.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+    CREATE TABLE runs (
+        run INTEGER PRIMARY KEY,        -- counts from 1, in the order in which runs were begun
+        experiment TEXT NOT NULL,       -- folder below experiments/
+        head TEXT NOT NULL,             -- name of the configuration
+        task TEXT NOT NULL,             -- classification or regression
+        config TEXT NOT NULL,           -- JSON
+        UNIQUE (experiment, head)
+    ) STRICT
+    """,
+        """
+    CREATE TABLE metrics (
+        run INTEGER NOT NULL REFERENCES runs (run) ON DELETE CASCADE,
+        step INTEGER NOT NULL,          -- of the optimizer; the last one for what was measured at the end
+        split TEXT NOT NULL,            -- train, val or test
+        metric TEXT NOT NULL,
+        value REAL,                     -- NULL where the number does not exist
+        PRIMARY KEY (run, step, split, metric)
+    ) STRICT, WITHOUT ROWID
+    """,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a run."""
+
+    step: int
+    split: str
+    metric: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration of an experiment."""
+
+    run: int
+    experiment: str
+    head: str
+    task: str
+    config: dict[str, Any]
+
+
+class Database:
+    """An open database; use `open_database`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path, self._connection = path, connection
+
+    def begin_run(self, experiment: str, head: str, task: str, config: Mapping[str, Any]) -> int:
+        """The number of that run, given now if it has none."""
+        values = (experiment, head, task, json.dumps(config, sort_keys=True))
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT INTO runs (experiment, head, task, config) VALUES (?, ?, ?, ?) ON CONFLICT (experiment, head) "
+                "DO UPDATE SET task = excluded.task, config = excluded.config",
+                values,
+            )
+            found = connection.execute("SELECT run FROM runs WHERE experiment = ? AND head = ?", (experiment, head)).fetchone()
+        return int(found[0])
+
+    def record(self, run: int, metrics: Iterable[Metric]) -> None:
+        """Notes all of them or none; what is there already under (run, step, split, metric) is replaced."""
+        rows = [(run, m.step, m.split, m.metric, m.value if m.value == m.value else None) for m in metrics]
+        with self._writing() as connection:
+            connection.executemany(
+                "INSERT INTO metrics VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (run, step, split, metric) DO UPDATE SET value = excluded.value",
+                rows,
+            )
+
+    def runs(self) -> list[Run]:
+        """All runs, oldest first."""
+        with _explained(self.path):
+            rows = self._connection.execute("SELECT run, experiment, head, task, config FROM runs ORDER BY run").fetchall()
+        return [Run(run, experiment, head, task, json.loads(config)) for run, experiment, head, task, config in rows]
+
+    def run(self, number: int) -> Run:
+        """Raises: HeadstartError if there is no such run."""
+        found = [run for run in self.runs() if run.run == number]
+        if not found:
+            raise HeadstartError(f"{self.path} has no run {number}. See which there are: headstart runs")
+        return found[0]
+
+    def metrics(self, run: int) -> list[Metric]:
+        """Of one run, by step, split and name."""
+        query = "SELECT step, split, metric, value FROM metrics WHERE run = ? ORDER BY step, split, metric"
+        with _explained(self.path):
+            return [Metric(*row) for row in self._connection.execute(query, (run,)).fetchall()]
+
+    def final_metrics(self) -> dict[int, list[Metric]]:
+        """Of each run, by split and name, those of its last step alone: a long training notes thousands before."""
+        query = (
+            "SELECT runs.run, step, split, metric, value FROM runs JOIN metrics ON metrics.run = runs.run AND step = "
+            "(SELECT max(step) FROM metrics WHERE metrics.run = runs.run) ORDER BY runs.run, split, metric"
+        )
+        found: dict[int, list[Metric]] = {}
+        with _explained(self.path):
+            for run, *metric in self._connection.execute(query):
+                found.setdefault(run, []).append(Metric(*metric))
+        return found
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        # IMMEDIATE: a transaction that reads first and then wants to write fails at once if another wrote in between.
+        with _explained(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+@contextlib.contextmanager
+def open_database(path: Path, busy_s: float = BUSY_S) -> Iterator[Database]:
+    """The database at `path`, made if absent and brought to this version's schema.
+
+    Args:
+        busy_s: how long to wait for another process that writes.
+
+    Raises: HeadstartError if it is no database, damaged, newer, or must not be written;
+        TryLaterError if it stays locked or the disk is full.
+    """
+    with environment_faults(f"cannot make {path.parent}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists() and _publish_empty(path)
+    with _explained(path):
+        connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
+    with contextlib.closing(connection):
+        if is_new:
+            # WAL lets readers go on while one writes. Some network file systems cannot; SQLite then keeps its journal.
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA journal_mode = WAL")
+        with _explained(path):
+            _prepare(connection, path)
+        yield Database(path, connection)
+
+
+def _publish_empty(path: Path) -> bool:
+    """Puts a database with all tables there, whole when it appears, so that an empty file is always one that lost its rows."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for number, statements in enumerate(MIGRATIONS):
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+        data = connection.serialize()
+    try:
+        with environment_faults(f"cannot make {path}"):
+            return probe(path.parent).publish(path, data)
+    except FileNotFoundError:
+        raise TryLaterError(f"{path.parent} is gone. Check the disk or mount, then run the same command again.") from None
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    if _version(connection, path) < len(MIGRATIONS):
+        connection.execute("BEGIN IMMEDIATE")
+        # Looked at again: another process may have done it while this one waited for the lock.
+        for number in range(_version(connection, path), len(MIGRATIONS)):
+            for statement in MIGRATIONS[number]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+        connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version == 0:
+        raise HeadstartError(
+            f"{path} is empty or of another program: it has no tables of runs. Move it away and run the same command again: "
+            "every run's folder has its numbers, too"
+        )
+    if version > len(MIGRATIONS):
+        raise HeadstartError(
+            f"{path} has version {version}, this one reads up to {len(MIGRATIONS)}. Upgrade: pip install -U headstart"
+        )
+    return version
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into one line that says what to do."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _explanation(path, error) from error
+
+
+def _explanation(path: Path, error: sqlite3.DatabaseError) -> Exception:
+    reason = str(error).splitlines()[0]
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return TryLaterError(f"{path} is locked by another process. Nothing is lost: end it, then run the same command again.")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return TryLaterError(
+            f"{path}: {reason}. Nothing is lost: free some space or check the disk, then run the same command again."
+        )
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return HeadstartError(f"{path} cannot be written ({reason}). Give this user access to it and its folder")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return HeadstartError(
+            f"{path} is damaged ({reason}). Move it away and run the same command again: every run's folder has its numbers, too"
+        )
+    return error

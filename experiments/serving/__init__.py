@@ -1,0 +1,1 @@
+"""A trained head at work: predictions, and files for other programs."""

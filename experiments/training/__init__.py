@@ -1,0 +1,1 @@
+"""What every resumable training needs, whatever its model: schedule, checkpoints, progress."""

@@ -1,0 +1,116 @@
+"""Checkpoints of a training: `step_0000001234.<sha16>.pt`, complete when they appear, verified when they are read.
+
+A state is tensors and one string of JSON, loaded with `weights_only=True`: no file here can run code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import TEMPORARY_PREFIX, FileSystem, environment_faults, is_abandoned
+
+_NAME = re.compile(r"step_(\d{10,})\.([0-9a-f]{16})\.pt")
+_DIGITS = 16
+_KEPT = 5
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The last five states of one training; each also holds every head as it was at its best.
+
+    Attributes:
+        folder: made when the first state is kept.
+        files: how its file system wants to be written to.
+    """
+
+    folder: Path
+    files: FileSystem
+
+    def latest(self, identity: str) -> State | None:
+        """The newest state whose bytes are those that were written; None if there is none.
+
+        Args:
+            identity: of the training that wants to go on.
+
+        Raises: HeadstartError if the state is of a training with other features, configurations or options.
+        """
+        for path in sorted(self.folder.glob("step_*.pt"), reverse=True):
+            state = _read(path)
+            if state is None:
+                continue
+            if state.pop("identity") != identity:
+                raise HeadstartError(
+                    f"{path} is of a training with other features, configurations or options. "
+                    "Give the new one another --name, or delete that folder"
+                )
+            return state
+        return None
+
+    def keep(self, step: int, identity: str, state: State) -> None:
+        """Keeps `state`, durably, and the four before it. Raises: TryLaterError if the disk is full; the old ones stay."""
+        import torch
+
+        buffer = io.BytesIO()
+        torch.save({**state, "identity": identity}, buffer)
+        data = buffer.getvalue()
+        with environment_faults(f"cannot write {self.folder}"):
+            self.files.make_folder(self.folder)
+        path = self.folder / f"step_{step:010d}.{_digest(data)}.pt"
+        if not self.files.publish(path, data) and _read(path) is None:
+            self.files.replace(path, data)  # the same state, damaged since it was written
+        for old in self._superfluous():
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+    def has_any(self) -> bool:
+        """Whether a training was begun."""
+        return next(self.folder.glob("step_*.pt"), None) is not None
+
+    def keep_only_newest(self) -> None:
+        """Frees the disk once a training is over; the last state stays, so that it can be judged again without training."""
+        for old in sorted(self.folder.glob("step_*.pt"), reverse=True)[1:]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+    def _superfluous(self) -> Iterator[Path]:
+        yield from sorted(self.folder.glob("step_*.pt"), reverse=True)[_KEPT:]
+        # Whoever was killed while writing left up to a whole state.
+        yield from (path for path in self.folder.glob(f"{TEMPORARY_PREFIX}*") if is_abandoned(path))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:_DIGITS]
+
+
+def _read(path: Path) -> State | None:
+    import torch
+
+    match = _NAME.fullmatch(path.name)
+    try:
+        with environment_faults(f"cannot read {path}"), path.open("rb") as file:
+            # In small pieces, and then straight into its tensors: new memory would cost more than to read the file twice.
+            if match is None or hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS] != match[2]:
+                return None
+            file.seek(0)
+            state: State = torch.load(file, weights_only=True)
+            return state
+    except OSError:
+        return None
+
+
+class Keeper(Protocol):
+    """Where states of a training go; `Checkpoints` is one."""
+
+    def latest(self, identity: str) -> State | None:
+        """The last complete state. Raises: HeadstartError if it is of another training."""
+
+    def keep(self, step: int, identity: str, state: State) -> None: ...

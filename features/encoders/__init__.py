@@ -1,0 +1,1 @@
+"""Encoders: what one is, its folder, and running it in torch or ONNX Runtime."""

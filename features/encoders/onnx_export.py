@@ -1,0 +1,178 @@
+"""Exports an encoder's network to ONNX: uint8 images in, float32 vectors (and maps) out, the normalization part of the graph.
+
+`python -m headstart.features.graph_export FOLDER` does it in a process of its own, so that a worker never imports torch.
+"""
+
+import contextlib
+import hashlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.features.networks.feature_map import outputs
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import reason_of
+from headstart.pipeline.workspace import open_workspace
+
+from .onnx_encoder import FACTS_NAME, GRAPH_NAME, GraphFacts, find_graph
+from .saved import read_network
+from .spec import EncoderSpec, read_encoder
+from .torch_encoder import TorchEncoder
+
+if TYPE_CHECKING:
+    import torch
+
+_OPSET = 17
+_CHECKED = 5
+_WORST_COSINE = 0.9999
+
+
+class _Refused(Exception):
+    """The graph exists, but does not say what torch says."""
+
+
+def export_graph(folder: Path) -> GraphFacts:
+    """The graph in `folder`, exported unless a sound one is there; `refused` says why where the encoder cannot have one.
+
+    Processes that ask at the same time wait for the first. Raises: HeadstartError if the encoder itself is damaged.
+    """
+    from filelock import FileLock
+
+    spec = read_encoder(folder)
+    with FileLock(folder / f"{GRAPH_NAME}.lock"):
+        found = find_graph(folder, spec.fingerprint)
+        if found is not None and not found.refused:
+            return found
+        return _export(folder, spec)
+
+
+def _export(folder: Path, spec: EncoderSpec) -> GraphFacts:
+    import torch
+
+    network = read_network(folder, spec)
+    versions = _versions()
+    files = open_workspace(folder.parent.parent).files
+    try:
+        with _silence():
+            graph = _trace(network, spec)
+            check, is_batch_invariant = _checked(graph, TorchEncoder(spec, network, "cpu"))
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # says nothing about the encoder
+    except Exception as error:  # the exporter raises anything, and a network may do anything
+        facts = GraphFacts(spec.fingerprint, "", reason_of(error), False, {}, versions)
+    else:
+        sha256 = hashlib.sha256(graph).hexdigest()
+        facts = GraphFacts(spec.fingerprint, sha256, "", is_batch_invariant, check, versions)
+        files.replace(folder / GRAPH_NAME, graph)
+    # Last: what it names stands. Between the two, or after two writers, the digests differ and it is exported anew.
+    files.replace(folder / FACTS_NAME, facts.to_json())
+    return facts
+
+
+def _trace(network: "torch.nn.Module", spec: EncoderSpec) -> bytes:
+    import torch
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            # (x / 255 - mean) / std in one multiplication and one addition.
+            mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.transform.mean, spec.transform.std))
+            self.scale, self.shift = 1 / (255 * std), -mean / std
+
+        def forward(self, images: torch.Tensor) -> Any:
+            inputs = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+            return tuple(output.float() for output in outputs(self.network, inputs, spec.spatial))
+
+    example = torch.zeros((2, *spec.transform.image_size, 3), dtype=torch.uint8)
+    names = ["images", "features", *(["spatial"] if spec.spatial else [])]
+    buffer = io.BytesIO()
+    with torch.no_grad():
+        # The older exporter: torch's newer one needs onnxscript, and takes many times as long.
+        torch.onnx.export(
+            Whole().eval(),
+            (example,),
+            buffer,  # type: ignore[arg-type]  # of the newer exporter, which takes paths only
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={name: {0: "n"} for name in names},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], bool]:
+    """How far the graph is from torch, and whether it treats an image among others as alone. Raises: _Refused."""
+    from .onnx_encoder import OnnxEncoder
+
+    spec = reference.spec
+    height, width = spec.transform.image_size
+    images = np.random.default_rng(0).integers(0, 256, (_CHECKED, height, width, 3), dtype=np.uint8)
+    images[0] = np.linspace(0, 255, width, dtype=np.uint8)[:, None]  # noise alone looks the same everywhere
+    encoder = OnnxEncoder(spec, graph, {})
+    expected, found = reference.encode(images), encoder.encode(images)
+    if found.shape != expected.shape:
+        raise _Refused(f"the graph gives {list(found.shape)}, torch gives {list(expected.shape)}")
+    parts = slice(0, spec.embed_dim), slice(spec.embed_dim, None)  # vectors and maps: a large map would hide a wrong vector
+    worst = min(float(_cosines(expected[:, part], found[:, part]).min()) for part in parts)
+    if not worst >= _WORST_COSINE:
+        raise _Refused(f"the graph's features differ from torch's: cosine {worst:.6f}, at least {_WORST_COSINE} is expected")
+    alone = [encoder.encode(images[start:stop]) for start, stop in ((0, 1), (1, 2), (2, 5))]
+    check = {
+        "images": _CHECKED,
+        "worst_cosine": worst,
+        "max_difference": float(np.abs(expected - found).max()),
+        "largest_feature": float(np.abs(expected).max()),
+    }
+    return check, bool(np.array_equal(np.concatenate(alone), found))
+
+
+def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    norms = np.linalg.norm(a.astype(np.float64), axis=1), np.linalg.norm(b.astype(np.float64), axis=1)
+    products = (a.astype(np.float64) * b).sum(1)
+    with np.errstate(invalid="ignore"):  # a network may give nothing but zeros, and two of them are the same
+        return np.where((norms[0] == 0) & (norms[1] == 0), 1.0, products / (norms[0] * norms[1]))
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    # That the exporter is the older one, and what tracing a Python branch means: both known, and `_checked` answers them.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _versions() -> dict[str, str]:
+    import onnxruntime
+    import timm
+    import torch
+
+    return {module.__name__: str(module.__version__) for module in (torch, timm, onnxruntime)}
+
+
+def main() -> int:
+    """Exit status and one line on standard error, as `runtime.open_encoder` reads them."""
+    try:
+        export_graph(Path(sys.argv[1]))
+    except HeadstartError as error:
+        print(error, file=sys.stderr)  # for the process that started this one
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Which encoder the user means: a model, weights and an image size become one EncoderSpec that was tried out."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from headstart.features.images.gpu_jpeg import INTERPOLATIONS
+from headstart.features.images.transform import Transform, parse_transform
+from headstart.features.networks.architectures import build, load, pooling_of, require_known
+from headstart.features.networks.feature_map import find_map
+from headstart.features.networks.weights import Weights, embedded_card, resolve_weights
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import reason_of
+
+from .spec import EncoderSpec
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_MODEL = "efficientnet_b0"
+
+
+def resolve_encoder(
+    model: str | None,
+    weights: str,
+    image_size: int | None,
+    fast_decode: bool = False,
+    spatial: int | None = None,
+    device_decode: bool = False,
+) -> tuple[EncoderSpec, Weights]:
+    """The encoder that --encoder, --weights and --image-size mean, tried out on one image.
+
+    Args:
+        model: a name of timm's; None is efficientnet_b0, or the embedded encoder's own if weights == 'embedded'.
+        weights: see networks.weights.resolve_weights.
+        image_size: edge of the square that the network sees, in pixels; None is timm's own for this model.
+        fast_decode, device_decode: see Transform.
+        spatial: edge of the grid that the feature map is averaged to and kept; 0 keeps it as it is, None keeps none.
+
+    Raises: HeadstartError if any of the three is unknown, or they do not go together.
+    """
+    if weights == "embedded":
+        card = embedded_card()
+        model, model_args, transform = model or str(card["model"]), dict(card["model_args"]), parse_transform(card["transform"])
+    else:
+        model, model_args = model or DEFAULT_MODEL, {}
+        require_known(model)
+        transform = _transform_of(model)
+    transform = replace(transform, fast_decode=fast_decode, device_decode=device_decode)
+    if device_decode and transform.interpolation not in INTERPOLATIONS:
+        raise HeadstartError(
+            f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "
+            f"{' and '.join(INTERPOLATIONS)}. Leave it out, or choose another --encoder"
+        )
+    if image_size is not None:
+        transform = replace(transform, image_size=(image_size, image_size))
+        model_args |= _size_argument(model, image_size)
+        _try_out(model, model_args, None, transform)  # before weights of the wrong size are blamed, or fetched
+    resolved = resolve_weights(model, model_args, weights)
+    network, embed_dim = _try_out(model, model_args, resolved.tensors, transform)
+    spec = EncoderSpec(
+        model=model,
+        model_args=model_args,
+        weights_source=resolved.source,
+        weights_sha256=resolved.sha256,
+        transform=transform,
+        pooling=pooling_of(network),
+        embed_dim=embed_dim,
+        spatial=None if spatial is None else find_map(network, model, transform.image_size, spatial or None),
+    )
+    return spec, resolved
+
+
+def _transform_of(model: str) -> Transform:
+    from timm.data.config import resolve_data_config
+
+    config = resolve_data_config({}, pretrained_cfg=_pretrained_config(model))  # type: ignore[no-untyped-call]
+    channels, *image_size = config["input_size"]
+    if channels != 3:
+        raise HeadstartError(f"{model} takes images of {channels} channels, expected 3 (RGB). Choose another encoder")
+    return parse_transform({**config, "image_size": image_size})
+
+
+def _pretrained_config(model: str) -> dict[str, Any]:
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(model, allow_unregistered=True)
+    return asdict(config) if config else {"input_size": (3, 224, 224)}
+
+
+def _size_argument(model: str, image_size: int) -> dict[str, Any]:
+    # Transformers are built for one size of image; convolutional networks take what comes.
+    return {"img_size": image_size} if _pretrained_config(model).get("fixed_input_size") else {}
+
+
+def _try_out(
+    model: str, model_args: Mapping[str, Any], tensors: "Mapping[str, torch.Tensor] | None", transform: Transform
+) -> tuple["torch.nn.Module", int]:
+    """The network, and the length of the vector that it makes of a black image. Raises: HeadstartError if it makes none."""
+    import torch
+
+    height, width = transform.image_size
+    try:
+        network = build(model, model_args)
+        if tensors is not None:
+            load(network, tensors)
+        with torch.inference_mode():
+            features = network(torch.zeros(1, 3, height, width))
+        if features.ndim != 2:
+            raise ValueError(f"it gives {list(features.shape)} instead of one vector an image")
+    except Exception as error:
+        raise HeadstartError(
+            f"{model} does not work on images of {height} x {width}: {reason_of(error)}. Choose another --image-size or --encoder"
+        ) from error
+    if not torch.isfinite(features).all():
+        raise HeadstartError(f"{model} with these weights gives NaN or infinity for a black image. Pass other --weights")
+    return network, int(features.shape[1])

@@ -1,0 +1,81 @@
+"""An encoder's folder: its description and weights, written once, and its network, read back and verified."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.features.networks.architectures import build, load
+from headstart.features.networks.weights import Weights, digest
+from headstart.features.networks.weights_file import read_tensors
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import reason_of
+from headstart.pipeline.workspace import Workspace
+
+from .folder import SPEC_NAME
+from .spec import WEIGHTS_NAME, DamagedEncoderError, EncoderSpec, read_encoder
+
+if TYPE_CHECKING:
+    import torch
+
+
+def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> Path:
+    """The encoder's folder in the workspace, complete when this returns.
+
+    What is there and sound is kept, what is damaged is replaced.
+    Raises: HeadstartError if a newer version made the folder; TryLaterError if the disk is full.
+    """
+    import safetensors.torch
+
+    folder = workspace.features / spec.folder_name
+    workspace.make_folder(folder)
+    try:
+        read_weights(folder, spec)
+    except DamagedEncoderError:
+        _put(workspace, folder / WEIGHTS_NAME, safetensors.torch.save(dict(weights.tensors)))
+    # The description is published last: where it stands, the weights stand too.
+    try:
+        existing = read_encoder(folder)
+    except DamagedEncoderError:
+        _put(workspace, folder / SPEC_NAME, spec.to_json())
+        return folder
+    workspace.files.sync_folder(folder)  # whoever made it may have been killed before it did so
+    if existing.fingerprint != spec.fingerprint:  # one chance in four billion, or a folder that somebody renamed
+        raise HeadstartError(
+            f"{folder} holds another encoder ({existing.fingerprint[:16]}, expected {spec.fingerprint[:16]}). "
+            "Give that folder its old name back, then run the same enqueue again"
+        )
+    return folder
+
+
+def _put(workspace: Workspace, path: Path, data: bytes) -> None:
+    if not workspace.files.publish(path, data):
+        workspace.files.replace(path, data)
+
+
+def read_weights(folder: Path, spec: EncoderSpec) -> "dict[str, torch.Tensor]":
+    """The tensors in `folder`. Raises: DamagedEncoderError if they are not those that `spec` names."""
+    path = folder / WEIGHTS_NAME
+    repair = "Run the same enqueue again: it puts them back and keeps all features"
+    if not path.is_file():
+        raise DamagedEncoderError(f"{path} is missing. {repair}")
+    try:
+        tensors = read_tensors(path)
+    except HeadstartError as error:
+        raise DamagedEncoderError(f"{error}. {repair}") from None
+    found = digest(tensors)
+    if found != spec.weights_sha256:
+        raise DamagedEncoderError(f"{path} has digest {found[:16]}, expected {spec.weights_sha256[:16]}. {repair}")
+    return tensors
+
+
+def read_network(folder: Path, spec: EncoderSpec) -> "torch.nn.Module":
+    """The network with its weights, on the CPU. Raises: HeadstartError if they are damaged or timm builds it differently."""
+    tensors = read_weights(folder, spec)
+    try:
+        network = build(spec.model, spec.model_args)
+        load(network, tensors)
+    except Exception as error:
+        raise HeadstartError(
+            f"{folder}: the installed timm cannot build {spec.model} as it was ({reason_of(error)}). "
+            "Install the timm that enqueued it"
+        ) from error
+    return network

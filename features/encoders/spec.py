@@ -1,0 +1,132 @@
+"""What an encoder is, on disk and in a name: everything that decides its features, and a fingerprint of it. No torch here."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.features.images.transform import Transform, parse_transform
+from headstart.features.networks.feature_map import FeatureMap, parse_map
+from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.text import reason_of
+
+from .folder import SPEC_NAME
+
+FORMAT = 1
+WEIGHTS_NAME = "weights.safetensors"
+
+
+class DamagedEncoderError(HeadstartError):
+    """What describes an encoder, or its weights, is not what was written. Saving the encoder again repairs it."""
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """One encoder: an architecture, weights, and what an image goes through before.
+
+    Attributes:
+        model, model_args: what timm builds.
+        weights_source: where the weights were found; for people, and no part of the fingerprint.
+        weights_sha256: digest of the tensors that features depend on, see networks.weights.digest.
+        transform: from an RGB image to the network's input.
+        pooling: how the network makes one vector of an image, as timm calls it.
+        dtype: of the features on disk.
+        embed_dim: length d of a feature vector.
+        spatial: the map that is kept besides it, if one is.
+    """
+
+    model: str
+    model_args: Mapping[str, Any]
+    weights_source: str
+    weights_sha256: str
+    transform: Transform
+    pooling: str
+    embed_dim: int
+    dtype: str = "float16"
+    spatial: FeatureMap | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of what decides the features; equal for the same weights from another place."""
+        facts = self._facts()
+        del facts["weights_source"]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def row_length(self) -> int:
+        """Values that an image becomes: its vector, then its map, flattened."""
+        return self.embed_dim + (self.spatial.values if self.spatial else 0)
+
+    @property
+    def folder_name(self) -> str:
+        return f"encoder_{re.sub(r'[^A-Za-z0-9]+', '_', self.model)}-{self.fingerprint[:8]}"
+
+    def to_json(self) -> bytes:
+        """What stands in encoder.json."""
+        return (json.dumps({**self._facts(), "fingerprint": self.fingerprint}, indent=1) + "\n").encode()
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {"format": FORMAT, **asdict(self), "transform": self.transform.facts()}
+        if self.spatial is None:  # it came later: what was fingerprinted without it keeps its fingerprint
+            del facts["spatial"]
+        return facts
+
+
+def require_pixels(images: NDArray[np.uint8], spec: EncoderSpec) -> None:
+    """Raises: ValueError unless `images` are uint8 (n, h, w, 3) of the size that `spec` is for."""
+    if images.dtype != np.uint8 or images.shape[1:] != (*spec.transform.image_size, 3):
+        raise ValueError(f"got {images.dtype} {images.shape}, expected uint8 (n, {spec.transform.image_size}, 3)")
+
+
+def read_encoder(folder: Path) -> EncoderSpec:
+    """The encoder whose features `folder` holds.
+
+    Raises: HeadstartError if there is none, its description is damaged, or a newer version wrote it.
+    """
+    path = folder / SPEC_NAME
+    try:
+        facts = json.loads(path.read_bytes())
+        newer = facts["format"] > FORMAT or set(facts) - {*EncoderSpec.__dataclass_fields__, "format", "fingerprint"}
+    except (FileNotFoundError, NotADirectoryError):
+        raise DamagedEncoderError(f"{folder} holds no encoder: {SPEC_NAME} is missing. Run the same enqueue again") from None
+    except OSError as error:
+        raise TryLaterError(f"{path} cannot be read: {error.strerror}. Check the disk or mount.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from None
+    if newer:
+        raise HeadstartError(f"{path} was written by a newer version. Upgrade: pip install -U headstart")
+    return _parse(path, facts)
+
+
+def _parse(path: Path, facts: dict[str, Any]) -> EncoderSpec:
+    try:
+        spec = EncoderSpec(
+            model=str(facts["model"]),
+            model_args=dict(facts["model_args"]),
+            weights_source=str(facts["weights_source"]),
+            weights_sha256=str(facts["weights_sha256"]),
+            transform=parse_transform(facts["transform"]),
+            pooling=str(facts["pooling"]),
+            embed_dim=int(facts["embed_dim"]),
+            dtype=str(facts["dtype"]),
+            spatial=parse_map(facts["spatial"]) if "spatial" in facts else None,
+        )
+        if spec.fingerprint != facts["fingerprint"]:
+            raise ValueError("its fingerprint is not that of what it says")
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from None
+    return spec
+
+
+def _damaged(path: Path, error: Exception) -> DamagedEncoderError:
+    return DamagedEncoderError(
+        f"{path} is damaged ({type(error).__name__}: {reason_of(error)}). "
+        "The same enqueue again writes it anew and keeps all features"
+    )

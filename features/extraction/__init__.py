@@ -1,0 +1,1 @@
+"""An encoder over many images, within a budget of memory."""

@@ -1,0 +1,143 @@
+"""Features of images that are in no manifest, by the same decoding, encoding and rounding as extraction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.features.devices import cores
+from headstart.features.images.decode import ImageError, open_decoder, read_file
+from headstart.features.manifest.parts import Row
+from headstart.features.sources.source import MISSING, refuse_links
+from headstart.features.sources.walk import facts_of, join, walk
+from headstart.features.store.shards import round_features
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
+
+if TYPE_CHECKING:
+    from headstart.features.encoders.spec import EncoderSpec
+    from headstart.features.images.reader import Decoding
+
+    from .batching import Batching
+
+_CHUNK = 64  # images that are in memory at once, twice: one lot is encoded while the next is decoded
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """A file to be looked at; nothing of it has been read.
+
+    Attributes:
+        name: as people are to see it.
+        root, path: the folder that it must not leave, and where it is below.
+    """
+
+    name: str
+    root: Path
+    path: str
+    size: int
+    mtime_ns: int
+    allow_symlinks: bool
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image and its features (d,) float16, or why it has none."""
+
+    image: NewImage
+    features: NDArray[np.float16] | None
+    error: ImageError | None = None
+
+
+def find_new_images(places: Sequence[Path], allow_symlinks: bool = False) -> list[NewImage]:
+    """Files as they were named, and everything below folders that has an image's name, in order.
+
+    A file that does not exist is listed, too: it becomes a row that says so.
+    Raises: HeadstartError if a folder holds no image, or a symbolic link in it leads out of it.
+    """
+    found: list[NewImage] = []
+    for place in places:
+        if not place.is_dir():
+            whole = place.absolute()
+            # A link that was named is followed: where it leads is what was meant.
+            found.append(NewImage(str(place), whole.parent, whole.name, *facts_of(str(whole)), allow_symlinks=True))
+            continue
+        listed = walk(place.resolve(), allow_symlinks)
+        refuse_links(listed.outside, place)
+        if not listed.found:
+            raise HeadstartError(f"{printable(str(place))} holds no image. Expected files such as .jpg or .png below it")
+        root = place.resolve()
+        for item in listed.found:
+            name = item.path if str(place) == "." else join(str(place), item.path)
+            found.append(NewImage(name, root, item.path, item.size, item.mtime_ns, allow_symlinks))
+    return found
+
+
+def encode_new_images(
+    images: Sequence[NewImage],
+    spec: EncoderSpec,
+    open_batching: Callable[[], Batching],
+    device: str = "cpu",
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[Encoded]:
+    """Each image in order, with the features that extraction would have put on disk.
+
+    Args:
+        spec: of the encoder.
+        open_batching: called once, while the first images are being decoded, unless that is done on a GPU; what it returns is
+            closed at the end.
+        device: what --device says: where images are decoded if `spec` has that done on a GPU.
+        check: called between batches; may raise to leave.
+
+    Raises: HeadstartError if they cannot be decoded there.
+    """
+    from headstart.features.images.reader import Decoding
+
+    if not images:
+        return
+    decode = open_decoder(spec.transform, device)
+
+    pool = ThreadPoolExecutor(cores(), "decode")
+    lots = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+    batching: Batching | None = None
+
+    def begin(lot: Sequence[NewImage]) -> Decoding:
+        rows = [Row(item.path, "", "", "", item.size, item.mtime_ns, index=i) for i, item in enumerate(lot)]
+        return Decoding(rows, spec.transform.image_size, lambda row: _pixels(lot[row.index], decode), pool)
+
+    try:
+        if spec.transform.device_decode:  # its memory is planned while nothing else takes any there
+            batching = open_batching()
+        ahead: Decoding | None = begin(lots[0])
+        batching = batching or open_batching()
+        for number, lot in enumerate(lots):
+            assert ahead is not None
+            current, ahead = ahead, begin(lots[number + 1]) if number + 1 < len(lots) else None
+            values, decoded = batching.encode(current.images, current.good(), check)
+            yield from _rows(lot, values[:, : spec.embed_dim], decoded, current.errors)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        if batching is not None:
+            batching.close()
+
+
+def _pixels(image: NewImage, decode: Callable[[bytes], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    if image.size == MISSING:
+        raise ImageError("missing", "there is no such file, or it cannot be reached")
+    return decode(read_file(image.root, image.path, image.size, image.mtime_ns, image.allow_symlinks))
+
+
+def _rows(
+    lot: Sequence[NewImage], values: NDArray[np.float32], decoded: Sequence[int], errors: dict[int, ImageError]
+) -> Iterator[Encoded]:
+    half, kept, lost = round_features(values, decoded)
+    features = dict(zip(kept, half, strict=True))
+    errors = {**errors, **lost}
+    for i, image in enumerate(lot):
+        yield Encoded(image, features.get(i), errors.get(i))

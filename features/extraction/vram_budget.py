@@ -1,0 +1,105 @@
+"""Whether an encoder fits into a budget of GPU memory, and with which batch: measured on a few images, then enforced by a cap."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headstart.features.encoders.gpu_memory import DeviceMemory
+from headstart.pipeline.errors import HeadstartError
+
+DEFAULT_BUDGET = 4 * 10**9
+_UNKNOWN_CONTEXT = 700 * 10**6  # where NVML cannot tell: more than the contexts of CUDA 11 to 13 with their kernels take
+_PROBE = 8
+_MARGIN = 1.1  # blocks are rounded up, and no two batches fall apart in the same way
+
+
+@dataclass(frozen=True)
+class VramPlan:
+    """What fits.
+
+    Attributes:
+        batch: images a call.
+        peak_bytes: of the whole process, context included, at most.
+        cap_bytes: what the allocator may hold of it.
+    """
+
+    batch: int
+    peak_bytes: int
+    cap_bytes: int
+
+
+def plan_vram(
+    memory: DeviceMemory,
+    encode: Callable[[int], object],
+    is_full: Callable[[BaseException], bool],
+    batch: int,
+    budget: int,
+    model: str,
+    beside: int = 0,
+) -> VramPlan:
+    """The largest batch, halved from `batch` as often as it takes, whose predicted peak is within the budget; the cap is set.
+
+    Args:
+        encode: encodes so many black images; the weights are on the device already.
+        is_full: whether an error of `encode` means that memory ran out.
+        budget: bytes that the process may take.
+        beside: bytes that others in this process may come to hold there, such as images being decoded.
+
+    Raises: HeadstartError if one image at a time is too much.
+    """
+    sizes: dict[int, int] = {}
+    probe = 1
+    while probe not in sizes:
+        # Again after the first images: loading the kernels that they need has made the context larger.
+        memory.cap(_room(memory, budget, model))
+        memory.forget()
+        try:
+            encode(probe)
+        except Exception as error:
+            if not is_full(error):
+                raise
+            if probe == 1:
+                raise _too_small(memory, budget, model) from None
+            probe //= 2
+        else:
+            sizes[probe] = memory.peak_reserved_bytes()
+            probe = min(_PROBE, batch) if probe == 1 else probe
+    memory.forget()
+    room = _room(memory, budget, model)
+    memory.cap(room)
+    if sizes[1] + beside > room:
+        raise _too_small(memory, budget, model, beside)
+    largest = max(sizes)
+    fits = batch if largest == min(_PROBE, batch) else largest
+    an_image = (sizes[largest] - sizes[1]) / max(1, largest - 1)
+    while fits > 1 and _reserved(sizes[1], an_image, fits) + beside > room:
+        fits //= 2
+    return VramPlan(fits, _reserved(sizes[1], an_image, fits) + beside + _context(memory), room)
+
+
+def _reserved(one: int, an_image: float, batch: int) -> int:
+    return round(one + _MARGIN * an_image * (batch - 1))
+
+
+def _room(memory: DeviceMemory, budget: int, model: str) -> int:
+    """What the allocator may hold: the budget less the context, and no more than other programs left."""
+    room = min(budget - _context(memory), memory.reserved_bytes() + memory.free_bytes())
+    if room <= 0:
+        raise _too_small(memory, budget, model)
+    return room
+
+
+def _context(memory: DeviceMemory) -> int:
+    held = memory.process_bytes()
+    return _UNKNOWN_CONTEXT if held is None else max(0, held - memory.reserved_bytes())
+
+
+def _too_small(memory: DeviceMemory, budget: int, model: str, beside: int = 0) -> HeadstartError:
+    decoding = f" and {beside / 1e9:.2f} GB for --device-decode" if beside else ""
+    sizes = (
+        f"{budget / 1e9:.2f} GB, {_context(memory) / 1e9:.2f} GB of it for the driver{decoding}, "
+        f"{memory.free_bytes() / 1e9:.2f} GB free"
+    )
+    return HeadstartError(
+        f"--vram-budget: {model} does not fit even with one image at a time ({sizes}). "
+        "Raise the budget, close other programs on the GPU, or choose a smaller --encoder or --image-size"
+    )

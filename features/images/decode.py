@@ -1,0 +1,187 @@
+"""One image: from a path to bytes, and from bytes to the uint8 pixels that timm's evaluation pipeline would give a model.
+
+Whatever is wrong with an image is an ImageError and costs one row. torch is imported only where a GPU decodes.
+"""
+
+import functools
+import io
+import os
+import stat
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.features.devices import choose_device
+from headstart.pipeline.errors import HeadstartError, TryLaterError, as_try_later
+from headstart.pipeline.text import reason_of
+
+from .gpu_jpeg import DeviceJpeg
+from .transform import Transform, draft, fit
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+    Decoder = Callable[[bytes, PillowImage], NDArray[np.uint8] | None]
+
+MAX_FILE_BYTES = 2**30
+MAX_PIXELS = 178_956_970  # twice Pillow's own warning threshold, which is where Pillow itself refuses
+# What the `status` array of a shard holds. A number is never reused or changed: shards outlive versions.
+STATUS: dict[str, int] = {
+    "ok": 0,
+    "missing": 1,  # no such file
+    "not_a_file": 2,  # a folder, FIFO, socket or device
+    "unreadable": 3,  # permission denied, a name this system cannot open, a loop of links
+    "changed": 4,  # other size or modification time than in the manifest
+    "outside_root": 5,  # absolute, '..', or a symbolic link out of the data folder
+    "not_an_image": 6,  # empty, or none of the formats below
+    "truncated": 7,  # begins like an image, but is cut off, damaged or of a kind that Pillow cannot turn into RGB
+    "too_large": 8,  # more than MAX_FILE_BYTES or MAX_PIXELS, or than fits into memory
+    "non_finite": 9,  # the encoder gave NaN, or a value beyond float16
+    "killed": 10,  # decoding or encoding it ended the process
+}
+# Safe raster formats only: EPS would start Ghostscript. JPEG includes MPO. The first five load without Pillow's slow init(),
+# the last is missing from some builds, so it is asked last.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000", "ICO", "AVIF")
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
+
+
+class ImageError(Exception):
+    """This image has no features. `code` is a key of STATUS, `reason` one line for a person."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
+        return type(self), (self.code, self.reason)  # it crosses process borders
+
+
+def read_file(root: Path, relative: str, size: int, mtime_ns: int, allow_symlinks: bool) -> bytes:
+    """The bytes of the regular file `relative` under `root`, exactly as the manifest knew it. Never blocks on a FIFO.
+
+    Args:
+        relative: may carry surrogate escapes, as os.fsdecode makes them.
+        size, mtime_ns: bytes and nanoseconds that the manifest recorded.
+        allow_symlinks: let symbolic links lead out of `root`; '..' and absolute paths stay refused.
+
+    Raises: ImageError; TryLaterError if the disk or mount is the problem and not the file.
+    """
+    path = _inside(root, relative, allow_symlinks)
+    try:
+        # Asked before opening, because opening alone can act: it wakes the writer of a FIFO and rewinds a tape.
+        _must_be_regular(os.stat(path))  # noqa: PTH116
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            before = os.fstat(descriptor)
+            _must_be_regular(before)
+            _must_be_unchanged(before, size, mtime_ns)
+            data = file.read(size + 1)
+            _must_be_unchanged(os.fstat(descriptor), len(data), mtime_ns)
+            return data
+    except (FileNotFoundError, NotADirectoryError):
+        if not os.path.isdir(root) or not any(os.scandir(root)):  # noqa: PTH112
+            raise TryLaterError(f"{root} is gone or empty. Is its disk mounted? Then run the same command again.") from None
+        raise ImageError("missing", "there is no such file any more") from None
+    except (OSError, ValueError) as error:
+        later = as_try_later(error, f"cannot read {path}") if isinstance(error, OSError) else None
+        if later is not None:
+            raise later from error
+        raise ImageError("unreadable", getattr(error, "strerror", None) or reason_of(error)) from None
+
+
+def _inside(root: Path, relative: str, allow_symlinks: bool) -> str:
+    parts = Path(relative)
+    if parts.is_absolute() or parts.drive or parts.root or ".." in parts.parts:
+        raise ImageError("outside_root", "absolute paths and '..' are refused")
+    path = os.path.join(root, relative)  # noqa: PTH118 -- pathlib would normalize what the manifest wrote
+    if allow_symlinks or "\0" in relative:
+        return path
+    real_root, real_path = os.path.realpath(root), os.path.realpath(path)
+    if os.path.commonpath((real_root, real_path)) != real_root:
+        raise ImageError("outside_root", "a symbolic link leads out of the data folder; --allow-symlinks accepts it")
+    return real_path
+
+
+def _must_be_regular(facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise ImageError("not_a_file", "a folder" if stat.S_ISDIR(facts.st_mode) else "a FIFO, socket or device")
+
+
+def _must_be_unchanged(facts: os.stat_result, size: int, mtime_ns: int) -> None:
+    if facts.st_size > MAX_FILE_BYTES:
+        raise ImageError("too_large", f"{facts.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+    if facts.st_size != size or facts.st_mtime_ns != mtime_ns:
+        raise ImageError("changed", f"size or time differ from the manifest's: {facts.st_size:,} bytes, expected {size:,}")
+
+
+def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None) -> NDArray[np.uint8]:
+    """What `Image.open(f).convert('RGB')` gives, scaled and cropped: (height, width, 3).
+
+    With `fast_decode`, large JPEGs are not quite that. The first frame, no EXIF rotation, alpha dropped. Safe to call from
+    many threads. `elsewhere` may decode an image whose header is sound, or give None.
+    Raises: ImageError, whatever Pillow raised.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    _silence_pillow()
+    if not data:
+        raise ImageError("not_an_image", "the file is empty")
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_large", reason_of(error)) from None
+    except (UnidentifiedImageError, KeyError):  # a KeyError names a format that this build of Pillow lacks
+        if data.startswith(_MAGIC):
+            raise ImageError("truncated", "it begins like an image, but its header is cut off or damaged") from None
+        raise ImageError("not_an_image", f"none of {', '.join(_FORMATS)}") from None
+    except Exception as error:
+        raise ImageError("truncated", f"{type(error).__name__}: {reason_of(error)}") from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:  # before any pixel is allocated
+        raise ImageError("too_large", f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
+    pixels = elsewhere(data, image) if elsewhere is not None else None
+    if pixels is not None:
+        return pixels
+    try:
+        if transform.fast_decode:
+            draft(image, transform)
+        image.load()  # convert() alone would do it, but copies an image that is RGB already
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+    except (MemoryError, Image.DecompressionBombError):
+        raise ImageError("too_large", f"{width} x {height} pixels do not fit into memory") from None
+    except Exception as error:
+        raise ImageError("truncated", f"{type(error).__name__}: {reason_of(error)}") from None
+    return fit(rgb, transform, (height, width))  # outside of the above: what fails here is our mistake and not the image's
+
+
+@functools.cache
+def _silence_pillow() -> None:
+    # Once and for good: catch_warnings() swaps the process's filters and is not safe in threads. What Pillow would say
+    # about a broken file is said in its row's reason.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def open_decoder(transform: Transform, asked_device: str) -> Callable[[bytes], NDArray[np.uint8]]:
+    """From the bytes of an image to its pixels, (h, w, 3) uint8, as `transform` says; many threads may call it at once.
+
+    Args:
+        asked_device: what --device says; it matters only if `transform.device_decode`.
+
+    Raises: HeadstartError if images are to be decoded on a GPU and there is none, or no torchcodec that can. The function:
+        ImageError, and HeadstartError if the device fails.
+    """
+    if not transform.device_decode:
+        return lambda data: decode(data, transform)
+    device = choose_device(asked_device)
+    if not device.startswith("cuda"):
+        raise HeadstartError(
+            "this encoder was enqueued with --device-decode: its images are decoded on a CUDA GPU, and here is none or none was "
+            "asked for. Run this where there is one, or enqueue without --device-decode: that makes another folder of features"
+        )
+    on_device = DeviceJpeg(transform, device)
+    return lambda data: decode(data, transform, on_device)

@@ -1,0 +1,107 @@
+"""From rows of a manifest to pixels, wherever the images lie: one row at a time, or a job's rows ahead in a pool of threads."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.features.manifest.parts import Row
+from headstart.features.manifest.reading import Dataset
+from headstart.pipeline.errors import TryLaterError, as_try_later
+from headstart.pipeline.text import reason_of
+
+from .decode import ImageError, open_decoder, read_file
+from .transform import Transform, fit
+
+if TYPE_CHECKING:
+    import h5py
+
+Pixels = NDArray[np.uint8]
+
+
+def open_reader(dataset: Dataset, transform: Transform, device: str = "cpu") -> Callable[[Row], Pixels]:
+    """A function from a row to its pixels, (h, w, 3) uint8; many threads may call it at once. It raises ImageError.
+
+    `device` and errors: see `decode.open_decoder`. The pixels of an HDF5 file are not encoded, and scaled by Pillow always.
+    """
+    root = Path(dataset.root)
+    if dataset.layout == "hdf5":
+        assert dataset.file is not None
+        return _Hdf5Reader(root / dataset.file, transform)
+    decode = open_decoder(transform, device)
+    return lambda row: decode(read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks))
+
+
+class _Hdf5Reader:
+    """Reads `images[i]` for rows named `file.h5#i`; h5py itself lets one thread in at a time."""
+
+    def __init__(self, path: Path, transform: Transform) -> None:
+        self._path = path
+        self._transform = transform
+        self._file: h5py.File | None = None
+
+    def __call__(self, row: Row) -> Pixels:
+        from PIL import Image
+
+        return fit(Image.fromarray(self._stored(row)), self._transform)
+
+    def _stored(self, row: Row) -> NDArray[Any]:
+        import h5py
+
+        try:
+            facts = self._path.stat()
+            if (facts.st_size, facts.st_mtime_ns) != (row.size, row.mtime_ns):
+                raise ImageError("changed", f"{self._path.name} has changed since it was enqueued; enqueue it again")
+            if self._file is None:
+                self._file = h5py.File(self._path, "r")
+            # Inside the try: a chunk is decompressed only now, and one that is damaged costs the images in it.
+            pixels: NDArray[Any] = self._file["images"][int(row.path.rpartition("#")[2])]
+            return pixels
+        except FileNotFoundError:
+            raise TryLaterError(f"{self._path} is gone. Is its disk mounted? Then run the same command again.") from None
+        except (OSError, KeyError, RuntimeError) as error:  # a RuntimeError is what HDF5 has no better name for
+            later = as_try_later(error, f"cannot read {self._path}") if isinstance(error, OSError) else None
+            if later is not None:
+                raise later from error
+            raise ImageError("unreadable", f"{self._path.name}: {reason_of(error)}") from None
+
+
+class Decoding:
+    """Rows on their way to pixels. Making one starts the work in `pool` and returns at once.
+
+    Attributes:
+        rows: as given.
+        images: (n, h, w, 3) uint8; row i holds the pixels of `rows[i]` once `good` has named i.
+        errors: by position in `rows`, why an image has no pixels; complete once `good` has ended.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], size: tuple[int, int], read: Callable[[Row], NDArray[np.uint8]], pool: Executor
+    ) -> None:
+        self.rows = rows
+        self.images = np.empty((len(rows), *size, 3), np.uint8)
+        self.errors: dict[int, ImageError] = {}
+        self._read = read
+        self._outcomes: list[Future[ImageError | None]] = [pool.submit(self._fill, i) for i in range(len(rows))]
+
+    def good(self) -> Iterator[int]:
+        """Positions of the images that decoded, in order, each as soon as it is there.
+
+        Raises: what `read` raised, ImageError apart.
+        """
+        for i, outcome in enumerate(self._outcomes):
+            error = outcome.result()
+            if error is None:
+                yield i
+            else:
+                self.errors[i] = error
+
+    def _fill(self, i: int) -> ImageError | None:
+        try:
+            self.images[i] = self._read(self.rows[i])
+        except ImageError as error:
+            return error
+        return None

@@ -1,0 +1,1 @@
+"""The images of a data set, frozen with their splits in files that are never changed."""

@@ -1,0 +1,186 @@
+"""One immutable part of a manifest: `part_0000.0-100000.<sha16>.csv`, one image a line.
+
+The name carries the global rows (half open) and the digest, so that a part can be checked and placed without any other file.
+Format: UTF-8 CSV, one header line, rows end in a single newline, fields escaped as in `text`, so no field holds a newline.
+"""
+
+import contextlib
+import csv
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.features.sources.source import FIXED, Image
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import FileSystem, environment_faults
+from headstart.pipeline.text import escape, printable, unescape
+
+_NAME = re.compile(r"part_(\d{4,9})\.(\d{1,18})-(\d{1,18})\.([0-9a-f]{16})\.csv")
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Image):
+    """One line of a part; `index` counts over all parts of the data set."""
+
+    index: int = field(kw_only=True)
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """What a part's name says; nothing has been read."""
+
+    number: int
+    first_row: int
+    rows: int
+    digest: str
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class OpenPart:
+    """A part whose bytes were found to fit its name.
+
+    Attributes:
+        columns: names of the rows' `extra`.
+        starts: byte offset of each row and of the end, int64 (rows + 1,).
+    """
+
+    part: Part
+    columns: tuple[str, ...]
+    starts: npt.NDArray[np.int64]
+
+    def rows(self, start: int, stop: int) -> list[Row]:
+        """Rows `start` to `stop` (half open, within this part). Raises: HeadstartError if there are fewer or the file is gone."""
+        if not 0 <= start <= stop <= self.part.rows:
+            raise HeadstartError(
+                f"{_shown(self.part)} has rows 0 to {self.part.rows}, asked for {start} to {stop}. "
+                "Delete the row of jobs_queue.csv that asks for them; the next enqueue adds what is missing."
+            )
+        begin, end = int(self.starts[start]), int(self.starts[stop])
+        # Read, not mapped: a mapped file that somebody cuts off kills the process with SIGBUS.
+        with _reading(self.part) as file:
+            file.seek(begin)
+            data = file.read(end - begin)
+        if len(data) != end - begin:
+            raise _damaged(self.part, "it became shorter while in use")
+        index = self.part.first_row + start
+        return [_row(index + i, fields) for i, fields in enumerate(_fields(data))]
+
+
+def part_of(folder: Path, name: str) -> Part:
+    """What `name` says about a part in `folder`. Raises: HeadstartError if it is no part's name, for example a path."""
+    path = folder / name
+    match = _NAME.fullmatch(name)
+    if not match or int(match[3]) <= int(match[2]):
+        raise HeadstartError(
+            f"{printable(str(path))} is no part of a manifest; expected a name like part_0000.0-640.<16 hex>.csv. "
+            "Delete the row of jobs_queue.csv that names it."
+        )
+    first, stop = int(match[2]), int(match[3])
+    return Part(number=int(match[1]), first_row=first, rows=stop - first, digest=match[4], path=path)
+
+
+def list_parts(folder: Path) -> tuple[Part, ...]:
+    """The parts in `folder` in order. Raises: HeadstartError if one is missing or stands twice."""
+    names = [name for name in os.listdir(folder) if _NAME.fullmatch(name)] if folder.is_dir() else []
+    parts = sorted(part_of(folder, name) for name in names)
+    row = 0
+    for number, part in enumerate(parts):
+        if part.number < number:
+            raise HeadstartError(
+                f"{printable(str(folder))} has two parts of number {part.number}: {parts[number - 1].name} and {part.name}. "
+                "Delete the one that no job in jobs_queue.csv names."
+            )
+        if part.number > number or part.first_row != row:
+            raise HeadstartError(
+                f"{printable(str(folder))}: part_{number:04d} starting at row {row} is missing, found {part.name}. "
+                "Restore it from a copy."
+            )
+        row += part.rows
+    return tuple(parts)
+
+
+def publish_part(files: FileSystem, folder: Path, columns: Sequence[str], images: Iterable[tuple[Image, str]]) -> Part:
+    """Writes images, each with its split, in the order given as the part after those in `folder`.
+
+    Raises: TryLaterError if the disk is full; nothing is left then.
+    """
+    before = list_parts(folder)
+    first_row = sum(part.rows for part in before)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*FIXED, *map(escape, columns)])
+    rows = 0
+    for image, split in images:
+        words = (image.path, image.label, split, image.group)
+        writer.writerow([*map(escape, words), image.size, image.mtime_ns, *map(escape, image.extra)])
+        rows += 1
+    data = text.getvalue().encode()
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    path = folder / f"part_{len(before):04d}.{first_row}-{first_row + rows}.{digest}.csv"
+    files.publish(path, data)
+    return part_of(folder, path.name)
+
+
+def open_part(part: Part) -> OpenPart:
+    """Reads all of `part` once to check it. Raises: HeadstartError naming it if it is not the file that was published."""
+    digest = hashlib.sha256()
+    ends = []
+    position = 0
+    with _reading(part) as file:
+        header = file.readline()
+        file.seek(0)
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            ends.append(np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n")).astype(np.int64) + (position + 1))
+            position += len(chunk)
+    if digest.hexdigest()[:16] != part.digest:
+        raise _damaged(part, f"its sha256 begins with {digest.hexdigest()[:16]}")
+    starts = np.concatenate(ends) if ends else np.zeros(0, np.int64)
+    names = next(_fields(header), [])
+    if len(starts) != part.rows + 1 or tuple(names[: len(FIXED)]) != FIXED:
+        raise _damaged(part, f"it has {len(starts) - 1} rows and begins with {','.join(names[: len(FIXED)])}")
+    return OpenPart(part=part, columns=tuple(map(unescape, names[len(FIXED) :])), starts=starts)
+
+
+@contextlib.contextmanager
+def _reading(part: Part) -> Iterator[BinaryIO]:
+    try:
+        with environment_faults(f"cannot read {_shown(part)}"), part.path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise HeadstartError(f"{_shown(part)} cannot be read: {error.strerror}. Restore it from a copy.") from error
+
+
+def _fields(data: bytes) -> Iterator[list[str]]:
+    return csv.reader(data.decode().split("\n")[:-1], strict=True)
+
+
+def _row(index: int, fields: list[str]) -> Row:
+    path, label, split, group, size, mtime_ns, *extra = fields
+    texts = (unescape(path), unescape(label), split, unescape(group))
+    return Row(*texts, int(size), int(mtime_ns), tuple(map(unescape, extra)), index=index)
+
+
+def _damaged(part: Part, found: str) -> HeadstartError:
+    return HeadstartError(
+        f"{_shown(part)} was changed or cut off: {found}. Restore it from a copy, or enqueue the data "
+        "into a new workspace (-w DIR)."
+    )
+
+
+def _shown(part: Part) -> str:
+    return printable(str(part.path))

@@ -1,0 +1,133 @@
+"""Gives each image its split: what the user gave, else 70/15/15. Whoever has a split keeps it for ever."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from headstart.features.sources.source import SPLITS, Image
+
+_SHARES = (0.70, 0.15, 0.15)
+_TRAIN, _TEST = 0, 2
+
+
+def assign_splits(images: Sequence[Image], known: Mapping[str, str], seed: int) -> list[str]:
+    """The split of each image, independent of the order of `images`.
+
+    Splits in `known` (path to split) and those that the user gave are kept. A group follows its members that have one.
+    If the user gave any, the rest is 'train'; otherwise units (a group, or an image without one) are drawn so that every class
+    comes near 70/15/15 over all its images, known ones included: pass the known images, too. A class of one unit is all
+    'train', of two 'train' and 'test', of three or more has all three.
+    """
+    splits = [known.get(image.path) or image.split for image in images]
+    of_group = _group_splits(images, splits, known)
+    splits = [split or of_group.get(image.group, "") for image, split in zip(images, splits, strict=True)]
+    if any(image.split for image in images):
+        return [split or "train" for split in splits]
+    if all(splits):
+        return splits
+    units: dict[str, list[int]] = defaultdict(list)
+    for i, image in enumerate(images):
+        units[_unit(image)].append(i)
+    draw = _Draw(images, splits, units)
+    for _, _, members in sorted((-len(members), _hash(seed, key), members) for key, members in units.items()):
+        if not splits[members[0]]:
+            split = SPLITS[draw.assign([images[i].label for i in members])]
+            for i in members:
+                splits[i] = split
+    return splits
+
+
+def split_notes(images: Sequence[Image], splits: Sequence[str]) -> list[str]:
+    """Decisions about `splits` that a user should read."""
+    notes = []
+    given = any(image.split for image in images)
+    without = sum(not image.split for image in images)
+    if given and without:
+        notes.append(f"{without:,} images have no given split; they follow their group, else they are 'train'")
+    of_group = defaultdict(set)
+    for image, split in zip(images, splits, strict=True):
+        of_group[image.group].add(split)
+    divided = sum(len(found) > 1 for group, found in of_group.items() if group)
+    if divided:
+        notes.append(f"{divided:,} groups are in more than one of the given splits; a test on them is too optimistic")
+    missing = [name for name in SPLITS if name not in splits]
+    if missing:
+        notes.append(f"no image is in {' and '.join(missing)}")
+    if not given:
+        units = Counter(label for label, _ in {(image.label, _unit(image)) for image in images})
+        for count, told in ((1, "one image or group, all in train"), (2, "two images or groups, in train and test")):
+            small = sum(found == count for found in units.values())
+            if small:
+                notes.append(f"{small:,} classes have {told}")
+    return notes
+
+
+class _Draw:
+    """Running counts while units are given out, the largest first, each to the split that lacks most of its classes."""
+
+    def __init__(self, images: Sequence[Image], splits: Sequence[str], units: Mapping[str, list[int]]) -> None:
+        self.have: dict[str, list[int]] = {image.label: [0, 0, 0] for image in images}
+        self.left = dict.fromkeys(self.have, 0)  # units of a class that have no split yet
+        all_units = dict.fromkeys(self.have, 0)
+        for members in units.values():
+            waits = not splits[members[0]]
+            for label in {images[i].label for i in members}:
+                all_units[label] += 1
+                self.left[label] += waits
+        for image, split in zip(images, splits, strict=True):
+            if split:
+                self.have[image.label][SPLITS.index(split)] += 1
+        self.want = _quotas(Counter(image.label for image in images), all_units)
+
+    def assign(self, labels: Sequence[str]) -> int:
+        """The split of a unit whose images have `labels`; counts it."""
+        counts = Counter(labels) if len(labels) > 1 else {labels[0]: 1}
+        scores = [(0, 0.0)] * 3
+        for label, count in counts.items():
+            have, want = self.have[label], self.want[label]
+            weight = count / sum(want)
+            empty = [not have[s] and want[s] > 0 for s in range(3)]
+            must = self.left[label] <= sum(empty)
+            self.left[label] -= 1
+            scores = [
+                (forced + (must and empty[s]), lack + weight * (want[s] - have[s])) for s, (forced, lack) in enumerate(scores)
+            ]
+        best = max(range(3), key=lambda s: (scores[s], s))
+        for label, count in counts.items():
+            self.have[label][best] += count
+        return best
+
+
+def _quotas(images: Counter[str], units: Mapping[str, int]) -> dict[str, list[int]]:
+    """How many images of each class each split should have; roundings are balanced over the classes."""
+    carry = [0.0, 0.0, 0.0]
+    quotas = {}
+    for label in sorted(images):
+        count = images[label]
+        allowed = {1: [1.0, 0.0, 0.0], 2: [0.7 / 0.85, 0.0, 0.15 / 0.85]}.get(units[label], list(_SHARES))
+        exact = [count * share for share in allowed]
+        quota = [max(int(value), 1) if value else 0 for value in exact]
+        quota[_TRAIN] -= max(sum(quota) - count, 0)
+        ranked = sorted((s for s in range(3) if exact[s]), key=lambda s: quota[s] - exact[s] - carry[s])
+        for s in ranked[: count - sum(quota)]:
+            quota[s] += 1
+        carry = [carry[s] + count * _SHARES[s] - quota[s] for s in range(3)]
+        quotas[label] = quota
+    return quotas
+
+
+def _group_splits(images: Sequence[Image], splits: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    first: dict[str, tuple[bool, str, str]] = {}
+    for image, split in zip(images, splits, strict=True):
+        if image.group and split:
+            here = (image.path not in known, image.path, split)
+            first[image.group] = min(here, first.get(image.group, here))
+    return {group: split for group, (_, _, split) in first.items()}
+
+
+def _unit(image: Image) -> str:
+    return f"group {image.group}" if image.group else f"image {image.path}"
+
+
+def _hash(seed: int, key: str) -> bytes:
+    return hashlib.blake2b(f"{seed} {key}".encode("utf-8", "surrogatepass"), digest_size=16).digest()

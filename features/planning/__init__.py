@@ -1,0 +1,1 @@
+"""What extraction will take, predicted from a short run."""

@@ -1,0 +1,52 @@
+"""How much disk the features of an encoder take, and whether there is room for them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import size_words
+
+if TYPE_CHECKING:
+    from headstart.features.encoders.spec import EncoderSpec
+
+_BLOCK = 4096
+_NPZ_BYTES = 2048  # headers of four arrays and the zip's directory
+_INDEX_BYTES = 8 + 1  # a row's `index` and `status`
+
+
+def shard_bytes(spec: EncoderSpec, images: int) -> int:
+    """Of one job's payload, at most."""
+    return _NPZ_BYTES + images * (2 * spec.row_length + _INDEX_BYTES)
+
+
+def predict_disk(spec: EncoderSpec, images: int, job_size: int) -> int:
+    """Bytes that shards and markers of so many images take, in whole blocks; never less than they will."""
+    jobs, rest = divmod(images, job_size)
+    last = _blocks(shard_bytes(spec, rest)) + _BLOCK if rest else 0
+    return jobs * (_blocks(shard_bytes(spec, job_size)) + _BLOCK) + last
+
+
+def require_room(folder: Path, spec: EncoderSpec, images: int, job_size: int) -> int:
+    """What `predict_disk` says. `folder` is the encoder's, which need not be there yet; its parent must.
+
+    Raises: HeadstartError if the disk has less room than the features that are not there yet will take.
+    """
+    predicted = predict_disk(spec, images, job_size)
+    free = shutil.disk_usage(folder.parent).free
+    if predicted <= free:
+        return predicted
+    present = sum(path.stat().st_size for path in folder.glob("shards/*/*"))
+    if predicted - present <= free:
+        return predicted
+    less = f"--spatial {max(1, min(spec.spatial.shape[1:]) // 2)}" if spec.spatial else "fewer images, or a smaller --encoder"
+    raise HeadstartError(
+        f"features of {images:,} images will take {size_words(predicted - present)} on disk, {folder.parent} has "
+        f"{size_words(free)} free. Free some, choose another --workspace, or pass {less}"
+    )
+
+
+def _blocks(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK

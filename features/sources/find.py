@@ -1,0 +1,113 @@
+"""Finds the images in whatever the user calls DATA, and says what was found. Decodes none of them."""
+
+import stat
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.text import printable
+
+from .folder import folder_source
+from .read_table import DELIMITERS, PARQUET
+from .source import SPLITS, Image, Source, SourceOptions
+from .walk import is_image_name
+
+_HDF5 = frozenset({".h5", ".hdf5", ".hdf"})
+_LAYOUTS = {
+    "classes": "folder of classes",
+    "split_classes": "folders of splits with classes",
+    "flat": "folder without labels",
+    "table": "table",
+    "hdf5": "HDF5 file",
+}
+
+
+def find_images(data: Path, options: SourceOptions) -> Source:
+    """All images of `data`, a folder, a table or an HDF5 file.
+
+    Raises: HeadstartError with one line on what is wrong and which flag or change helps; TryLaterError if the disk fails.
+    """
+    shown = printable(str(data))
+    try:
+        with environment_faults(f"cannot read {shown}"):
+            mode = data.stat().st_mode
+            # Only the folder is resolved: a table that is a link names files beside the link, as its reader sees it.
+            place = data.resolve() if stat.S_ISDIR(mode) else data.absolute().parent.resolve() / data.name
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "there is no such file"
+        raise HeadstartError(
+            f"{shown}: {reason}. Expected a folder of images, a .csv, .tsv or .parquet table, or an .h5 file."
+        ) from None
+    if stat.S_ISDIR(mode):
+        _refuse_flags(shown, "a folder", _column_flags(options))
+        return folder_source(place, options)
+    _refuse_flags(shown, "a file", [] if options.layout == "auto" else ["--layout"])
+    suffix = place.suffix.lower()
+    if stat.S_ISREG(mode) and (suffix in DELIMITERS or suffix in PARQUET):
+        from .table import table_source
+
+        return table_source(place, options)
+    if stat.S_ISREG(mode) and suffix in _HDF5:
+        from .hdf5 import hdf5_source
+
+        _refuse_flags(shown, "an HDF5 file", _column_flags(options))
+        return hdf5_source(place, options)
+    if is_image_name(place.name):
+        raise HeadstartError(f"{shown} is a single image; expected the folder that holds it: {printable(str(place.parent))}")
+    raise HeadstartError(
+        f"{shown} is no kind of data set; expected a folder of images, a .csv, .tsv or .parquet table, or an .h5 file."
+    )
+
+
+def describe(source: Source) -> list[str]:
+    """Lines that tell a user what was detected, so that a wrong guess is seen before hours are spent on it."""
+    images = source.images
+    place = source.root / source.file if source.file else source.root
+    lines = [
+        f"{printable(str(place))}: {_LAYOUTS[source.layout]}",
+        f"  images    {len(images):,}",
+        f"  classes   {_classes(image.label for image in images)}",
+        f"  splits    {_splits(Counter(image.split for image in images))}",
+    ]
+    groups = {image.group for image in images} - {""}
+    if groups:
+        lines.append(f"  groups    {len(groups):,}, never divided between splits")
+    examples = sorted({0, len(images) // 2, len(images) - 1})
+    lines += [f"  example   {_example(images[i])}" for i in examples]
+    return lines + [f"  note      {note}" for note in source.notes]
+
+
+def _classes(labels: Iterable[str]) -> str:
+    counts = Counter(labels)
+    if counts.keys() == {""}:
+        return "none (no labels)"
+    smallest, count = min(counts.items(), key=lambda item: (item[1], item[0]))
+    return f"{len(counts):,}, the smallest is '{printable(smallest)}' with {count:,}"
+
+
+def _splits(counts: Counter[str]) -> str:
+    if counts.keys() == {""}:
+        return "none given, so 70/15/15 are drawn"
+    given = ", ".join(f"{name} {counts[name]:,}" for name in SPLITS)
+    return f"given: {given}" + (f", none {counts['']:,}" if counts[""] else "")
+
+
+def _example(image: Image) -> str:
+    facts = [
+        f"{name} '{printable(value)}'"
+        for name, value in zip(("label", "split", "group"), (image.label, image.split, image.group), strict=True)
+        if value
+    ]
+    return " ".join([printable(image.path), *facts])
+
+
+def _column_flags(options: SourceOptions) -> list[str]:
+    flags = {"path": options.path_col, "label": options.label_col, "split": options.split_col, "group": options.group_col}
+    return [f"--{role}-col" for role, value in flags.items() if value is not None]
+
+
+def _refuse_flags(shown: str, kind: str, flags: list[str]) -> None:
+    if flags:
+        raise HeadstartError(f"{shown} is {kind}, and {flags[0]} does not apply to it. Drop the flag.")

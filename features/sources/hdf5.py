@@ -1,0 +1,78 @@
+"""Describes the images inside an HDF5 file: `images` (n, h, w, 3) uint8 and, if there, `labels` (n,)."""
+
+from pathlib import Path
+from typing import Any
+
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.text import printable
+
+from .source import Image, Source, SourceOptions, refuse_two_spellings
+from .walk import facts_of
+
+_EXPECTED = "expected a dataset 'images' of shape (n, h, w, 3) and type uint8"
+
+
+def hdf5_source(file: Path, options: SourceOptions) -> Source:
+    """The images in `file` (absolute). Each carries the file's size and time, so a changed file changes them all.
+
+    Raises: HeadstartError saying what was found instead.
+    """
+    name = printable(str(file))
+    import h5py
+
+    try:
+        with environment_faults(f"cannot read {name}"), h5py.File(file, "r") as content:
+            count = _count(name, content)
+            labels = _labels(name, content, count)
+    except OSError as error:
+        raise HeadstartError(
+            f"{name} cannot be read as HDF5: {printable(str(error))}. Copy it again, or write it anew."
+        ) from None
+    if not options.keep_case:
+        refuse_two_spellings(labels, lambda i: f"{name} row {i}")
+    size, mtime_ns = facts_of(str(file))
+    images = tuple(Image(f"{file.name}#{i:09d}", labels[i], "", "", size, mtime_ns) for i in range(count))
+    return Source(file.parent, "hdf5", file.name, images, allow_symlinks=options.allow_symlinks)
+
+
+def _count(name: str, content: Any) -> int:
+    images = content.get("images")
+    if not hasattr(images, "shape"):
+        raise HeadstartError(f"{name}: {_EXPECTED}, found {_found(content)}. Save the images so.")
+    if len(images.shape) != 4 or images.shape[3] != 3 or str(images.dtype) != "uint8" or 0 in images.shape[1:]:
+        raise HeadstartError(f"{name}: {_EXPECTED}, found {images.shape} {images.dtype}. Save the images so.")
+    if not len(images):
+        raise HeadstartError(f"{name} holds no image: 'images' has shape {images.shape}. Add some.")
+    return len(images)
+
+
+def _labels(name: str, content: Any, count: int) -> list[str]:
+    import h5py
+
+    labels = content.get("labels")
+    if labels is None:
+        return [""] * count
+    if getattr(labels, "shape", None) != (count,):
+        raise HeadstartError(
+            f"{name}: expected 'labels' of shape ({count},) as there are {count:,} images, found {_found(content)}. Mend it."
+        )
+    if h5py.check_string_dtype(labels.dtype) or labels.dtype.kind == "S":
+        values = [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value) for value in labels[:]]
+    elif labels.dtype.kind in "iub":
+        values = [str(int(value)) for value in labels[:]]
+    else:
+        raise HeadstartError(f"{name}: expected 'labels' of integers or strings, found {labels.dtype}. Convert them.")
+    empty = [i for i, value in enumerate(values) if not value.strip()]
+    if empty:
+        raise HeadstartError(
+            f"{name}: 'labels' is empty in {len(empty):,} of {count:,} rows, first: row {empty[0]}. Fill them in."
+        )
+    return values
+
+
+def _found(content: Any) -> str:
+    # get, not items: a dangling link inside the file is None then, not an error.
+    items = ((printable(key), content.get(key)) for key in content)
+    parts = [f"'{key}' {item.shape} {item.dtype}" if hasattr(item, "shape") else f"group '{key}'" for key, item in items]
+    return ", ".join(parts) or "nothing"

@@ -1,0 +1,133 @@
+"""Reads a CSV, TSV or Parquet file into columns of text. Refuses what cannot be read exactly; guesses no types."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.text import printable
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+PARQUET = frozenset({".parquet", ".pq"})
+MAX_CHARACTERS = 20_000  # of one value; escaped it stays below the csv module's own limit of 131,072
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of text of equal length; an empty cell, a null and a NaN are ''.
+
+    Attributes:
+        name: for messages.
+        row_numbers: what to call each row in a message: as a spreadsheet counts them, or from 1 in Parquet.
+        notes: columns that were left out.
+    """
+
+    name: str
+    columns: dict[str, list[str]]
+    row_numbers: Sequence[int]
+    notes: tuple[str, ...] = ()
+
+
+def read_table(path: Path) -> Table:
+    """The table at `path`. Raises: HeadstartError if it is damaged, empty, not UTF-8 or needs a missing package."""
+    table = _read_parquet(path) if path.suffix.lower() in PARQUET else _read_text(path)
+    if not table.row_numbers:
+        raise HeadstartError(f"{table.name} has no rows: found {_columns(table)} and nothing below. Add a row for each image.")
+    for column, values in table.columns.items():
+        if max(map(len, values)) > MAX_CHARACTERS:
+            row, value = next((row, v) for row, v in zip(table.row_numbers, values, strict=True) if len(v) > MAX_CHARACTERS)
+            raise HeadstartError(
+                f"{table.name} row {row}: column '{printable(column)}' has {len(value):,} characters, at most {MAX_CHARACTERS:,} "
+                "are read. Remove the column."
+            )
+    return table
+
+
+def _columns(table: Table) -> str:
+    return f"the columns {', '.join(map(printable, table.columns))}" if table.columns else "no columns"
+
+
+def _read_text(path: Path) -> Table:
+    name = printable(str(path))
+    try:
+        with environment_faults(f"cannot read {name}"):
+            data = path.read_bytes()
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise HeadstartError(f"{name} cannot be read: {error.strerror}. Make it readable, or copy it.") from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise HeadstartError(
+            f"{name} line {line} is not UTF-8: byte 0x{data[error.start]:02x}. Save the table as "
+            "UTF-8 ('CSV UTF-8' in a spreadsheet)."
+        ) from None
+    delimiter = DELIMITERS[path.suffix.lower()]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    try:
+        header = next(reader, [])
+        _check_header(name, header, delimiter)
+        for number, row in enumerate(reader, start=2):
+            if not any(row):  # spreadsheets leave lines of bare commas behind
+                continue
+            if len(row) != len(header):
+                raise HeadstartError(
+                    f"{name} row {number} has {len(row)} fields, expected {len(header)} as in the header. Quote values that "
+                    f"contain '{printable(delimiter)}'."
+                )
+            rows.append(row)
+            numbers.append(number)
+    except csv.Error as error:
+        raise HeadstartError(f"{name} line {reader.line_num} is not valid CSV: {error}. Check its quotes.") from None
+    values = map(list, zip(*rows, strict=True)) if rows else ([] for _ in header)
+    return Table(name, dict(zip(header, values, strict=True)), numbers)
+
+
+def _check_header(name: str, header: list[str], delimiter: str) -> None:
+    if not any(header):
+        raise HeadstartError(f"{name} is empty: expected a header line such as path{printable(delimiter)}label.")
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise HeadstartError(f"{name} has the column '{printable(twice[0])}' twice. Rename one of them.")
+    other = next((mark for mark in ";\t," if mark != delimiter and mark in header[0]), "")
+    if len(header) == 1 and other:
+        raise HeadstartError(
+            f"{name} has a single column '{printable(header[0])}': its separator seems to be '{printable(other)}', expected "
+            f"'{printable(delimiter)}'. Save it with that one."
+        )
+
+
+def _read_parquet(path: Path) -> Table:
+    name = printable(str(path))
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise HeadstartError(f"{name} is Parquet, which needs a package: pip install 'headstart[parquet]'") from None
+    try:
+        with environment_faults(f"cannot read {name}"):
+            schema = pq.read_schema(path)
+            # Columns of pictures or vectors may be gigabytes, and none of them is a label.
+            usable = [f.name for f in schema if not (pa.types.is_nested(f.type) or pa.types.is_large_binary(f.type))]
+            usable = [column for column in usable if not pa.types.is_binary(schema.field(column).type)]
+            table = pq.read_table(path, columns=usable)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise HeadstartError(
+            f"{name} cannot be read as Parquet: {printable(reason)}. Write it again, or convert it to CSV."
+        ) from None
+    columns = {column: [_text(value) for value in table.column(column).to_pylist()] for column in usable}
+    left_out = [f"'{printable(f.name)}' ({f.type})" for f in schema if f.name not in usable]
+    notes = (f"left out columns that hold no text or numbers: {', '.join(left_out)}",) if left_out else ()
+    return Table(name, columns, range(1, table.num_rows + 1), notes)
+
+
+def _text(value: Any) -> str:
+    # NaN is the one value that differs from itself.
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124

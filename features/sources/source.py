@@ -1,0 +1,119 @@
+"""What a data set is before anything is computed: its images, where they lie, and what was decided about them."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
+
+SPLITS = ("train", "val", "test")
+MISSING = -1  # size and mtime_ns of a file that is named but not there
+Layout = Literal["classes", "split_classes", "flat", "table", "hdf5"]
+# timm's synonyms for the names of split folders, and the two that it lacks.
+_SYNONYMS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "eval": "val",
+    "evaluation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image as the user gave it; nothing of it has been read.
+
+    Attributes:
+        path: relative to the source's root, '/' between parts; bytes that are not UTF-8 as surrogateescape. An image of
+            an HDF5 file is `NAME#000000042`, nine digits, so that paths sort like rows.
+        label, group: '' for none.
+        split: 'train', 'val', 'test', or '' if the user gave none.
+        size, mtime_ns: bytes and nanoseconds of what is there; MISSING if nothing is.
+        extra: values of the table's other columns, in the order of `Source.columns`.
+    """
+
+    path: str
+    label: str
+    split: str
+    group: str
+    size: int
+    mtime_ns: int
+    extra: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the user said about the data. A column '' means: this role has none, do not look for one."""
+
+    path_col: str | None = None
+    label_col: str | None = None
+    split_col: str | None = None
+    group_col: str | None = None
+    layout: Literal["auto", "classes", "flat"] = "auto"
+    allow_symlinks: bool = False
+    keep_case: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything found under the user's DATA.
+
+    Attributes:
+        root: absolute, without symbolic links; every image's path is relative to it.
+        file: name of the table or HDF5 file inside root, None for folders.
+        images: sorted by path, each path once.
+        columns: names of the images' `extra`.
+        roles: (role, column) of a table, for example ('label', 'species').
+        ignored: files that are no images by their extension, and hidden ones.
+        duplicates: rows dropped because they name a path again.
+        notes: decisions to print.
+    """
+
+    root: Path
+    layout: Layout
+    file: str | None
+    images: tuple[Image, ...]
+    columns: tuple[str, ...] = ()
+    roles: tuple[tuple[str, str], ...] = ()
+    ignored: int = 0
+    duplicates: int = 0
+    allow_symlinks: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def split_of(name: str) -> str | None:
+    """'train', 'val' or 'test' if `name` is one of their synonyms in any case, else None."""
+    return _SYNONYMS.get(name.strip().casefold())
+
+
+def refuse_two_spellings(labels: Sequence[str], where: Callable[[int], str]) -> None:
+    """Raises HeadstartError if two labels differ only in case or outer spaces, naming the rarer by `where(its first item)`."""
+    counts = Counter(labels)
+    usual: dict[str, str] = {}
+    for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        other = usual.setdefault(label.strip().casefold(), label)
+        if other != label:
+            raise HeadstartError(
+                f"{where(labels.index(label))} has label '{printable(label)}', but {counts[other]:,} other images have "
+                f"'{printable(other)}'. Fix the label, or pass --keep-case."
+            )
+
+
+def refuse_links(outside: Sequence[str], root: Path) -> None:
+    """Raises HeadstartError if there are links that leave `root`; each is given as 'where -> target'."""
+    if outside:
+        count = "1 symbolic link leaves" if len(outside) == 1 else f"{len(outside):,} symbolic links leave"
+        raise HeadstartError(
+            f"{count} {printable(str(root))}, first: {printable(outside[0])}. "
+            "Copy the files there, or pass --allow-symlinks if the targets may be read."
+        )
+
+
+FIXED = ("path", "label", "split", "group", "size", "mtime_ns")

@@ -1,0 +1,215 @@
+"""The images that a CSV, TSV or Parquet file names: which column is which, and what each row says."""
+
+import difflib
+import os
+import re
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from posixpath import normpath
+
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
+
+from .read_table import Table, read_table
+from .source import FIXED, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings, split_of
+from .walk import facts_of, is_inside, join
+
+_UP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:[/\\]|\\\\")
+# Written by str(float('nan')); a class of that name is a missing label far more often than a kind of bread.
+_MISSING_LABELS = frozenset({"", "nan", "NaN"})
+
+
+def table_source(file: Path, options: SourceOptions) -> Source:
+    """The images that the rows of `file` (absolute) name, relative to its folder. Columns without a role become `extra`.
+
+    Files that are not there are kept with size MISSING, unless that is all of them.
+
+    Raises: HeadstartError naming the column or row that is missing, ambiguous, contradictory or leads out of the folder.
+    """
+    table = read_table(file)
+    roles = find_roles(table, options)
+    paths = [_checked(table, i, value) for i, value in enumerate(table.columns[roles["path"]])]
+    labels = _labels(table, roles.get("label"), options)
+    splits = _splits(table, roles.get("split"))
+    first = _first_rows(table, paths, labels, splits)
+    facts = _facts(table, file.parent, paths, first, options)
+    groups = table.columns[roles["group"]] if "group" in roles else [""] * len(paths)
+    extra = {name: values for name, values in table.columns.items() if name not in roles.values()}
+    others = list(zip(*extra.values(), strict=True)) if extra else [()] * len(paths)
+    images = [Image(paths[i], labels[i], splits[i], groups[i], *facts[i], others[i]) for i in first]
+    duplicates = len(paths) - len(first)
+    missing = sum(size == MISSING for size, _ in facts.values())
+    notes = [
+        *table.notes,
+        "columns: " + ", ".join(f"{role} = '{printable(column)}'" for role, column in roles.items()),
+        *([f"dropped {duplicates:,} rows that name a path again"] if duplicates else []),
+        *([f"{missing:,} files are named but not there; their rows will fail until they are"] if missing else []),
+    ]
+    return Source(
+        root=file.parent,
+        layout="table",
+        file=file.name,
+        images=tuple(sorted(images, key=lambda image: image.path)),
+        # A name that the manifest itself uses gets a prefix; escaping it any other way would hide it from pandas.
+        columns=tuple(f"table_{name}" if name in FIXED else name for name in extra),
+        roles=tuple(roles.items()),
+        duplicates=duplicates,
+        allow_symlinks=options.allow_symlinks,
+        notes=tuple(notes),
+    )
+
+
+def _checked(table: Table, i: int, value: str) -> str:
+    row = f"{table.name} row {table.row_numbers[i]}"
+    if not value.strip() or "\0" in value:
+        raise HeadstartError(f"{row} has {'a NUL in its' if value.strip() else 'no'} path. Fill it in, or delete the row.")
+    if _ABSOLUTE.match(value):
+        raise HeadstartError(f"{row}: path {printable(value)} is absolute; expected one relative to the table's folder.")
+    if _UP.search(value):
+        raise HeadstartError(
+            f"{row}: path {printable(value)} leads out of the table's folder by '..'. Move the table above the images."
+        )
+    return normpath(value)
+
+
+def _labels(table: Table, column: str | None, options: SourceOptions) -> list[str]:
+    if column is None:
+        return [""] * len(table.row_numbers)
+    labels = table.columns[column]
+    missing = [i for i, label in enumerate(labels) if label.strip() in _MISSING_LABELS]
+    where = f"column '{printable(column)}' is empty or NaN"
+    if len(missing) == len(labels):
+        raise HeadstartError(
+            f"{table.name}: {where} in all {len(labels):,} rows. Fill it in, or pass --label-col '' for no labels."
+        )
+    if missing:
+        raise HeadstartError(
+            f"{table.name}: {where} in {len(missing):,} of {len(labels):,} rows, first: row {table.row_numbers[missing[0]]}. "
+            "Fill them in, or delete those rows."
+        )
+    if not options.keep_case:
+        refuse_two_spellings(labels, lambda i: f"{table.name} row {table.row_numbers[i]}")
+    return labels
+
+
+def _splits(table: Table, column: str | None) -> list[str]:
+    if column is None:
+        return [""] * len(table.row_numbers)
+    values = table.columns[column]
+    known = {value: split_of(value) if value.strip() else "" for value in set(values)}
+    unknown = next((i for i, value in enumerate(values) if known[value] is None), None)
+    if unknown is not None:
+        raise HeadstartError(
+            f"{table.name} row {table.row_numbers[unknown]} has split '{printable(values[unknown])}', expected train, val "
+            "or test. Fix the value, or pass --split-col '' to have splits drawn."
+        )
+    return [known[value] or "" for value in values]
+
+
+def _first_rows(table: Table, paths: Sequence[str], labels: Sequence[str], splits: Sequence[str]) -> list[int]:
+    first: dict[str, int] = {}
+    for i, path in enumerate(paths):
+        earlier = first.setdefault(path, i)
+        for role, values in (("label", labels), ("split", splits)):
+            if values[earlier] != values[i]:
+                raise HeadstartError(
+                    f"{table.name}: {printable(path)} has {role} '{printable(values[earlier])}' in row "
+                    f"{table.row_numbers[earlier]} and '{printable(values[i])}' in row {table.row_numbers[i]}. Delete one."
+                )
+    return list(first.values())
+
+
+def _facts(
+    table: Table, root: Path, paths: Sequence[str], rows: Sequence[int], options: SourceOptions
+) -> dict[int, tuple[int, int]]:
+    find = _finder(root, options.allow_symlinks)
+    outside: list[str] = []
+    facts = {}
+    for i in rows:
+        size, mtime_ns, target = find(paths[i])
+        facts[i] = (size, mtime_ns)
+        if target:
+            outside.append(f"row {table.row_numbers[i]}: {paths[i]} -> {target}")
+    refuse_links(outside, root)
+    if all(size == MISSING for size, _ in facts.values()):
+        raise HeadstartError(
+            f"{table.name}: none of its {len(rows):,} files is there; row {table.row_numbers[rows[0]]} names "
+            f"{printable(str(root / paths[rows[0]]))}. Paths are relative to the table's folder."
+        )
+    return facts
+
+
+def _finder(root: Path, allow_symlinks: bool) -> Callable[[str], tuple[int, int, str]]:
+    """A function from a path to (size, mtime_ns, target); target is '' unless a link leads out of `root`."""
+    folders: dict[str, str] = {}
+
+    def find(path: str) -> tuple[int, int, str]:
+        full = join(str(root), path)
+        if allow_symlinks:
+            return *facts_of(full), ""
+        parent, name = os.path.split(full)
+        if parent not in folders:
+            folders[parent] = os.path.realpath(parent)
+        real = join(folders[parent], name)
+        try:
+            facts = os.lstat(real)
+        except OSError:
+            return MISSING, MISSING, "" if is_inside(real, str(root)) else real
+        target = os.path.realpath(real) if stat.S_ISLNK(facts.st_mode) else real
+        if not is_inside(target, str(root)):
+            return MISSING, MISSING, target
+        if target == real:
+            return facts.st_size, facts.st_mtime_ns, ""
+        return *facts_of(target), ""
+
+    return find
+
+
+_COMMON = {
+    "path": "path paths filepath file_path filename file_name file image image_path image_file "
+    "image_filename image_name img img_path",
+    "label": "label labels class class_name classname target category category_name",
+    "split": "split subset set partition",
+    "group": "group group_id subject subject_id patient patient_id",
+}
+
+
+def find_roles(table: Table, options: SourceOptions) -> dict[str, str]:
+    """Role to column; 'path' is always there. Raises: HeadstartError if a flag names no column or a choice is needed."""
+    flags = {"path": options.path_col, "label": options.label_col, "split": options.split_col, "group": options.group_col}
+    there = f"it has {', '.join(printable(name) for name in table.columns)}"
+    roles: dict[str, str] = {}
+    for role, flag in flags.items():
+        if flag:
+            if flag not in table.columns:
+                near = difflib.get_close_matches(flag, table.columns, n=1, cutoff=0.5)
+                hint = f"Did you mean --{role}-col {printable(near[0])}?" if near else f"Choose one with --{role}-col."
+                raise HeadstartError(f"{table.name} has no column '{printable(flag)}' for --{role}-col; {there}. {hint}")
+            roles[role] = flag
+    for role, flag in flags.items():
+        if flag is not None and (flag or role != "path"):
+            continue
+        names = [name for name in table.columns if _plain(name) in _COMMON[role].split() and name not in roles.values()]
+        if len(names) > 1:
+            none = "" if role == "path" else f", or none with --{role}-col ''"
+            raise HeadstartError(
+                f"{table.name} has {len(names)} columns that may be the {role}: {', '.join(map(printable, names))}. "
+                f"Choose one with --{role}-col{none}."
+            )
+        if names:
+            roles[role] = names[0]
+    if "path" not in roles:
+        raise HeadstartError(f"{table.name} has no column of file names: {there}. Name it with --path-col.")
+    taken = list(roles.values())
+    twice = next((name for name in taken if taken.count(name) > 1), None)
+    if twice is not None:
+        raise HeadstartError(
+            f"{table.name}: column '{printable(twice)}' is asked for in two roles. Change one of the --*-col flags."
+        )
+    return {role: roles[role] for role in flags if role in roles}
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold().replace(" ", "_").replace("-", "_")

@@ -1,0 +1,169 @@
+"""Lists the images below a folder: fast, with any name that the file system allows, and without ever leaving the folder."""
+
+import os
+import stat
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.text import printable
+
+from .source import MISSING
+
+# What Pillow opens and people store photos in. Wide on purpose: a file that cannot be decoded costs its own row only.
+EXTENSIONS = frozenset(
+    "jpg jpeg jpe jfif mpo png apng webp avif avifs bmp dib gif tif tiff pbm pgm ppm pnm jp2 j2k j2c jpx tga qoi pcx".split()  # noqa: SIM905  (a list of 26 quoted words is harder to read)
+)
+_CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"})
+HIDDEN = "hidden"
+
+
+class Found(NamedTuple):
+    """Something with an image's name; `path` is relative to the root."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass
+class Walk:
+    """What lies below a folder.
+
+    Attributes:
+        found: image-like entries, sorted by path.
+        ignored: how many others, by extension; HIDDEN for dot files and the litter of operating systems.
+        outside: links that leave the root, as 'link -> target'; they were not followed.
+        repeated: links to folders that were not followed, because they lead back up or were followed before.
+        folders: how many folders were listed, the root included.
+        followed: targets of the links to folders that were followed.
+    """
+
+    found: list[Found] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    outside: list[str] = field(default_factory=list)
+    repeated: int = 0
+    folders: int = 0
+    followed: set[str] = field(default_factory=set)
+
+
+class _Folder(NamedTuple):
+    relative: str  # '' or ends with '/'
+    real: str  # the same folder without symbolic links
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the extension, in any case, is an image's."""
+    stem, _, extension = name.rpartition(".")
+    return bool(stem) and extension.lower() in EXTENSIONS
+
+
+def join(folder: str, path: str) -> str:
+    """`path` below `folder`; a third of the cost of os.path.join, a tenth of Path's."""
+    return f"{folder.rstrip('/')}/{path}"
+
+
+def is_inside(path: str, root: str) -> bool:
+    """Whether `path` is `root` or below; both without symbolic links."""
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def facts_of(path: str) -> tuple[int, int]:
+    """(size, mtime_ns) of what `path` leads to, MISSING twice if nothing can be found there."""
+    try:
+        facts = Path(path).stat()
+    except (OSError, ValueError):
+        return MISSING, MISSING
+    return facts.st_size, facts.st_mtime_ns
+
+
+def walk(root: Path, allow_symlinks: bool) -> Walk:
+    """Everything below `root` that has an image's name, whatever it is: a broken one fails later, as its own row.
+
+    Links to folders are followed once each and never upwards, so loops end. A folder with an image's name counts as an
+    image only if there is none below it.
+
+    Raises: HeadstartError if a folder cannot be listed, TryLaterError if the disk or mount fails.
+    """
+    result = Walk()
+    named_like_images: list[Found] = []
+    # A stack instead of recursion: folders may be nested deeper than Python's calls.
+    pending = [_Folder("", str(root))]
+    while pending:
+        folder = pending.pop()
+        result.folders += 1
+        below: list[_Folder] = []
+        for entry in _entries(root, folder.relative):
+            name = entry.name
+            if name[0] == "." or name in _CLUTTER:
+                result.ignored[HIDDEN] += 1
+            elif entry.is_symlink():
+                below += _link(entry, folder, None if allow_symlinks else str(root), result)
+            elif entry.is_dir(follow_symlinks=False):
+                below.append(_Folder(f"{folder.relative}{name}/", join(folder.real, name)))
+                if is_image_name(name):
+                    named_like_images.append(_found(folder.relative + name, entry))
+            elif is_image_name(name):
+                result.found.append(_found(folder.relative + name, entry))
+            else:
+                result.ignored[_kind(name)] += 1
+        pending.extend(sorted(below, reverse=True))  # sorted, so that it is always the same link that is followed
+    result.found.sort()
+    result.found += [found for found in named_like_images if not _has_below(result.found, found.path)]
+    result.found.sort()
+    return result
+
+
+def _entries(root: Path, relative: str) -> list["os.DirEntry[str]"]:
+    path = join(str(root), relative)
+    try:
+        with environment_faults(f"cannot list {printable(path)}"), os.scandir(path) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise HeadstartError(f"cannot list {printable(path)}: {error.strerror}. Make it readable, or move it away.") from error
+
+
+def _found(path: str, entry: "os.DirEntry[str]") -> Found:
+    try:
+        facts = entry.stat(follow_symlinks=False)
+    except OSError:  # gone since the folder was listed
+        return Found(path, MISSING, MISSING)
+    return Found(path, facts.st_size, facts.st_mtime_ns)
+
+
+def _link(entry: "os.DirEntry[str]", folder: _Folder, limit: str | None, result: Walk) -> list[_Folder]:
+    """The folder that the link leads to, if it is to be listed; anything else is noted in `result`."""
+    relative = folder.relative + entry.name
+    target = os.path.realpath(entry.path)
+    if limit and not is_inside(target, limit):
+        result.outside.append(f"{relative} -> {target}")
+        return []
+    try:
+        is_folder = stat.S_ISDIR(Path(target).stat().st_mode)
+    except OSError:
+        is_folder = False
+    if not is_folder:
+        if is_image_name(entry.name):
+            result.found.append(Found(relative, *facts_of(target)))
+        else:
+            result.ignored[_kind(entry.name)] += 1
+        return []
+    if is_inside(folder.real, target) or target in result.followed:
+        result.repeated += 1
+        return []
+    result.followed.add(target)
+    return [_Folder(f"{relative}/", target)]
+
+
+def _kind(name: str) -> str:
+    stem, dot, extension = name.rpartition(".")
+    return f".{extension.lower()}" if stem and dot else "no extension"
+
+
+def _has_below(found: list[Found], path: str) -> bool:
+    start = bisect_left(found, (path + "/",))
+    return start < len(found) and found[start].path.startswith(path + "/")

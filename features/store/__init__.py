@@ -1,0 +1,1 @@
+"""Features on disk: shards, the packed cache, and reading them back aligned with the manifest."""

@@ -1,0 +1,280 @@
+"""Packed features with label, split, group and path beside each row: what heads train on. Reads rows, never the whole matrix."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.features.manifest.reading import Columns, read_columns
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace
+
+from .cache_part import CachePart, PackedShard
+
+_NAMES = ("label", "split", "group")
+_NO_DATASET = -1
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A column of text as int32 codes (n,) into sorted `names`."""
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int32]
+
+    @cached_property
+    def values(self) -> NDArray[np.str_]:
+        """(n,) str."""
+        return np.array(self.names, dtype=np.str_)[self.codes]
+
+    def is_(self, name: str) -> NDArray[np.bool_]:
+        """(n,) bool, True where the column says `name`."""
+        code = self.names.index(name) if name in self.names else -1
+        return np.asarray(self.codes == code)
+
+
+@dataclass(frozen=True)
+class CachedRows:
+    """Rows in the order of data set and manifest; item i of every array is the same image.
+
+    Attributes:
+        fingerprint: of the encoder.
+        digest: of all that decides what row i is; not of how the rows lie in parts.
+        parts: file names, in the order in which `physical` counts.
+        physical: (n,) int64, row in the parts laid end to end.
+        datasets: relative to the workspace; `dataset` (n,) int32 is a position in it.
+        index: (n,) int64, row of the manifest.
+        label, split, group: coded columns, '' for none.
+        images: images that the data sets have altogether, with or without features.
+    """
+
+    fingerprint: str
+    digest: str
+    parts: tuple[str, ...]
+    physical: NDArray[np.int64]
+    datasets: tuple[str, ...]
+    dataset: NDArray[np.int32]
+    index: NDArray[np.int64]
+    label: Codes
+    split: Codes
+    group: Codes
+    images: int
+
+
+def rows_of(
+    fingerprint: str, parts: Sequence[CachePart], columns_of: Callable[[str], Columns], only: str | None = None
+) -> CachedRows:
+    """The rows that count: those that are the latest of their path.
+
+    Args:
+        columns_of: the manifest of a data set.
+        only: the one data set whose rows count, None for all; nothing but `physical` and `parts` then depends on the others.
+    """
+    shards = [shard for part in parts for shard in part.shards]
+    datasets = sorted({shard.dataset for shard in shards if only in (None, shard.dataset)})
+    code_of = {name: code for code, name in enumerate(datasets)}
+    codes = [code_of.get(shard.dataset, _NO_DATASET) for shard in shards]
+    dataset = np.repeat(codes, [shard.rows for shard in shards]).astype(np.int32)
+    index = np.concatenate([part.index for part in parts])
+    columns = [columns_of(name) for name in datasets]
+    latest = np.zeros(len(index), np.bool_)
+    for code, found in enumerate(columns):
+        mine = dataset == code
+        latest[mine] = found.latest[index[mine]]
+    order = np.lexsort((index, dataset))
+    physical = order[latest[order]]
+    coded = {name: _coded(name, columns, dataset[physical], index[physical]) for name in _NAMES}
+    return CachedRows(
+        fingerprint=fingerprint,
+        digest=_digest(fingerprint, [s for s in shards if s.dataset in code_of], dataset[physical], index[physical]),
+        parts=tuple(part.path.name for part in parts),
+        physical=physical,
+        datasets=tuple(datasets),
+        dataset=dataset[physical],
+        index=index[physical],
+        label=coded["label"],
+        split=coded["split"],
+        group=coded["group"],
+        images=sum(int(found.latest.sum()) for found in columns),
+    )
+
+
+def _digest(fingerprint: str, shards: list[PackedShard], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> str:
+    # A source names the manifest part and so, by that part's digest, every label in it.
+    digest = hashlib.sha256(json.dumps([fingerprint, sorted((s.job_id, s.sha256, s.source) for s in shards)]).encode())
+    digest.update(dataset.tobytes())
+    digest.update(index.tobytes())
+    return digest.hexdigest()
+
+
+def _coded(name: str, columns: list[Columns], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> Codes:
+    names = sorted({value for found in columns for value in getattr(found, name)})
+    code_of = {value: code for code, value in enumerate(names)}
+    codes = np.empty(len(index), np.int32)
+    for number, found in enumerate(columns):
+        mine = dataset == number
+        codes[mine] = np.array([code_of[value] for value in getattr(found, name)], np.int32)[index[mine]]
+    return Codes(tuple(names), codes)
+
+
+def encode_rows(rows: CachedRows) -> bytes:
+    """An NPZ, the same bytes for the same rows."""
+    facts = {
+        "fingerprint": rows.fingerprint,
+        "digest": rows.digest,
+        "parts": rows.parts,
+        "datasets": rows.datasets,
+        "images": rows.images,
+        **{name: getattr(rows, name).names for name in _NAMES},
+    }
+    buffer = io.BytesIO()
+    arrays: dict[str, NDArray[Any]] = {"physical": rows.physical, "dataset": rows.dataset, "index": rows.index}
+    arrays |= {name: getattr(rows, name).codes for name in _NAMES}
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def decode_rows(data: bytes) -> CachedRows:
+    """Reads what `encode_rows` wrote. Raises: whatever the damage leads to."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        facts = json.loads(bytes(file["facts"]))
+        return CachedRows(
+            fingerprint=facts["fingerprint"],
+            digest=facts["digest"],
+            parts=tuple(facts["parts"]),
+            physical=file["physical"],
+            datasets=tuple(facts["datasets"]),
+            dataset=file["dataset"],
+            index=file["index"],
+            label=Codes(tuple(facts["label"]), file["label"]),
+            split=Codes(tuple(facts["split"]), file["split"]),
+            group=Codes(tuple(facts["group"]), file["group"]),
+            images=int(facts["images"]),
+        )
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    """n images with features, ordered by data set and manifest row; position i means the same image everywhere.
+
+    Attributes:
+        workspace, folder: whose features these are.
+        rows: codes and row numbers.
+        parts: mapped.
+        selected: the data set whose rows alone were asked for, None if all were.
+    """
+
+    workspace: Workspace = field(repr=False)
+    folder: Path
+    rows: CachedRows = field(repr=False)
+    parts: tuple[CachePart, ...] = field(repr=False)
+    selected: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows.index)
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex): equal if and only if every position holds the same features and the same manifest row."""
+        return self.rows.digest
+
+    @property
+    def embed_dim(self) -> int:
+        return int(self.parts[0].features.shape[1])
+
+    @property
+    def coverage(self) -> str:
+        """For people: on how many of how many images."""
+        return f"{len(self):,} of {self.rows.images:,} images"
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """(n,) str, '' for none; `splits` and `groups` likewise. `rows.label` has the same as codes."""
+        return self.rows.label.values
+
+    @property
+    def splits(self) -> NDArray[np.str_]:
+        return self.rows.split.values
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        return self.rows.group.values
+
+    @property
+    def paths(self) -> list[str]:
+        """n paths relative to their data set's root, read from the manifest when asked for."""
+        return self._from_manifest([columns.path for columns in self._columns])
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:
+        """Names that `column` knows."""
+        return tuple(dict.fromkeys(name for columns in self._columns for name in columns.extra))
+
+    def column(self, name: str) -> list[str]:
+        """n values of one of the table's other columns. Raises: HeadstartError if no data set has it."""
+        if name not in self.extra_columns:
+            known = ", ".join(self.extra_columns) or "none"
+            raise HeadstartError(
+                f"the manifest has no column {name!r}; it has: {known}. Add it to the table and enqueue that again"
+            )
+        return self._from_manifest([columns.extra.get(name) or [""] * len(columns.path) for columns in self._columns])
+
+    def take(self, positions: NDArray[np.int64], out: NDArray[np.float16] | None = None) -> NDArray[np.float16]:
+        """Features (k, d) of any positions, in that order; reads these rows only.
+
+        Args:
+            out: filled and returned instead of a new array; (k, d) float16, contiguous.
+        """
+        result = np.empty((len(positions), self.embed_dim), np.float16) if out is None else out
+        physical = self.rows.physical[positions]
+        if len(self.parts) == 1:
+            # mode="clip": with "raise" numpy fills a buffer first and copies it; the rows are ours and in range.
+            return np.take(self.parts[0].features, physical, axis=0, out=result, mode="clip")
+        owner = np.searchsorted(self._ends, physical, side="right")
+        for number in np.flatnonzero(np.bincount(owner)):  # np.unique would first import numpy.ma, for as long as a step takes
+            mine = owner == number
+            first = self._ends[number] - len(self.parts[number].index)
+            result[mine] = self.parts[number].features[physical[mine] - first]
+        return result
+
+    def blocks(self, positions: NDArray[np.int64], size: int = 2048) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+        """`positions` in ascending order, `size` at a time: (k,) positions and their (k, d) features.
+
+        That is nearly the order in which rows lie on disk, and unlike it the same however they lie: so are sums over blocks.
+        """
+        ordered = np.sort(positions)
+        for start in range(0, len(ordered), size):
+            chosen = ordered[start : start + size]
+            yield chosen, self.take(chosen)
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([len(part.index) for part in self.parts])
+
+    @cached_property
+    def _columns(self) -> list[Columns]:
+        return [read_columns(self.workspace.root / name) for name in self.rows.datasets]
+
+    def _from_manifest(self, values: list[list[str]]) -> list[str]:
+        return [values[dataset][row] for dataset, row in zip(self.rows.dataset, self.rows.index, strict=True)]
+
+
+def of_dataset(cached: CachedFeatures, dataset: str) -> CachedFeatures:
+    """Only the rows of one data set, a manifest folder relative to the workspace: the same whatever else has features.
+
+    Raises: HeadstartError if it has none.
+    """
+    rows = cached.rows
+    if dataset not in rows.datasets:
+        raise HeadstartError(f"{dataset} has no features in {cached.folder.name} yet. Make some: headstart work")
+    if len(rows.datasets) > 1:
+        rows = rows_of(rows.fingerprint, cached.parts, lambda name: read_columns(cached.workspace.root / name), only=dataset)
+    return replace(cached, rows=rows, selected=dataset)

@@ -1,0 +1,167 @@
+"""The packed cache of one encoder: finished features in large mapped parts, brought up to date with the markers when opened.
+
+Derived: every file in it may be deleted and comes back. What it holds is decided by the markers alone.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.features.encoders.folder import SPEC_NAME
+from headstart.features.encoders.spec import EncoderSpec, read_encoder
+from headstart.features.manifest.reading import read_columns
+from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.markers import Marker
+from headstart.pipeline.workspace import Workspace, has_workspace, open_workspace
+
+from . import shards
+from .cache_part import CachePart, DamagedPart, PackedShard, encode_part, open_part
+from .cached_features import CachedFeatures, rows_of
+from .load import finished_markers
+
+PART_BYTES = 64 << 20  # of features: packing holds one part in memory, twice
+_SMALL_PARTS = 8
+_LOCK_TIMEOUT_S = 600.0
+_Key = tuple[str, str]
+
+
+def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> CachedFeatures:
+    """Everything done so far in `features/encoder_…`, packed and mapped; what is new since the last call is added.
+
+    Works while extraction runs. Each shard is checked against its marker, the zip's CRCs and its exact members when it is packed.
+
+    Args:
+        part_bytes: of features in one part; existing parts stay as they are.
+
+    Raises: HeadstartError if nothing is done yet, a shard is damaged, or the cache is of another encoder;
+        TryLaterError if the disk is full.
+    """
+    folder = Path(encoder_folder).absolute()
+    workspace = open_workspace(folder.parent.parent)
+    spec = read_encoder(folder)
+    markers = {_key(marker.job.job_id, marker.sha256): marker for marker in finished_markers(workspace, folder)}
+    if not any(marker.ok for marker in markers.values()):
+        raise HeadstartError(f"{folder} has no features yet. Make some: headstart work")
+    with _locked(workspace, folder):
+        parts = _packed(workspace, folder, spec, markers, part_bytes)
+        manifest = lru_cache(read_columns)
+        rows = rows_of(spec.fingerprint, parts, lambda dataset: manifest(workspace.root / dataset))
+    return CachedFeatures(workspace, folder, rows, tuple(parts))
+
+
+def load_cached_features(folder: str | Path) -> CachedFeatures:
+    """`open_cache` for notebooks: takes an encoder folder, or any place in a workspace with one encoder.
+
+    Given a manifest (its folder in `features/manifests/`, or a file in it), only the images of that data set.
+
+    Raises: HeadstartError as `open_cache`, or if the workspace has no encoder or several.
+    """
+    from .cached_features import of_dataset
+
+    place = Path(folder).absolute()
+    if (place / SPEC_NAME).exists():
+        return open_cache(place)
+    root = next((parent for parent in (place, *place.parents) if has_workspace(parent)), None)
+    if root is None:
+        raise HeadstartError(f"{place} is in no workspace. Give the folder of an encoder: workspace/features/encoder_...")
+    workspace = open_workspace(root)
+    encoders = sorted(path.parent for path in workspace.features.glob(f"encoder_*/{SPEC_NAME}"))
+    if len(encoders) != 1:
+        found = ", ".join(path.name for path in encoders) or "none"
+        raise HeadstartError(f"{root} has these encoders: {found}. Give the folder of one that has features")
+    cached = open_cache(encoders[0])
+    inside = place.relative_to(workspace.manifests).parts if place.is_relative_to(workspace.manifests) else ()
+    return of_dataset(cached, workspace.relative(workspace.manifests / inside[0])) if inside else cached
+
+
+def _key(job_id: str, sha256: str) -> _Key:
+    # Not the digest alone: two jobs whose images all failed have the same bytes.
+    return job_id, sha256
+
+
+def _packed(
+    workspace: Workspace, folder: Path, spec: EncoderSpec, markers: dict[_Key, Marker], part_bytes: int
+) -> list[CachePart]:
+    home = workspace.cache(folder)
+    kept, stale = _usable_parts(home, spec.fingerprint, set(markers), part_bytes)
+    held = {_key(shard.job_id, shard.sha256) for part in kept for shard in part.shards}
+    missing = [marker for key, marker in sorted(markers.items()) if key not in held]
+    for block in _blocks(missing, spec.embed_dim * 2, part_bytes):
+        name, data = _encoded(spec.fingerprint, block)
+        workspace.files.publish(home / name, data)
+        kept.append(open_part(home / name))
+    for path in stale - {part.path for part in kept}:
+        # Only now: until its rows stand in another part. Who has it mapped keeps it.
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return kept
+
+
+def _usable_parts(home: Path, fingerprint: str, wanted: set[_Key], part_bytes: int) -> tuple[list[CachePart], set[Path]]:
+    kept: list[CachePart] = []
+    stale: set[Path] = set()
+    held: set[_Key] = set()
+    for path in sorted(home.glob("part_*.h5")):
+        try:
+            part = open_part(path)
+        except DamagedPart:
+            path.unlink(missing_ok=True)  # now: the good bytes have the same name
+            continue
+        if part.fingerprint != fingerprint:
+            raise HeadstartError(
+                f"{path} is of another encoder ({part.fingerprint[:8]}, expected {fingerprint[:8]}). "
+                f"Nothing but copied features is in it: delete the folder {home} and run the same command again."
+            )
+        keys = {_key(shard.job_id, shard.sha256) for shard in part.shards}
+        if keys <= wanted and not keys & held:
+            kept.append(part)
+            held |= keys
+        else:
+            stale.add(path)
+    small = [part for part in kept if part.features.nbytes < part_bytes // 4]
+    if len(small) > _SMALL_PARTS:  # one a call while extraction runs: without this, a thousand files would gather
+        kept = [part for part in kept if part.features.nbytes >= part_bytes // 4]
+        stale |= {part.path for part in small}
+    return kept, stale
+
+
+def _blocks(markers: list[Marker], row_bytes: int, part_bytes: int) -> Iterator[list[Marker]]:
+    block: list[Marker] = []
+    size = 0
+    for marker in markers:
+        if block and size + marker.ok * row_bytes > part_bytes:
+            yield block
+            block, size = [], 0
+        block.append(marker)
+        size += marker.ok * row_bytes
+    if block:
+        yield block
+
+
+def _encoded(fingerprint: str, markers: list[Marker]) -> tuple[str, bytes]:
+    arrays = [shards.read(marker.payload, marker.arrays) for marker in markers]
+    listing = [
+        PackedShard(marker.job.job_id, marker.job.source, marker.sha256, len(array["index"]))
+        for marker, array in zip(markers, arrays, strict=True)
+    ]
+    features: NDArray[np.float16] = np.concatenate([array["global_pool"] for array in arrays])
+    return encode_part(fingerprint, listing, features, np.concatenate([array["index"] for array in arrays]))
+
+
+@contextlib.contextmanager
+def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    home = workspace.cache(folder)
+    with environment_faults(f"cannot write {home}"):
+        workspace.files.make_folder(home)
+    try:
+        with FileLock(home / ".lock", timeout=_LOCK_TIMEOUT_S):
+            yield
+    except Timeout:
+        raise TryLaterError(f"another process packs {home} for {_LOCK_TIMEOUT_S:.0f} s. Wait for it, then try again.") from None

@@ -1,0 +1,69 @@
+r"""Text on one line: a reversible spelling for names, a library's reason, a size in bytes.
+
+Backslash is `\\`, newline `\n`, carriage return `\r`; other control characters and bytes that are not UTF-8 (Python's
+surrogateescape) are `\xNN`; line separators beyond ASCII and lone surrogates are `\uNNNN`. So a field, a row and an error are
+always one line of valid UTF-8.
+"""
+
+from __future__ import annotations
+
+import re
+
+# U+0085, U+2028 and U+2029 end a line for str.splitlines and some editors, so they may not stand in a row as they are.
+_CONTROLS = "\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\ud800-\udfff"
+_CONTROL, _ODD = re.compile(f"[{_CONTROLS}]"), re.compile(f"[{_CONTROLS}\\\\]")
+_ESCAPED = re.compile(r"\\(?:([\\nr])|x([0-9a-f]{2})|u([0-9a-f]{4}))")
+_FORMULA = re.compile(r"[=+\-@](?!\d*\.?\d+(?:[eE][+-]?\d+)?\Z)|[=@]")
+_SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+_LONG = {"\\": "\\", "n": "\n", "r": "\r"}
+
+
+def escape(text: str) -> str:
+    r"""`text` on one line; a first character that would make it a spreadsheet's formula is `\xNN` too, plain numbers excepted."""
+    if _FORMULA.match(text):
+        return f"\\x{ord(text[0]):02x}{_ODD.sub(_spell, text[1:])}"
+    return _ODD.sub(_spell, text) if _ODD.search(text) else text
+
+
+def printable(text: str) -> str:
+    """`text` on one line that any UTF-8 terminal takes; for messages."""
+    return _ODD.sub(_spell, text)
+
+
+def one_line(text: str) -> str:
+    r"""`printable` for a message in which names may be spelled so already: backslashes stay as they are."""
+    return _CONTROL.sub(_spell, text)
+
+
+def unescape(text: str) -> str:
+    """What `escape` was given. A backslash that `escape` did not write stays as it is."""
+    return _ESCAPED.sub(_read, text) if "\\" in text else text
+
+
+def _spell(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: byte NN of a name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}")
+
+
+def _read(match: re.Match[str]) -> str:
+    short, byte, unit = match.groups()
+    if short:
+        return _LONG[short]
+    if unit:
+        return chr(int(unit, 16))
+    code = int(byte, 16)
+    return chr(code if code < 0x80 else 0xDC00 + code)
+
+
+def reason_of(error: BaseException) -> str:
+    """Its message without line breaks and closing full stop, at most 160 characters; its type where it has no message."""
+    return " ".join(str(error).split())[:160].rstrip(" .") or type(error).__name__
+
+
+def size_words(size: int) -> str:
+    if size >= 1e8:
+        return f"{size / 1e9:,.2f} GB"
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
