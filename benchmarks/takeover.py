@@ -18,8 +18,8 @@ from headstart.pipeline import claims
 from headstart.pipeline.claims import LEASE_S, Claimant
 from headstart.pipeline.history import NO_HISTORY
 from headstart.pipeline.workspace import open_or_create_workspace
-from tests.conftest import enqueue_fakes, spawn_python
 from tests.pipeline.workers import WORK
+from tests.support import enqueue_fakes, spawn_python
 
 
 def follow(root: Path, elsewhere: bool) -> float:

@@ -11,7 +11,7 @@ import pytest
 from headstart.cli import COMMANDS
 from headstart.pipeline.queue import HEADER
 from headstart.pipeline.workspace import open_or_create_workspace
-from tests.conftest import ROOT, run_cli, run_python
+from tests.support import ROOT, run_cli, run_python
 
 
 def test_every_command_teaches_itself():

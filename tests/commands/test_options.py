@@ -1,6 +1,6 @@
 import pytest
 
-from tests.conftest import run_python
+from tests.support import run_python
 
 
 @pytest.mark.parametrize("module", ["enqueue", "plan", "train_head", "work"])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from headstart.features.encoders.spec import read_encoder
-from tests.conftest import run_python
+from tests.support import run_python
 
 from .calling import call
 

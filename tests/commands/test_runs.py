@@ -11,7 +11,7 @@ from headstart.commands.output.run import verdict
 from headstart.experiments.evaluation import evaluate_run as reevaluation
 from headstart.experiments.runs.catalog import averaged, goodness
 from headstart.experiments.runs.database import Database, Run
-from tests.conftest import run_python
+from tests.support import run_python
 
 from .calling import call
 

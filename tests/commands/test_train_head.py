@@ -11,8 +11,8 @@ import pytest
 from headstart.experiments.runs.database import open_database
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
-from tests.conftest import ROOT, run_cli
 from tests.features.packed import Extracted
+from tests.support import ROOT, run_cli
 
 from .training import QUICK, record, run
 

@@ -1,8 +1,8 @@
 import pytest
 
 from headstart.pipeline.worker import Worker
-from tests.conftest import enqueue_fakes
 from tests.pipeline.suspects import enqueue_fragile
+from tests.support import enqueue_fakes
 
 from .calling import call
 

@@ -15,8 +15,7 @@ from headstart.pipeline import supervisor as supervisor_module
 from headstart.pipeline import worker as worker_module
 from headstart.pipeline import workspace as workspace_module
 from headstart.pipeline.files import FileSystem
-
-from . import small_run
+from tests.faults import small_run
 
 Step = Callable[[Path], int]  # is given the workspace and returns an exit code
 

@@ -19,8 +19,8 @@ from unittest import mock
 from headstart.pipeline import workspace as workspace_module
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_workspace
+from tests.faults import small_run
 
-from . import small_run
 from .disk import State
 from .fakes import scratch
 from .invariants import age

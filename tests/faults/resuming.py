@@ -9,8 +9,8 @@ from pathlib import Path
 
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace, open_workspace
+from tests.faults import small_run
 
-from . import small_run
 from .fakes import JOB_SIZE, expected_squares
 from .invariants import check_drained, queue_rows, unsound_markers
 from .kinds import tiny

@@ -15,8 +15,8 @@ from headstart.pipeline.queue import Reader
 from headstart.pipeline.retry import retire
 from headstart.pipeline.worker import Finished, Limits, Summary, Worker
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
+from tests.faults import fakes
 
-from . import fakes
 from .kinds import tiny
 
 FEW = 5

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.pipeline.workspace import open_workspace
+from tests.faults import small_run
 
-from . import small_run
 from .command_line import Step, command, enqueue, in_one_thread
 from .disk import State
 from .fakes import scratch

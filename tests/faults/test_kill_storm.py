@@ -1,4 +1,4 @@
-from . import kill_storm
+from tests.faults import kill_storm
 
 
 def test_a_short_storm_of_kills_loses_repeats_and_leaves_nothing():

@@ -2,7 +2,8 @@ import ast
 
 import pytest
 
-from . import mutation
+from tests.faults import mutation
+
 from .mutants import MUTANTS, Mutant
 from .mutation import ROOT, Outcome, copy_with, noticed_by
 

@@ -1,4 +1,4 @@
-from . import state_machine
+from tests.faults import state_machine
 
 
 def test_short_random_sequences_never_leave_the_model():

@@ -1,4 +1,4 @@
-from . import zombies
+from tests.faults import zombies
 
 
 def test_processes_that_wake_after_their_work_was_redone_change_nothing():

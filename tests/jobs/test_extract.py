@@ -9,7 +9,7 @@ from PIL import Image
 from headstart import load_features, run_job
 from headstart.pipeline.queue import Reader
 from headstart.pipeline.status import failed_items
-from tests.conftest import ROOT, run_cli, run_python
+from tests.support import ROOT, run_cli, run_python
 
 from .extraction import KINDS, digests, draw, encoder_of, enqueue, enqueued, work
 

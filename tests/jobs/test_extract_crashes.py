@@ -5,7 +5,7 @@ import pytest
 from headstart import load_features
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.status import read_status
-from tests.conftest import run_cli, spawn_python
+from tests.support import run_cli, spawn_python
 
 from .extraction import digests, encoder_of, enqueue, work
 

@@ -12,8 +12,8 @@ from headstart.pipeline.kinds import Settings
 from headstart.pipeline.queue import Reader
 from headstart.pipeline.status import failed_items, quarantined_jobs, read_status
 from headstart.pipeline.worker import Limits, Worker, run_job
-from tests.conftest import ROOT
 from tests.pipeline.suspects import die_holding
+from tests.support import ROOT
 
 from .extraction import KINDS, digests, draw, encoder_of, enqueue
 

@@ -27,7 +27,7 @@ from headstart.pipeline.status import quarantined_jobs, read_status
 from headstart.pipeline.verify import verify
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import open_workspace
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 from .killed_head import HEADS, OPTIONS, outcome_of
 from .trained_head import begun, worked

@@ -16,7 +16,7 @@ from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.pipeline.errors import InterruptedWork
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.workspace import open_workspace
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 from .killed_head import BASELINES, OPTIONS, outcome_of
 from .trained_head import begun, session_of, worked

@@ -14,7 +14,7 @@ from headstart.pipeline.frontier import Frontier
 from headstart.pipeline.history import NO_HISTORY, History, read_histories
 from headstart.pipeline.liveness import current_owner, is_alive
 from headstart.pipeline.workspace import Workspace, open_workspace
-from tests.conftest import enqueue_fakes, spawn_python
+from tests.support import enqueue_fakes, spawn_python
 
 HOLD = """
 from pathlib import Path

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.conftest import enqueue_fakes
+from tests.support import enqueue_fakes
 
 from .workers import work
 

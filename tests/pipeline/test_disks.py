@@ -14,7 +14,7 @@ from headstart.pipeline.markers import Result, commit
 from headstart.pipeline.status import quarantined_jobs
 from headstart.pipeline.verify import verify
 from headstart.pipeline.workspace import open_or_create_workspace
-from tests.conftest import enqueue_fakes, run_python
+from tests.support import enqueue_fakes, run_python
 
 from .disks import mount, small_disk
 from .workers import MAIN, tally, work

@@ -13,7 +13,7 @@ from headstart.pipeline.history import NO_HISTORY
 from headstart.pipeline.retry import reopen
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
-from tests.conftest import enqueue_fakes
+from tests.support import enqueue_fakes
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from headstart.pipeline.claims import Claimant
 from headstart.pipeline.frontier import Frontier
 from headstart.pipeline.retry import bytes_of, retire
 from headstart.pipeline.worker import run_job
-from tests.conftest import enqueue_fakes
+from tests.support import enqueue_fakes
 
 
 def test_a_job_that_somebody_finished_since_the_look_is_not_handed_out(workspace):

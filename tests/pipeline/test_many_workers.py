@@ -9,7 +9,7 @@ from headstart.pipeline.files import FileSystem
 from headstart.pipeline.history import NO_HISTORY
 from headstart.pipeline.verify import verify
 from headstart.pipeline.workspace import open_or_create_workspace, open_workspace
-from tests.conftest import enqueue_fakes, spawn_python
+from tests.support import enqueue_fakes, spawn_python
 
 from .workers import MAIN, WORK, spawn_worker, tally, work
 

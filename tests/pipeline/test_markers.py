@@ -11,7 +11,7 @@ from headstart.pipeline.files import FileSystem, is_abandoned
 from headstart.pipeline.markers import FailedItem, NotDone, Result, commit, read_marker
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import Workspace
-from tests.conftest import enqueue_fakes, run_python
+from tests.support import enqueue_fakes, run_python
 
 FINGERPRINT = "fingerprint of features/fake"
 

@@ -4,7 +4,7 @@ import pytest
 
 from headstart.pipeline.status import read_status
 from headstart.pipeline.worker import run_job
-from tests.conftest import enqueue_fakes
+from tests.support import enqueue_fakes
 
 
 @pytest.fixture

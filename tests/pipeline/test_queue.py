@@ -9,7 +9,7 @@ from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.job import Job, is_job_id, job_id_of
 from headstart.pipeline.markers import Result, commit, recorded_jobs
 from headstart.pipeline.queue import HEADER, Reader
-from tests.conftest import KINDS, enqueue_fakes
+from tests.support import KINDS, enqueue_fakes
 
 
 def read(workspace):

@@ -8,7 +8,7 @@ from headstart.pipeline import stop as stop_module
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.status import read_status
 from headstart.pipeline.stop import Stop
-from tests.conftest import enqueue_fakes
+from tests.support import enqueue_fakes
 
 from .workers import work
 

@@ -3,7 +3,7 @@ import pytest
 from headstart.pipeline import retry
 from headstart.pipeline.markers import NotDone, read_marker
 from headstart.pipeline.worker import run_job
-from tests.conftest import enqueue_fakes
+from tests.support import enqueue_fakes
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from headstart.pipeline.history import MAX_FAILURES, read_histories
 from headstart.pipeline.retry import retry
 from headstart.pipeline.status import failed_items, quarantined_jobs, read_status
 from headstart.pipeline.worker import run_job
-from tests.conftest import enqueue_fakes, run_python
+from tests.support import enqueue_fakes, run_python
 
 from .workers import MAIN, tally, work
 

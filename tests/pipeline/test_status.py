@@ -5,7 +5,7 @@ import pytest
 from headstart.pipeline.retry import retry
 from headstart.pipeline.status import read_status
 from headstart.pipeline.verify import verify
-from tests.conftest import enqueue_fakes, run_python
+from tests.support import enqueue_fakes, run_python
 
 from .workers import MAIN, tally, work
 

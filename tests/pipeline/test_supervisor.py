@@ -5,7 +5,7 @@ import time
 import pytest
 
 from headstart.pipeline.status import quarantined_jobs
-from tests.conftest import run_python, spawn_python
+from tests.support import run_python, spawn_python
 
 from .suspects import FOLDER, enqueue_fragile, outcome, squares
 from .workers import MAIN, tally

@@ -5,7 +5,7 @@ from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.markers import read_marker
 from headstart.pipeline.retry import retry
 from headstart.pipeline.status import quarantined_jobs
-from tests.conftest import enqueue_fakes
+from tests.support import enqueue_fakes
 
 from .suspects import FINGERPRINT, FOLDER, claim, die_holding, enqueue_fragile, history_of, outcome, squares, work
 from .workers import tally

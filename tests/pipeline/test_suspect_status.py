@@ -1,7 +1,7 @@
 import json
 
 from headstart.pipeline.status import suspect_jobs
-from tests.conftest import run_cli, run_python
+from tests.support import run_cli, run_python
 
 from .suspects import die_holding, enqueue_fragile, work
 from .workers import MAIN

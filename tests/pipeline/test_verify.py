@@ -9,7 +9,7 @@ from headstart.pipeline.claims import LEASE_S, Claimant
 from headstart.pipeline.history import NO_HISTORY
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.worker import run_job
-from tests.conftest import enqueue_fakes
+from tests.support import enqueue_fakes
 
 from .workers import payloads, work
 

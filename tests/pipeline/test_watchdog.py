@@ -7,7 +7,7 @@ from headstart.pipeline import watchdog
 from headstart.pipeline.claims import Claim
 from headstart.pipeline.job import Job
 from headstart.pipeline.watchdog import FIRST_S, FLOOR_S, TIMED_OUT, Watchdog, memory_limit
-from tests.conftest import run_python, spawn_python
+from tests.support import run_python, spawn_python
 
 from .suspects import enqueue_fragile
 from .workers import WORK

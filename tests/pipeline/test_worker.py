@@ -3,7 +3,7 @@ import pytest
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.worker import Limits, Worker, run_job
-from tests.conftest import enqueue_fakes
+from tests.support import enqueue_fakes
 
 from .workers import payloads, spawn_worker, tally, work
 

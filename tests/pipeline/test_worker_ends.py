@@ -11,7 +11,7 @@ from headstart.pipeline.markers import read_marker
 from headstart.pipeline.stop import Stop
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.worker import run_job
-from tests.conftest import enqueue_fakes, run_python, spawn_python
+from tests.support import enqueue_fakes, run_python, spawn_python
 
 from .workers import MAIN, WORK, spawn_worker, tally, work
 

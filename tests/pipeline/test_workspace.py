@@ -13,7 +13,7 @@ from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import find_root, open_or_create_workspace, open_workspace
-from tests.conftest import ROOT, enqueue_fakes, run_python
+from tests.support import ROOT, enqueue_fakes, run_python
 
 from .disks import small_disk
 from .workers import MAIN, tally, work

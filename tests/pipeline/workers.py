@@ -3,7 +3,7 @@
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.status import read_status
 from headstart.pipeline.worker import Limits, Worker
-from tests.conftest import spawn_python
+from tests.support import spawn_python
 
 WORK = """
 from pathlib import Path

@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headstart.experiments.config import BaselineOptions
+from headstart.experiments.data.group_folds import group_folds
+from headstart.experiments.data.statistics import gather
+from headstart.experiments.linear.baselines import fit_baselines, inputs_of
+from headstart.experiments.linear.cross_validation import cross_validate_ridge
+from headstart.experiments.linear.penalty_path import PENALTIES, logistic_path
+from headstart.pipeline.errors import HeadstartError, InterruptedWork
+from tests.experiments.samples import clouds
+from tests.experiments.trainings import CLASSES, NUMBERS, data_of
+
+COLUMNS = np.random.default_rng(0).standard_normal((400, 2)).astype(np.float32) * 50 + 1000
+WITH_COLUMNS = replace(CLASSES, auxiliary=COLUMNS)
+BOTH = pytest.mark.parametrize("data", [CLASSES, WITH_COLUMNS], ids=["features", "auxiliary columns too"])
+
+
+def fitted(data, wanted, fold_of=None):
+    return {baseline.name: baseline for baseline in fit_baselines(data, wanted, fold_of)[0]}
+
+
+def test_without_being_asked_for_none_that_takes_long_is_fitted():
+    assert list(fitted(CLASSES, BaselineOptions())) == ["ridge", "lda", "nearest-mean"]
+    assert list(fitted(NUMBERS, BaselineOptions())) == ["ridge", "mean"]
+
+
+@BOTH
+def test_logistic_is_the_head_of_the_path_that_validation_likes_best(data):
+    found = fitted(data, BaselineOptions(logistic=True))["logistic"]
+    source = inputs_of(data)
+    statistics = gather(source, data.targets, {"train": data.train})["train"]
+    path = logistic_path(source, data.targets, data.train, statistics, data.val)
+    assert max(path.scores) > min(path.scores)
+    assert found.settings == {"l2": PENALTIES[path.best]}
+    assert np.array_equal(found.head.weight, path.heads[path.best].weight)
+    assert found.head.weight.shape == (3, data.inputs)
+
+
+@BOTH
+def test_folds_choose_the_penalty_of_a_ridge_of_all_training_rows(data):
+    folds = group_folds([f"scene {i // 3}" for i in range(len(data.train))], 4)
+    found = fitted(data, BaselineOptions(folds=4), folds)["ridge-4-fold"]
+    path = cross_validate_ridge(inputs_of(data), data.targets, data.train, folds, PENALTIES)
+    scores = path.scores[:, path.best]
+    assert found.settings["l2"] == PENALTIES[path.best]
+    assert found.settings["cross_validation"] == {
+        "folds": 4,
+        "metric": "accuracy",
+        "mean": pytest.approx(np.mean(scores)),
+        "spread": pytest.approx(np.std(scores, ddof=1)),
+        "scores": scores.tolist(),
+    }
+    assert np.array_equal(found.head.weight, path.heads[path.best].weight)
+    assert found.head.weight.shape == (3, data.inputs)
+
+
+def test_folds_of_numbers_are_scored_by_r2_even_if_each_has_a_single_row():
+    found = fitted(NUMBERS, BaselineOptions(folds=240), np.arange(240))["ridge-240-fold"].settings["cross_validation"]
+    assert found["metric"] == "r2"
+    assert 0.8 < found["mean"] <= 1
+    assert np.isfinite(found["scores"]).all()
+
+
+@pytest.mark.parametrize("wanted", [BaselineOptions(logistic=True), BaselineOptions(folds=4)], ids=["logistic", "folds"])
+def test_whoever_wants_to_leave_need_not_wait_for_the_end(wanted):
+    calls = iter(range(2))
+
+    def check():
+        if next(calls, None) is None:
+            raise InterruptedWork
+
+    data = data_of(clouds())
+    with pytest.raises(InterruptedWork):
+        fit_baselines(data, wanted, np.arange(len(data.train)) % 4 if wanted.folds else None, check)
+
+
+@pytest.mark.parametrize("folds", [-1, 1])
+def test_a_single_fold_is_refused(folds):
+    with pytest.raises(HeadstartError, match=f"folds is {folds}, expected 2 or more"):
+        BaselineOptions(folds=folds)

@@ -1,0 +1,122 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart.features.planning.probe import Pace, compare, take_probe
+from headstart.features.sources.source import Image, Source
+from headstart.pipeline.workspace import open_workspace
+from tests.features.samples import picture
+from tests.support import ROOT, run_cli
+
+
+def source(count):
+    return Source(
+        Path(), "flat", None, tuple(Image(f"{i:03}.png", "", "", "", 1, 1, ()) for i in range(count)), notes=("a note",)
+    )
+
+
+@pytest.mark.parametrize(("count", "probe", "rows"), [(100, 5, 12), (3, 32, 256), (1, 1, 4)])
+def test_the_probe_comes_from_the_whole_length_as_often_as_it_takes(count, probe, rows):
+    taken = [image.path for image in take_probe(source(count), probe, rows).images]
+    assert len(taken) == rows
+    assert len(set(taken)) == min(count, probe)
+    assert {"000.png", f"{count - 1:03}.png"} <= set(taken) or probe == 1
+
+
+def test_time_grows_by_the_pace_and_memory_has_a_margin():
+    pace = Pace(begin_s=3.0, image_s=0.01, rss_bytes=100, vram_bytes=None, batch=2, failed=0.0)
+    predicted = pace.prediction(64)
+    assert predicted.seconds(64) == predicted.seconds(10) == 3.0
+    assert predicted.seconds(1064) == pytest.approx(13.0)
+    assert predicted.peak_rss_bytes > 100
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("probe") / "photos"
+    folder.mkdir()
+    for number in range(40):
+        picture(300, 260, number).save(folder / f"{number}.jpg")
+    return folder
+
+
+def test_plan_predicts_what_work_then_takes_and_keeps_only_that(photos, tmp_path):
+    options = ["--weights", "embedded", "--probe", "8", "--job-size", "16", "--fast-decode", "--json", "-w", "w"]
+    planned = run_cli("plan", photos, *options, cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    exact, fast = json.loads(planned.stdout)
+    assert {path.name for path in tmp_path.glob("w/*")} == {"workspace.json", "features"}
+    assert [path.name for path in tmp_path.glob("w/features/*")] == ["plans"]
+    assert (exact["images"], exact["fast_decode"], fast["fast_decode"]) == (40, False, True)
+    assert 0.9 < fast["worst_cosine"] <= fast["mean_cosine"] <= 1.0001
+    assert run_cli("enqueue", photos, "--weights", "embedded", "--job-size", "16", "-w", "w", cwd=tmp_path).returncode == 0
+    # Behind a small process: a peak counts what was resident where the process was forked, and this one may hold torch.
+    work = [sys.executable, str(ROOT / "cli.py"), "work", "--device", "cpu", "-w", "w"]
+    between = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
+    worked = subprocess.run([sys.executable, "-c", between, *work], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "planned for 40 images: " in worked.stderr
+    assert f"{exact['peak_rss_bytes'] / 1e9:.2f} GB; it took " in worked.stderr
+    workspace = open_workspace(tmp_path / "w")
+    markers = [json.loads(path.read_text()) for path in workspace.features.glob("encoder_*/done/*/*.done")]
+    actual = max(marker["facts"]["peak_rss_bytes"] for marker in markers)
+    files = [path for name in ("shards", "done") for path in workspace.features.glob(f"encoder_*/{name}/*/*")]
+    assert sum(path.stat().st_size for path in files) <= exact["disk_bytes"]
+    assert actual <= exact["peak_rss_bytes"] <= actual + 60e6
+    assert exact["seconds"] > 0
+
+
+def test_a_trial_run_that_fails_says_why_in_one_line(photos, tmp_path):
+    done = run_cli("plan", photos, "--weights", "embedded", "--device", "cuda", "--probe", "2", "--job-size", "2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the trial run ended with exit status")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_prediction_that_cannot_be_kept_takes_nothing_from_the_answer(photos, tmp_path):
+    (tmp_path / "file").touch()
+    options = ["--weights", "embedded", "--probe", "2", "--job-size", "2", "-w", "file"]
+    done = run_cli("plan", photos, *options, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "resnet10t" in done.stdout
+    assert done.stderr.startswith("warning: the prediction was not kept: ")
+
+
+def test_images_are_compared_row_by_row(photos, tmp_path):
+    assert run_cli("enqueue", photos, "--weights", "embedded", "-w", "w", cwd=tmp_path).returncode == 0
+    assert run_cli("work", "-w", "w", cwd=tmp_path).returncode == 0
+    folder = next((tmp_path / "w/features").glob("encoder_*"))
+    np.testing.assert_allclose(compare(folder, folder), (1, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_images_that_cannot_be_decoded_are_planned_for_in_one_line(tmp_path, as_json):
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / f"photos/{number}.jpg").write_bytes(b"no picture")
+    options = ["--weights", "embedded", "--fast-decode", "--job-size", "2", "-w", "w", *(["--json"] if as_json else [])]
+    done = run_cli("plan", "photos", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    if as_json:
+        assert [(row["failed"], "worst_cosine" in row) for row in json.loads(done.stdout)] == [(1.0, False)] * 2
+    else:
+        assert done.stdout.count("none of the images tried gave features") == 1
+        assert "cosine" not in done.stdout
+    assert not (tmp_path / "w").exists()  # nothing was learned that work could compare itself with
+
+
+def test_a_trial_that_was_too_short_for_the_clock_has_no_speed(photos, tmp_path, monkeypatch):
+    from headstart.commands import plan
+    from headstart.features.planning import probe
+    from tests.commands.calling import call
+
+    pace = Pace(begin_s=3.0, image_s=0.0, rss_bytes=10**8, vram_bytes=None, batch=2, failed=0.0)
+    monkeypatch.setattr(plan, "_work", lambda workspace, options: None)
+    monkeypatch.setattr(probe, "read_pace", lambda workspace, folder, began: pace)
+    options = ["--weights", "embedded", "--job-size", "2", "-w", tmp_path / "w"]
+    [row] = call("plan", photos, *options, "--json").json
+    assert (row["images_per_second"], row["seconds"]) == (None, 3.0)
+    assert "images/s" not in call("plan", photos, *options).output

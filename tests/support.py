@@ -1,0 +1,54 @@
+"""What tests of every room call: the command line, Python processes and jobs of the fake kind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import headstart.jobs
+from headstart.pipeline.enqueue import Work, append_work, queue_lock
+from headstart.pipeline.job import Job
+from headstart.pipeline.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+FAKES = Path(__file__).resolve().parent / "fakes"
+KINDS = frozenset({"fake", "extract"})
+
+headstart.jobs.__path__.append(str(FAKES))
+
+
+def enqueue_fakes(workspace: Workspace, items: int, job_size: int = 10, folder: str = "features/fake") -> list[Job]:
+    """Queues jobs of the fake kind; returns the new ones."""
+    with queue_lock(workspace):
+        (workspace.root / folder).mkdir(parents=True, exist_ok=True)
+        return append_work(workspace, [Work("fake", folder, "features/source", items, job_size)], KINDS, lambda reader: [])[1]
+
+
+def spawn_python(code: str, *arguments: str) -> subprocess.Popen:
+    """Starts `code` in a process of its own that knows the fake kind."""
+    prelude = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import headstart.jobs; headstart.jobs.__path__.append({str(FAKES)!r})\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", prelude + code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run_python(code: str, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, output and errors of `spawn_python`."""
+    process = spawn_python(code, *arguments)
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
+
+
+def run_cli(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
+    """Runs the command line as a user does."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
