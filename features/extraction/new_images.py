@@ -70,10 +70,10 @@ def find_new_images(places: Sequence[Path], allow_symlinks: bool = False) -> lis
             continue
         listed = walk(place.resolve(), allow_symlinks)
         refuse_links(listed.outside, place)
-        if not listed.found:
+        if not listed.files:
             raise HeadstartError(f"{printable(str(place))} holds no image. Expected files such as .jpg or .png below it")
         root = place.resolve()
-        for item in listed.found:
+        for item in listed.files:
             name = item.path if str(place) == "." else join(str(place), item.path)
             found.append(NewImage(name, root, item.path, item.size, item.mtime_ns, allow_symlinks))
     return found

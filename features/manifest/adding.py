@@ -14,7 +14,7 @@ from headstart.features.sources.source import MISSING, SPLITS, Image, Source
 from headstart.pipeline.workspace import Workspace
 
 from .parts import publish_part
-from .reading import NAME, Columns, Dataset, Manifest, open_manifest
+from .reading import DATASET_FILE, Columns, Dataset, Manifest, open_manifest
 from .splits import assign_splits, split_notes
 
 
@@ -52,7 +52,7 @@ def add_images(workspace: Workspace, source: Source, seed: int) -> Added:
     splits = _splits(source, before, rows, manifest.dataset.seed)
     chosen = [i for i, state in enumerate(states) if state != "known"]
     # Also without new images: an enqueue may have been killed between the two files, or allow links only now.
-    if not (path := manifest.folder / NAME).exists() or path.read_bytes() != manifest.dataset.encode():
+    if not (path := manifest.folder / DATASET_FILE).exists() or path.read_bytes() != manifest.dataset.encode():
         workspace.make_folder(manifest.folder)
         workspace.files.replace(path, manifest.dataset.encode())
     if chosen:
@@ -107,7 +107,7 @@ def _folder_name(source: Source) -> str:
 
 def _opened_or_new(folder: Path, source: Source, seed: int) -> tuple[Manifest, list[str]]:
     asked = Dataset(str(source.root), source.layout, source.file, dict(source.roles), seed, source.allow_symlinks)
-    if not (folder / NAME).exists():
+    if not (folder / DATASET_FILE).exists():
         return Manifest(folder, asked), []
     manifest = open_manifest(folder)
     notes = [f"the data set keeps its seed {manifest.dataset.seed}"] if seed != manifest.dataset.seed else []

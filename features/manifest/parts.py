@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from headstart.features.sources.source import FIXED, Image
+from headstart.features.sources.source import FIXED_COLUMNS, Image
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
 from headstart.pipeline.text import escape, printable, unescape
@@ -50,8 +50,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class OpenPart:
-    """A part whose bytes were found to fit its name.
+class CheckedPart:
+    """A part whose bytes fit its name.
 
     Attributes:
         columns: names of the rows' `extra`.
@@ -122,7 +122,7 @@ def publish_part(files: FileSystem, folder: Path, columns: Sequence[str], images
     first_row = sum(part.rows for part in before)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*FIXED, *map(escape, columns)])
+    writer.writerow([*FIXED_COLUMNS, *map(escape, columns)])
     rows = 0
     for image, split in images:
         words = (image.path, image.label, split, image.group)
@@ -135,7 +135,7 @@ def publish_part(files: FileSystem, folder: Path, columns: Sequence[str], images
     return part_of(folder, path.name)
 
 
-def open_part(part: Part) -> OpenPart:
+def check_part(part: Part) -> CheckedPart:
     """Reads all of `part` once to check it. Raises: HeadstartError naming it if it is not the file that was published."""
     digest = hashlib.sha256()
     ends = []
@@ -151,9 +151,9 @@ def open_part(part: Part) -> OpenPart:
         raise _damaged(part, f"its sha256 begins with {digest.hexdigest()[:16]}")
     starts = np.concatenate(ends) if ends else np.zeros(0, np.int64)
     names = next(_fields(header), [])
-    if len(starts) != part.rows + 1 or tuple(names[: len(FIXED)]) != FIXED:
-        raise _damaged(part, f"it has {len(starts) - 1} rows and begins with {','.join(names[: len(FIXED)])}")
-    return OpenPart(part=part, columns=tuple(map(unescape, names[len(FIXED) :])), starts=starts)
+    if len(starts) != part.rows + 1 or tuple(names[: len(FIXED_COLUMNS)]) != FIXED_COLUMNS:
+        raise _damaged(part, f"it has {len(starts) - 1} rows and begins with {','.join(names[: len(FIXED_COLUMNS)])}")
+    return CheckedPart(part=part, columns=tuple(map(unescape, names[len(FIXED_COLUMNS) :])), starts=starts)
 
 
 @contextlib.contextmanager
@@ -175,9 +175,9 @@ def _row(index: int, fields: list[str]) -> Row:
     return Row(*texts, int(size), int(mtime_ns), tuple(map(unescape, extra)), index=index)
 
 
-def _damaged(part: Part, found: str) -> HeadstartError:
+def _damaged(part: Part, difference: str) -> HeadstartError:
     return HeadstartError(
-        f"{_shown(part)} was changed or cut off: {found}. Restore it from a copy, or enqueue the data "
+        f"{_shown(part)} was changed or cut off: {difference}. Restore it from a copy, or enqueue the data "
         "into a new workspace (-w DIR)."
     )
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
-from .parts import OpenPart, Part, Row, list_parts, open_part, part_of
+from .parts import CheckedPart, Part, Row, check_part, list_parts, part_of
 
 FORMAT = 1
-NAME = "dataset.json"
+DATASET_FILE = "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Manifest:
 
     folder: Path
     dataset: Dataset
-    _open: dict[str, OpenPart] = field(default_factory=dict, repr=False, compare=False)
+    _checked_parts: dict[str, CheckedPart] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -72,11 +72,11 @@ class Manifest:
 
     def rows(self, part: str, start: int, stop: int) -> list[Row]:
         """Rows `start` to `stop` (half open) of the part of that file name. Raises: HeadstartError if it is damaged."""
-        return self._opened(part_of(self.folder, part)).rows(start, stop)
+        return self._checked(part_of(self.folder, part)).rows(start, stop)
 
     def read_all(self) -> Columns:
         """Every row of every part. Raises: HeadstartError if a part is missing or damaged."""
-        opened = [self._opened(part) for part in self.parts]
+        opened = [self._checked(part) for part in self.parts]
         rows = [row for part in opened for row in part.rows(0, part.part.rows)]
         names = list(dict.fromkeys(name for part in opened for name in part.columns))
         extra: dict[str, list[str]] = {name: [""] * len(rows) for name in names}
@@ -98,10 +98,10 @@ class Manifest:
             latest=latest,
         )
 
-    def _opened(self, part: Part) -> OpenPart:
-        if part.name not in self._open:
-            self._open[part.name] = open_part(part)
-        return self._open[part.name]
+    def _checked(self, part: Part) -> CheckedPart:
+        if part.name not in self._checked_parts:
+            self._checked_parts[part.name] = check_part(part)
+        return self._checked_parts[part.name]
 
 
 def read_columns(folder: Path) -> Columns:
@@ -111,7 +111,7 @@ def read_columns(folder: Path) -> Columns:
 
 def open_manifest(folder: Path) -> Manifest:
     """The manifest in `folder`. Raises: HeadstartError if it is not there, damaged or newer."""
-    path = folder / NAME
+    path = folder / DATASET_FILE
     shown = printable(str(path))
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -47,7 +47,7 @@ def split_notes(images: Sequence[Image], splits: Sequence[str]) -> list[str]:
     of_group = defaultdict(set)
     for image, split in zip(images, splits, strict=True):
         of_group[image.group].add(split)
-    divided = sum(len(found) > 1 for group, found in of_group.items() if group)
+    divided = sum(len(splits_in) > 1 for group, splits_in in of_group.items() if group)
     if divided:
         notes.append(f"{divided:,} groups are in more than one of the given splits; a test on them is too optimistic")
     missing = [name for name in SPLITS if name not in splits]
@@ -56,7 +56,7 @@ def split_notes(images: Sequence[Image], splits: Sequence[str]) -> list[str]:
     if not given:
         units = Counter(label for label, _ in {(image.label, _unit(image)) for image in images})
         for count, told in ((1, "one image or group, all in train"), (2, "two images or groups, in train and test")):
-            small = sum(found == count for found in units.values())
+            small = sum(size == count for size in units.values())
             if small:
                 notes.append(f"{small:,} classes have {told}")
     return notes

@@ -1,4 +1,4 @@
-"""Finds the images in whatever the user calls DATA, and says what was found. Decodes none of them."""
+"""Finds the images in whatever the user calls DATA, and says how it was read. Decodes none of them."""
 
 import stat
 from collections import Counter

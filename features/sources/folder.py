@@ -8,7 +8,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
 from .source import Image, Layout, Source, SourceOptions, refuse_links, refuse_two_spellings, split_of
-from .walk import Found, Walk, walk
+from .walk import ListedFile, Walk, walk
 
 
 def folder_source(root: Path, options: SourceOptions) -> Source:
@@ -19,14 +19,14 @@ def folder_source(root: Path, options: SourceOptions) -> Source:
     shown = printable(str(root))
     listed = walk(root, options.allow_symlinks)
     refuse_links(listed.outside, root)
-    if not listed.found:
+    if not listed.files:
         raise HeadstartError(f"{shown} holds no image, but {_others(listed)}. Expected files such as .jpg or .png.")
-    layout = _layout(shown, listed.found, options)
-    used = [found for found in listed.found if "/" in found.path] if layout != "flat" else listed.found
+    layout = _layout(shown, listed.files, options)
+    used = [file for file in listed.files if "/" in file.path] if layout != "flat" else listed.files
     images = tuple(_images(used, layout))
     if not options.keep_case:
         refuse_two_spellings([image.label for image in images], lambda i: f"{shown}: {printable(images[i].path)}")
-    loose = len(listed.found) - len(used)
+    loose = len(listed.files) - len(used)
     return Source(
         root=root,
         layout=layout,
@@ -38,9 +38,9 @@ def folder_source(root: Path, options: SourceOptions) -> Source:
     )
 
 
-def _layout(shown: str, found: Sequence[Found], options: SourceOptions) -> Layout:
-    loose = [item.path for item in found if "/" not in item.path]
-    folders = Counter(item.path.split("/", 1)[0] for item in found if "/" in item.path)
+def _layout(shown: str, files: Sequence[ListedFile], options: SourceOptions) -> Layout:
+    loose = [file.path for file in files if "/" not in file.path]
+    folders = Counter(file.path.split("/", 1)[0] for file in files if "/" in file.path)
     if options.layout == "flat":
         return "flat"
     if not folders:
@@ -57,14 +57,14 @@ def _layout(shown: str, found: Sequence[Found], options: SourceOptions) -> Layou
         )
     splits = [name for name in folders if split_of(name)]
     if not splits:
-        return _classes(shown, found, folders)
+        return _classes(shown, files, folders)
     if len(splits) < len(folders):
         other = printable(min(folders.keys() - splits))
         raise HeadstartError(
             f"{shown} has split folders ('{printable(min(splits))}') beside other folders ('{other}'). "
             "Move one kind away, or pass --layout classes if all are classes."
         )
-    direct = [item.path for item in found if item.path.count("/") < 2]
+    direct = [file.path for file in files if file.path.count("/") < 2]
     if direct:
         raise HeadstartError(
             f"{shown}: {len(direct):,} images lie in a split folder but in no class folder, first: {printable(direct[0])}. "
@@ -73,8 +73,8 @@ def _layout(shown: str, found: Sequence[Found], options: SourceOptions) -> Layou
     return "split_classes"
 
 
-def _classes(shown: str, found: Sequence[Found], folders: Counter[str]) -> Layout:
-    inner = {item.path.split("/")[1] for item in found if item.path.count("/") >= 2}
+def _classes(shown: str, files: Sequence[ListedFile], folders: Counter[str]) -> Layout:
+    inner = {file.path.split("/")[1] for file in files if file.path.count("/") >= 2}
     if len(folders) == 1 and len(inner) >= 2:
         only = printable(next(iter(folders)))
         raise HeadstartError(
@@ -84,24 +84,24 @@ def _classes(shown: str, found: Sequence[Found], folders: Counter[str]) -> Layou
     return "classes"
 
 
-def _images(found: Sequence[Found], layout: Layout) -> list[Image]:
+def _images(files: Sequence[ListedFile], layout: Layout) -> list[Image]:
     if layout == "classes":
-        return [Image(item.path, item.path.split("/", 1)[0], "", "", item.size, item.mtime_ns) for item in found]
+        return [Image(file.path, file.path.split("/", 1)[0], "", "", file.size, file.mtime_ns) for file in files]
     if layout == "split_classes":
-        parts = [item.path.split("/", 2) for item in found]
+        parts = [file.path.split("/", 2) for file in files]
         splits = {part[0]: split_of(part[0]) or "" for part in parts}
-        return [Image(item.path, p[1], splits[p[0]], "", item.size, item.mtime_ns) for item, p in zip(found, parts, strict=True)]
-    first = [item.path.split("/", 1)[0] if "/" in item.path else "" for item in found]
+        return [Image(file.path, p[1], splits[p[0]], "", file.size, file.mtime_ns) for file, p in zip(files, parts, strict=True)]
+    first = [file.path.split("/", 1)[0] if "/" in file.path else "" for file in files]
     splits = {name: split_of(name) or "" for name in first}
     if not all(splits.values()):
         splits = dict.fromkeys(splits, "")
-    return [Image(item.path, "", splits[name], "", item.size, item.mtime_ns) for item, name in zip(found, first, strict=True)]
+    return [Image(file.path, "", splits[name], "", file.size, file.mtime_ns) for file, name in zip(files, first, strict=True)]
 
 
 def _others(listed: Walk) -> str:
     kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in listed.ignored.most_common(4))
-    found = f"{listed.ignored.total():,} other entries ({kinds})" if kinds else "nothing else"
-    return f"{found} in {listed.folders:,} folder{'s' if listed.folders > 1 else ''}"
+    others = f"{listed.ignored.total():,} other entries ({kinds})" if kinds else "nothing else"
+    return f"{others} in {listed.folders:,} folder{'s' if listed.folders > 1 else ''}"
 
 
 def _notes(listed: Walk, images: Sequence[Image], layout: Layout, loose: int) -> list[str]:

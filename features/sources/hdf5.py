@@ -16,7 +16,7 @@ _EXPECTED = "expected a dataset 'images' of shape (n, h, w, 3) and type uint8"
 def hdf5_source(file: Path, options: SourceOptions) -> Source:
     """The images in `file` (absolute). Each carries the file's size and time, so a changed file changes them all.
 
-    Raises: HeadstartError saying what was found instead.
+    Raises: HeadstartError saying what the file holds instead.
     """
     name = printable(str(file))
     import h5py
@@ -39,7 +39,7 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
 def _count(name: str, content: Any) -> int:
     images = content.get("images")
     if not hasattr(images, "shape"):
-        raise HeadstartError(f"{name}: {_EXPECTED}, found {_found(content)}. Save the images so.")
+        raise HeadstartError(f"{name}: {_EXPECTED}, found {_contents(content)}. Save the images so.")
     if len(images.shape) != 4 or images.shape[3] != 3 or str(images.dtype) != "uint8" or 0 in images.shape[1:]:
         raise HeadstartError(f"{name}: {_EXPECTED}, found {images.shape} {images.dtype}. Save the images so.")
     if not len(images):
@@ -55,7 +55,7 @@ def _labels(name: str, content: Any, count: int) -> list[str]:
         return [""] * count
     if getattr(labels, "shape", None) != (count,):
         raise HeadstartError(
-            f"{name}: expected 'labels' of shape ({count},) as there are {count:,} images, found {_found(content)}. Mend it."
+            f"{name}: expected 'labels' of shape ({count},) as there are {count:,} images, found {_contents(content)}. Mend it."
         )
     if h5py.check_string_dtype(labels.dtype) or labels.dtype.kind == "S":
         values = [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value) for value in labels[:]]
@@ -71,7 +71,7 @@ def _labels(name: str, content: Any, count: int) -> list[str]:
     return values
 
 
-def _found(content: Any) -> str:
+def _contents(content: Any) -> str:
     # get, not items: a dangling link inside the file is None then, not an error.
     items = ((printable(key), content.get(key)) for key in content)
     parts = [f"'{key}' {item.shape} {item.dtype}" if hasattr(item, "shape") else f"group '{key}'" for key, item in items]

@@ -63,7 +63,7 @@ class SourceOptions:
 
 @dataclass(frozen=True)
 class Source:
-    """Everything found under the user's DATA.
+    """The images of the user's DATA, and how they were read.
 
     Attributes:
         root: absolute, without symbolic links; every image's path is relative to it.
@@ -116,4 +116,4 @@ def refuse_links(outside: Sequence[str], root: Path) -> None:
         )
 
 
-FIXED = ("path", "label", "split", "group", "size", "mtime_ns")
+FIXED_COLUMNS = ("path", "label", "split", "group", "size", "mtime_ns")

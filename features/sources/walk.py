@@ -22,7 +22,7 @@ _CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"})
 HIDDEN = "hidden"
 
 
-class Found(NamedTuple):
+class ListedFile(NamedTuple):
     """Something with an image's name; `path` is relative to the root."""
 
     path: str
@@ -35,7 +35,7 @@ class Walk:
     """What lies below a folder.
 
     Attributes:
-        found: image-like entries, sorted by path.
+        files: image-like entries, sorted by path.
         ignored: how many others, by extension; HIDDEN for dot files and the litter of operating systems.
         outside: links that leave the root, as 'link -> target'; they were not followed.
         repeated: links to folders that were not followed, because they lead back up or were followed before.
@@ -43,7 +43,7 @@ class Walk:
         followed: targets of the links to folders that were followed.
     """
 
-    found: list[Found] = field(default_factory=list)
+    files: list[ListedFile] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     outside: list[str] = field(default_factory=list)
     repeated: int = 0
@@ -90,7 +90,7 @@ def walk(root: Path, allow_symlinks: bool) -> Walk:
     Raises: HeadstartError if a folder cannot be listed, TryLaterError if the disk or mount fails.
     """
     result = Walk()
-    named_like_images: list[Found] = []
+    named_like_images: list[ListedFile] = []
     # A stack instead of recursion: folders may be nested deeper than Python's calls.
     pending = [_Folder("", str(root))]
     while pending:
@@ -106,15 +106,15 @@ def walk(root: Path, allow_symlinks: bool) -> Walk:
             elif entry.is_dir(follow_symlinks=False):
                 below.append(_Folder(f"{folder.relative}{name}/", join(folder.real, name)))
                 if is_image_name(name):
-                    named_like_images.append(_found(folder.relative + name, entry))
+                    named_like_images.append(_listed_file(folder.relative + name, entry))
             elif is_image_name(name):
-                result.found.append(_found(folder.relative + name, entry))
+                result.files.append(_listed_file(folder.relative + name, entry))
             else:
                 result.ignored[_kind(name)] += 1
         pending.extend(sorted(below, reverse=True))  # sorted, so that it is always the same link that is followed
-    result.found.sort()
-    result.found += [found for found in named_like_images if not _has_below(result.found, found.path)]
-    result.found.sort()
+    result.files.sort()
+    result.files += [folder for folder in named_like_images if not _has_below(result.files, folder.path)]
+    result.files.sort()
     return result
 
 
@@ -127,12 +127,12 @@ def _entries(root: Path, relative: str) -> list["os.DirEntry[str]"]:
         raise HeadstartError(f"cannot list {printable(path)}: {error.strerror}. Make it readable, or move it away.") from error
 
 
-def _found(path: str, entry: "os.DirEntry[str]") -> Found:
+def _listed_file(path: str, entry: "os.DirEntry[str]") -> ListedFile:
     try:
         facts = entry.stat(follow_symlinks=False)
     except OSError:  # gone since the folder was listed
-        return Found(path, MISSING, MISSING)
-    return Found(path, facts.st_size, facts.st_mtime_ns)
+        return ListedFile(path, MISSING, MISSING)
+    return ListedFile(path, facts.st_size, facts.st_mtime_ns)
 
 
 def _link(entry: "os.DirEntry[str]", folder: _Folder, limit: str | None, result: Walk) -> list[_Folder]:
@@ -148,7 +148,7 @@ def _link(entry: "os.DirEntry[str]", folder: _Folder, limit: str | None, result:
         is_folder = False
     if not is_folder:
         if is_image_name(entry.name):
-            result.found.append(Found(relative, *facts_of(target)))
+            result.files.append(ListedFile(relative, *facts_of(target)))
         else:
             result.ignored[_kind(entry.name)] += 1
         return []
@@ -164,6 +164,6 @@ def _kind(name: str) -> str:
     return f".{extension.lower()}" if stem and dot else "no extension"
 
 
-def _has_below(found: list[Found], path: str) -> bool:
-    start = bisect_left(found, (path + "/",))
-    return start < len(found) and found[start].path.startswith(path + "/")
+def _has_below(files: list[ListedFile], path: str) -> bool:
+    start = bisect_left(files, (path + "/",))
+    return start < len(files) and files[start].path.startswith(path + "/")

@@ -13,8 +13,8 @@ def images(count, start=0, **changes):
     )
 
 
-def source(*found, columns=(), root="/data/Pets & Co", **facts):
-    return Source(Path(root), facts.pop("layout", "table"), facts.pop("file", "t.csv"), tuple(found), columns=columns, **facts)
+def source(*listed, columns=(), root="/data/Pets & Co", **facts):
+    return Source(Path(root), facts.pop("layout", "table"), facts.pop("file", "t.csv"), tuple(listed), columns=columns, **facts)
 
 
 def everything(manifest):

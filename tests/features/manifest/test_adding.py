@@ -88,11 +88,11 @@ def test_other_data_is_another_data_set(workspace, other):
 
 
 def test_folder_is_named_after_the_data_and_says_where_it_is(workspace):
-    found = source(*images(3), file=None, layout="classes", root=os.fsdecode(b"/data/Pets & \xff"))
-    manifest = open_manifest(add_images(workspace, found, 7).manifest.folder)
+    pets = source(*images(3), file=None, layout="classes", root=os.fsdecode(b"/data/Pets & \xff"))
+    manifest = open_manifest(add_images(workspace, pets, 7).manifest.folder)
     assert manifest.folder.name.startswith("pets-")
     assert len(manifest.folder.name) == len("pets-") + 8
-    assert (manifest.dataset.root, manifest.dataset.layout, manifest.dataset.seed) == (str(found.root), "classes", 7)
+    assert (manifest.dataset.root, manifest.dataset.layout, manifest.dataset.seed) == (str(pets.root), "classes", 7)
 
 
 def test_seed_of_the_first_time_stays(workspace):

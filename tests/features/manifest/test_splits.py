@@ -25,17 +25,17 @@ MIXED = st.lists(st.tuples(LABELS, st.sampled_from(["", "", *SPLITS]), GROUPS), 
 
 
 def splits_of_groups(images, splits):
-    found = defaultdict(set)
+    by_group = defaultdict(set)
     for item, split in zip(images, splits, strict=True):
-        found[item.group].add(split)
-    found.pop("", None)
-    return found
+        by_group[item.group].add(split)
+    by_group.pop("", None)
+    return by_group
 
 
 @given(DRAWN, st.integers())
 def test_a_group_is_never_divided(images, seed):
-    found = splits_of_groups(images, assign_splits(images, {}, seed))
-    assert [splits for splits in found.values() if len(splits) != 1] == []
+    by_group = splits_of_groups(images, assign_splits(images, {}, seed))
+    assert [splits for splits in by_group.values() if len(splits) != 1] == []
 
 
 @given(MIXED, st.integers(0, 60), st.integers())
@@ -45,7 +45,7 @@ def test_later_images_move_no_earlier_one_and_join_their_group(images, cut, seed
     later = assign_splits(images, known, seed + 1)
     assert later[:cut] == earlier
     if not any(item.split for item in images):
-        assert all(len(found) == 1 for found in splits_of_groups(images, later).values())
+        assert all(len(by_group) == 1 for by_group in splits_of_groups(images, later).values())
 
 
 @given(MIXED, st.randoms(use_true_random=False), st.integers())

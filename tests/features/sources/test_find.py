@@ -19,7 +19,7 @@ STRANGE = [
 ]
 
 
-def found(source):
+def triples(source):
     return [(image.path, image.label, image.split) for image in source.images]
 
 
@@ -40,7 +40,7 @@ def found(source):
 )
 def test_layout_is_read_off_the_folders(data, files, layout, images):
     source = find_images(data(*files), SourceOptions())
-    assert (source.layout, found(source)) == (layout, images)
+    assert (source.layout, triples(source)) == (layout, images)
 
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val", "evaluation", "eval"])
@@ -51,8 +51,8 @@ def test_every_synonym_of_a_split_is_that_split(data, name):
 
 def test_flag_flat_drops_labels_and_keeps_given_splits(data):
     options = SourceOptions(layout="flat")
-    assert found(find_images(data("cat/a.jpg", "b.jpg", at="x"), options)) == [("b.jpg", "", ""), ("cat/a.jpg", "", "")]
-    assert found(find_images(data("test/b.jpg", "train/c/a.jpg", at="y"), options)) == [
+    assert triples(find_images(data("cat/a.jpg", "b.jpg", at="x"), options)) == [("b.jpg", "", ""), ("cat/a.jpg", "", "")]
+    assert triples(find_images(data("test/b.jpg", "train/c/a.jpg", at="y"), options)) == [
         ("test/b.jpg", "", "test"),
         ("train/c/a.jpg", "", "train"),
     ]
@@ -61,7 +61,7 @@ def test_flag_flat_drops_labels_and_keeps_given_splits(data):
 
 def test_flag_classes_reads_the_first_level_as_class_and_leaves_loose_images_out(data):
     source = find_images(data("test/a.jpg", "train/b.jpg", "loose.jpg"), SourceOptions(layout="classes"))
-    assert found(source) == [("test/a.jpg", "test", ""), ("train/b.jpg", "train", "")]
+    assert triples(source) == [("test/a.jpg", "test", ""), ("train/b.jpg", "train", "")]
     assert source.ignored == 1
 
 
