@@ -20,7 +20,7 @@ import click
 
 from headstart import __version__
 from headstart.commands.output.terminal import say
-from headstart.pipeline.errors import HeadstartError, as_try_later
+from headstart.pipeline.errors import ExplainedError, as_try_later
 
 if TYPE_CHECKING:
     from headstart.pipeline.supervisor import Supervision
@@ -113,7 +113,7 @@ def _run(supervision: Supervision | None = None) -> int:
 def _explained(error: Exception) -> int:
     """Says on one line what went wrong; returns the exit code."""
     known = as_try_later(error, "cannot go on") if isinstance(error, OSError) else error
-    if isinstance(known, HeadstartError):
+    if isinstance(known, ExplainedError):
         say(f"error: {known}")
         return known.exit_code
     say(f"bug: {type(error).__name__}: {error}")

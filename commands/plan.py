@@ -88,7 +88,7 @@ def command(
 
 def _keep(folder: str | None, predictions: dict[str, Prediction]) -> None:
     from headstart.features.planning.forecast import keep_prediction
-    from headstart.pipeline.errors import HeadstartError
+    from headstart.pipeline.errors import ExplainedError
     from headstart.pipeline.workspace import find_root, open_or_create_workspace
 
     try:
@@ -96,7 +96,7 @@ def _keep(folder: str | None, predictions: dict[str, Prediction]) -> None:
         for fingerprint, predicted in predictions.items():
             keep_prediction(workspace, fingerprint, predicted)
         say(f"kept in {workspace.root}, so that headstart work can say how it came out")
-    except HeadstartError as error:  # the answer was given; a place that cannot be written to takes nothing from it
+    except ExplainedError as error:  # the answer was given; a place that cannot be written to takes nothing from it
         say(f"warning: the prediction was not kept: {error}")
 
 

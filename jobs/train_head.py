@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.tracking.console import Narrator
-from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.markers import Result
@@ -50,8 +50,6 @@ class TrainHeadSession:
         """Trains from the last checkpoint on, judges, and writes heads and numbers; the marker that follows makes it done."""
         try:
             return self._trained(prepared, check)
-        except TryLaterError:
-            raise
         except HeadstartError as error:
             raise TrainingFailed(str(error)) from error
 

@@ -4,13 +4,19 @@ import errno
 import os
 
 
-class HeadstartError(Exception):
-    """A mistake that one line explains: what, where, expected against found, what to do next."""
+class ExplainedError(Exception):
+    """What one line explains, and a command ends with. Whoever means only mistakes, or only faults that pass, names that one."""
+
+    exit_code: int
+
+
+class HeadstartError(ExplainedError):
+    """A mistake: the line says what, where, expected against found, what to do next. The same command fails again."""
 
     exit_code = 1
 
 
-class TryLaterError(HeadstartError):
+class TryLaterError(ExplainedError):
     """The environment failed, not the job: the disk is full, the mount is gone. The same command may succeed later."""
 
     exit_code = 75

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .claims import Claim, Claimant
-from .errors import HeadstartError, TryLaterError
+from .errors import HeadstartError
 from .files import environment_faults
 from .history import NO_HISTORY, History, read_histories
 from .job import Job
@@ -115,8 +115,6 @@ class Frontier:
         try:
             self.fingerprint(job)
             return True
-        except TryLaterError:
-            raise
         except HeadstartError as error:
             self.workspace.require()
             self.unusable[job.folder] = str(error)
@@ -127,8 +125,6 @@ class Frontier:
             read_marker(self.workspace, job, self.fingerprint(job))
         except NotDone:
             return False
-        except TryLaterError:
-            raise
         except HeadstartError as error:  # a newer version committed it: not ours to redo
             self.unusable[job.job_id] = str(error)
         self._verified.add(job.job_id)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .claims import forgive
-from .errors import HeadstartError, TryLaterError
+from .errors import HeadstartError
 from .files import environment_faults
 from .frontier import read_listing
 from .history import NO_HISTORY
@@ -34,8 +34,6 @@ def retry(workspace: Workspace, job_ids: frozenset[str] | None) -> list[Job]:
             try:
                 if _revive(workspace, job, fingerprints):
                     revived.append(job)
-            except TryLaterError:
-                raise
             except HeadstartError as error:
                 damaged.append(error)
     if damaged:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .claims import deaths_of, failures_of, live_workers, seems_held
-from .errors import HeadstartError, TryLaterError
+from .errors import HeadstartError
 from .frontier import read_listing
 from .history import NO_HISTORY, History
 from .job import Job
@@ -76,8 +76,6 @@ def read_status(workspace: Workspace) -> Status:
         jobs = list(rows)
         try:
             tally = remembered.get(jobs) or remembered.keep(jobs, _count(workspace, jobs, fingerprints))
-        except TryLaterError:
-            raise
         except HeadstartError as error:  # one damaged folder must not hide the others
             tally = Tally(jobs=len(jobs), unreadable=len(jobs), items=sum(job.stop - job.start for job in jobs))
             if str(error) not in status.problems:
@@ -205,8 +203,6 @@ def _marker(workspace: Workspace, job: Job, fingerprints: Fingerprints) -> Marke
         return read_marker(workspace, job, fingerprints.of(job))
     except NotDone:
         return None
-    except TryLaterError:
-        raise
     except HeadstartError:
         return None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .child import follow_parent
-from .errors import HeadstartError, TryLaterError
+from .errors import ExplainedError, TryLaterError
 from .job import Job
 from .kinds import Examiner, Settings, load_kind, look_for_kinds_in
 from .markers import Result
@@ -33,7 +33,7 @@ def main() -> None:
 
     try:
         _serve(answer)
-    except HeadstartError as error:
+    except ExplainedError as error:
         answer({"error": str(error), "is_later": isinstance(error, TryLaterError)})
     except Exception as error:
         answer({"error": f"{type(error).__name__}: {error}".splitlines()[0]})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .claims import LEASE_S, read_owner
-from .errors import HeadstartError, TryLaterError
+from .errors import HeadstartError
 from .files import TEMPORARY_PREFIX, is_abandoned
 from .history import is_claim
 from .job import Job
@@ -61,8 +61,6 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
             else:
                 findings.torn.append((job, str(flaw)))
             continue
-        except TryLaterError:
-            raise
         except HeadstartError as error:  # one damaged folder, or a newer version's marker, must not hide the others
             damaged.setdefault(str(error))
             continue

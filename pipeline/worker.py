@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .claims import Claim, Claimant
-from .errors import HeadstartError, InterruptedWork, TryLaterError
+from .errors import ExplainedError, HeadstartError, InterruptedWork, TryLaterError
 from .files import environment_faults
 from .frontier import Frontier
 from .job import Job
@@ -117,7 +117,7 @@ class Worker:
                     self._loop(preparing, committing)
                 finally:
                     self.watchdog.watch_leaving()
-        except (HeadstartError, OSError):
+        except (ExplainedError, OSError):
             self.workspace.require()  # where a mount is gone, whatever else is said is misleading
             raise
         if self._refusal is not None and not self.summary.jobs:
@@ -205,6 +205,8 @@ class Worker:
         except InterruptedWork:
             self.claimant.release(hand.claim)
             return None
+        except TryLaterError:
+            raise  # leaving gives every claim back
         except HeadstartError as error:
             self._refuse(hand.claim, error)
             return None
@@ -222,9 +224,7 @@ class Worker:
         return measured(result, seconds)
 
     def _refuse(self, claim: Claim, error: HeadstartError) -> None:
-        """The encoder, the data or the disk is to blame, and not this job."""
-        if isinstance(error, TryLaterError):
-            raise error  # leaving gives every claim back
+        """The encoder or the data is to blame, and not this job."""
         self.workspace.require()
         self.claimant.release(claim)
         self.frontier.refuse(claim.job, str(error))

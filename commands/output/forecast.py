@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from headstart.features.encoders.folder import read_fingerprint
 from headstart.features.planning.forecast import read_prediction
-from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.memory import peak_rss_bytes
 from headstart.pipeline.status import Status
 from headstart.pipeline.text import size_words
@@ -25,7 +25,7 @@ def planned_against_actual(workspace: Workspace, items: Mapping[str, int], secon
     [(folder, images)] = items.items()
     try:
         predicted = read_prediction(workspace, read_fingerprint(workspace.root / folder))
-    except HeadstartError:  # no encoder folder: another kind of job
+    except ExplainedError:  # no encoder folder: another kind of job
         return
     if predicted is None or not images:
         return

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.config import HeadConfig, as_facts, head_config
 from headstart.experiments.data.feature_source import FeatureSource, as_float32, by_blocks
-from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.errors import ExplainedError, HeadstartError
 from headstart.pipeline.files import environment_faults
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def read_head(path: Path) -> TrainedHead:
         return TrainedHead(head_config(facts["config"]), facts["task"], tuple(facts["names"]), layers)
     except FileNotFoundError:
         raise HeadstartError(f"{path} does not exist. The same headstart train-head command makes it again") from None
-    except HeadstartError:
+    except ExplainedError:
         raise
     except Exception as error:  # torch.load raises whatever the damage leads it to
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__

@@ -167,9 +167,8 @@ def list_experiments(workspace: Workspace) -> list[Experiment]:
     for folder in experiment_folders(workspace):
         try:
             found.append(read_experiment(workspace, folder))
-        except HeadstartError as error:
-            if error.exit_code != HeadstartError.exit_code:
-                raise
+        except HeadstartError:
+            continue
     return found
 
 

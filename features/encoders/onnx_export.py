@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.networks.feature_map import outputs
-from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.workspace import open_workspace
 
@@ -168,7 +168,7 @@ def main() -> int:
     """Exit status and one line on standard error, as `runtime.open_encoder` reads them."""
     try:
         export_graph(Path(sys.argv[1]))
-    except HeadstartError as error:
+    except ExplainedError as error:
         print(error, file=sys.stderr)  # for the process that started this one
         return error.exit_code
     return 0
