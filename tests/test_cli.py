@@ -141,13 +141,22 @@ def test_a_name_that_the_terminal_cannot_print_is_spelled_out(tmp_path):
     assert "\\u017c" in done.stdout
 
 
-def test_the_wheel_holds_one_package_and_the_embedded_encoder(tmp_path):
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    target = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    [wheel] = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-        entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
+    [built] = target.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        yield archive
+
+
+def read_metadata(wheel: zipfile.ZipFile, file: str) -> str:
+    return wheel.read(next(name for name in wheel.namelist() if name.endswith(f".dist-info/{file}"))).decode()
+
+
+def test_the_wheel_holds_one_package_and_the_embedded_encoder(wheel):
+    names = wheel.namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"headstart"}
     for inside in (
@@ -159,8 +168,24 @@ def test_the_wheel_holds_one_package_and_the_embedded_encoder(tmp_path):
         "commands/work.py",
     ):
         assert f"headstart/{inside}" in names
-    assert "headstart = headstart.cli:main" in entry_points
+    assert "headstart = headstart.cli:main" in read_metadata(wheel, "entry_points.txt")
     assert any(name.startswith("headstart/features/networks/embedded/") and name.endswith(".safetensors") for name in names)
+
+
+def test_the_wheel_tells_type_checkers_that_it_is_typed(wheel):
+    assert "headstart/py.typed" in wheel.namelist()
+    assert "Classifier: Typing :: Typed" in read_metadata(wheel, "METADATA")
+
+
+def test_the_wheel_brings_its_licence_and_says_what_ships_and_of_what_it_was_made(wheel):
+    metadata = read_metadata(wheel, "METADATA")
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "Author: Headstart contributors" in metadata
+    assert "Apache License" in read_metadata(wheel, "licenses/LICENSE")
+    notice = read_metadata(wheel, "licenses/NOTICE")
+    data = {name.removeprefix("headstart/") for name in wheel.namelist() if name.endswith(".safetensors")}
+    assert data
+    assert all(name in notice for name in data)
 
 
 def test_an_installed_wheel_runs_without_the_checkout(tmp_path):
