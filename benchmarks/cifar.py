@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.experiments.runs.experiment import list_experiments
 from headstart.experiments.runs.experiment_data import experiment_data
+from headstart.experiments.runs.head_experiment import list_head_experiments
 from headstart.pipeline.workspace import open_workspace
 
 from .photos import headstart
@@ -31,7 +31,7 @@ def with_scikit_learn(workspace):
     from sklearn.linear_model import LogisticRegression
 
     opened = open_workspace(workspace)
-    found = experiment_data(opened, list_experiments(opened)[0])
+    found = experiment_data(opened, list_head_experiments(opened)[0])
     codes, train, test = found.data.targets.codes, found.data.train, found.test
     rows, unseen = (found.data.source.take(part).astype(np.float32) for part in (train, test))
     mean, scale = rows.mean(0), rows.std(0)

@@ -17,7 +17,9 @@ from .head_options import baseline_options, head_options, heads_of, training_opt
 from .options import Duration, as_json, opened, workspace_option
 
 if TYPE_CHECKING:
-    from headstart.experiments.runs.begin import Begun, Request
+    from headstart.experiments.runs.begin import Begun
+    from headstart.experiments.runs.begin_heads import Request
+    from headstart.experiments.runs.head_experiment import HeadExperiment
     from headstart.features.store.cached_features import CachedFeatures
     from headstart.pipeline.workspace import Workspace
 
@@ -72,12 +74,13 @@ def command(
     """
     from headstart.commands.output.training import lines
     from headstart.experiments.evaluation.record import as_record
-    from headstart.experiments.runs.begin import begin
+    from headstart.experiments.runs.begin_heads import begin_heads
+    from headstart.experiments.runs.experiment import read_metrics
 
     opened_workspace = opened(workspace)
     request = _request(opened_workspace, encoder, data, task, (targets, auxiliary), (name, val_part), given)
     say(f"trains on {request.features.coverage}, {request.features.embed_dim:,} features each ({request.features.folder.name})")
-    begun = begin(opened_workspace, request)
+    begun = begin_heads(opened_workspace, request)
     for note in begun.notes:
         say(f"note: {note}")
     status = _trained(opened_workspace, begun, time_limit)
@@ -86,7 +89,7 @@ def command(
     if as_json:
         click.echo(json.dumps(as_record(opened_workspace, begun.experiment), indent=1))
         return 0
-    for line in lines(opened_workspace, begun.experiment):
+    for line in lines(begun.experiment, read_metrics(begun.experiment), opened_workspace.database):
         click.echo(line)
     return 0
 
@@ -102,7 +105,7 @@ def _request(
 ) -> Request:
     from headstart.experiments.config import BaselineOptions, TrainingOptions
     from headstart.experiments.data.columns import detected_task
-    from headstart.experiments.runs.begin import Request
+    from headstart.experiments.runs.begin_heads import Request
     from headstart.features.devices import choose_device
 
     ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
@@ -128,7 +131,7 @@ def _features(workspace: Workspace, encoder: str | None, data: str | None) -> Ca
     return of_dataset(features, workspace.relative(workspace.manifests / Path(data).name))
 
 
-def _trained(workspace: Workspace, begun: Begun, time_limit: float | None) -> int | None:
+def _trained(workspace: Workspace, begun: Begun[HeadExperiment], time_limit: float | None) -> int | None:
     """Brings the experiment to its end. Returns: the exit status if it did not get there."""
     from headstart.experiments.evaluation.publish import damaged_files
     from headstart.pipeline.errors import HeadstartError

@@ -13,7 +13,7 @@ from headstart.pipeline.markers import Result
 from headstart.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from headstart.experiments.runs.experiment import Experiment
+    from headstart.experiments.runs.head_experiment import HeadExperiment
 
 NAME = "train_head"
 
@@ -24,9 +24,9 @@ class TrainingFailed(Exception):
 
 def fingerprint(workspace: Workspace, folder: str) -> str:
     """Of the description: rows, heads, options; equal fingerprints mean the same heads."""
-    from headstart.experiments.runs.experiment import read_experiment
+    from headstart.experiments.runs.head_experiment import read_head_experiment
 
-    return read_experiment(workspace, workspace.root / folder).identity
+    return read_head_experiment(workspace, workspace.root / folder).identity
 
 
 def open_session(workspace: Workspace, job: Job, settings: Settings) -> TrainHeadSession:
@@ -40,13 +40,13 @@ class TrainHeadSession:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
-    def prepare(self, job: Job) -> Experiment:
+    def prepare(self, job: Job) -> HeadExperiment:
         """Reads what is to be trained."""
-        from headstart.experiments.runs.experiment import read_experiment
+        from headstart.experiments.runs.head_experiment import read_head_experiment
 
-        return read_experiment(self._workspace, self._workspace.folder(job))
+        return read_head_experiment(self._workspace, self._workspace.folder(job))
 
-    def compute(self, prepared: Experiment, check: Callable[[], None]) -> Result:
+    def compute(self, prepared: HeadExperiment, check: Callable[[], None]) -> Result:
         """Trains from the last checkpoint on, judges, and writes heads and numbers; the marker that follows makes it done."""
         try:
             return self._trained(prepared, check)
@@ -56,18 +56,18 @@ class TrainHeadSession:
     def close(self) -> None:
         """Holds nothing between jobs."""
 
-    def _trained(self, experiment: Experiment, check: Callable[[], None]) -> Result:
+    def _trained(self, experiment: HeadExperiment, check: Callable[[], None]) -> Result:
         from headstart.experiments.evaluation.evaluate_experiment import judge
         from headstart.experiments.evaluation.publish import publish
         from headstart.experiments.heads.trainer import train
-        from headstart.experiments.runs.experiment import best_head_path
         from headstart.experiments.runs.experiment_data import experiment_data
+        from headstart.experiments.runs.head_experiment import best_head_path
         from headstart.experiments.training.checkpoints import Checkpoints
 
         keeper = Checkpoints(best_head_path(experiment).parent, self._workspace.files)
         # A training that goes on has read every byte of the cache before.
         found = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
-        narrator = Narrator(experiment)
+        narrator = Narrator(experiment.folder.name, experiment.options.epochs, [head.name for head in experiment.heads])
         outcomes = train(found.data, experiment.heads, experiment.options, keeper, check, narrator.hear)
         judgement = judge(experiment, found, outcomes, check)
         payload = publish(self._workspace, experiment, found, outcomes, judgement)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.evaluation.publish import REPORT, headline
-from headstart.experiments.evaluation.record import _judged
-from headstart.experiments.runs.experiment import METRICS, best_head_path
+from headstart.experiments.runs.experiment import METRICS
+from headstart.experiments.runs.head_experiment import best_head_path
 from headstart.pipeline.text import printable
 
 if TYPE_CHECKING:
-    from headstart.experiments.runs.experiment import Experiment
-    from headstart.pipeline.workspace import Workspace
+    from headstart.experiments.runs.head_experiment import HeadExperiment
 
 _ROWS = 20
 
 
-def lines(workspace: Workspace, experiment: Experiment) -> list[str]:
-    """A table for people."""
-    judged = _judged(experiment)
+def lines(experiment: HeadExperiment, judged: Mapping[str, Any], database: Path) -> list[str]:
+    """A table for people. Args: judged: what its `metrics.json` says; database: where all runs are, for the last line."""
     heads = [(entry["head"], headline(entry), entry["head"] == judged["selected"]) for entry in judged["heads"]]
     heads.sort(key=lambda row: _value(row[1], "val"), reverse=True)
     shown = heads[:_ROWS]
@@ -38,7 +38,7 @@ def lines(workspace: Workspace, experiment: Experiment) -> list[str]:
     result.append("best on validation is marked *; baselines are trained on the same rows without a gradient")
     result.append(f"heads    {best_head_path(experiment)}")
     result.append(f"numbers  {experiment.folder / METRICS}" + (f", {REPORT}" if experiment.task == "classification" else ""))
-    result.append(f"all runs {workspace.database}")
+    result.append(f"all runs {database}")
     return [printable(line) for line in result]
 
 

@@ -13,8 +13,8 @@ from headstart.experiments.data.statistics import dead_channels
 from headstart.experiments.heads.trainer import Outcome
 from headstart.experiments.linear.baselines import fit_baselines, inputs_of
 from headstart.experiments.linear.closed_form import scores_of
-from headstart.experiments.runs.experiment import Experiment
 from headstart.experiments.runs.experiment_data import ExperimentData, training_folds
+from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.experiments.training.progress import monitor_for
 
 from .metrics import classification_metrics, compare_classifiers, compare_regressors, probabilities_of, regression_metrics
@@ -35,7 +35,7 @@ class Judgement:
 
 
 def judge(
-    experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], check: Callable[[], None] = lambda: None
+    experiment: HeadExperiment, found: ExperimentData, outcomes: Sequence[Outcome], check: Callable[[], None] = lambda: None
 ) -> Judgement:
     """The same for the same heads.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
 from headstart.experiments.runs.catalog import Chosen
-from headstart.experiments.runs.experiment import read_notes
+from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.experiment_data import ExperimentData, experiment_data
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
@@ -92,7 +92,7 @@ def judge(chosen: Chosen, scored: Scored) -> Judged:
     """Everything about one head on one split."""
     split = scored.split
     metrics = head_metrics(scored.data, scored.head.config.output_for(scored.head.task), scored.scores, scored.positions)
-    notes = read_notes(chosen.experiment)
+    notes = read_metrics(chosen.experiment)
     noted = next((entry.get(split) for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), None)
     baselines = {entry["baseline"]: entry[split] for entry in notes.get("baselines", []) if split in entry}
     return Judged(chosen, split, scored.head.names, metrics, baselines, None if noted is None else _alike(noted, metrics))

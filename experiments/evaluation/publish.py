@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from headstart.experiments.config import as_facts
 from headstart.experiments.heads.trainer import Outcome
 from headstart.experiments.runs.database import Metric, open_database
-from headstart.experiments.runs.experiment import METRICS, Experiment, best_head_path, head_path
+from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.experiment_data import ExperimentData
+from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path
 from headstart.experiments.training.progress import monitor_for
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
@@ -29,7 +30,7 @@ FORMAT = 1
 
 
 def publish(
-    workspace: Workspace, experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
+    workspace: Workspace, experiment: HeadExperiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
 ) -> bytes:
     """Writes every file and every row; writing them again changes nothing.
 
@@ -69,7 +70,7 @@ def headline(entry: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def damaged_files(experiment: Experiment, payload: bytes) -> list[str]:
+def damaged_files(experiment: HeadExperiment, payload: bytes) -> list[str]:
     """Files that are missing or other than the payload says."""
     digests: dict[str, str] = json.loads(payload)["files"]
     result = []
@@ -86,7 +87,7 @@ def damaged_files(experiment: Experiment, payload: bytes) -> list[str]:
 
 
 def _files(
-    experiment: Experiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
+    experiment: HeadExperiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
 ) -> Iterator[tuple[str, bytes]]:
     judged = judgement.metrics
     course = {
@@ -111,7 +112,7 @@ def _json(facts: Mapping[str, Any]) -> bytes:
     return (json.dumps(facts, indent=1) + "\n").encode()
 
 
-def _report(experiment: Experiment, found: ExperimentData, outcome: Outcome, scores: NDArray[np.float32]) -> bytes:
+def _report(experiment: HeadExperiment, found: ExperimentData, outcome: Outcome, scores: NDArray[np.float32]) -> bytes:
     from sklearn.metrics import classification_report
 
     split, rows = ("test", found.test) if len(found.test) else ("val", found.data.val)
@@ -125,7 +126,7 @@ def _report(experiment: Experiment, found: ExperimentData, outcome: Outcome, sco
     return f"{head}{text}".encode()
 
 
-def _record(workspace: Workspace, experiment: Experiment, outcomes: Sequence[Outcome], judged: Mapping[str, Any]) -> None:
+def _record(workspace: Workspace, experiment: HeadExperiment, outcomes: Sequence[Outcome], judged: Mapping[str, Any]) -> None:
     monitor = monitor_for(experiment.options.monitor, experiment.task)
     with open_database(workspace.database) as database:
         for outcome, entry in zip(outcomes, judged["heads"], strict=True):

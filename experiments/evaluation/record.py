@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from headstart.experiments.runs.experiment import METRICS, best_head_path
+from headstart.experiments.runs.experiment import read_metrics
+from headstart.experiments.runs.head_experiment import best_head_path
 
 from .publish import headline
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.catalog import Chosen
-    from headstart.experiments.runs.experiment import Experiment
+    from headstart.experiments.runs.head_experiment import HeadExperiment
     from headstart.pipeline.workspace import Workspace
 
 
 def record_of(workspace: Workspace, chosen: Chosen) -> dict[str, Any]:
     """Everything about a run, ready for JSON."""
     from headstart.experiments.runs.database import open_database
-    from headstart.experiments.runs.experiment import read_notes
 
     with open_database(workspace.database) as database:
         metrics = database.metrics(chosen.run.run)
     last = max((found.step for found in metrics), default=0)
-    notes = read_notes(chosen.experiment)
+    notes = read_metrics(chosen.experiment)
     noted: dict[str, Any] = next((entry for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), {})
     course: dict[int, dict[str, float | None]] = {}
     final: dict[str, dict[str, float | None]] = {}
@@ -46,9 +45,9 @@ def record_of(workspace: Workspace, chosen: Chosen) -> dict[str, Any]:
     }
 
 
-def as_record(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
+def as_record(workspace: Workspace, experiment: HeadExperiment) -> dict[str, Any]:
     """For scripts: the headline of each head and baseline, and where the files are."""
-    judged = _judged(experiment)
+    judged = read_metrics(experiment)
     return {
         "experiment": experiment.folder.name,
         "folder": str(experiment.folder),
@@ -66,8 +65,3 @@ def as_record(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
         ],
         "notes": judged["notes"],
     }
-
-
-def _judged(experiment: Experiment) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((experiment.folder / METRICS).read_bytes())
-    return found

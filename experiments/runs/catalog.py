@@ -13,7 +13,8 @@ from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
 from .database import Metric, Run, open_database
-from .experiment import Experiment, best_head_path, head_path, is_finished, list_experiments, read_experiment, read_notes
+from .experiment import is_finished, read_metrics
+from .head_experiment import HeadExperiment, best_head_path, head_path, list_head_experiments, read_head_experiment
 
 if TYPE_CHECKING:
     from headstart.features.encoders.spec import EncoderSpec
@@ -113,7 +114,7 @@ def _by_split(metrics: Sequence[Metric]) -> dict[str, dict[str, float | None]]:
 
 def _images(workspace: Workspace, folder: str) -> int | None:
     try:
-        counts = read_experiment(workspace, workspace.experiments / folder).counts
+        counts = read_head_experiment(workspace, workspace.experiments / folder).counts
     except HeadstartError:
         return None
     return sum(counts.get(split, 0) for split in ("train", "val", "test"))
@@ -131,13 +132,13 @@ class Chosen:
     """A run, and the experiment that it is part of."""
 
     run: Run
-    experiment: Experiment
+    experiment: HeadExperiment
 
     @property
     def head_path(self) -> Path:
         """Of its head; the copy that the experiment keeps of its best one if the head's own file is gone."""
         path = head_path(self.experiment, self.run.head)
-        if not path.exists() and read_notes(self.experiment).get("selected") == self.run.head:
+        if not path.exists() and read_metrics(self.experiment).get("selected") == self.run.head:
             return best_head_path(self.experiment)
         return path
 
@@ -178,12 +179,12 @@ def choose_run(workspace: Workspace, text: str) -> Chosen:
             "headstart runs"
         )
     [run] = [run for run, _ in runs if run.run == int(text)]
-    return Chosen(run, read_experiment(workspace, workspace.experiments / run.experiment))
+    return Chosen(run, read_head_experiment(workspace, workspace.experiments / run.experiment))
 
 
 def _best(workspace: Workspace) -> Chosen:
     runs = read_runs(workspace)
-    experiments = {found.folder.name: found for found in list_experiments(workspace) if is_finished(found)}
+    experiments = {found.folder.name: found for found in list_head_experiments(workspace) if is_finished(found)}
     newest = max(experiments.values(), key=lambda found: found.number, default=None)
     if newest is None:
         raise HeadstartError(
@@ -198,6 +199,6 @@ def _best(workspace: Workspace) -> Chosen:
     return Chosen(run, experiments[run.experiment])
 
 
-def _subject(experiment: Experiment) -> tuple[Any, ...]:
-    notes = read_notes(experiment)
+def _subject(experiment: HeadExperiment) -> tuple[Any, ...]:
+    notes = read_metrics(experiment)
     return experiment.task, experiment.targets, tuple(notes.get("classes") or notes.get("targets") or ())

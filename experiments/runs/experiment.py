@@ -1,206 +1,215 @@
-"""An experiment's folder: `experiments/exp_0001_<name>/` with an immutable description, the rows it learns from and its heads."""
+"""An experiment's folder: `experiments/exp_0001_<name>/` with an immutable description of one training, whatever it trains.
 
+A kind of training adds its own fields: `head_experiment.HeadExperiment` is one.
+"""
+
+import abc
 import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
-from headstart.experiments.config import (
-    USUAL_BASELINES,
-    BaselineOptions,
-    HeadConfig,
-    TrainingOptions,
-    as_facts,
-    flaw_of_head_names,
-    head_config,
-)
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
+from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
 FORMAT = 1
 DESCRIPTION = "experiment.json"
 ROWS = "rows.bin"
 METRICS = "metrics.json"
+_UNNAMED_KIND = "train_head"  # descriptions were written before there was a second kind of training: these name none
 _FOLDER = re.compile(r"exp_(\d{4,9})_([A-Za-z0-9][A-Za-z0-9._-]{0,59})")
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """What `experiment.json` says; it is written once, before the training begins, and never changed.
+class Experiment(abc.ABC):
+    """What every training has. `experiment.json` says it once, before the training begins, and never changes.
 
     Attributes:
         folder: absolute; `exp_<number>_<name>`.
-        encoder: folder of the encoder, absolute.
-        fingerprint: of that encoder.
-        task: classification or regression.
-        heads, options: everything that decides the training.
-        targets: columns to predict; () means the label.
-        auxiliary: columns that stand after the features, in this order.
-        val_part: of the training rows that is set aside for validation; 0 where the data has a validation split.
         data: digest of the rows that it learns from and is judged on.
-        baselines: those beyond the ones that every experiment has.
-        dataset: the data set whose rows alone were asked for, relative to the workspace; None: whatever there was.
-        rows_sha256: of the file `rows.bin`.
-        counts: rows in train, val and test, with a target; and `images`, how many the data set has.
+        counts: rows in each split, by its name.
+        KIND: of the job that trains it.
+        COMMAND: that begins one, for messages.
+        ROWS_ARE: what people call its rows.
     """
 
     folder: Path
     number: int
     name: str
-    encoder: Path
-    fingerprint: str
-    task: str
-    heads: tuple[HeadConfig, ...]
-    options: TrainingOptions
-    targets: tuple[str, ...]
-    auxiliary: tuple[str, ...]
-    val_part: float
     data: str
-    rows_sha256: str
     counts: Mapping[str, int]
-    baselines: BaselineOptions = USUAL_BASELINES
-    dataset: str | None = None
+
+    KIND: ClassVar[str]
+    COMMAND: ClassVar[str]
+    ROWS_ARE: ClassVar[str] = "rows"
+
+    @classmethod
+    @abc.abstractmethod
+    def from_record(cls, workspace: Workspace, folder: Path, number: int, record: Mapping[str, Any]) -> Self:
+        """What `record()` said. Raises: ValueError, KeyError, TypeError or AttributeError if it says it wrongly."""
+
+    @abc.abstractmethod
+    def record(self) -> dict[str, Any]:
+        """All that the description says besides format, kind, name and identity, ready for JSON; `facts()` is among it."""
+
+    @abc.abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """All that decides the result, ready for JSON, with the rows under `data`; equal facts mean equal bits."""
+
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What can be set, by what people call it: for a message about two experiments that differ."""
 
     @property
-    def configuration(self) -> str:
-        """sha256 (hex) of all that decides the result but the rows: equal for the same command on the same encoder."""
-        facts = self._facts()
-        del facts["data"]
-        return _digest({**facts, "dataset": self.dataset})
+    @abc.abstractmethod
+    def source(self) -> str:
+        """What the job reads, relative to the workspace."""
 
     @property
     def identity(self) -> str:
         """sha256 (hex) of all that decides the result."""
-        return _digest(self._facts())
+        return digest_of(self.facts())
 
     @property
-    def source(self) -> str:
-        """The encoder's folder relative to the workspace."""
-        return self.encoder.relative_to(self.folder.parent.parent).as_posix()
+    def configuration(self) -> str:
+        """sha256 (hex) of all that decides the result but the rows: equal for the same command."""
+        facts = self.facts()
+        del facts["data"]
+        return digest_of(facts)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its states and of what it trained."""
+        return self.folder / "checkpoints"
 
     def encode(self) -> bytes:
         """The bytes of `experiment.json`."""
-        record = {
-            "format": FORMAT,
-            "name": self.name,
-            "encoder": self.source,
-            **self._facts(),
-            "dataset": self.dataset,
-            "rows_sha256": self.rows_sha256,
-            "counts": dict(self.counts),
-            "identity": self.identity,
-        }
+        kind = {} if self.KIND == _UNNAMED_KIND else {"kind": self.KIND}
+        record = {"format": FORMAT, **kind, "name": self.name, **self.record(), "identity": self.identity}
         return (json.dumps(record, indent=1) + "\n").encode()
 
-    def _facts(self) -> dict[str, Any]:
-        options = as_facts(self.options)
-        del options["checkpoint_s"]  # decides when, not what
-        more = {} if self.baselines == USUAL_BASELINES else {"baselines": as_facts(self.baselines)}
-        return {
-            "fingerprint": self.fingerprint,
-            "data": self.data,
-            "task": self.task,
-            "targets": list(self.targets),
-            "auxiliary": list(self.auxiliary),
-            "val_part": self.val_part,
-            "heads": [as_facts(head) for head in self.heads],
-            "options": options,
-            **more,  # left out where there are none: a description from before there were any keeps its identity
-        }
+    def difference(self, other: "Experiment") -> str:
+        """The first thing in which a later one differs, for people."""
+        if self.data != other.data and self.configuration == other.configuration:
+            return f"it learnt from {self.counts['train']:,} training {self.ROWS_ARE} as they were then, there are others now"
+        before, now = self.settings(), other.settings()
+        differing = next((key for key in before | now if before.get(key) != now.get(key)), None)
+        return "its rows" if differing is None else f"its {differing} is {before.get(differing)}, now {now.get(differing)}"
 
 
-def read_experiment(workspace: Workspace, folder: Path) -> Experiment:
-    """The experiment in `folder`. Raises: HeadstartError if there is none, it was changed, or a newer version wrote it."""
+AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
+
+
+def read_experiment(workspace: Workspace, folder: Path, kind: type[AnyExperiment]) -> AnyExperiment:
+    """The experiment in `folder`.
+
+    Raises: HeadstartError if there is none, it trains something else, it was changed, or a newer version wrote it.
+    """
     path = folder / DESCRIPTION
     match = _FOLDER.fullmatch(folder.name)
     try:
         with environment_faults(f"cannot read {path}"):
-            facts: dict[str, Any] = json.loads(path.read_bytes())
-        if facts["format"] > FORMAT:
+            record: dict[str, Any] = json.loads(path.read_bytes())
+        if record["format"] > FORMAT:
             raise HeadstartError(
-                f"{path} has format {facts['format']}, this version reads up to {FORMAT}. Upgrade: pip install -U headstart"
+                f"{path} has format {record['format']}, this version reads up to {FORMAT}. Upgrade: pip install -U headstart"
             )
         if match is None:
             raise ValueError(f"a folder named {folder.name}")
-        heads = tuple(head_config(head) for head in facts["heads"])
-        flaw = flaw_of_head_names(heads)
-        if flaw:
-            raise ValueError(flaw)
-        found = Experiment(
-            folder=folder,
-            number=int(match[1]),
-            name=str(facts["name"]),
-            encoder=_inside(workspace, str(facts["encoder"])),
-            fingerprint=str(facts["fingerprint"]),
-            task=str(facts["task"]),
-            heads=heads,
-            options=TrainingOptions(**facts["options"]),
-            targets=tuple(facts["targets"]),
-            auxiliary=tuple(facts["auxiliary"]),
-            val_part=float(facts["val_part"]),
-            data=str(facts["data"]),
-            rows_sha256=str(facts["rows_sha256"]),
-            counts=dict(facts["counts"]),
-            baselines=BaselineOptions(**facts.get("baselines", {})),
-            dataset=facts.get("dataset"),
-        )
+        its_kind = _kind_in(record)
+        if its_kind != kind.KIND:
+            raise HeadstartError(
+                f"{folder} is a training of kind {printable(its_kind)}, expected {kind.KIND}. See: headstart runs"
+            )
+        experiment = kind.from_record(workspace, folder, int(match[1]), record)
+        identity = record["identity"]
     except FileNotFoundError:
-        raise HeadstartError(f"{folder} is no experiment: {DESCRIPTION} is missing. Make one: headstart train-head") from None
+        raise HeadstartError(f"{folder} is no experiment: {DESCRIPTION} is missing. Make one: {kind.COMMAND}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HeadstartError(
-            f"{path} is damaged ({error!r}). Restore it from a copy, or train anew: headstart train-head --name NEW"
+            f"{path} is damaged ({error!r}). Restore it from a copy, or train anew: {kind.COMMAND} --name NEW"
         ) from None
-    if found.identity != facts["identity"]:
-        raise HeadstartError(
-            f"{path} was changed after it was written. Undo that, or train anew: headstart train-head --name NEW"
-        )
-    return found
+    if experiment.identity != identity:
+        raise HeadstartError(f"{path} was changed after it was written. Undo that, or train anew: {kind.COMMAND} --name NEW")
+    return experiment
 
 
-def list_experiments(workspace: Workspace) -> list[Experiment]:
-    """All experiments by number; folders that hold none, or a damaged one, are passed over."""
-    found = []
+def list_experiments(workspace: Workspace, kind: type[AnyExperiment]) -> list[AnyExperiment]:
+    """All experiments of a kind by number; folders that hold none, another kind or a damaged one are passed over."""
+    experiments = []
     for folder in experiment_folders(workspace):
         try:
-            found.append(read_experiment(workspace, folder))
+            experiments.append(read_experiment(workspace, folder, kind))
         except HeadstartError:
             continue
-    return found
+    return experiments
 
 
 def experiment_folders(workspace: Workspace) -> list[Path]:
-    """Folders with an experiment's name, by number."""
-    found = [path for path in workspace.experiments.glob("exp_*") if _FOLDER.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: (number_of(path), path.name))
+    """Folders with an experiment's name, by number, whatever they train."""
+    folders = [path for path in workspace.experiments.glob("exp_*") if _FOLDER.fullmatch(path.name) and path.is_dir()]
+    return sorted(folders, key=lambda path: (number_of(path), path.name))
 
 
 def number_of(folder: Path) -> int:
+    """From the folder's name; 0 if it is not that of an experiment."""
     match = _FOLDER.fullmatch(folder.name)
     return int(match[1]) if match else 0
 
 
-def placed(experiment: Experiment, workspace: Workspace, number: int) -> Experiment:
+def name_of(folder: Path) -> str | None:
+    """What the experiment was called, from its folder's name; None if it is not that of an experiment."""
+    match = _FOLDER.fullmatch(folder.name)
+    return match[2] if match else None
+
+
+def kind_of(folder: Path) -> str | None:
+    """What the experiment in `folder` trains: its kind of job; None if its description is missing or cannot be read."""
+    path = folder / DESCRIPTION
+    try:
+        with environment_faults(f"cannot read {path}"):
+            return _kind_in(json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, AttributeError):
+        return None
+
+
+def _kind_in(record: Mapping[str, Any]) -> str:
+    return str(record.get("kind", _UNNAMED_KIND))
+
+
+def nowhere(workspace: Workspace) -> Path:
+    """The folder of an experiment that has none yet."""
+    return workspace.experiments / "exp_0000_none"
+
+
+def placed(experiment: AnyExperiment, workspace: Workspace, number: int) -> AnyExperiment:
     """The same under a number."""
     return replace(experiment, number=number, folder=workspace.experiments / f"exp_{number:04d}_{experiment.name}")
-
-
-def head_path(experiment: Experiment, head_name: str) -> Path:
-    """Where the trained head of that configuration lies."""
-    return experiment.folder / "checkpoints" / f"{head_name}.pt"
-
-
-def best_head_path(experiment: Experiment) -> Path:
-    """Where the head that validation chose lies."""
-    return experiment.folder / "checkpoints" / "best_head.pt"
 
 
 def is_finished(experiment: Experiment) -> bool:
     """Whether its numbers are there; the job's marker is what proves that it is done."""
     return (experiment.folder / METRICS).exists()
+
+
+def read_metrics(experiment: Experiment) -> dict[str, Any]:
+    """What `metrics.json` says, {} if it is gone. Raises: HeadstartError if it is damaged."""
+    path = experiment.folder / METRICS
+    try:
+        with environment_faults(f"cannot read {path}"):
+            metrics = json.loads(path.read_bytes())
+        if not isinstance(metrics, dict):
+            raise ValueError
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise HeadstartError(f"{path} is damaged. The same {experiment.COMMAND} command writes it again") from None
+    return metrics
 
 
 def refuse_bad_name(name: str) -> None:
@@ -212,27 +221,6 @@ def refuse_bad_name(name: str) -> None:
         )
 
 
-def _inside(workspace: Workspace, relative: str) -> Path:
-    parts = relative.split("/")
-    if len(parts) != 2 or parts[0] != "features" or parts[1] in ("", ".", "..") or "\\" in relative:
-        raise ValueError(f"encoder {relative!r}")
-    return workspace.root / relative
-
-
-def _digest(facts: Mapping[str, Any]) -> str:
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """sha256 (hex) of facts that are ready for JSON, whatever their order."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def read_notes(experiment: Experiment) -> dict[str, Any]:
-    """The content, {} if it is gone. Raises: HeadstartError if it is damaged."""
-    path = experiment.folder / METRICS
-    try:
-        with environment_faults(f"cannot read {path}"):
-            found = json.loads(path.read_bytes())
-        if not isinstance(found, dict):
-            raise ValueError
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        raise HeadstartError(f"{path} is damaged. The same headstart train-head command writes it again") from None
-    return found

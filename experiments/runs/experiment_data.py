@@ -16,7 +16,8 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.workspace import Workspace
 
-from .experiment import ROWS, Experiment
+from .experiment import ROWS
+from .head_experiment import HeadExperiment
 
 _PROBED = 512
 
@@ -42,7 +43,7 @@ class ExperimentData:
         return {**sizes, "images": self.features.rows.images}
 
 
-def experiment_data(workspace: Workspace, experiment: Experiment, is_checked: bool = False) -> ExperimentData:
+def experiment_data(workspace: Workspace, experiment: HeadExperiment, is_checked: bool = False) -> ExperimentData:
     """What an experiment was begun on, bit for bit, whatever has been extracted since.
 
     Args:

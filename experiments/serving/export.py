@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.runs.catalog import Chosen
-from headstart.experiments.runs.experiment import Experiment
+from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.features.encoders.spec import EncoderSpec
 from headstart.features.store import shards
 from headstart.features.store.load import finished_markers
@@ -213,7 +213,7 @@ def export_facts(chosen: Chosen, head: TrainedHead, spec: EncoderSpec, logits: b
     }
 
 
-def check_rows(workspace: Workspace, experiment: Experiment, inputs: int) -> NDArray[np.float32]:
+def check_rows(workspace: Workspace, experiment: HeadExperiment, inputs: int) -> NDArray[np.float32]:
     """(m, inputs): features of real images where there are some, noise for auxiliary columns and where there are none."""
     rows = np.random.default_rng(0).standard_normal((_ROWS, inputs)).astype(np.float32)
     for marker in finished_markers(workspace, experiment.encoder):

@@ -16,7 +16,7 @@ from pathlib import Path
 from headstart.experiments.config import BaselineOptions, TrainingOptions
 from headstart.experiments.heads import trainer as training
 from headstart.experiments.runs import database
-from headstart.experiments.runs.begin import Request, begin
+from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.packed_cache import open_cache
 from headstart.pipeline import worker
@@ -46,7 +46,7 @@ def train_to_the_end(workspace: Workspace) -> int:
     """What the command does; returns the worker's exit status."""
     features = open_cache(chosen_encoder(workspace, None))
     request = Request(features, "classification", (), (), tuple(HEADS), OPTIONS, "killed", baselines=BASELINES)
-    begun = begin(workspace, request)
+    begun = begin_heads(workspace, request)
     limits = Limits(only=frozenset({begun.job.job_id}))
     return Worker(workspace, Settings(), limits, lambda finished: None).run().exit_code
 

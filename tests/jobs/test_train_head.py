@@ -15,11 +15,11 @@ from headstart.experiments.config import HeadConfig, TrainingOptions
 from headstart.experiments.evaluation import publish as results
 from headstart.experiments.evaluation.record import as_record
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
-from headstart.experiments.runs.begin import Request, begin
+from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.experiments.runs.catalog import read_runs
 from headstart.experiments.runs.database import open_database
-from headstart.experiments.runs.experiment import best_head_path, head_path
 from headstart.experiments.runs.experiment_data import experiment_data
+from headstart.experiments.runs.head_experiment import best_head_path, head_path
 from headstart.features.store.packed_cache import open_cache
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.retry import retry
@@ -130,7 +130,11 @@ def test_a_head_that_diverges_costs_the_others_nothing(ready):
     assert judged["selected"] == "linear"
     assert not head_path(found.experiment, "lost").exists()
     assert read_head(head_path(found.experiment, "linear")).config.name == "linear"
-    assert next(line for line in lines(ready, found.experiment) if " lost " in line).split() == ["lost", "diverged", "none"]
+    assert next(line for line in lines(found.experiment, judged, ready.database) if " lost " in line).split() == [
+        "lost",
+        "diverged",
+        "none",
+    ]
     assert as_record(ready, found.experiment)["heads"][0] == {"head": "lost", "epochs": OPTIONS.epochs, "has_diverged": True}
     assert [run.head for run, _ in read_runs(ready)] == ["linear"]
 
@@ -183,7 +187,7 @@ def test_regression_is_judged_by_correlation(ready):
     columns = {"score": [f"{value}" for value in wanted], "side": [f"{i % 5}" for i in range(4000)]}
     other.add(source.take(np.arange(4000)), [""] * 4000, splits, groups=[f"g{i % 40}" for i in range(4000)], extra=columns)
     heads, options = (HeadConfig(learning_rate=0.05),), TrainingOptions(epochs=5)
-    found = begin(ready, Request(open_cache(other.folder), "regression", ("score",), ("side",), heads, options))
+    found = begin_heads(ready, Request(open_cache(other.folder), "regression", ("score",), ("side",), heads, options))
     assert worked(ready)[0].jobs == 1
     judged = json.loads((found.experiment.folder / "metrics.json").read_text())
     [entry] = judged["heads"]

@@ -1,7 +1,7 @@
 """Begins a training over what `extracted` made, and works on it in this process."""
 
 from headstart.experiments.config import USUAL_BASELINES
-from headstart.experiments.runs.begin import Request, begin
+from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.features.store.packed_cache import open_cache
 from headstart.jobs import train_head
 from headstart.pipeline.kinds import Settings
@@ -12,7 +12,9 @@ from .killed_head import HEADS, OPTIONS
 
 def begun(workspace, heads=HEADS, options=OPTIONS, name="killed", baselines=USUAL_BASELINES):
     [encoder] = workspace.features.glob("encoder_*")
-    return begin(workspace, Request(open_cache(encoder), "classification", (), (), heads, options, name, baselines=baselines))
+    return begin_heads(
+        workspace, Request(open_cache(encoder), "classification", (), (), heads, options, name, baselines=baselines)
+    )
 
 
 def worked(workspace, **limits):

@@ -4,13 +4,14 @@ import json
 import pytest
 
 from headstart.experiments.config import BaselineOptions
-from headstart.experiments.runs.begin import begin
-from headstart.experiments.runs.experiment import METRICS, read_experiment
+from headstart.experiments.runs.begin_heads import begin_heads
+from headstart.experiments.runs.experiment import METRICS
+from headstart.experiments.runs.head_experiment import read_head_experiment
 from headstart.features.store.cached_features import of_dataset
 from headstart.features.store.packed_cache import open_cache
 from headstart.pipeline.errors import HeadstartError
 
-from .test_begin import COUNT, extracted, features, request  # noqa: F401
+from .test_begin_heads import COUNT, extracted, features, request  # noqa: F401
 
 
 def two_data_sets(workspace, extracted):
@@ -26,30 +27,30 @@ def test_an_unfinished_one_is_not_handed_to_whoever_asks_for_other_data(workspac
     names = two_data_sets(workspace, extracted)
     cached = open_cache(extracted.folder)
     asked = [of_dataset(cached, names[0]), of_dataset(cached, names[1]), cached]
-    begun = [begin(workspace, request(extracted, features=one)) for one in asked]
+    begun = [begin_heads(workspace, request(extracted, features=one)) for one in asked]
     assert [found.is_new for found in begun] == [True, True, True]
     assert [found.experiment.counts["images"] for found in begun] == [COUNT, COUNT, 2 * COUNT]
-    again = [begin(workspace, request(extracted, features=one)) for one in asked]
+    again = [begin_heads(workspace, request(extracted, features=one)) for one in asked]
     assert [found.experiment for found in again] == [found.experiment for found in begun]
-    begin(workspace, request(extracted, features=asked[0], name="mine"))
+    begin_heads(workspace, request(extracted, features=asked[0], name="mine"))
     with pytest.raises(HeadstartError, match=f"differs: its dataset is {names[0]}, now {names[1]}"):
-        begin(workspace, request(extracted, features=asked[1], name="mine"))
+        begin_heads(workspace, request(extracted, features=asked[1], name="mine"))
 
 
 def test_what_was_begun_on_a_data_set_goes_on_whatever_another_one_gets(workspace, extracted):
     [name] = [workspace.relative(path) for path in workspace.manifests.iterdir()]
-    first = begin(workspace, request(extracted, features=of_dataset(open_cache(extracted.folder), name))).experiment
+    first = begin_heads(workspace, request(extracted, features=of_dataset(open_cache(extracted.folder), name))).experiment
     two_data_sets(workspace, extracted)
     chosen = of_dataset(open_cache(extracted.folder), name)
-    assert begin(workspace, request(extracted, features=chosen)).experiment == first
+    assert begin_heads(workspace, request(extracted, features=chosen)).experiment == first
     (first.folder / METRICS).write_text("{}")
-    assert begin(workspace, request(extracted, features=chosen)).experiment == first
+    assert begin_heads(workspace, request(extracted, features=chosen)).experiment == first
 
 
 def test_more_baselines_are_part_of_the_description_and_the_usual_ones_are_not(workspace, extracted):
-    usual = begin(workspace, request(extracted)).experiment
-    more = begin(workspace, request(extracted, baselines=BaselineOptions(True, 3))).experiment
-    assert read_experiment(workspace, more.folder) == more
+    usual = begin_heads(workspace, request(extracted)).experiment
+    more = begin_heads(workspace, request(extracted, baselines=BaselineOptions(True, 3))).experiment
+    assert read_head_experiment(workspace, more.folder) == more
     facts = [json.loads((found.folder / "experiment.json").read_text()) for found in (usual, more)]
     assert [found.get("baselines") for found in facts] == [None, {"logistic": True, "folds": 3}]
     assert usual.identity != more.identity
@@ -67,5 +68,5 @@ UNFIT = {
 @pytest.mark.parametrize(("changes", "said"), UNFIT.values(), ids=UNFIT)
 def test_a_baseline_that_does_not_fit_is_refused_before_anything_is_written(workspace, extracted, changes, said):
     with pytest.raises(HeadstartError, match=said):
-        begin(workspace, request(extracted, **changes))
+        begin_heads(workspace, request(extracted, **changes))
     assert not list(workspace.experiments.glob("exp_*"))

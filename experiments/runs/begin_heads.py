@@ -1,0 +1,111 @@
+"""Begins an experiment of heads: finds the one that the same command began before, or makes its folder and queues its job."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from headstart.experiments.config import (
+    USUAL_BASELINES,
+    BaselineOptions,
+    HeadConfig,
+    TrainingOptions,
+    refuse_bad_head_names,
+)
+from headstart.experiments.heads.grid import refuse_too_large
+from headstart.experiments.heads.pass_plan import plan
+from headstart.features.store.cached_features import CachedFeatures
+from headstart.features.store.snapshot import encode_snapshot
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace
+
+from .begin import Begun, Complete, begin_experiment
+from .experiment import ROWS, nowhere, refuse_bad_name
+from .experiment_data import data_of, training_folds
+from .head_experiment import HeadExperiment
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for.
+
+    Attributes:
+        features: to learn from.
+        task, targets, auxiliary, heads, options, baselines: see HeadExperiment.
+        val_part: likewise; None: a tenth if the data has no validation split.
+        name: of the experiment, None to call it after its heads.
+    """
+
+    features: CachedFeatures
+    task: str
+    targets: tuple[str, ...]
+    auxiliary: tuple[str, ...]
+    heads: tuple[HeadConfig, ...]
+    options: TrainingOptions
+    name: str | None = None
+    val_part: float | None = None
+    baselines: BaselineOptions = USUAL_BASELINES
+
+
+def begin_heads(workspace: Workspace, request: Request) -> Begun[HeadExperiment]:
+    """Finds or makes the experiment, and its row in the queue. Two callers at once get two numbers.
+
+    Raises: HeadstartError if nothing can be learnt from these rows, or the name is taken by an experiment that differs.
+    """
+    if request.name is not None:
+        refuse_bad_name(request.name)
+    refuse_bad_head_names(request.heads)
+    if request.baselines.logistic and request.task != "classification":
+        raise HeadstartError(
+            "--logistic needs classes, these targets are numbers. Leave it out: ridge is the baseline of numbers"
+        )
+
+    def complete(sketch: HeadExperiment) -> Complete[HeadExperiment]:
+        found = data_of(request.features, request.task, request.targets, request.auxiliary, sketch.val_part)
+        refuse_too_large(request.heads, found.data.inputs, found.data.targets.outputs, _free_memory_bytes())
+        plan(found.data, request.heads, request.options)  # refuses what does not fit before anything is written, as below
+        training_folds(found, request.baselines.folds)
+        rows = encode_snapshot(request.features)
+        experiment = replace(sketch, counts=found.counts, rows_sha256=hashlib.sha256(rows).hexdigest())
+        return Complete(experiment, {ROWS: rows}, found.notes)
+
+    return begin_experiment(workspace, _sketch(workspace, request), request.name, complete)
+
+
+def _sketch(workspace: Workspace, request: Request) -> HeadExperiment:
+    return HeadExperiment(
+        folder=nowhere(workspace),
+        number=0,
+        name=request.name or _default_name(request.heads),
+        encoder=request.features.folder,
+        fingerprint=request.features.rows.fingerprint,
+        task=request.task,
+        # What was left open is settled: a later version may have another usual weight decay.
+        heads=tuple(replace(head, weight_decay=head.decay) for head in request.heads),
+        options=request.options,
+        targets=request.targets,
+        auxiliary=request.auxiliary,
+        val_part=_val_part(request),
+        data=request.features.digest,
+        rows_sha256="",
+        counts={},
+        baselines=request.baselines,
+        dataset=request.features.selected,
+    )
+
+
+def _free_memory_bytes() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def _val_part(request: Request) -> float:
+    has_val = bool(request.features.rows.split.is_("val").any())
+    if request.val_part is None:
+        return 0.0 if has_val else 0.1
+    if has_val:
+        raise HeadstartError("the data has a validation split, so none is drawn: leave --val-part out")
+    return request.val_part
+
+
+def _default_name(heads: tuple[HeadConfig, ...]) -> str:
+    return heads[0].name[:40].replace("+", "_") if len(heads) == 1 else "ablation"
