@@ -19,8 +19,14 @@ from headstart.experiments.training.progress import monitor_for
 
 from .metrics import classification_metrics, compare_classifiers, compare_regressors, probabilities_of, regression_metrics
 
-FORMAT = 1
-_NOT_OF_SCORES = ("log_loss", "ece", "per_class", "confusion_matrix")  # baselines give scores, not probabilities
+FORMAT = 2  # 1 had intervals of the percentile bootstrap
+_NOT_OF_SCORES = (
+    "log_loss",
+    "log_loss_interval",
+    "ece",
+    "per_class",
+    "confusion_matrix",
+)  # baselines give scores, not probabilities
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,11 @@ def selected_head(outcomes: Sequence[Outcome]) -> str:
 
 def head_metrics(found: ExperimentData, output: str, scores: NDArray[np.float32], positions: NDArray[np.int64]) -> dict[str, Any]:
     """All metrics of one head on some rows. Args: output: see HeadConfig; scores: logits or numbers (len(positions), k)."""
-    targets = found.data.targets
+    targets, groups = found.data.targets, found.features.groups[positions]
     if targets.task == "classification":
         probabilities = probabilities_of(scores, "softmax" if output == "linear" else output)
-        return classification_metrics(probabilities, targets.codes[positions], targets.names)
-    return regression_metrics(scores, targets.values[positions], targets.names, found.features.groups[positions])
+        return classification_metrics(probabilities, targets.codes[positions], targets.names, groups=groups)
+    return regression_metrics(scores, targets.values[positions], targets.names, groups)
 
 
 def _course(outcome: Outcome) -> dict[str, Any]:
@@ -125,16 +131,17 @@ def _comparisons(found: ExperimentData, selected: str, scores: dict[str, NDArray
     if not len(found.test):
         return []
     best, targets, rows = scores[selected], found.data.targets, found.test
+    groups = found.features.groups[rows]
     result: list[dict[str, Any]] = []
     for name, other in scores.items():
         if name == selected:
             continue
         if targets.task == "classification":
-            compared = compare_classifiers(best.argmax(axis=1), other.argmax(axis=1), targets.codes[rows])
+            compared = compare_classifiers(best.argmax(axis=1), other.argmax(axis=1), targets.codes[rows], groups=groups)
             result.append({"head": selected, "than": name, "metric": "accuracy", **compared})
             continue
         for place, target in enumerate(targets.names):
-            compared = compare_regressors(best[:, place], other[:, place], targets.values[rows, place])
+            compared = compare_regressors(best[:, place], other[:, place], targets.values[rows, place], groups=groups)
             result.append({"head": selected, "than": name, "metric": f"mse of {target}", **compared})
     return result
 

@@ -17,7 +17,7 @@ from headstart.experiments.runs.experiment_data import ExperimentData, experimen
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
-from .evaluate_experiment import head_metrics
+from .evaluate_experiment import FORMAT, head_metrics
 from .metrics import compare_classifiers, compare_regressors, probabilities_of
 
 
@@ -95,7 +95,9 @@ def judge(chosen: Chosen, scored: Scored) -> Judged:
     notes = read_metrics(chosen.experiment)
     noted = next((entry.get(split) for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), None)
     baselines = {entry["baseline"]: entry[split] for entry in notes.get("baselines", []) if split in entry}
-    return Judged(chosen, split, scored.head.names, metrics, baselines, None if noted is None else _alike(noted, metrics))
+    return Judged(
+        chosen, split, scored.head.names, metrics, baselines, None if noted is None else _is_noted(noted, metrics, notes)
+    )
 
 
 def compare(workspace: Workspace, first: Chosen, second: Chosen) -> list[dict[str, Any]]:
@@ -106,13 +108,30 @@ def compare(workspace: Workspace, first: Chosen, second: Chosen) -> list[dict[st
     left, right = score(workspace, first, "test"), score(workspace, second, "test")
     order = _same_rows(first, left, second, right)
     targets, rows = left.data.data.targets, left.positions
-    one, two = left.scores, right.scores[order]
+    one, two, groups = left.scores, right.scores[order], left.data.features.groups[rows]
     if targets.task == "classification":
-        return [{"metric": "accuracy", **compare_classifiers(one.argmax(axis=1), two.argmax(axis=1), targets.codes[rows])}]
+        said = one.argmax(axis=1)
+        other = said if first.run.run == second.run.run else two.argmax(axis=1)
+        return [{"metric": "accuracy", **compare_classifiers(said, other, targets.codes[rows], groups=groups)}]
     return [
-        {"metric": f"mse of {name}", **compare_regressors(one[:, place], two[:, place], targets.values[rows, place])}
+        {
+            "metric": f"mse of {name}",
+            **compare_regressors(one[:, place], two[:, place], targets.values[rows, place], groups=groups),
+        }
         for place, name in enumerate(targets.names)
     ]
+
+
+def _is_noted(noted: Any, metrics: dict[str, Any], notes: dict[str, Any]) -> bool:
+    if notes.get("format", 1) >= FORMAT:
+        return _alike(noted, metrics)
+    return _alike(_without_intervals(noted), _without_intervals(metrics))  # an earlier version took other intervals
+
+
+def _without_intervals(found: Any) -> Any:
+    if not isinstance(found, dict):
+        return found
+    return {key: _without_intervals(value) for key, value in found.items() if not key.endswith("_interval")}
 
 
 def _alike(noted: Any, found: Any) -> bool:

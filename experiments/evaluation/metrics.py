@@ -1,6 +1,6 @@
 """How good a head is: scikit-learn's metrics, with an interval for what only so many images can tell."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError
 
-RESAMPLES = 1000
+from .intervals import Interval, Sample
+
 _BINS = 15
 _MIN_GROUP = 3  # rows below which a correlation within a group says nothing
 _Floats = NDArray[np.floating[Any]]
@@ -25,7 +26,12 @@ def probabilities_of(logits: _Floats, output: str) -> NDArray[np.float64]:
 
 
 def classification_metrics(
-    probabilities: NDArray[np.float64], codes: NDArray[np.int64], names: Sequence[str], top_k: int = 5, seed: int = 0
+    probabilities: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    names: Sequence[str],
+    top_k: int = 5,
+    seed: int = 0,
+    groups: NDArray[np.str_] | None = None,
 ) -> dict[str, Any]:
     """Everything about one head on one split, ready for JSON.
 
@@ -33,9 +39,10 @@ def classification_metrics(
         probabilities: (n, k); codes: (n,) true class.
         names: k classes.
         top_k: counted as right if the true class is among so many; left out if there are no more classes than that.
+        groups: (n,) text, '' for none; intervals are then those of groups that are drawn, not of images.
 
-    Returns: images, accuracy, accuracy_interval (95 %, bootstrap over images), balanced_accuracy, macro_f1, log_loss, ece,
-        top_<k>_accuracy, per_class (precision, recall, f1, images by name), confusion_matrix (rows are true classes).
+    Returns: images, accuracy, balanced_accuracy, macro_f1, log_loss, ece, top_<k>_accuracy, and all but ece with their 95 %
+        interval, `<metric>_interval`; per_class (precision, recall, f1, images by name), confusion_matrix (a row a true class).
     Raises: HeadstartError if there are no rows.
     """
     from sklearn import metrics
@@ -46,17 +53,24 @@ def classification_metrics(
     is_right = said == codes
     precision, recall, f1, images = metrics.precision_recall_fscore_support(codes, said, labels=classes, zero_division=0)
     present = np.unique(codes)
+    sample = Sample(len(codes), groups, seed)
+    balanced, macro_f1 = class_intervals(sample, codes, said, len(names))
     found = {
         "images": len(codes),
         "accuracy": float(metrics.accuracy_score(codes, said)),
-        "accuracy_interval": bootstrap_interval(lambda rows: float(is_right[rows].mean()), len(codes), seed),
+        "accuracy_interval": sample.proportion(is_right),
         "balanced_accuracy": float(recall[present].mean()),
+        "balanced_accuracy_interval": balanced,
         "macro_f1": float(metrics.f1_score(codes, said, average="macro", zero_division=0)),
+        "macro_f1_interval": macro_f1,
         "log_loss": float(metrics.log_loss(codes, probabilities, labels=classes)),
+        "log_loss_interval": sample.mean(log_losses(probabilities, codes)),
         "ece": expected_calibration_error(probabilities, codes),
     }
     if len(names) > top_k:
         found[f"top_{top_k}_accuracy"] = float(metrics.top_k_accuracy_score(codes, probabilities, k=top_k, labels=classes))
+        is_among = top_k_matches(probabilities, codes, top_k)
+        found[f"top_{top_k}_accuracy_interval"] = sample.proportion(is_among)
     found["per_class"] = {
         name: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "images": int(images[i])}
         for i, name in enumerate(names)
@@ -74,15 +88,15 @@ def regression_metrics(
         predicted, wanted: (n, k); names: k targets.
         groups: (n,) text, '' for none; correlations are then also taken inside each group and averaged over groups.
 
-    Returns: images, and for each target mse, mae, r2, pearson, pearson_interval, spearman and within_groups (groups, pearson,
-        spearman). None stands where a number does not exist: the correlation with something that never changes.
+    Returns: images, and for each target mse, mae, r2, pearson, spearman, all but r2 with their 95 % interval, and within_groups
+        (groups, pearson, spearman). None stands where a number does not exist: the correlation with something that never changes.
     Raises: HeadstartError if there are no rows.
     """
     _refuse_empty(len(wanted))
-    targets = {}
+    sample, targets = Sample(len(wanted), groups, seed), {}
     for column, name in enumerate(names):
         found, true = predicted[:, column].astype(np.float64), wanted[:, column].astype(np.float64)
-        targets[name] = _of_target(found, true, seed)
+        targets[name] = _of_target(found, true, sample)
         if groups is not None and (groups != "").any():
             targets[name]["within_groups"] = _within(found, true, groups)
     return {"images": len(wanted), "targets": targets}
@@ -97,26 +111,17 @@ def expected_calibration_error(probabilities: NDArray[np.float64], codes: NDArra
     return float(np.abs(gaps).sum() / len(codes))
 
 
-def bootstrap_interval(
-    statistic: Callable[[NDArray[np.int64]], float], count: int, seed: int = 0, resamples: int = RESAMPLES
-) -> list[float | None]:
-    """95 % percentile interval of `statistic` over rows drawn with replacement; the same for the same seed."""
-    random = np.random.Generator(np.random.Philox(seed))
-    found = np.array([statistic(random.integers(0, count, count)) for _ in range(resamples)])
-    found = found[np.isfinite(found)]
-    if not len(found):
-        return [None, None]
-    low, high = np.percentile(found, [2.5, 97.5])
-    return [float(low), float(high)]
-
-
 def compare_classifiers(
-    first: NDArray[np.int64], second: NDArray[np.int64], codes: NDArray[np.int64], seed: int = 0
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    seed: int = 0,
+    groups: NDArray[np.str_] | None = None,
 ) -> dict[str, Any]:
     """Whether the first head is better than the second on the same images; (n,) predicted classes each.
 
-    Returns: difference of accuracies with its 95 % interval (paired bootstrap), images that only one has right, and McNemar's
-        exact p: how likely so uneven a split of those is if both are equally good.
+    Returns: difference of accuracies with its 95 % interval (paired; of groups where they are given), images that only one has
+        right, and McNemar's exact p: how likely so uneven a split of those is if both are equally good.
     """
     from scipy.stats import binomtest
 
@@ -127,32 +132,99 @@ def compare_classifiers(
     p = float(binomtest(only_first, only_first + only_second).pvalue) if only_first + only_second else 1.0
     return {
         "difference": float(gain.mean()),
-        "interval": bootstrap_interval(lambda rows: float(gain[rows].mean()), len(codes), seed),
+        # A head against itself does not differ, whatever the images.
+        "interval": [0.0, 0.0] if first is second else Sample(len(codes), groups, seed).paired(left, right),
         "only_first_right": only_first,
         "only_second_right": only_second,
         "p": p,
     }
 
 
-def compare_regressors(first: _Floats, second: _Floats, wanted: _Floats, seed: int = 0) -> dict[str, Any]:
-    """Mean squared error of the first less that of the second on the same images, (n,) each, with its 95 % interval."""
+def compare_regressors(
+    first: _Floats, second: _Floats, wanted: _Floats, seed: int = 0, groups: NDArray[np.str_] | None = None
+) -> dict[str, Any]:
+    """Mean squared error of the first less that of the second on the same images, (n,) each, with its 95 % interval (paired)."""
     _refuse_empty(len(wanted))
     gain = (first.astype(np.float64) - wanted) ** 2 - (second.astype(np.float64) - wanted) ** 2
-    interval = bootstrap_interval(lambda rows: float(gain[rows].mean()), len(wanted), seed)
-    return {"difference": float(gain.mean()), "interval": interval}
+    interval = Sample(len(wanted), groups, seed).mean(gain)
+    return {"difference": float(gain.mean()), "interval": [float(gain.mean())] * 2 if interval[0] is None else interval}
 
 
-def _of_target(found: NDArray[np.float64], true: NDArray[np.float64], seed: int) -> dict[str, Any]:
+def _of_target(found: NDArray[np.float64], true: NDArray[np.float64], sample: Sample) -> dict[str, Any]:
+    from scipy.stats import rankdata
     from sklearn import metrics
 
+    error = found - true
     return {
         "mse": float(metrics.mean_squared_error(true, found)),
+        "mse_interval": sample.mean(error**2),
         "mae": float(metrics.mean_absolute_error(true, found)),
+        "mae_interval": sample.mean(np.abs(error)),
         "r2": float(metrics.r2_score(true, found)) if len(true) > 1 and np.ptp(true) else None,
         "pearson": _correlation(found, true, "pearsonr"),
-        "pearson_interval": bootstrap_interval(lambda rows: _fast_pearson(found[rows], true[rows]), len(true), seed),
+        "pearson_interval": pearson_interval(sample, found, true),
         "spearman": _correlation(found, true, "spearmanr"),
+        "spearman_interval": pearson_interval(sample, rankdata(found), rankdata(true)),
     }
+
+
+def top_k_matches(probabilities: NDArray[np.float64], codes: NDArray[np.int64], top_k: int) -> NDArray[np.bool_]:
+    """(n,) whether the true class is among the most probable ones; of equal probabilities the later class counts as more likely,
+    as in scikit-learn."""
+    ranked = np.argsort(probabilities, axis=1, kind="mergesort")[:, ::-1][:, :top_k]
+    return np.asarray((ranked == codes[:, None]).any(axis=1))
+
+
+def log_losses(probabilities: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
+    eps = np.finfo(probabilities.dtype).eps
+    return np.asarray(-np.log(np.clip(probabilities[np.arange(len(codes)), codes], eps, 1 - eps)))
+
+
+def class_intervals(sample: Sample, codes: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> tuple[Interval, Interval]:
+    """Of balanced accuracy and macro F1, from how often each class was true, said and right."""
+    from scipy.sparse import coo_array
+
+    rows = np.arange(len(codes))
+    is_right = said == codes
+    columns = np.concatenate([codes, classes + said, 2 * classes + codes[is_right]])
+    places = np.concatenate([rows, rows, rows[is_right]])
+    used, columns = np.unique(columns, return_inverse=True)
+    counts = coo_array((np.ones(len(places)), (places, columns)), shape=(len(codes), len(used))).tocsr()
+
+    def parts(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        whole = np.zeros((*sums.shape[:-1], 3 * classes))
+        whole[..., used] = sums
+        true, claimed, right = np.split(whole, 3, axis=-1)
+        return true, claimed, right
+
+    def balanced(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        true, _, right = parts(sums)
+        return np.asarray((right / np.maximum(true, 1)).sum(axis=-1) / np.maximum((true > 0).sum(axis=-1), 1))
+
+    def macro_f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        true, claimed, right = parts(sums)
+        return np.asarray(
+            (2 * right / np.maximum(true + claimed, 1)).sum(axis=-1) / np.maximum((true + claimed > 0).sum(axis=-1), 1)
+        )
+
+    found = sample.bca(counts, balanced), sample.bca(counts, macro_f1)
+    # All right or all wrong: what is true of accuracy then is true of them.
+    one, two = (sample.proportion(is_right) if interval[0] is None else interval for interval in found)
+    return one, two
+
+
+def pearson_interval(sample: Sample, found: NDArray[np.float64], true: NDArray[np.float64]) -> Interval:
+    if len(found) < 3 or not np.ptp(found) or not np.ptp(true):
+        return [None, None]
+    x, y = ((values - values.mean()) / values.std() for values in (found, true))
+
+    def pearson(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        count, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            norm = np.sqrt(np.maximum(count * xx - x * x, 0) * np.maximum(count * yy - y * y, 0))
+            return np.asarray((count * xy - x * y) / norm)
+
+    return sample.bca(np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1), pearson)
 
 
 def _within(found: NDArray[np.float64], true: NDArray[np.float64], groups: NDArray[np.str_]) -> dict[str, Any]:
@@ -172,12 +244,6 @@ def _correlation(found: NDArray[np.float64], true: NDArray[np.float64], name: st
     if len(found) < 2 or not np.ptp(found) or not np.ptp(true):
         return None
     return float(getattr(stats, name)(found, true).statistic)
-
-
-def _fast_pearson(found: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    found, true = found - found.mean(), true - true.mean()
-    norm = np.sqrt((found @ found) * (true @ true))
-    return float(found @ true / norm) if norm else float("nan")
 
 
 def _refuse_empty(rows: int) -> None:

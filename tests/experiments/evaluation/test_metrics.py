@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from headstart.experiments.evaluation.intervals import Sample
 from headstart.experiments.evaluation.metrics import (
-    bootstrap_interval,
     classification_metrics,
     compare_classifiers,
     compare_regressors,
@@ -72,10 +72,10 @@ def test_calibration_of_an_honest_head_is_near_zero_and_of_a_boaster_is_not():
 
 def test_the_interval_is_that_of_the_binomial_and_does_not_change():
     is_right = np.arange(1000) < 770
-    interval = bootstrap_interval(lambda rows: is_right[rows].mean(), 1000)
+    interval = Sample(1000).proportion(is_right)
     half = 1.96 * np.sqrt(0.77 * 0.23 / 1000)
     assert interval == pytest.approx([0.77 - half, 0.77 + half], abs=0.004)
-    assert interval == bootstrap_interval(lambda rows: is_right[rows].mean(), 1000)
+    assert interval == Sample(1000).proportion(is_right)
 
 
 def test_a_better_head_is_found_better_and_the_same_head_is_not():
