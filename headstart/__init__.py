@@ -15,6 +15,7 @@ if not (_HERE / "pipeline").is_dir():  # a checkout
     __path__ = [str(_HERE), str(_HERE.parent)]
 
 _PUBLIC = {
+    "enqueue_images": "headstart.features.planning.enqueue",
     "run_job": "headstart.pipeline.worker",
     "load_features": "headstart.features.store.load",
     "load_cached_features": "headstart.features.store.packed_cache",
@@ -30,6 +31,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "create_classifier_head",
+    "enqueue_images",
     "load_cached_features",
     "load_features",
     "run_job",

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.pipeline.enqueue import Work
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.markers import FailedItem, Result
@@ -22,17 +20,8 @@ if TYPE_CHECKING:
     from headstart.features.images.reader import Decoding
     from headstart.features.manifest.parts import Row
 
-NAME = "extract"
 _JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
 _BYTES_A_VALUE = 16  # float32 twice, float16 twice, and the shard twice, as it is packed
-
-
-def work_for(
-    workspace: Workspace, encoder_folder: Path, dataset_folder: Path, parts: list[tuple[str, int]], job_size: int
-) -> list[Work]:
-    """What the queue must cover so that every row of every part (name, rows) gets features."""
-    folder, dataset = workspace.relative(encoder_folder), workspace.relative(dataset_folder)
-    return [Work(NAME, folder, f"{dataset}/{part}", rows, job_size) for part, rows in parts]
 
 
 def fingerprint(workspace: Workspace, folder: str) -> str:

@@ -107,11 +107,16 @@ def has_workspace(folder: Path) -> bool:
     return os.path.exists(folder / NAME)  # noqa: PTH110 - Path.exists raises where the folder may not be entered
 
 
-def find_root(given: str | None) -> Path:
-    """-w DIR, else $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace."""
+def named_root(given: Path | str | None) -> Path | None:
+    """-w DIR, else $HEADSTART_WORKSPACE; None if the user named neither."""
     chosen = given or os.environ.get("HEADSTART_WORKSPACE")
-    if chosen:
-        return Path(chosen).absolute()
+    return Path(chosen).absolute() if chosen else None
+
+
+def find_root(given: Path | str | None) -> Path:
+    """-w DIR, else $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace."""
+    if root := named_root(given):
+        return root
     here = Path.cwd()
     for parent in (here, *here.parents):
         for candidate in (parent, parent / "workspace"):

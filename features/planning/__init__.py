@@ -1,1 +1,1 @@
-"""What extraction will take, predicted from a short run."""
+"""Before extraction: images become jobs, and what these will take is predicted from a short run."""

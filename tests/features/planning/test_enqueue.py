@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+import headstart
+from headstart.features.planning.enqueue import enqueue_images
+from headstart.features.sources.find import find_images
+from headstart.features.sources.source import SourceOptions
+from headstart.pipeline.errors import HeadstartError
+from tests.jobs.extraction import draw, enqueued
+
+SMALL = {"encoder": "test_resnet", "weights": "random:0", "image_size": 32, "job_size": 2}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("enqueue") / "photos"
+    for number in range(5):
+        draw(folder / f"{'cats' if number % 2 else 'dogs'}/{number}.png", number)
+    return folder
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.name not in ("workspace.json", "encoder.onnx.json") and path.suffix != ".lock"
+    }
+
+
+def test_the_call_and_the_command_write_the_same_files_and_say_the_same(photos, tmp_path):
+    lines: list[str] = []
+    done = enqueue_images(photos, tmp_path / "call", **SMALL, report=lines.append)
+    said = enqueued(photos, tmp_path / "command", "--job-size", "2").splitlines()
+    assert contents(tmp_path / "call") == contents(tmp_path / "command") != {}
+    assert said[: len(lines)] == lines
+    assert lines[-3].startswith("encoder test_resnet, 32x32 pixels")
+    assert (done.added.new, len(done.fresh), done.restored, done.graph_refused) == (5, 3, (), "")
+    assert done.folder == done.workspace.features / done.encoder.folder_name
+
+
+def test_what_was_found_already_is_taken_as_it_is(photos, tmp_path):
+    source = find_images(photos, SourceOptions(layout="flat"))
+    assert {image.label for image in source.images} == {""}
+    done = enqueue_images(source, tmp_path / "w", **SMALL)
+    assert set(done.added.manifest.read_all().label) == {""}
+
+
+def test_the_same_call_again_adds_nothing(photos, tmp_path):
+    first = headstart.enqueue_images(photos, tmp_path / "w", **SMALL)
+    again = headstart.enqueue_images(photos, first.workspace, **SMALL)
+    assert (again.added.new, again.added.known, again.fresh) == (0, 5, ())
+    assert again.folder == first.folder
+
+
+def test_a_wrong_encoder_leaves_no_manifest_and_no_job(photos, tmp_path):
+    with pytest.raises(HeadstartError, match="no_such_net"):
+        enqueue_images(photos, tmp_path / "w", encoder="no_such_net")
+    assert not list((tmp_path / "w").glob("features/*"))
