@@ -16,6 +16,7 @@ if not (_HERE / "pipeline").is_dir():  # a checkout
 
 _PUBLIC = {
     "enqueue_images": "headstart.features.planning.enqueue",
+    "plan": "headstart.features.planning.plan",
     "run_job": "headstart.pipeline.worker",
     "load_features": "headstart.features.store.load",
     "load_cached_features": "headstart.features.store.packed_cache",
@@ -34,6 +35,7 @@ __all__ = [
     "enqueue_images",
     "load_cached_features",
     "load_features",
+    "plan",
     "run_job",
     "train_head_only",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from headstart.features.encoders.folder import read_fingerprint
-from headstart.features.planning.forecast import read_prediction
+from headstart.features.planning.forecast import read_forecast
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.memory import peak_rss_bytes
 from headstart.pipeline.status import Status
@@ -24,7 +24,7 @@ def planned_against_actual(workspace: Workspace, items: Mapping[str, int], secon
         return
     [(folder, images)] = items.items()
     try:
-        predicted = read_prediction(workspace, read_fingerprint(workspace.root / folder))
+        predicted = read_forecast(workspace, read_fingerprint(workspace.root / folder))
     except ExplainedError:  # no encoder folder: another kind of job
         return
     if predicted is None or not images:

@@ -11,7 +11,7 @@ from headstart.pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Forecast:
     """For one worker with one encoder on the machine that `plan` ran on.
 
     Attributes:
@@ -33,18 +33,18 @@ class Prediction:
         return self.begin_s + self.image_s * max(0, images - self.job_size)
 
 
-def keep_prediction(workspace: Workspace, fingerprint: str, prediction: Prediction) -> Path:
+def keep_forecast(workspace: Workspace, fingerprint: str, forecast: Forecast) -> Path:
     """Replaces what was predicted before. Raises: TryLaterError if the disk is full or gone."""
     path = _path(workspace, fingerprint)
     workspace.make_folder(path.parent)
-    workspace.files.replace(path, (json.dumps(asdict(prediction), indent=1) + "\n").encode())
+    workspace.files.replace(path, (json.dumps(asdict(forecast), indent=1) + "\n").encode())
     return path
 
 
-def read_prediction(workspace: Workspace, fingerprint: str) -> Prediction | None:
+def read_forecast(workspace: Workspace, fingerprint: str) -> Forecast | None:
     """None if there is none that can be read: nothing depends on it."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return Prediction(**json.loads(_path(workspace, fingerprint).read_bytes()))
+        return Forecast(**json.loads(_path(workspace, fingerprint).read_bytes()))
     return None
 
 

@@ -11,7 +11,7 @@ from headstart.features.store.load import load_features
 from headstart.pipeline.markers import read_marker, recorded_jobs
 from headstart.pipeline.workspace import Workspace
 
-from .forecast import Prediction
+from .forecast import Forecast
 
 JOBS = 4  # the first pays for opening the encoder; the others show the pace
 _RSS_MARGIN, _RSS_GROWTH = 1.08, 18 * 10**6  # what a long run's allocators gather beyond a short one's: 1 to 19 MB where measured
@@ -37,10 +37,10 @@ class Pace:
     batch: int
     failed: float
 
-    def prediction(self, job_size: int) -> Prediction:
+    def forecast(self, job_size: int) -> Forecast:
         """For a long run; its memory is meant to be no less than it will be."""
         rss = max(round(_RSS_MARGIN * self.rss_bytes), self.rss_bytes + _RSS_GROWTH)
-        return Prediction(self.begin_s, self.image_s, job_size, rss, self.vram_bytes)
+        return Forecast(self.begin_s, self.image_s, job_size, rss, self.vram_bytes)
 
 
 def take_probe(source: Source, count: int, rows: int) -> Source:

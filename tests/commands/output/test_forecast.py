@@ -5,19 +5,19 @@ import pytest
 
 from headstart.commands.output import forecast as outcome
 from headstart.commands.output.forecast import planned_against_actual
-from headstart.features.planning.forecast import Prediction, keep_prediction, read_prediction
+from headstart.features.planning.forecast import Forecast, keep_forecast, read_forecast
 from headstart.pipeline.status import Status, Tally
 
 FOLDER = "features/encoder_small-01234567"
 FINGERPRINT = "0123456789abcdef" * 4
-PREDICTED = Prediction(begin_s=2.0, image_s=0.5, job_size=10, peak_rss_bytes=300_000_000, peak_vram_bytes=None)
+PREDICTED = Forecast(begin_s=2.0, image_s=0.5, job_size=10, peak_rss_bytes=300_000_000, peak_vram_bytes=None)
 
 
 @pytest.fixture
 def planned(workspace):
     (workspace.root / FOLDER).mkdir(parents=True)
     (workspace.root / FOLDER / "encoder.json").write_text(json.dumps({"fingerprint": FINGERPRINT}))
-    keep_prediction(workspace, FINGERPRINT, PREDICTED)
+    keep_forecast(workspace, FINGERPRINT, PREDICTED)
     return workspace
 
 
@@ -32,7 +32,7 @@ def test_the_plan_stands_beside_what_it_came_to(planned, monkeypatch):
 
 
 def test_on_a_gpu_its_memory_stands_there_too(planned):
-    keep_prediction(planned, FINGERPRINT, replace(PREDICTED, peak_vram_bytes=3_000_000_000))
+    keep_forecast(planned, FINGERPRINT, replace(PREDICTED, peak_vram_bytes=3_000_000_000))
     [line] = lines(planned, {FOLDER: 110}, vram=2_900_000_000)
     assert line.endswith("; on the GPU 3.00 GB, it took 2.90 GB")
 
@@ -57,5 +57,5 @@ def test_a_plan_that_is_missing_or_damaged_is_none(planned, text):
         path.unlink()
     else:
         path.write_text(text)
-    assert read_prediction(planned, FINGERPRINT) is None
+    assert read_forecast(planned, FINGERPRINT) is None
     assert lines(planned, {FOLDER: 110}) == []

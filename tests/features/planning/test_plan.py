@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import headstart
 from headstart.features.planning.probe import Pace, compare, take_probe
 from headstart.features.sources.source import Image, Source
-from headstart.pipeline.workspace import open_workspace
+from headstart.pipeline.workspace import open_or_create_workspace, open_workspace
 from tests.features.samples import picture
 from tests.support import ROOT, run_cli
 
@@ -29,7 +30,7 @@ def test_the_probe_comes_from_the_whole_length_as_often_as_it_takes(count, probe
 
 def test_time_grows_by_the_pace_and_memory_has_a_margin():
     pace = Pace(begin_s=3.0, image_s=0.01, rss_bytes=100, vram_bytes=None, batch=2, failed=0.0)
-    predicted = pace.prediction(64)
+    predicted = pace.forecast(64)
     assert predicted.seconds(64) == predicted.seconds(10) == 3.0
     assert predicted.seconds(1064) == pytest.approx(13.0)
     assert predicted.peak_rss_bytes > 100
@@ -85,6 +86,49 @@ def test_a_prediction_that_cannot_be_kept_takes_nothing_from_the_answer(photos, 
     assert done.stderr.startswith("warning: the prediction was not kept: ")
 
 
+@pytest.fixture
+def quick_trial(monkeypatch):
+    """No worker runs: the trial went as this pace says."""
+    from headstart.features.planning import plan
+
+    pace = Pace(begin_s=3.0, image_s=0.5, rss_bytes=10**8, vram_bytes=None, batch=2, failed=0.0)
+    monkeypatch.setattr(plan, "_run_worker", lambda workspace, options: None)
+    monkeypatch.setattr(plan, "read_pace", lambda workspace, folder, began: pace)
+
+
+def test_a_plan_makes_no_workspace_that_nobody_named(photos, tmp_path, monkeypatch, quick_trial):
+    from tests.commands.calling import call
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = call("plan", photos, "--weights", "embedded", "--job-size", "2")
+    assert (done.status, list((tmp_path / "here").iterdir())) == (0, [])
+    assert done.errors.startswith("not kept: ")
+    open_or_create_workspace(tmp_path / "here" / "workspace")
+    kept = headstart.plan(photos, weights="embedded", job_size=2)
+    assert kept.kept_in == tmp_path / "here" / "workspace"
+    assert len(list(kept.kept_in.glob("features/plans/*.json"))) == len(kept.forecasts) == 1
+
+
+@pytest.mark.parametrize("named", ["option", "environment"])
+def test_a_plan_makes_the_workspace_that_was_named(named, photos, tmp_path, monkeypatch, quick_trial):
+    if named == "environment":
+        monkeypatch.setenv("HEADSTART_WORKSPACE", str(tmp_path / "w"))
+    planned = headstart.plan(photos, (None,), tmp_path / "w" if named == "option" else None, weights="embedded", job_size=2)
+    assert planned.kept_in == tmp_path / "w"
+    assert (tmp_path / "w/workspace.json").exists()
+
+
+def test_the_call_says_what_the_command_prints(photos, tmp_path, quick_trial):
+    from tests.commands.calling import call
+
+    planned = headstart.plan(photos, workspace=tmp_path / "w", weights="embedded", job_size=2)
+    rows = call("plan", photos, "--weights", "embedded", "--job-size", "2", "-w", tmp_path / "w", "--json").json
+    assert rows == [estimate.record() for estimate in planned.estimates]
+    assert (rows[0]["images"], rows[0]["seconds"], rows[0]["images_per_second"]) == (40, 3.0 + 0.5 * 38, 2.0)
+    assert "mean_cosine" not in rows[0]
+
+
 def test_images_are_compared_row_by_row(photos, tmp_path):
     assert run_cli("enqueue", photos, "--weights", "embedded", "-w", "w", cwd=tmp_path).returncode == 0
     assert run_cli("work", "-w", "w", cwd=tmp_path).returncode == 0
@@ -109,13 +153,12 @@ def test_images_that_cannot_be_decoded_are_planned_for_in_one_line(tmp_path, as_
 
 
 def test_a_trial_that_was_too_short_for_the_clock_has_no_speed(photos, tmp_path, monkeypatch):
-    from headstart.commands import plan
-    from headstart.features.planning import probe
+    from headstart.features.planning import plan
     from tests.commands.calling import call
 
     pace = Pace(begin_s=3.0, image_s=0.0, rss_bytes=10**8, vram_bytes=None, batch=2, failed=0.0)
-    monkeypatch.setattr(plan, "_work", lambda workspace, options: None)
-    monkeypatch.setattr(probe, "read_pace", lambda workspace, folder, began: pace)
+    monkeypatch.setattr(plan, "_run_worker", lambda workspace, options: None)
+    monkeypatch.setattr(plan, "read_pace", lambda workspace, folder, began: pace)
     options = ["--weights", "embedded", "--job-size", "2", "-w", tmp_path / "w"]
     [row] = call("plan", photos, *options, "--json").json
     assert (row["images_per_second"], row["seconds"]) == (None, 3.0)
