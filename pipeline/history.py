@@ -14,7 +14,8 @@ from pathlib import Path
 
 from .files import environment_faults
 
-MAX_FAILURES = 3
+MAX_FAILURES = 3  # then a job is in quarantine
+DEATHS = 2  # of workers that had it in hand; then a job is a suspect
 _FIRST_PAUSE_S, _PAUSE_GROWTH = 0.25, 4.0
 
 _NAME = re.compile(r"(job_\d+)\.g(\d+)(\.failed|\.retry|\.item(\d+))?")

@@ -13,13 +13,12 @@ from typing import Any
 from .claims import deaths_of, failures_of, live_workers, seems_held
 from .errors import HeadstartError
 from .frontier import read_listing
-from .history import NO_HISTORY, History
+from .history import DEATHS, NO_HISTORY, History
 from .job import Job
 from .kinds import Fingerprints, known_kinds
 from .liveness import Owner
 from .markers import FailedItem, Marker, NotDone, read_marker
 from .queue import Reader
-from .suspect import DEATHS
 from .workspace import Workspace
 
 # A folder's time stamp has the grain of the kernel's tick, or of the server's; younger folders may still change unseen.

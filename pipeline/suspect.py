@@ -19,7 +19,6 @@ from .markers import FailedItem, Result
 from .watchdog import memory_limit
 from .workspace import Workspace
 
-DEATHS = 2  # then a job is a suspect
 OBSERVATIONS = 2  # then an item is a killer: one child alone may have been ended by somebody else
 ITEM_S = 30.0
 ITEM_BYTES, LEAST_ITEM_BYTES = 4 * 2**30, 2 * 2**30  # the largest image that is decoded takes 1.5 GB

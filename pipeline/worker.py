@@ -12,13 +12,14 @@ from .claims import Claim, Claimant
 from .errors import ExplainedError, HeadstartError, InterruptedWork, TryLaterError
 from .files import environment_faults
 from .frontier import Frontier
+from .history import DEATHS
 from .job import Job
 from .kinds import Session, Settings, known_kinds, load_kind
 from .markers import Marker, NotDone, Result, commit, read_marker
 from .memory import peak_rss_bytes
 from .queue import Reader
 from .stop import Stop
-from .suspect import DEATHS, ITEM_S, SuspectSession
+from .suspect import ITEM_S, SuspectSession
 from .watchdog import TIMED_OUT, Watchdog
 from .workspace import Workspace
 
