@@ -1,5 +1,6 @@
 """What a kind of job is, and which kinds there are: each is one module in `jobs/`, and its file name is its name."""
 
+import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Settings:
 
 
 class Session(Protocol):
-    """What is dear to open (a model, a decoder pool), opened once a worker and source of jobs."""
+    """What is expensive to open (a model, a decoder pool), opened once a worker and source of jobs."""
 
     def prepare(self, job: Job) -> Any:
         """Reads and decodes; runs ahead in a thread while another job computes, so it must not touch the device."""
@@ -68,7 +69,8 @@ class Kind(Protocol):
 
 
 def known_kinds() -> frozenset[str]:
-    return frozenset(module.name for module in pkgutil.iter_modules(kind_folders()))
+    """Names of the modules in `jobs/`; one that begins with `_` holds what kinds share and is none itself."""
+    return frozenset(module.name for module in pkgutil.iter_modules(kind_folders()) if not module.name.startswith("_"))
 
 
 def kind_folders() -> list[str]:
@@ -85,7 +87,34 @@ def load_kind(name: str) -> Kind:
     if name not in known_kinds():
         known = ", ".join(sorted(known_kinds()))
         raise HeadstartError(f"unknown kind of job {name!r}; this version knows {known}. Upgrade: pip install -U headstart")
-    return cast(Kind, import_module(f"headstart.jobs.{name}"))
+    module = import_module(f"headstart.jobs.{name}")
+    missing = missing_members(Kind, module)
+    if missing:
+        raise HeadstartError(f"{module.__file__} is no kind of job yet: {'; '.join(missing)}. CONTRIBUTING.md shows a whole one")
+    return cast(Kind, module)
+
+
+def missing_members(contract: type, offered: object) -> list[str]:
+    """One line for each method of a protocol that `offered` lacks, or that takes another number of arguments there.
+
+    Args:
+        contract: `Kind`, `Session` or `Examiner`.
+        offered: a module, a class or an object that should keep it.
+    """
+    lines = []
+    for name, wanted in vars(contract).items():
+        if name.startswith("_") or not callable(wanted):
+            continue
+        arguments = list(inspect.signature(wanted).parameters)[1:]
+        given = getattr(offered, name, None)
+        if given is None:
+            lines.append(f"{name}({', '.join(arguments)}) is missing")
+            continue
+        try:
+            inspect.signature(given).bind(*([None] * isinstance(offered, type)), *arguments)
+        except (TypeError, ValueError):
+            lines.append(f"{name} does not take ({', '.join(arguments)})")
+    return lines
 
 
 class Fingerprints:
