@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .errors import TryLaterError
 from .files import environment_faults
 from .job import Job, job_id_of
+from .kinds import known_kinds
 from .markers import recorded_jobs
 from .queue import HEADER, Reader
 from .workspace import Workspace
@@ -54,6 +55,15 @@ def queue_lock(workspace: Workspace, timeout_s: float = 60) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def enqueue_work(workspace: Workspace, works: Iterable[Work]) -> list[Job]:
+    """Adds a job for every item that no job covers yet, and rows that somebody removed; calling it again adds nothing.
+
+    Returns: the new jobs. Raises: TryLaterError if another enqueue goes on for a minute.
+    """
+    with queue_lock(workspace):
+        return append_work(workspace, works, known_kinds(), lambda reader: restorable_jobs(workspace, reader))[1]
 
 
 def append_work(

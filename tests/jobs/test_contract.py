@@ -41,6 +41,11 @@ def test_importing_a_kind_imports_nothing_heavy(kind):
     assert run_python(code) == (0, "[]\n", "")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_has_tests_of_its_own(kind):
+    assert list((ROOT / "tests" / "jobs").glob(f"test_{kind}*.py")), f"tests/jobs/test_{kind}.py is missing"
+
+
 WHOLE = '''"""Kind `KIND`: nothing."""
 
 def fingerprint(workspace, folder): ...
