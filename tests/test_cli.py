@@ -100,7 +100,7 @@ def test_an_interrupt_ends_a_command_quietly(tmp_path, module, prefix, status, p
     assert (done.returncode, done.stdout, done.stderr.strip()) == (status, printed, "")
 
 
-@pytest.mark.parametrize("command", ["status", "work", "retry", "verify"])
+@pytest.mark.parametrize("command", ["status", "work", "retry", "verify", "runs"])
 def test_a_command_that_computes_nothing_loads_neither_numpy_nor_torch_nor_anything_heavy(workspace, command):
     workspace.features.mkdir()
     workspace.queue.write_text(f"{HEADER}\n")
