@@ -114,14 +114,21 @@ def named_root(given: Path | str | None) -> Path | None:
 
 
 def find_root(given: Path | str | None) -> Path:
-    """-w DIR, else $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace."""
+    """-w DIR, else $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace.
+
+    No parent of $HEADSTART_CEILING is searched, as git does it with GIT_CEILING_DIRECTORIES.
+    """
     if root := named_root(given):
         return root
     here = Path.cwd()
+    ceiling = os.environ.get("HEADSTART_CEILING")
+    top = Path(ceiling).resolve() if ceiling else None
     for parent in (here, *here.parents):
         for candidate in (parent, parent / "workspace"):
             if has_workspace(candidate):
                 return candidate
+        if parent == top:
+            break
     return here / "workspace"
 
 

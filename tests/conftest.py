@@ -6,9 +6,13 @@ import tests.support  # noqa: F401  the fake kind becomes known
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 
 
-@pytest.fixture(autouse=True)
-def _no_workspace_from_outside(monkeypatch):
-    monkeypatch.delenv("HEADSTART_WORKSPACE", raising=False)
+@pytest.fixture(scope="session", autouse=True)
+def _no_workspace_from_outside(tmp_path_factory):
+    """Neither the one that the environment names nor one above the temporary folder, here and in every process started."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HEADSTART_WORKSPACE", raising=False)
+        patch.setenv("HEADSTART_CEILING", str(tmp_path_factory.getbasetemp()))
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,6 +51,41 @@ def test_a_given_folder_comes_before_the_environment_and_that_before_a_parent(tm
     monkeypatch.setenv("HEADSTART_WORKSPACE", str(tmp_path / "other"))
     assert find_root(None) == tmp_path / "other"
     assert find_root(str(tmp_path / "given")) == tmp_path / "given"
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "is_seen"),
+    [
+        pytest.param("", True, id="none"),
+        pytest.param(".", True, id="where it lies"),
+        pytest.param("a", False, id="below it"),
+        pytest.param("a/b", False, id="where the search begins"),
+        pytest.param("link", False, id="a link below it"),
+        pytest.param("elsewhere", True, id="beside the way up"),
+    ],
+)
+def test_no_parent_of_the_ceiling_is_searched(tmp_path, monkeypatch, ceiling, is_seen):
+    made = open_or_create_workspace(tmp_path / "workspace")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    monkeypatch.setenv("HEADSTART_CEILING", ceiling and str(tmp_path / ceiling))
+    assert find_root(None) == (made.root if is_seen else tmp_path / "a" / "b" / "workspace")
+
+
+def test_the_tests_find_no_workspace_above_their_temporary_folder(tmp_path):
+    open_or_create_workspace(tmp_path / "workspace")
+    looking = (
+        "test_cli.py::test_a_mistake_is_one_line_and_an_exit_code",  # in processes of their own
+        "features/planning/test_plan.py::test_a_plan_makes_no_workspace_that_nobody_named",  # in this one
+    )
+    command = [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'above' / 'tests'}", "-p", "no:cacheprovider"]
+    (tmp_path / "above").mkdir()
+    without = {name: value for name, value in os.environ.items() if name != "HEADSTART_CEILING"}
+    done = subprocess.run(
+        [*command, *(f"tests/{test}" for test in looking)], cwd=ROOT, env=without, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root, to become somebody with fewer rights")
