@@ -20,6 +20,7 @@ import click
 
 from headstart import __version__
 from headstart.commands.output.terminal import say
+from headstart.pipeline.doors.python import forget_current_folder
 from headstart.pipeline.errors import ExplainedError, as_try_later
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def group() -> None:
 
 
 def main() -> None:
+    forget_current_folder()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a path may hold bytes that no terminal can print
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

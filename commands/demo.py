@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -76,16 +74,18 @@ def _write_digits(folder: Path) -> int:
 
 
 def _command(*arguments: object) -> list[str]:
+    from headstart.pipeline.doors import python
+
     # Through the interpreter rather than the `headstart` script: this also works in a checkout that was never installed.
-    return [sys.executable, "-m", "headstart.cli", *map(str, arguments)]
+    return python.module_command("headstart.cli", *map(str, arguments))
 
 
 def _run(*arguments: object) -> None:
-    from headstart.pipeline.child import child_environment
+    from headstart.pipeline.doors import python
     from headstart.pipeline.errors import HeadstartError
 
     click.echo(f"\n$ headstart {' '.join(map(str, arguments))}")
-    status = subprocess.run(_command(*arguments), env=child_environment(), check=False).returncode
+    status = python.run(_command(*arguments)).returncode
     if status:
         raise HeadstartError(
             f"headstart {arguments[0]} exited with {status}; what it said stands above. Mend that, then run the demo again"
@@ -93,12 +93,12 @@ def _run(*arguments: object) -> None:
 
 
 def _run_and_kill(root: Path) -> None:
-    from headstart.pipeline.child import child_environment
+    from headstart.pipeline.doors import python
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.workspace import open_workspace
 
     click.echo(f"\n$ headstart work -w {root}")
-    worker = subprocess.Popen(_command("work", "-w", root), env=child_environment())
+    worker = python.start(_command("work", "-w", root))
     try:
         deadline = time.monotonic() + _PATIENCE_S
         while len(dict(_digests(open_workspace(root)))) < _JOBS_BEFORE_THE_KILL:

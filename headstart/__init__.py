@@ -4,11 +4,15 @@ In a checkout the rooms of the house stand beside this folder, in a wheel inside
 `headstart.features` and so on, so no common word such as `jobs` becomes a top-level name of anybody's environment.
 """
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Before anything imports ONNX Runtime, whose wheels send telemetry unless told so by then: its own function comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HERE = Path(__file__).resolve().parent
 if not (_HERE / "pipeline").is_dir():  # a checkout

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from .doors import python
+
 _TICK_S = 0.02
 
 
@@ -24,11 +26,10 @@ class Child:
     """`python -m MODULE PARENT_PID`, which answers each line of JSON on its input with one on its output. A context manager."""
 
     def __init__(self, module: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, str(os.getpid())],
+        self._process = python.start(
+            python.module_command(module, str(os.getpid())),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=child_environment(),
             start_new_session=True,  # ^C at a terminal is for the parent, which decides when the child has to go
         )
         self._answers: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
@@ -132,11 +133,3 @@ def follow_parent(parent: int, is_expendable: bool) -> None:
                 Path("/proc/self/oom_score_adj").write_text("1000")
     if os.name != "nt" and os.getppid() != parent:
         os._exit(1)
-
-
-def child_environment() -> dict[str, str]:
-    """This process's environment, in which `import headstart` finds what is running here, installed or a checkout."""
-    import headstart
-
-    home = str(Path(headstart.__file__).resolve().parent.parent)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}

@@ -1,6 +1,5 @@
 """What turns pixels into features on a device, and how an encoder's folder becomes one. A worker on a CPU never imports torch."""
 
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.pipeline.child import child_environment
+from headstart.pipeline.doors import python
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.text import reason_of
 
@@ -85,13 +84,11 @@ def _open_graph(folder: Path) -> Encoder:
 
 
 def _export_elsewhere(folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "headstart.features.encoders.onnx_export", str(folder)],
+    done = python.run(
+        python.module_command("headstart.features.encoders.onnx_export", str(folder)),
         capture_output=True,
         text=True,
         errors="replace",
-        check=False,
-        env=child_environment(),
     )
     said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     if done.returncode == TryLaterError.exit_code:

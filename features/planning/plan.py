@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ from headstart.features.encoders.onnx_export import export_graph
 from headstart.features.encoders.resolve import resolve_encoder
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import Source, SourceOptions
-from headstart.pipeline.child import child_environment
+from headstart.pipeline.doors import python
 from headstart.pipeline.errors import ExplainedError, HeadstartError
 from headstart.pipeline.workspace import Workspace, find_root, has_workspace, named_root, open_or_create_workspace
 
@@ -171,17 +169,10 @@ def _keep(given: Path | str | None, forecasts: dict[str, Forecast]) -> tuple[Pat
 
 def _run_worker(workspace: Workspace, options: Sequence[str]) -> None:
     """`headstart work` in a process of its own, whose memory is what a worker's will be."""
-    code = "from headstart.cli import main; main()"
+    work = python.module_command("headstart.cli", "work", "--exit-status", "-w", str(workspace.root), *options)
     # Through a small process: Linux counts what was resident where a process was forked as its own peak, and here that is torch.
     between = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", between, sys.executable, "-c", code, "work", "--exit-status", "-w", str(workspace.root), *options],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env=child_environment(),
-    )
+    done = python.run(python.code_command(between, *work), capture_output=True, text=True, errors="replace")
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]
         said = next((line for line in lines if line.startswith(("error", "bug", "warning"))), lines[-1])

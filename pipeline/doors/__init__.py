@@ -1,0 +1,5 @@
+"""Doors: what comes from outside passes one of its kind and no other way.
+
+`paths` names and removes files, `reading` reads them, `records` takes JSON apart, `locks` holds them, `python` starts processes.
+What text may do to a terminal is `pipeline.text`'s concern; what knows images or tensors stands in `features`.
+"""

@@ -1,0 +1,52 @@
+"""Locks between processes: a file below the workspace that one of them holds. Cut by nobody, followed nowhere.
+
+The kernel lets go of it when its holder dies. Where there is no `flock`, `filelock` knows what the system has instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import paths, reading
+
+_POLL_S = 0.05
+
+
+class LockTimeout(Exception):
+    """Somebody else holds it all the time."""
+
+
+@contextlib.contextmanager
+def held(path: Path, timeout_s: float) -> Iterator[None]:
+    """Holds `path`, made if absent. Raises: LockTimeout; LinkError; UnreadableError if something else stands there; OSError."""
+    descriptor = paths.open_file(path, os.O_RDWR | os.O_CREAT)
+    try:
+        import fcntl
+    except ImportError:
+        os.close(descriptor)
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(path, timeout=timeout_s):
+                yield
+        except Timeout:
+            raise LockTimeout(path) from None
+        return
+    with reading.stream(descriptor, path) as file:
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise LockTimeout(path) from None
+                time.sleep(_POLL_S)
+        try:
+            yield
+        finally:
+            fcntl.flock(file.fileno(), fcntl.LOCK_UN)

@@ -1,0 +1,384 @@
+"""Files below a workspace: opened, made, renamed and removed component by component, following no link.
+
+A path says by itself which workspace it is in, as far as this process opened one (`enter`): from that root down no component may
+be a symbolic link, so nobody can lead a read or a write out of it. The root itself is what its user named, links included. Of a
+path in no workspace only the last component is not followed. Where the system cannot open relative to a folder (Windows), each
+component is looked at before the whole is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import os
+import stat as modes
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from headstart.pipeline.errors import HeadstartError
+
+_RELATIVE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_EVERY = (
+    _NOFOLLOW
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_PATH", os.O_RDONLY)
+_LISTED = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_KEPT_FOLDERS = 16
+_LINKS = {getattr(errno, name) for name in ("ELOOP", "ENOTDIR", "EEXIST", "EMLINK", "EFTYPE") if hasattr(errno, name)}
+
+
+class LinkError(HeadstartError):
+    """A component of a path in a workspace is a symbolic link, or no name at all."""
+
+    def __init__(self, path: str, what: str = "is a symbolic link") -> None:
+        super().__init__(f"{path} {what}, and nothing in a workspace is followed out of it. Put the real file or folder there")
+        self.path = Path(path)
+
+
+class _Folder:
+    """An open folder, closed when nobody holds it any more: no other thread is left with a number that means another file."""
+
+    __slots__ = ("descriptor", "identity")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        facts = os.fstat(descriptor)
+        self.identity = facts.st_dev, facts.st_ino
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.descriptor)
+
+
+class _Place(NamedTuple):
+    """Where a system call finds a file: a name below an open folder, or a whole path where that does not exist."""
+
+    name: str
+    folder: _Folder | None
+
+    @property
+    def descriptor(self) -> int | None:
+        return None if self.folder is None else self.folder.descriptor
+
+
+# Which workspaces this process opened. A caller that had to name the root with each path could name a wrong one, or none.
+_roots: set[str] = set()
+_kept: OrderedDict[str, _Folder] = OrderedDict()
+_lock = threading.Lock()
+
+
+def enter(root: Path) -> None:
+    """From now on nothing below `root` is reached through a link."""
+    _roots.add(_text(root))
+
+
+def open_file(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
+    """A descriptor, as `os.open`; it never waits for the other end of a pipe and is not passed on to children.
+
+    Raises: LinkError; OSError with the whole path.
+    """
+    place = _place(path)
+    try:
+        return os.open(place.name, flags | _EVERY, mode, dir_fd=place.descriptor)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        # A link where a new file should be is a file that exists.
+        raise (error if flags & os.O_EXCL else _as_link(error, path, place)) from None
+    except UnicodeEncodeError:
+        raise _no_name(path) from None
+
+
+def stat(path: Path | str) -> os.stat_result:
+    """Of the thing itself, a link included. Raises: LinkError if it lies behind one; OSError."""
+    place = _place(path)
+    try:
+        return os.stat(place.name, dir_fd=place.descriptor, follow_symlinks=False)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
+    except UnicodeEncodeError:
+        raise _no_name(path) from None
+
+
+def exists(path: Path | str) -> bool:
+    """Whether anything is there, be it a link that leads nowhere. Raises: LinkError if it lies behind one."""
+    try:
+        stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether a regular file is there, which a link is not. Raises: LinkError if it lies behind one."""
+    try:
+        return modes.S_ISREG(stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether a folder is there, which a link is not. Raises: LinkError if it lies behind one."""
+    try:
+        return modes.S_ISDIR(stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def remove(path: Path | str) -> None:
+    """As `os.unlink`: of a link the link itself."""
+    with _said(path):
+        place = _place(path)
+        os.unlink(place.name, dir_fd=place.descriptor)
+
+
+def remove_folder(path: Path | str) -> None:
+    """As `os.rmdir`."""
+    with _said(path):
+        place = _place(path)
+        os.rmdir(place.name, dir_fd=place.descriptor)
+
+
+def make_folder(path: Path | str) -> None:
+    """As `os.mkdir`. Raises: LinkError also if a link stands there."""
+    with _said(path):
+        place = _place(path)
+        try:
+            os.mkdir(place.name, dir_fd=place.descriptor)
+        except FileExistsError as error:
+            raise _as_link(error, path, place) from None
+
+
+def rename(old: Path | str, new: Path | str) -> None:
+    """As `os.replace`: of a link the link itself; what stood at `new` is gone."""
+    with _said(old):
+        source, target = _place(old), _place(new)
+        os.replace(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor)
+
+
+def link(existing: Path | str, new: Path | str) -> None:
+    """Gives a file a second name, as `os.link`."""
+    with _said(new):
+        source, target = _place(existing), _place(new)
+        if source.folder is None or os.link not in os.supports_follow_symlinks:
+            os.link(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor)
+        else:
+            os.link(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor, follow_symlinks=False)
+
+
+def touch(path: Path | str) -> None:
+    """Sets both time stamps to now, of the file itself."""
+    with _said(path):
+        place = _place(path)
+        if place.folder is None:
+            os.utime(place.name)
+        else:
+            os.utime(place.name, dir_fd=place.descriptor, follow_symlinks=False)
+
+
+def sync_folder(path: Path | str) -> None:
+    """Makes the names in a folder survive a power cut."""
+    descriptor = _listed(path)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def entries(folder: Path | str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """As `os.scandir`. What an entry says with `follow_symlinks=False` is of the entry itself; ask it no other way."""
+    if not _RELATIVE or os.scandir not in os.supports_fd:
+        with _said(folder), os.scandir(_text(folder)) as found:
+            _place(Path(folder) / "-")
+            yield found
+        return
+    descriptor = _listed(folder)
+    try:
+        with os.scandir(descriptor) as found:
+            yield found
+    finally:
+        os.close(descriptor)
+
+
+def names(folder: Path | str) -> list[str]:
+    """As `os.listdir`."""
+    with entries(folder) as found:
+        return [entry.name for entry in found]
+
+
+def matching(folder: Path, pattern: str) -> Iterator[Path]:
+    """Paths below `folder` that `a/*/b_*` describes, sorted. No link is looked into; a folder that is gone is empty."""
+    first, _, rest = pattern.partition("/")
+    try:
+        with entries(folder) as found:
+            there = sorted(
+                entry.name
+                for entry in found
+                if fnmatch.fnmatchcase(entry.name, first) and (not rest or entry.is_dir(follow_symlinks=False))
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in there:
+        if rest:
+            yield from matching(folder / name, rest)
+        else:
+            yield folder / name
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Everything below `folder`, folders before what is in them; links are told of and not followed."""
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with entries(here) as found:
+                there = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        for name, is_dir in there:
+            yield here / name
+            if is_dir:
+                waiting.append(here / name)
+
+
+def _text(path: Path | str) -> str:
+    text = os.fspath(path)
+    if "\0" in text:
+        raise LinkError(text.replace("\0", "\\x00"), "is no path: it holds a NUL")
+    return text
+
+
+def _place(path: Path | str) -> _Place:
+    text = _text(path)
+    folder, _, name = text.rpartition(os.sep)
+    if name in ("", ".", ".."):
+        raise LinkError(text, "is no name of a file")
+    if not _RELATIVE:
+        _refuse_links(text)
+        return _Place(text, None)
+    return _Place(name, _opened(folder or (os.sep if text.startswith(os.sep) else os.curdir)))
+
+
+def _root_of(folder: str) -> str | None:
+    # The shortest: a workspace within a workspace is still within the outer one.
+    end = 0
+    while (end := folder.find(os.sep, end + 1)) > 0:
+        if folder[:end] in _roots:
+            return folder[:end]
+    return folder if folder in _roots else None
+
+
+def _no_name(path: Path | str) -> LinkError:
+    return LinkError(ascii(os.fspath(path))[1:-1], "is no name of a file")
+
+
+def _opened(folder: str) -> _Folder:
+    """`folder`, each component below its workspace opened without following it."""
+    with _lock:
+        kept = _kept.get(folder)
+    if kept is None:
+        root = _root_of(folder)
+        if root is None:
+            return _Folder(os.open(folder, _FOLDER))
+    else:
+        # One look instead of a walk: as long as the path leads to the folder that was reached without links, that folder is it.
+        try:
+            facts = os.stat(folder)
+            if (facts.st_dev, facts.st_ino) == kept.identity:
+                return kept
+        except OSError:
+            pass
+        root = _root_of(folder) or folder
+    current = _walked(root, folder)
+    with _lock:
+        _kept[folder] = current
+        _kept.move_to_end(folder)
+        while len(_kept) > _KEPT_FOLDERS:
+            _kept.popitem(last=False)
+    return current
+
+
+def _walked(root: str, folder: str) -> _Folder:
+    current = _Folder(os.open(root, _FOLDER))
+    reached = root
+    for name in folder[len(root) :].split(os.sep):
+        if name in ("", "."):
+            continue
+        if name == "..":
+            raise LinkError(folder, "leads upwards")
+        reached = f"{reached}{os.sep}{name}"
+        try:
+            current = _Folder(os.open(name, _FOLDER | _NOFOLLOW, dir_fd=current.descriptor))
+        except OSError as error:
+            raise _as_link(error, reached, _Place(name, current)) from None
+    return current
+
+
+def _listed(folder: Path | str) -> int:
+    text = _text(folder)
+    with _said(folder):
+        if not _RELATIVE:
+            _refuse_links(text)
+            return os.open(text, _LISTED)
+        if _root_of(text) in (None, text):
+            return os.open(text, _LISTED)
+        place = _place(text)
+        try:
+            return os.open(place.name, _LISTED | _NOFOLLOW, dir_fd=place.descriptor)
+        except OSError as error:
+            raise _as_link(error, text, place) from None
+
+
+def _as_link(error: OSError, path: Path | str, place: _Place) -> Exception:
+    """LinkError if a link is why; systems say so in different words."""
+    if error.errno in _LINKS:
+        with contextlib.suppress(OSError):
+            if modes.S_ISLNK(os.stat(place.name, dir_fd=place.descriptor, follow_symlinks=False).st_mode):
+                return LinkError(os.fspath(path))
+    return error
+
+
+def _refuse_links(text: str) -> None:
+    root = _root_of(text)
+    if root is None:
+        return
+    reached = root
+    for name in text[len(root) :].split(os.sep):
+        if name in ("", "."):
+            continue
+        if name == "..":
+            raise LinkError(text, "leads upwards")
+        reached = f"{reached}{os.sep}{name}"
+        with contextlib.suppress(OSError):
+            facts = os.lstat(reached)
+            # A junction of Windows is no link to S_ISLNK, and leads away all the same.
+            if modes.S_ISLNK(facts.st_mode) or getattr(facts, "st_reparse_tag", False):
+                raise LinkError(reached)
+
+
+@contextlib.contextmanager
+def _said(path: Path | str) -> Iterator[None]:
+    """Errors name the whole path, not the last component that the system was asked for."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            error.filename = os.fspath(path)
+            error.filename2 = None
+        raise
+    except UnicodeEncodeError:
+        raise _no_name(path) from None

@@ -1,0 +1,75 @@
+"""A lock is held by one, let go at its holder's death, and neither made nor cut outside of its workspace."""
+
+import os
+import signal
+
+import pytest
+
+from headstart.pipeline.doors import locks, paths
+from headstart.pipeline.doors.locks import LockTimeout
+from headstart.pipeline.doors.paths import LinkError
+from headstart.pipeline.doors.reading import UnreadableError
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="filelock's concern there")
+
+
+def held_by_a_child(path):
+    ready, says = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with locks.held(path, 1):
+                os.write(says, b"!")
+                signal.pause()
+        finally:
+            os._exit(1)
+    assert os.read(ready, 1) == b"!"
+    return child
+
+
+def test_one_holds_it_at_a_time_and_death_lets_go(tmp_path):
+    child = held_by_a_child(tmp_path / "lock")
+    with pytest.raises(LockTimeout), locks.held(tmp_path / "lock", 0.1):
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with locks.held(tmp_path / "lock", 1):
+        pass
+
+
+def test_filelock_of_an_older_version_and_this_one_hold_each_other_off(tmp_path):
+    from filelock import FileLock, Timeout
+
+    child = held_by_a_child(tmp_path / "lock")
+    try:
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / "lock", timeout=0.1).acquire()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "pipe", "folder"])
+def test_what_stands_in_its_place_is_left_alone(tmp_path, kind):
+    root, notes = tmp_path / "w", tmp_path / "notes"
+    root.mkdir()
+    paths.enter(root)
+    notes.write_text("keep")
+    lock = root / "lock"
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(notes if kind == "file" else tmp_path / "nowhere")
+    with pytest.raises((LinkError, UnreadableError, IsADirectoryError)), locks.held(lock, 0.1):
+        pass
+    assert notes.read_text() == "keep"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_a_lock_file_holds_is_not_cut(tmp_path):
+    (tmp_path / "lock").write_text("something")
+    with locks.held(tmp_path / "lock", 1):
+        pass
+    assert (tmp_path / "lock").read_text() == "something"

@@ -1,0 +1,119 @@
+"""Whatever is wrong with a JSON file, one error says so and names it."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart.pipeline.doors import records
+from headstart.pipeline.doors.records import DamagedError, NewerError, parse_record, read_record
+
+DAMAGED = {
+    "empty": b"",
+    "half": b'{"format": 1, "a": ',
+    "deep": b"[" * 300_000,
+    "deep objects": b'{"a":' * 300_000,
+    "infinite": b'{"format": 1, "a": 1e999}',
+    "minus infinite": b'{"format": 1, "a": -1e999}',
+    "Infinity": b'{"format": 1, "a": Infinity}',
+    "NaN": b'{"format": 1, "a": NaN}',
+    "a number of 10,000 digits": b'{"format": 1, "a": ' + b"9" * 10_000 + b"}",
+    "no UTF-8": b'{"format": 1, "a": "\xff"}',
+    "UTF-16": '{"format": 1}'.encode("utf-16"),
+    "a bare NUL": b"\0",
+    "an array": b"[1]",
+    "a word": b'"format"',
+    "two": b'{"format": 1}{"format": 1}',
+    "no format": b"{}",
+    "format 0": b'{"format": 0}',
+    "format true": b'{"format": true}',
+    "format text": b'{"format": "1"}',
+    "format 1.5": b'{"format": 1.5}',
+    "format array": b'{"format": [1]}',
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
+def test_damage_is_one_line_that_names_the_file_and_the_way_on(tmp_path, data):
+    path = tmp_path / "facts.json"
+    path.write_bytes(data)
+    with pytest.raises(DamagedError) as caught:
+        read_record(path, 1, "Delete it")
+    assert str(caught.value).startswith(f"{path} is damaged (")
+    assert str(caught.value).endswith(". Delete it")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [2, 10**30], ids=["next", "huge"])
+def test_a_later_format_is_refused_and_not_called_damaged(tmp_path, version):
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps({"format": version, "whatever": 1}))
+    with pytest.raises(NewerError, match="Upgrade"):
+        read_record(path, 1)
+
+
+def test_keys_of_later_versions_are_passed_over(tmp_path):
+    path = tmp_path / "facts.json"
+    path.write_bytes(records.encode({"format": 1, "name": "a", "added later": {"x": 1}}))
+    assert read_record(path, 1).text("name") == "a"
+
+
+@pytest.mark.parametrize("make", ["mkdir", "link"], ids=["a folder", "a link"])
+def test_what_is_no_file_is_damaged(tmp_path, make):
+    path = tmp_path / "facts.json"
+    path.mkdir() if make == "mkdir" else path.symlink_to(__file__)
+    with pytest.raises(DamagedError, match=r"folder|symbolic link"):
+        read_record(path, 1)
+
+
+def test_a_missing_file_is_missing_also_below_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "gone", tmp_path / "file" / "gone"):
+        with pytest.raises(FileNotFoundError):
+            read_record(path, 1)
+
+
+VALUES = {
+    "text of a number": ('{"a": 1}', lambda r: r.text("a")),
+    "text of nothing": ("{}", lambda r: r.text("a")),
+    "text of another form": ('{"a": "../x"}', lambda r: r.text("a", "[a-z]+")),
+    "text that is too long": ('{"a": "xxxx"}', lambda r: r.text("a", longest=3)),
+    "integer of true": ('{"a": true}', lambda r: r.integer("a")),
+    "integer of a fraction": ('{"a": 1.5}', lambda r: r.integer("a")),
+    "integer of 2^60": ('{"a": 1152921504606846976}', lambda r: r.integer("a")),
+    "integer below zero": ('{"a": -1}', lambda r: r.integer("a")),
+    "number of text": ('{"a": "1"}', lambda r: r.number("a")),
+    "number of 400 digits": ('{"a": ' + "9" * 400 + "}", lambda r: r.number("a")),
+    "number beyond": ('{"a": 5}', lambda r: r.number("a", most=4)),
+    "flag of 1": ('{"a": 1}', lambda r: r.flag("a")),
+    "list of an object": ('{"a": {}}', lambda r: r.items_of("a")),
+    "list that is too long": ('{"a": [1, 2]}', lambda r: r.items_of("a", longest=1)),
+    "texts of numbers": ('{"a": ["x", 1]}', lambda r: r.texts("a")),
+    "records of numbers": ('{"a": [1]}', lambda r: r.records("a")),
+    "inner": ('{"a": {"b": []}}', lambda r: r.record("a").text("b")),
+    "inner of a list": ('{"a": [{"b": []}]}', lambda r: r.records("a")[0].text("b")),
+}
+
+
+@pytest.mark.parametrize(("text", "ask"), VALUES.values(), ids=VALUES.keys())
+def test_a_value_of_another_kind_is_damage_that_names_file_and_key(text, ask):
+    with pytest.raises(DamagedError, match=r"facts.json is damaged \(a"):
+        ask(parse_record(text, "facts.json", None))
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_parse_or_are_damaged(data):
+    try:
+        parse_record(data, "facts.json", 1)
+    except (DamagedError, NewerError) as error:
+        assert "facts.json" in str(error)  # noqa: PT017 - most inputs raise nothing that could be waited for
+
+
+@given(
+    st.dictionaries(
+        st.text(), st.none() | st.text() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    )
+)
+def test_what_is_written_is_read_back(facts):
+    assert parse_record(records.encode(facts), "facts.json", None) == facts
