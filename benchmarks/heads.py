@@ -20,7 +20,7 @@ import numpy as np
 from headstart.experiments.config import HeadConfig, TrainingOptions
 from headstart.experiments.data.statistics import standardization_from
 from headstart.experiments.data.training_data import TrainingData, scaling_of
-from headstart.experiments.heads.batches import Reader
+from headstart.experiments.heads.batches import BatchReader
 from headstart.experiments.heads.parameters import Parameters
 from headstart.experiments.heads.trainer import train
 from headstart.experiments.training.schedule import learning_rate_factor, row_order
@@ -41,7 +41,7 @@ class Loop:
         import torch
 
         self.data, self.last_loss = data, float("nan")
-        self.reader = Reader(data, scaling_of(data, standardization_from(data.source, data.train), False), OPTIONS)
+        self.reader = BatchReader(data, scaling_of(data, standardization_from(data.source, data.train), False), OPTIONS)
         self.rows, self.codes = self.reader.rows(data.train), torch.from_numpy(data.targets.codes[data.train])
         self.half = torch.from_numpy(data.source.take(data.train))
 

@@ -22,7 +22,7 @@ from headstart.experiments.data.statistics import gather, standardization_of
 from headstart.experiments.data.targets import Targets, class_targets
 from headstart.experiments.linear.closed_form import scores_of
 from headstart.experiments.linear.cross_validation import cross_validate_ridge
-from headstart.experiments.linear.penalty_path import JudgedPath, logistic_path, ridge_path
+from headstart.experiments.linear.penalty_path import ScoredPath, logistic_path, ridge_path
 from headstart.features.store.packed_cache import load_cached_features
 
 from .synthetic import medians, synthetic, verdict
@@ -78,7 +78,7 @@ def main() -> None:
     assert torch
     source, targets, train, val, test = opened(options.workspace)
     penalties = [float(1 / (c * len(train))) for c in np.geomspace(1e-4, 10, COUNT)]
-    found: dict[str, JudgedPath] = {}
+    found: dict[str, ScoredPath] = {}
 
     def path(method: str, penalties: list[float] = penalties) -> None:
         statistics = gather(source, targets, {"train": train})["train"]

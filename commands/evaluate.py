@@ -29,34 +29,34 @@ def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | 
     N is a run's number, see `headstart runs`. `best` is the run that did best on validation among the finished ones that share
     task and targets with the newest experiment.
     """
-    from headstart.commands.output.evaluation import describe
-    from headstart.experiments.evaluation.evaluate_run import judge, score
+    from headstart.commands.output.evaluation import evaluation_lines
+    from headstart.experiments.evaluation.evaluate_run import evaluate_scored, score_run
     from headstart.experiments.runs.catalog import choose_run
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    found = opened(workspace)
-    chosen = choose_run(found, run)
-    scored = score(found, chosen, split)
+    opened_workspace = opened(workspace)
+    chosen = choose_run(opened_workspace, run)
+    scored = score_run(opened_workspace, chosen, split)
     if as_csv:
         _write_csv(scored)
         return
-    judged = judge(chosen, scored)
+    evaluation = evaluate_scored(chosen, scored)
     if as_json:
-        click.echo(json.dumps(judged.as_json(), indent=1))
+        click.echo(json.dumps(evaluation.as_json(), indent=1))
     else:
-        for line in describe(judged):
+        for line in evaluation_lines(evaluation):
             click.echo(line)
-    if judged.is_as_noted is False:
+    if evaluation.is_as_noted is False:
         say("warning: these are not the numbers that training noted: other versions of a library, or another machine")
 
 
 def _write_csv(scored: Scored) -> None:
-    from headstart.experiments.evaluation.evaluate_run import said_of_each
+    from headstart.experiments.evaluation.evaluate_run import answers_of
 
     names, is_classes = scored.head.names, scored.head.task == "classification"
     columns = ["label", "probability", "true_label"] if is_classes else [*names, *(f"true_{name}" for name in names)]
     write_line(["path", *columns])
-    for path, said, true in said_of_each(scored):
+    for path, said, true in answers_of(scored):
         cells = [names[said.argmax()], f"{said.max():.9g}"] if is_classes else [f"{number:.9g}" for number in said]
         write_line([path, *cells, *true])

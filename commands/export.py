@@ -57,8 +57,8 @@ def command(
     )
     from headstart.pipeline.errors import HeadstartError
 
-    found = opened(workspace)
-    chosen = choose_run(found, run)
+    opened_workspace = opened(workspace)
+    chosen = choose_run(opened_workspace, run)
     target = output or Path(f"{chosen.run.experiment}-{chosen.run.head}{'-with-encoder' * with_encoder}{FORMATS[form]}")
     _refuse(target, force)
     if with_encoder and form != "onnx":
@@ -71,7 +71,7 @@ def command(
     if with_encoder:
         exported = export_with_encoder(chosen.experiment.encoder, head, facts, check_images(spec), logits)
     else:
-        exported = export_head(head, form, facts, check_rows(found, chosen.experiment, head.inputs), logits)
+        exported = export_head(head, form, facts, check_rows(opened_workspace, chosen.experiment, head.inputs), logits)
     is_new = _write(target, exported.data, force)
     if as_json:
         click.echo(json.dumps(_record(chosen, target, form, exported), indent=1))

@@ -55,16 +55,16 @@ def command(
     chosen = choose_run(opened(workspace), run)
     auxiliary = auxiliary_values(chosen.experiment.auxiliary, given)
     head = read_head(chosen.head_path)
-    found = find_new_images(images, allow_symlinks)
+    listed = find_new_images(images, allow_symlinks)
     batching = partial(_open_batching, chosen.experiment.encoder, device)
-    predictions = predict_images(head, found, chosen.encoder_spec(), auxiliary, batching, device)
-    layout = Layout(head.task, head.names, min(top, len(head.names)), [image.name for image in found])
+    predictions = predict_images(head, listed, chosen.encoder_spec(), auxiliary, batching, device)
+    layout = Layout(head.task, head.names, min(top, len(head.names)), [image.name for image in listed])
     if as_json:
         failed = write_json(predictions, layout, chosen.as_json())
     else:
         failed = (write_csv if as_csv else write_table)(predictions, layout)
     if failed:
-        say(f"{plural(failed, 'image')} of {len(found):,} could not be read")
+        say(f"{plural(failed, 'image')} of {len(listed):,} could not be read")
     return 1 if failed else 0
 
 

@@ -43,17 +43,17 @@ def command(context: click.Context, as_json: bool, workspace: str | None) -> Non
 @workspace_option
 def show(run: str, as_json: bool, workspace: str | None) -> None:
     """Show how a head was trained, epoch by epoch, and what was measured at the end, class by class."""
-    from headstart.commands.output.run import describe
+    from headstart.commands.output.run import run_lines
     from headstart.experiments.evaluation.record import record_of
     from headstart.experiments.runs.catalog import choose_run
 
-    found = opened(workspace)
-    chosen = choose_run(found, run)
-    record = record_of(found, chosen)
+    opened_workspace = opened(workspace)
+    chosen = choose_run(opened_workspace, run)
+    record = record_of(opened_workspace, chosen)
     if as_json:
         click.echo(json.dumps(record, indent=1))
         return
-    for line in describe(chosen, record):
+    for line in run_lines(chosen, record):
         click.echo(line)
 
 
@@ -65,12 +65,12 @@ def show(run: str, as_json: bool, workspace: str | None) -> None:
 def compare(first: str, second: str, as_json: bool, workspace: str | None) -> None:
     """Say whether head A is better than head B on the same test images."""
     from headstart.commands.output.run import verdict
-    from headstart.experiments.evaluation.evaluate_run import compare
+    from headstart.experiments.evaluation.evaluate_run import compare_runs
     from headstart.experiments.runs.catalog import choose_run
 
-    found = opened(workspace)
-    left, right = choose_run(found, first), choose_run(found, second)
-    results = compare(found, left, right)
+    opened_workspace = opened(workspace)
+    left, right = choose_run(opened_workspace, first), choose_run(opened_workspace, second)
+    results = compare_runs(opened_workspace, left, right)
     if as_json:
         click.echo(json.dumps({"first": left.as_json(), "second": right.as_json(), "comparisons": results}, indent=1))
         return

@@ -72,7 +72,7 @@ def command(
     headstart train-head --hidden 512 --dropout 0.3 --seeds 5
     headstart train-head --preset quality --target score --aux sharpness --aux exposure
     """
-    from headstart.commands.output.training import lines
+    from headstart.commands.output.training import training_lines
     from headstart.experiments.evaluation.record import as_record
     from headstart.experiments.runs.begin_heads import begin_heads
     from headstart.experiments.runs.experiment import read_metrics
@@ -89,7 +89,7 @@ def command(
     if as_json:
         click.echo(json.dumps(as_record(opened_workspace, begun.experiment), indent=1))
         return 0
-    for line in lines(begun.experiment, read_metrics(begun.experiment), opened_workspace.database):
+    for line in training_lines(begun.experiment, read_metrics(begun.experiment), opened_workspace.database):
         click.echo(line)
     return 0
 
@@ -112,12 +112,12 @@ def _request(
     heads = heads_of(ablation, preset, seeds, seed, given)  # first, because it needs no features to be wrong
     targets, auxiliary = columns
     features = _features(workspace, encoder, data)
-    found = detected_task(features, targets) if task == "auto" else task
+    decided = detected_task(features, targets) if task == "auto" else task
     monitor = given["monitor"] or ("pearson" if preset == "quality" else "auto")
     shared = {key: given[key] for key in ("epochs", "batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
     options = TrainingOptions(**shared, monitor=monitor, seed=seed, device=choose_device(given["device"]))
     baselines = BaselineOptions(given["logistic"], given["folds"] or 0)
-    return Request(features, found, targets, auxiliary, heads, options, *about, baselines)
+    return Request(features, decided, targets, auxiliary, heads, options, *about, baselines)
 
 
 def _features(workspace: Workspace, encoder: str | None, data: str | None) -> CachedFeatures:

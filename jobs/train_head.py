@@ -57,7 +57,7 @@ class TrainHeadSession:
         """Holds nothing between jobs."""
 
     def _trained(self, experiment: HeadExperiment, check: Callable[[], None]) -> Result:
-        from headstart.experiments.evaluation.evaluate_experiment import judge
+        from headstart.experiments.evaluation.evaluate_experiment import evaluate_experiment
         from headstart.experiments.evaluation.publish import publish
         from headstart.experiments.heads.trainer import train
         from headstart.experiments.runs.experiment_data import experiment_data
@@ -66,11 +66,11 @@ class TrainHeadSession:
 
         keeper = Checkpoints(best_head_path(experiment).parent, self._workspace.files)
         # A training that goes on has read every byte of the cache before.
-        found = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
+        data = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
         narrator = Narrator(experiment.folder.name, experiment.options.epochs, [head.name for head in experiment.heads])
-        outcomes = train(found.data, experiment.heads, experiment.options, keeper, check, narrator.hear)
-        judgement = judge(experiment, found, outcomes, check)
-        payload = publish(self._workspace, experiment, found, outcomes, judgement)
+        outcomes = train(data.data, experiment.heads, experiment.options, keeper, check, narrator.hear)
+        evaluation = evaluate_experiment(experiment, data, outcomes, check)
+        payload = publish(self._workspace, experiment, data, outcomes, evaluation)
         keeper.keep_only_newest()
         facts: dict[str, Any] = {"device": experiment.options.device, "versions": _versions()}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)

@@ -11,21 +11,21 @@ from headstart.pipeline.text import printable
 from .terminal import aligned
 
 if TYPE_CHECKING:
-    from headstart.experiments.evaluation.evaluate_run import Judged
+    from headstart.experiments.evaluation.evaluate_run import RunEvaluation
 
 _MANY = 25  # classes beyond which only the worst are listed
 _WORST = 10
 
 
-def describe(judged: Judged) -> Iterator[str]:
+def evaluation_lines(evaluation: RunEvaluation) -> Iterator[str]:
     """Lines for a terminal of this width."""
-    yield f"{judged.chosen.words} on {judged.metrics['images']:,} images of the split '{judged.split}'"
-    if judged.chosen.run.task == "regression":
-        yield from _numbers(judged)
+    yield f"{evaluation.chosen.words} on {evaluation.metrics['images']:,} images of the split '{evaluation.split}'"
+    if evaluation.chosen.run.task == "regression":
+        yield from _numbers(evaluation)
         return
-    metrics = judged.metrics
+    metrics = evaluation.metrics
     yield ""
-    yield from aligned([["", "accuracy", "95 % interval", "macro F1"], *_standings(judged)], "<>>>")
+    yield from aligned([["", "accuracy", "95 % interval", "macro F1"], *_standings(evaluation)], "<>>>")
     yield ""
     top = [f"top-{key.split('_')[1]} {value:.4f}" for key, value in metrics.items() if key.startswith("top_")]
     yield "  ".join([*top, f"log-loss {metrics['log_loss']:.4f}", f"calibration error (ECE) {metrics['ece']:.4f}"])
@@ -41,38 +41,41 @@ def interval_text(interval: Sequence[float | None] | None) -> str:
     return f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
-def _standings(judged: Judged) -> Iterator[list[str]]:
-    rows = {judged.chosen.run.head: judged.metrics, **{f"baseline {name}": found for name, found in judged.baselines.items()}}
-    for name, found in rows.items():
-        yield [name, f"{found['accuracy']:.4f}", interval_text(found["accuracy_interval"]), f"{found['macro_f1']:.4f}"]
-    images = [found["images"] for found in judged.metrics["per_class"].values()]
+def _standings(evaluation: RunEvaluation) -> Iterator[list[str]]:
+    rows = {
+        evaluation.chosen.run.head: evaluation.metrics,
+        **{f"baseline {name}": metrics for name, metrics in evaluation.baselines.items()},
+    }
+    for name, metrics in rows.items():
+        yield [name, f"{metrics['accuracy']:.4f}", interval_text(metrics["accuracy_interval"]), f"{metrics['macro_f1']:.4f}"]
+    images = [metrics["images"] for metrics in evaluation.metrics["per_class"].values()]
     yield ["always the commonest class", f"{max(images) / sum(images):.4f}", "", ""]
 
 
-def _numbers(judged: Judged) -> Iterator[str]:
-    for target, found in judged.metrics["targets"].items():
+def _numbers(evaluation: RunEvaluation) -> Iterator[str]:
+    for target, metrics in evaluation.metrics["targets"].items():
         yield ""
         yield f"target {printable(target)}"
         rows = [["", "MSE", "MAE", "R2", "Pearson", "95 % interval", "Spearman"]]
-        rows.append(_target_row(judged.chosen.run.head, found))
-        for name, other in judged.baselines.items():
+        rows.append(_target_row(evaluation.chosen.run.head, metrics))
+        for name, other in evaluation.baselines.items():
             rows.append(_target_row(f"baseline {name}", other["targets"][target]))
         yield from aligned(rows, "<>>>>>>")
-        within = found.get("within_groups")
+        within = metrics.get("within_groups")
         if within:
             means = f"Pearson {_number(within['pearson'])}, Spearman {_number(within['spearman'])}"
             yield f"within {within['groups']:,} groups on average: {means}"
 
 
-def _target_row(name: str, found: dict[str, Any]) -> list[str]:
+def _target_row(name: str, metrics: dict[str, Any]) -> list[str]:
     return [
         name,
-        f"{found['mse']:.4g}",
-        f"{found['mae']:.4g}",
-        _number(found["r2"]),
-        _number(found["pearson"]),
-        interval_text(found["pearson_interval"]),
-        _number(found["spearman"]),
+        f"{metrics['mse']:.4g}",
+        f"{metrics['mae']:.4g}",
+        _number(metrics["r2"]),
+        _number(metrics["pearson"]),
+        interval_text(metrics["pearson_interval"]),
+        _number(metrics["spearman"]),
     ]
 
 
@@ -81,11 +84,11 @@ def _number(value: float | None) -> str:
 
 
 def _classes(metrics: dict[str, Any]) -> Iterator[str]:
-    found = sorted(metrics["per_class"].items(), key=lambda item: item[1]["f1"]) if len(metrics["per_class"]) > _MANY else None
-    if found:
-        yield f"the {_WORST} hardest of {len(found)} classes (--json has all)"
+    hardest = sorted(metrics["per_class"].items(), key=lambda item: item[1]["f1"]) if len(metrics["per_class"]) > _MANY else None
+    if hardest:
+        yield f"the {_WORST} hardest of {len(hardest)} classes (--json has all)"
     rows = [["class", "precision", "recall", "F1", "images"]]
-    for name, each in found[:_WORST] if found else metrics["per_class"].items():
+    for name, each in hardest[:_WORST] if hardest else metrics["per_class"].items():
         numbers = [f"{each[key]:.4f}" for key in ("precision", "recall", "f1")]
         rows.append([printable(name), *numbers, f"{each['images']:,}"])
     yield from aligned(rows, "<>>>>")

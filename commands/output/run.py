@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _EPOCHS = 20  # of a long history, so many are shown
 
 
-def describe(chosen: Chosen, record: dict[str, Any]) -> Iterator[str]:
+def run_lines(chosen: Chosen, record: dict[str, Any]) -> Iterator[str]:
     """Lines for a terminal."""
     yield f"{chosen.words}, {record['task']}"
     rows = ", ".join(f"{name} {count:,}" for name, count in record["rows"].items())
@@ -77,8 +77,8 @@ def _history(history: list[dict[str, Any]]) -> Iterator[str]:
     yield from aligned(rows, ">" * (len(columns) + 1))
 
 
-def _settings(word: str, found: dict[str, Any]) -> Iterator[str]:
-    text = ", ".join(f"{key} {value}".replace(" ", "\xa0") for key, value in found.items())  # breaks between settings only
+def _settings(word: str, settings: dict[str, Any]) -> Iterator[str]:
+    text = ", ".join(f"{key} {value}".replace(" ", "\xa0") for key, value in settings.items())  # breaks between settings only
     width = shutil.get_terminal_size((100, 24)).columns
     for line in textwrap.wrap(text, width, initial_indent=f"  {word:<9}", subsequent_indent=" " * 11, break_on_hyphens=False):
         yield line.replace("\xa0", " ")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ROWS = 20
 
 
-def lines(experiment: HeadExperiment, judged: Mapping[str, Any], database: Path) -> list[str]:
+def training_lines(experiment: HeadExperiment, judged: Mapping[str, Any], database: Path) -> list[str]:
     """A table for people. Args: judged: what its `metrics.json` says; database: where all runs are, for the last line."""
     heads = [(entry["head"], headline(entry), entry["head"] == judged["selected"]) for entry in judged["heads"]]
     heads.sort(key=lambda row: _value(row[1], "val"), reverse=True)
@@ -29,10 +29,10 @@ def lines(experiment: HeadExperiment, judged: Mapping[str, Any], database: Path)
         f"{experiment.folder.name}: {metric} on {judged['rows']['val']:,} validation and {judged['rows']['test']:,} test images"
     ]
     result.append(f"  {'':{name_width}}  validation    test  95 % interval")
-    result += [_row(name, found, is_best, name_width) for name, found, is_best in shown]
+    result += [_row(name, headlines, is_best, name_width) for name, headlines, is_best in shown]
     if len(heads) > len(shown):
         result.append(f"  and {len(heads) - len(shown):,} more heads in {METRICS}")
-    result += [_row(name, found, is_best, name_width) for name, found, is_best in baselines]
+    result += [_row(name, headlines, is_best, name_width) for name, headlines, is_best in baselines]
     result += [_cross_validation(entry) for entry in judged["baselines"] if "cross_validation" in entry]
     result += [f"note: {note}" for note in judged["notes"]]
     result.append("best on validation is marked *; baselines are trained on the same rows without a gradient")
@@ -42,27 +42,27 @@ def lines(experiment: HeadExperiment, judged: Mapping[str, Any], database: Path)
     return [printable(line) for line in result]
 
 
-def _row(name: str, found: dict[str, Any], is_best: bool, width: int) -> str:
-    test = found.get("test")
+def _row(name: str, headlines: dict[str, Any], is_best: bool, width: int) -> str:
+    test = headlines.get("test")
     interval = "" if test is None or test["interval"][0] is None else f"{test['interval'][0]:.4f} to {test['interval'][1]:.4f}"
-    validation = _shown(found, "val") if found else "diverged"
-    return f"{'*' if is_best else ' '} {name:{width}}  {validation:>10}  {_shown(found, 'test'):>6}  {interval}".rstrip()
+    validation = _shown(headlines, "val") if headlines else "diverged"
+    return f"{'*' if is_best else ' '} {name:{width}}  {validation:>10}  {_shown(headlines, 'test'):>6}  {interval}".rstrip()
 
 
 def _cross_validation(entry: dict[str, Any]) -> str:
-    found = entry["cross_validation"]
-    metric = {"r2": "R2"}.get(found["metric"], found["metric"])
+    folds = entry["cross_validation"]
+    metric = {"r2": "R2"}.get(folds["metric"], folds["metric"])
     return (
-        f"{entry['baseline']}: {metric} {found['mean']:.4f} on average over {found['folds']} folds of the training images, "
-        f"standard deviation {found['spread']:.4f}"
+        f"{entry['baseline']}: {metric} {folds['mean']:.4f} on average over {folds['folds']} folds of the training images, "
+        f"standard deviation {folds['spread']:.4f}"
     )
 
 
-def _shown(found: dict[str, Any], split: str) -> str:
-    value = found.get(split, {}).get("value")
+def _shown(headlines: dict[str, Any], split: str) -> str:
+    value = headlines.get(split, {}).get("value")
     return "none" if value is None else f"{value:.4f}"
 
 
-def _value(found: dict[str, Any], split: str) -> float:
-    value = found.get(split, {}).get("value")
+def _value(headlines: dict[str, Any], split: str) -> float:
+    value = headlines.get(split, {}).get("value")
     return float("-inf") if value is None else float(value)

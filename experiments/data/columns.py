@@ -24,9 +24,9 @@ def column_of(cached: CachedFeatures, name: str) -> list[str]:
     roles = [open_manifest(cached.workspace.root / dataset).dataset.roles for dataset in cached.rows.datasets]
     if name in cached.extra_columns:
         return cached.column(name)
-    if name == LABEL or all(found.get("label") == name for found in roles):
+    if name == LABEL or all(role.get("label") == name for role in roles):
         return [str(label) for label in cached.labels]
-    known = [*cached.extra_columns, *{found["label"] for found in roles if "label" in found}]
+    known = [*cached.extra_columns, *{role["label"] for role in roles if "label" in role}]
     near = difflib.get_close_matches(name, known, 1)
     hint = f"Did you mean '{printable(near[0])}'?" if near else f"It has: {', '.join(map(printable, known)) or 'none'}."
     raise HeadstartError(

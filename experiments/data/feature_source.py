@@ -77,8 +77,8 @@ def by_blocks(
     result = np.empty((len(positions), outputs), np.float32)
     place = np.empty(len(source), np.int64)
     place[positions] = np.arange(len(positions))
-    for found, half in source.blocks(positions, size):
-        result[place[found]] = scores(found, half)
+    for block, half in source.blocks(positions, size):
+        result[place[block]] = scores(block, half)
     return result
 
 

@@ -158,10 +158,10 @@ def _of_rows(source: FeatureSource, targets: Targets, positions: NDArray[np.int6
     sums, gram = np.zeros(d), np.zeros((d, d))
     target_sums, products, squares = np.zeros(k), np.zeros((d, k)), np.zeros(k)
     shift32 = shift.astype(np.float32)
-    for found, half in source.blocks(positions):
+    for block, half in source.blocks(positions):
         rows = as_float32(half)
         rows -= shift32
-        values = targets.dense(found)
+        values = targets.dense(block)
         gram += rows.T @ rows  # numpy sees the transpose and computes one triangle only
         for start in range(0, len(rows), _FEW):
             few = rows[start : start + _FEW]

@@ -58,9 +58,9 @@ def class_targets(
     names, counts = np.unique(values[train], return_counts=True)
     counts, names = counts[names != ""], names[names != ""]
     if len(names) < 2:
-        found = f"one class, {str(names[0])!r}" if len(names) else "no labels"
+        only = f"one class, {str(names[0])!r}" if len(names) else "no labels"
         raise HeadstartError(
-            f"the training split has {found}; a classifier needs two. Label more images, or use --task regression"
+            f"the training split has {only}; a classifier needs two. Label more images, or use --task regression"
         )
     lone = [str(name) for name, count in zip(names, counts, strict=True) if count < 2]
     if len(lone) == len(names):
@@ -92,9 +92,9 @@ def value_targets(
     for name, numbers in zip(names, values.T, strict=True):
         known = numbers[train][np.isfinite(numbers[train])]
         if len(known) < 2 or np.ptp(known) == 0:
-            found = f"the value {known[0]:g} on all {len(known)} rows" if len(known) else "no number at all"
+            only = f"the value {known[0]:g} on all {len(known)} rows" if len(known) else "no number at all"
             raise HeadstartError(
-                f"target '{name}' has {found} of the training split; there is nothing to learn. Choose another --target"
+                f"target '{name}' has {only} of the training split; there is nothing to learn. Choose another --target"
             )
     return Targets("regression", tuple(names), np.empty(0, np.int64), values.astype(np.float32))
 

@@ -30,7 +30,7 @@ _NOT_OF_SCORES = (
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ExperimentEvaluation:
     """Attributes:
     metrics: everything that `metrics.json` says, ready for JSON.
     scores: (n, k) logits or numbers of the selected head on the test rows, or on validation if there are none.
@@ -40,36 +40,35 @@ class Judgement:
     scores: NDArray[np.float32]
 
 
-def judge(
-    experiment: HeadExperiment, found: ExperimentData, outcomes: Sequence[Outcome], check: Callable[[], None] = lambda: None
-) -> Judgement:
+def evaluate_experiment(
+    experiment: HeadExperiment, data: ExperimentData, outcomes: Sequence[Outcome], check: Callable[[], None] = lambda: None
+) -> ExperimentEvaluation:
     """The same for the same heads.
 
     Args:
         outcomes: one a head, in the order of `experiment.heads`.
         check: called between heads, and between passes over the rows; may raise to leave.
     """
-    folds = training_folds(found, experiment.baselines.folds)
-    baselines, statistics = fit_baselines(found.data, experiment.baselines, folds, check)
+    folds = training_folds(data, experiment.baselines.folds)
+    baselines, statistics = fit_baselines(data.data, experiment.baselines, folds, check)
     test_scores: dict[str, NDArray[np.float32]] = {}
     heads, others = [], []
     for outcome in outcomes:
         check()
         entry = _course(outcome)
         if outcome.best_epoch >= 0:
-            for split, positions in _splits(found):
-                scores = outcome.head.scores(found.data.source, positions, found.data.auxiliary)
-                entry[split] = head_metrics(found, outcome.head.config.output_for(experiment.task), scores, positions)
+            for split, positions in _splits(data):
+                scores = outcome.head.scores(data.data.source, positions, data.data.auxiliary)
+                entry[split] = head_metrics(data, outcome.head.config.output_for(experiment.task), scores, positions)
                 test_scores[entry["head"]] = scores  # of the last split, which is test where there is one
         heads.append(entry)
     found_scores = {
-        split: scores_of(inputs_of(found.data), positions, [each.head for each in baselines])
-        for split, positions in _splits(found)
+        split: scores_of(inputs_of(data.data), positions, [each.head for each in baselines]) for split, positions in _splits(data)
     }
     for number, baseline in enumerate(baselines):
         entry = {"baseline": baseline.name, **baseline.settings}
-        for split, positions in _splits(found):
-            metrics = head_metrics(found, "linear", found_scores[split][number], positions)
+        for split, positions in _splits(data):
+            metrics = head_metrics(data, "linear", found_scores[split][number], positions)
             entry[split] = {key: value for key, value in metrics.items() if key not in _NOT_OF_SCORES}
         others.append(entry)
     selected = selected_head(outcomes)
@@ -77,16 +76,16 @@ def judge(
         "format": FORMAT,
         "experiment": experiment.folder.name,
         "task": experiment.task,
-        "classes" if experiment.task == "classification" else "targets": list(found.data.targets.names),
-        "rows": found.counts,
+        "classes" if experiment.task == "classification" else "targets": list(data.data.targets.names),
+        "rows": data.counts,
         "selected": selected,
         "selected_by": {"split": "val", "metric": monitor_for(experiment.options.monitor, experiment.task)},
         "heads": heads,
         "baselines": others,
-        "comparisons": _comparisons(found, selected, test_scores),
-        "notes": [*found.notes, *_channel_notes(dead_channels(statistics), found.data.inputs)],
+        "comparisons": _comparisons(data, selected, test_scores),
+        "notes": [*data.notes, *_channel_notes(dead_channels(statistics), data.data.inputs)],
     }
-    return Judgement(judged, test_scores[selected])
+    return ExperimentEvaluation(judged, test_scores[selected])
 
 
 def selected_head(outcomes: Sequence[Outcome]) -> str:
@@ -95,9 +94,9 @@ def selected_head(outcomes: Sequence[Outcome]) -> str:
     return best.head.config.name
 
 
-def head_metrics(found: ExperimentData, output: str, scores: NDArray[np.float32], positions: NDArray[np.int64]) -> dict[str, Any]:
+def head_metrics(data: ExperimentData, output: str, scores: NDArray[np.float32], positions: NDArray[np.int64]) -> dict[str, Any]:
     """All metrics of one head on some rows. Args: output: see HeadConfig; scores: logits or numbers (len(positions), k)."""
-    targets, groups = found.data.targets, found.features.groups[positions]
+    targets, groups = data.data.targets, data.features.groups[positions]
     if targets.task == "classification":
         probabilities = probabilities_of(scores, "softmax" if output == "linear" else output)
         return classification_metrics(probabilities, targets.codes[positions], targets.names, groups=groups)
@@ -122,16 +121,16 @@ def _best_loss(outcome: Outcome) -> float:
     return float("inf") if loss is None else float(loss)
 
 
-def _splits(found: ExperimentData) -> list[tuple[str, NDArray[np.int64]]]:
-    return [("val", found.data.val)] + ([("test", found.test)] if len(found.test) else [])
+def _splits(data: ExperimentData) -> list[tuple[str, NDArray[np.int64]]]:
+    return [("val", data.data.val)] + ([("test", data.test)] if len(data.test) else [])
 
 
-def _comparisons(found: ExperimentData, selected: str, scores: dict[str, NDArray[np.float32]]) -> list[dict[str, Any]]:
+def _comparisons(data: ExperimentData, selected: str, scores: dict[str, NDArray[np.float32]]) -> list[dict[str, Any]]:
     """The chosen head against each other one on the same test images."""
-    if not len(found.test):
+    if not len(data.test):
         return []
-    best, targets, rows = scores[selected], found.data.targets, found.test
-    groups = found.features.groups[rows]
+    best, targets, rows = scores[selected], data.data.targets, data.test
+    groups = data.features.groups[rows]
     result: list[dict[str, Any]] = []
     for name, other in scores.items():
         if name == selected:

@@ -22,7 +22,7 @@ from .metrics import compare_classifiers, compare_regressors, probabilities_of
 
 
 @dataclass(frozen=True)
-class Judged:
+class RunEvaluation:
     """A head on one split.
 
     Attributes:
@@ -66,17 +66,17 @@ class Scored:
     scores: NDArray[np.float32]
 
 
-def score(workspace: Workspace, chosen: Chosen, split: str) -> Scored:
+def score_run(workspace: Workspace, chosen: Chosen, split: str) -> Scored:
     """Raises: HeadstartError if the head or its rows are gone, or the split is empty."""
     head = read_head(chosen.head_path)
-    found = experiment_data(workspace, chosen.experiment)
-    positions = found.test if split == "test" else found.data.val
+    data = experiment_data(workspace, chosen.experiment)
+    positions = data.test if split == "test" else data.data.val
     if not len(positions):
         raise HeadstartError(f"{chosen.run.experiment} has no image of the split '{split}' with a target. Use --split val")
-    return Scored(head, split, found, positions, head.scores(found.data.source, positions, found.data.auxiliary))
+    return Scored(head, split, data, positions, head.scores(data.data.source, positions, data.data.auxiliary))
 
 
-def said_of_each(scored: Scored) -> Iterator[tuple[str, NDArray[np.float64], list[str]]]:
+def answers_of(scored: Scored) -> Iterator[tuple[str, NDArray[np.float64], list[str]]]:
     """Of each image: its path, probabilities or numbers (k,), and what is true: the class, or k numbers as text."""
     head, targets, paths = scored.head, scored.data.data.targets, scored.data.features.paths
     values = scored.scores.astype(np.float64)
@@ -88,24 +88,24 @@ def said_of_each(scored: Scored) -> Iterator[tuple[str, NDArray[np.float64], lis
         yield paths[position], said, true
 
 
-def judge(chosen: Chosen, scored: Scored) -> Judged:
+def evaluate_scored(chosen: Chosen, scored: Scored) -> RunEvaluation:
     """Everything about one head on one split."""
     split = scored.split
     metrics = head_metrics(scored.data, scored.head.config.output_for(scored.head.task), scored.scores, scored.positions)
     notes = read_metrics(chosen.experiment)
     noted = next((entry.get(split) for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), None)
     baselines = {entry["baseline"]: entry[split] for entry in notes.get("baselines", []) if split in entry}
-    return Judged(
+    return RunEvaluation(
         chosen, split, scored.head.names, metrics, baselines, None if noted is None else _is_noted(noted, metrics, notes)
     )
 
 
-def compare(workspace: Workspace, first: Chosen, second: Chosen) -> list[dict[str, Any]]:
+def compare_runs(workspace: Workspace, first: Chosen, second: Chosen) -> list[dict[str, Any]]:
     """Whether the first is better on the test images of both; one entry for classes, one a target for numbers.
 
     Raises: HeadstartError unless both were judged on the same test images with the same targets.
     """
-    left, right = score(workspace, first, "test"), score(workspace, second, "test")
+    left, right = score_run(workspace, first, "test"), score_run(workspace, second, "test")
     order = _same_rows(first, left, second, right)
     targets, rows = left.data.data.targets, left.positions
     one, two, groups = left.scores, right.scores[order], left.data.features.groups[rows]
@@ -128,21 +128,21 @@ def _is_noted(noted: Any, metrics: dict[str, Any], notes: dict[str, Any]) -> boo
     return _alike(_without_intervals(noted), _without_intervals(metrics))  # an earlier version took other intervals
 
 
-def _without_intervals(found: Any) -> Any:
-    if not isinstance(found, dict):
-        return found
-    return {key: _without_intervals(value) for key, value in found.items() if not key.endswith("_interval")}
+def _without_intervals(metrics: Any) -> Any:
+    if not isinstance(metrics, dict):
+        return metrics
+    return {key: _without_intervals(value) for key, value in metrics.items() if not key.endswith("_interval")}
 
 
-def _alike(noted: Any, found: Any) -> bool:
+def _alike(noted: Any, again: Any) -> bool:
     """The same but for what another number of cores may round otherwise."""
-    if isinstance(noted, dict) and isinstance(found, dict):
-        return noted.keys() == found.keys() and all(_alike(noted[key], found[key]) for key in noted)
-    if isinstance(noted, list) and isinstance(found, list):
-        return len(noted) == len(found) and all(map(_alike, noted, found))
-    if isinstance(noted, float) and isinstance(found, float):
-        return math.isclose(noted, found, rel_tol=1e-6, abs_tol=1e-9)
-    return bool(noted == found)
+    if isinstance(noted, dict) and isinstance(again, dict):
+        return noted.keys() == again.keys() and all(_alike(noted[key], again[key]) for key in noted)
+    if isinstance(noted, list) and isinstance(again, list):
+        return len(noted) == len(again) and all(map(_alike, noted, again))
+    if isinstance(noted, float) and isinstance(again, float):
+        return math.isclose(noted, again, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(noted == again)
 
 
 def _same_rows(first: Chosen, left: Scored, second: Chosen, right: Scored) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
-from .evaluate_experiment import Judgement
+from .evaluate_experiment import ExperimentEvaluation
 from .metrics import probabilities_of
 
 HISTORY = "training_history.json"
@@ -30,23 +30,27 @@ FORMAT = 1
 
 
 def publish(
-    workspace: Workspace, experiment: HeadExperiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
+    workspace: Workspace,
+    experiment: HeadExperiment,
+    data: ExperimentData,
+    outcomes: Sequence[Outcome],
+    evaluation: ExperimentEvaluation,
 ) -> bytes:
     """Writes every file and every row; writing them again changes nothing.
 
     Args:
-        judgement: of these outcomes.
+        evaluation: of these outcomes.
 
     Returns: the job's payload: JSON with the headline of each head and the sha256 of each file.
     Raises: TryLaterError if the disk is full or the database stays locked; the same again then finishes it.
     """
-    judged = judgement.metrics
-    files = dict(_files(experiment, found, outcomes, judgement))
+    judged = evaluation.metrics
+    files = dict(_files(experiment, data, outcomes, evaluation))
     workspace.make_folder(best_head_path(experiment).parent)
-    for name, data in files.items():
-        workspace.files.replace(experiment.folder / name, data)
+    for name, content in files.items():
+        workspace.files.replace(experiment.folder / name, content)
     _record(workspace, experiment, outcomes, judged)
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     headlines = {entry["head"]: headline(entry) for entry in judged["heads"]}
     payload = {"format": FORMAT, "experiment": experiment.folder.name, "selected": judged["selected"]}
     return (json.dumps({**payload, "heads": headlines, "files": digests}, indent=1) + "\n").encode()
@@ -87,9 +91,9 @@ def damaged_files(experiment: HeadExperiment, payload: bytes) -> list[str]:
 
 
 def _files(
-    experiment: HeadExperiment, found: ExperimentData, outcomes: Sequence[Outcome], judgement: Judgement
+    experiment: HeadExperiment, rows: ExperimentData, outcomes: Sequence[Outcome], evaluation: ExperimentEvaluation
 ) -> Iterator[tuple[str, bytes]]:
-    judged = judgement.metrics
+    judged = evaluation.metrics
     course = {
         outcome.head.config.name: {"is_stopped_early": outcome.is_stopped_early, "epochs": list(outcome.history)}
         for outcome in outcomes
@@ -104,7 +108,7 @@ def _files(
         if name == judged["selected"]:
             yield best_head_path(experiment).relative_to(experiment.folder).as_posix(), data
             if experiment.task == "classification":
-                yield REPORT, _report(experiment, found, outcome, judgement.scores)
+                yield REPORT, _report(experiment, rows, outcome, evaluation.scores)
     yield METRICS, _json(judged)  # the last one: who sees it sees the others
 
 
@@ -112,11 +116,11 @@ def _json(facts: Mapping[str, Any]) -> bytes:
     return (json.dumps(facts, indent=1) + "\n").encode()
 
 
-def _report(experiment: HeadExperiment, found: ExperimentData, outcome: Outcome, scores: NDArray[np.float32]) -> bytes:
+def _report(experiment: HeadExperiment, data: ExperimentData, outcome: Outcome, scores: NDArray[np.float32]) -> bytes:
     from sklearn.metrics import classification_report
 
-    split, rows = ("test", found.test) if len(found.test) else ("val", found.data.val)
-    targets = found.data.targets
+    split, rows = ("test", data.test) if len(data.test) else ("val", data.data.val)
+    targets = data.data.targets
     said = probabilities_of(scores, outcome.head.config.output_for(experiment.task)).argmax(axis=1)
     names = [printable(name) for name in targets.names]
     text = classification_report(
@@ -156,8 +160,8 @@ def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         if key in ("per_class", "confusion_matrix"):
             continue
         if key == "targets":
-            for target, found in value.items():
-                yield from _scalars(found, f"{target}." if len(value) > 1 else "")
+            for target, values in value.items():
+                yield from _scalars(values, f"{target}." if len(value) > 1 else "")
         elif isinstance(value, Mapping):
             yield from _scalars(value, f"{prefix}{key}.")
         elif isinstance(value, list):

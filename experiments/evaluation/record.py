@@ -21,17 +21,17 @@ def record_of(workspace: Workspace, chosen: Chosen) -> dict[str, Any]:
 
     with open_database(workspace.database) as database:
         metrics = database.metrics(chosen.run.run)
-    last = max((found.step for found in metrics), default=0)
+    last = max((metric.step for metric in metrics), default=0)
     notes = read_metrics(chosen.experiment)
     noted: dict[str, Any] = next((entry for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), {})
     course: dict[int, dict[str, float | None]] = {}
     final: dict[str, dict[str, float | None]] = {}
-    for found in metrics:
-        if found.split == "train" or found.metric == "loss" or found.metric.startswith("epoch_"):
-            name = f"{found.split}_{found.metric.removeprefix('epoch_')}"
-            course.setdefault(found.step, {})[name] = found.value
-        elif found.step == last:
-            final.setdefault(found.split, {})[found.metric] = found.value
+    for metric in metrics:
+        if metric.split == "train" or metric.metric == "loss" or metric.metric.startswith("epoch_"):
+            name = f"{metric.split}_{metric.metric.removeprefix('epoch_')}"
+            course.setdefault(metric.step, {})[name] = metric.value
+        elif metric.step == last:
+            final.setdefault(metric.split, {})[metric.metric] = metric.value
     return {
         **chosen.as_json(),
         "encoder": chosen.experiment.encoder.name,

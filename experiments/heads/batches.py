@@ -27,7 +27,7 @@ class Chunk:
     """Some consecutive batches, on the device; batch i has rows bounds[i] to bounds[i + 1]. Good until the next one is asked for.
 
     Attributes:
-        features: (r, d) float16: `Reader.batch` makes float32 of a batch where it is used, in that core's cache.
+        features: (r, d) float16: `BatchReader.batch` makes float32 of a batch where it is used, in that core's cache.
         auxiliary: (r, a) float32 or None.
         targets: (k, r).
     """
@@ -40,7 +40,7 @@ class Chunk:
     targets: Tensor
 
 
-class Reader:
+class BatchReader:
     """Makes tensors of rows; the same bits wherever and whenever a row is read."""
 
     def __init__(self, data: TrainingData, scaling: Scaling, options: TrainingOptions) -> None:

@@ -120,13 +120,13 @@ class Lane:
         if share != 1:
             gradient = gradient * share
         if logits is wide:
-            found: Sequence[Tensor] = [gradient]
+            gradients: Sequence[Tensor] = [gradient]
         else:
             # Of a number, not of `logits` with `gradient`: to compare shapes, torch would first import sympy for half a second.
             with torch.enable_grad():
                 product = torch.dot(logits.flatten(), gradient.flatten())
-            found = torch.autograd.grad(product, [wide, *self._leaves])
-        self._accumulate(found, rows, is_first)
+            gradients = torch.autograd.grad(product, [wide, *self._leaves])
+        self._accumulate(gradients, rows, is_first)
 
     def scores(self, rows: Tensor, best: bool = False) -> Tensor:
         """Logits (g, k, b) of standardized rows (b, d), as they are now or were at their best; nothing is dropped."""
@@ -208,10 +208,10 @@ class Lane:
             drawn.append(np.random.Generator(np.random.Philox(key)).beta(alpha, alpha) if alpha else 1.0)
         return self._each(drawn, none_if=None)
 
-    def _accumulate(self, found: Sequence[Tensor], rows: Tensor, is_first: bool) -> None:
+    def _accumulate(self, gradients: Sequence[Tensor], rows: Tensor, is_first: bool) -> None:
         import torch
 
-        units = found[0].reshape(-1, len(rows))
+        units = gradients[0].reshape(-1, len(rows))
         weight, bias = self._first_gradients
         with torch.autocast(self.task.device, torch.bfloat16, enabled=self.task.amp):
             if self.task.amp:
@@ -221,7 +221,7 @@ class Lane:
                 torch.mm(units, rows, out=weight.flatten(0, 1))
             else:
                 weight.flatten(0, 1).addmm_(units, rows)
-        for gradient, new in zip([bias, *self._leaf_gradients], [found[0].sum(2, keepdim=True), *found[1:]], strict=True):
+        for gradient, new in zip([bias, *self._leaf_gradients], [gradients[0].sum(2, keepdim=True), *gradients[1:]], strict=True):
             if is_first:
                 gradient.copy_(new)
             else:

@@ -72,9 +72,9 @@ class LossTerms:
     def _squared(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         count = logits.shape[1] * logits.shape[2]
         if self.output == "sigmoid":
-            found = logits.sigmoid()
-            rest = found - targets
-            return rest.square().sum((1, 2)) / count, rest * found * (1 - found) * (2 / count)
+            predictions = logits.sigmoid()
+            rest = predictions - targets
+            return rest.square().sum((1, 2)) / count, rest * predictions * (1 - predictions) * (2 / count)
         rest = logits - targets
         return rest.square().sum((1, 2)) / count, rest * (2 / count)
 
@@ -93,15 +93,15 @@ def losses(logits: Tensor, targets: Tensor, output: str, task: str) -> Tensor:
 def scores(logits: Tensor, targets: Tensor, output: str, monitor: str, loss: Tensor) -> Tensor:
     """Larger is better, (g,): accuracy, minus the loss, or Pearson's r averaged over outputs."""
     if monitor == "accuracy":
-        # The same places as argmax, found several times as fast where rows come last.
+        # The same places as argmax, several times as fast where rows come last.
         return (logits.max(1).indices == targets.max(0).indices).double().mean(1)
     if monitor == "loss":
         return -loss
-    found, wanted = _numbers(logits, output).double(), targets.double()
-    found, wanted = found - found.mean(2, keepdim=True), wanted - wanted.mean(1, keepdim=True)
+    predictions, wanted = _numbers(logits, output).double(), targets.double()
+    predictions, wanted = predictions - predictions.mean(2, keepdim=True), wanted - wanted.mean(1, keepdim=True)
     # All-equal predictions have no correlation; 0 makes them worse than any that help.
-    norm = (found.square().sum(2) * wanted.square().sum(1)).sqrt().clamp_min(1e-30)
-    return ((found * wanted).sum(2) / norm).mean(1)
+    norm = (predictions.square().sum(2) * wanted.square().sum(1)).sqrt().clamp_min(1e-30)
+    return ((predictions * wanted).sum(2) / norm).mean(1)
 
 
 def _numbers(logits: Tensor, output: str) -> Tensor:

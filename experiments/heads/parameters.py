@@ -81,9 +81,9 @@ class Parameters:
 
     def blocks(self, flat: Tensor, layer: Layer) -> list[Tensor]:
         """Weight, bias and with BatchNorm gamma, beta of all heads."""
-        found = [self.block(flat, layer.weight, layer.outputs, layer.inputs)]
+        weights = [self.block(flat, layer.weight, layer.outputs, layer.inputs)]
         places = [place for place in (layer.bias, layer.gamma, layer.beta) if place is not None]
-        return found + [self.block(flat, place, layer.outputs, 1) for place in places]
+        return weights + [self.block(flat, place, layer.outputs, 1) for place in places]
 
     def views(self, flat: Tensor, head: int) -> list[Tensor]:
         """Every block of one head, layer by layer."""

@@ -94,8 +94,8 @@ def _balanced(data: TrainingData) -> tuple[float, ...]:
 def _refuse_repeated(names: Sequence[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names:
-        found = f"'{repeated[0]}' names {names.count(repeated[0])} of them" if repeated else "there are none"
-        raise HeadstartError(f"heads of a run need different names; {found}")
+        flaw = f"'{repeated[0]}' names {names.count(repeated[0])} of them" if repeated else "there are none"
+        raise HeadstartError(f"heads of a run need different names; {flaw}")
 
 
 def _refuse_unfit(outputs: set[str], values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:

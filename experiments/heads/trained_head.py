@@ -59,9 +59,9 @@ class TrainedHead:
     ) -> NDArray[np.float32]:
         """Logits, or predicted numbers, (len(positions), k)."""
 
-        def scores(found: NDArray[np.int64], half: NDArray[np.float16]) -> NDArray[np.float32]:
+        def scores(block: NDArray[np.int64], half: NDArray[np.float16]) -> NDArray[np.float32]:
             rows = as_float32(half)
-            return self.apply(rows if auxiliary is None else np.concatenate([rows, auxiliary[found]], axis=1))
+            return self.apply(rows if auxiliary is None else np.concatenate([rows, auxiliary[block]], axis=1))
 
         return by_blocks(source, positions, len(self.names), scores)
 
@@ -157,10 +157,10 @@ def folded(
     result = []
     for number, blocks in enumerate(layers):
         weight, bias, *norm = blocks
-        found = running[number]
-        if norm and found is not None:
-            factor = norm[0] / np.sqrt(found[1] + _BN_EPS)
-            weight, bias = weight * factor[:, None], (bias - found[0]) * factor + norm[1]
+        statistics = running[number]
+        if norm and statistics is not None:
+            factor = norm[0] / np.sqrt(statistics[1] + _BN_EPS)
+            weight, bias = weight * factor[:, None], (bias - statistics[0]) * factor + norm[1]
         if number == 0:
             weight = weight * inputs[1].astype(np.float64)
             bias = bias - weight @ inputs[0].astype(np.float64)

@@ -20,12 +20,12 @@ from headstart.experiments.data.targets import class_targets, value_targets
 from headstart.experiments.data.training_data import Scaling, TrainingData, scaling_of
 from headstart.experiments.training.checkpoints import Keeper, State
 from headstart.experiments.training.prefetch import ahead
-from headstart.experiments.training.progress import Progress, monitor_for
+from headstart.experiments.training.progress import TrainingProgress, monitor_for
 from headstart.experiments.training.schedule import learning_rate_factor
 from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 
-from .batches import Chunk, Reader
+from .batches import BatchReader, Chunk
 from .lanes import Lane
 from .losses import losses, scores
 from .parameters import STATE
@@ -78,14 +78,14 @@ class Trainer:
             self.scaling = scaling_of(data, standardization_from(data.source, data.train), self.plan.is_scaled)
         else:  # a resumed training need not read all rows again before its first step
             self.scaling = Scaling(*(state[f"scaling.{name}"].numpy() for name in Scaling.__dataclass_fields__))
-        self.reader = Reader(data, self.scaling, options)
+        self.reader = BatchReader(data, self.scaling, options)
         self.lanes = []
         for number, members in enumerate(self.plan.members):
-            found = None if state is None else {name: state[f"{number}.{name}"] for name in STATE}
-            self.lanes.append(Lane([configurations[i] for i in members], self.plan.task, found))
+            start = None if state is None else {name: state[f"{number}.{name}"] for name in STATE}
+            self.lanes.append(Lane([configurations[i] for i in members], self.plan.task, start))
         shape = (options.batch_size, data.inputs)
         self._memory = [torch.empty(shape, device=options.device) for _ in self.lanes]  # of a batch each
-        self.progress = [Progress() for _ in configurations]
+        self.progress = [TrainingProgress() for _ in configurations]
         self.epoch, self.batch = 0, 0
         self.intraop = self.plan.intraop
         if state is not None:
@@ -101,7 +101,9 @@ class Trainer:
         """Steps made so far."""
         return self.epoch * self.reader.steps_per_epoch + -(-self.batch // self.options.accumulation)
 
-    def run(self, keeper: Keeper | None, check: Callable[[], None], report: Callable[[int, list[Progress]], None]) -> None:
+    def run(
+        self, keeper: Keeper | None, check: Callable[[], None], report: Callable[[int, list[TrainingProgress]], None]
+    ) -> None:
         """From here to the end, or until every head has stopped. Whatever `check` raises, a state is kept first."""
         import torch
 
@@ -142,16 +144,18 @@ class Trainer:
         for name in Scaling.__dataclass_fields__:
             tensors[f"scaling.{name}"] = torch.from_numpy(getattr(self.scaling, name))
         for number, lane in enumerate(self.lanes):
-            found = lane.parameters
+            parameters = lane.parameters
             for name in STATE:
-                tensors[f"{number}.{name}"] = getattr(found, name)
+                tensors[f"{number}.{name}"] = getattr(parameters, name)
             tensors[f"{number}.loss_sums"] = lane.loss_sums
         return tensors
 
     def _restore(self, state: State) -> None:
         facts = json.loads(state["facts"])
         self.epoch, self.batch, self.intraop = facts["epoch"], facts["batch"], facts["intraop"]
-        self.progress = [Progress(**{**found, "best": tuple(found["best"])}) for found in facts["progress"]]
+        self.progress = [
+            TrainingProgress(**{**facts_of_head, "best": tuple(facts_of_head["best"])}) for facts_of_head in facts["progress"]
+        ]
         for number, lane in enumerate(self.lanes):
             lane.loss_sums.copy_(state[f"{number}.loss_sums"])
             lane.parameters.regroup([self.progress[i].is_active for i in self.plan.members[number]])
@@ -160,11 +164,11 @@ class Trainer:
         """One a configuration. Raises: HeadstartError if none ever had a finite score."""
         if all(progress.best_epoch < 0 for progress in self.progress):
             raise HeadstartError("no head reached a finite validation score: the learning rate is too high. Try a tenth of it")
-        found: dict[int, Outcome] = {}
+        outcomes: dict[int, Outcome] = {}
         for lane, members in zip(self.lanes, self.plan.members, strict=True):
             for place, number in enumerate(members):
                 progress = self.progress[number]
-                found[number] = Outcome(
+                outcomes[number] = Outcome(
                     self._trained(lane, place),
                     progress.best_epoch,
                     progress.best[0],
@@ -172,7 +176,7 @@ class Trainer:
                     not progress.is_active,
                     self.reader.steps_per_epoch,
                 )
-        return [found[number] for number in range(len(self.progress))]
+        return [outcomes[number] for number in range(len(self.progress))]
 
     def _each_lane(self, pool: ThreadPoolExecutor, chunk: Chunk) -> None:
         if len(self.lanes) == 1 or self.options.device != "cpu":
@@ -207,18 +211,18 @@ class Trainer:
         blocks: list[list[Tensor]] = [[] for _ in self.lanes]
         positions = [val[start : start + _BLOCK_ROWS] for start in range(0, len(val), _BLOCK_ROWS)]
         for rows in ahead(self.reader.rows, positions):
-            for found, block in zip(blocks, pool.map(lambda lane, r=rows: lane.scores(r), self.lanes), strict=True):
-                found.append(block)
+            for blocks_of_lane, block in zip(blocks, pool.map(lambda lane, r=rows: lane.scores(r), self.lanes), strict=True):
+                blocks_of_lane.append(block)
         targets = self.reader.targets(val).to(self.options.device)
-        for lane, members, found in zip(self.lanes, self.plan.members, blocks, strict=True):
-            logits = torch.cat(found, 2)
+        for lane, members, blocks_of_lane in zip(self.lanes, self.plan.members, blocks, strict=True):
+            logits = torch.cat(blocks_of_lane, 2)
             output = lane.heads[0].output_for(self.data.targets.task)
             loss = losses(logits, targets, output, self.data.targets.task)
             values = scores(logits, targets, output, monitor, loss)
             for place, number in enumerate(members):
                 progress = self.progress[number]
                 train_loss = float(lane.loss_sums[place]) / self.reader.used
-                if progress.is_active and progress.judge(
+                if progress.is_active and progress.note_epoch(
                     self.epoch, train_loss, float(loss[place]), float(values[place]), self.options.patience
                 ):
                     lane.parameters.keep_best(place)
@@ -227,13 +231,17 @@ class Trainer:
         self.epoch, self.batch = self.epoch + 1, 0
 
     def _trained(self, lane: Lane, place: int) -> TrainedHead:
-        found = lane.parameters
+        parameters = lane.parameters
         layers, running = [], []
-        for number, layer in enumerate(found.layers):
-            blocks = [block[place].cpu().double().numpy() for block in found.blocks(found.best, layer)]
+        for number, layer in enumerate(parameters.layers):
+            blocks = [block[place].cpu().double().numpy() for block in parameters.blocks(parameters.best, layer)]
             layers.append([blocks[0], *(block[:, 0] for block in blocks[1:])])
             mine = slice(place * layer.outputs, (place + 1) * layer.outputs)
-            pair = None if layer.gamma is None else found.running_of(found.best_running, number)[:, mine].cpu().double().numpy()
+            pair = (
+                None
+                if layer.gamma is None
+                else parameters.running_of(parameters.best_running, number)[:, mine].cpu().double().numpy()
+            )
             running.append(None if pair is None else (pair[0], pair[1]))
         scaling = self.scaling
         inputs, targets = (scaling.mean, scaling.inverse_scale), (scaling.target_mean, scaling.target_scale)
@@ -248,7 +256,7 @@ def train(
     options: TrainingOptions,
     keeper: Keeper | None = None,
     check: Callable[[], None] = lambda: None,
-    report: Callable[[int, list[Progress]], None] = lambda epoch, progress: None,
+    report: Callable[[int, list[TrainingProgress]], None] = lambda epoch, progress: None,
 ) -> list[Outcome]:
     """Every configuration, trained on the same rows in the same order; none influences another.
 

@@ -65,8 +65,8 @@ class WithColumns:
         return out
 
     def blocks(self, positions: NDArray[np.int64], size: int = 2048) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        for found, half in self.source.blocks(positions, size):
-            yield found, np.concatenate([as_float32(half), self.auxiliary[found]], axis=1)
+        for block, half in self.source.blocks(positions, size):
+            yield block, np.concatenate([as_float32(half), self.auxiliary[block]], axis=1)
 
 
 def inputs_of(data: TrainingData) -> FeatureSource:
@@ -91,17 +91,17 @@ def fit_baselines(
     source, targets = inputs_of(data), data.targets
     statistics = gather(source, targets, {"train": data.train})["train"]
     path = ridge_path(source, targets, statistics, data.val, RIDGE_PENALTIES)
-    found = [Baseline("ridge", {"l2": path.penalties[path.best]}, path.heads[path.best])]
+    baselines = [Baseline("ridge", {"l2": path.penalties[path.best]}, path.heads[path.best])]
     if fold_of is not None:
-        found.append(_cross_validated(data, fold_of, check))
+        baselines.append(_cross_validated(data, fold_of, check))
     if wanted.logistic:
         path = logistic_path(source, targets, data.train, statistics, data.val, check=check)
-        found.append(Baseline("logistic", {"l2": path.penalties[path.best]}, path.heads[path.best]))
+        baselines.append(Baseline("logistic", {"l2": path.penalties[path.best]}, path.heads[path.best]))
     if targets.task == "regression":
         mean = statistics.target_sums / statistics.count
-        return [*found, Baseline("mean", {}, LinearHead(np.zeros((len(mean), source.embed_dim)), mean))], statistics
+        return [*baselines, Baseline("mean", {}, LinearHead(np.zeros((len(mean), source.embed_dim)), mean))], statistics
     lda, nearest = fit_lda(statistics), fit_nearest_mean(statistics)
-    return [*found, Baseline("lda", {"shrinkage": 1e-3}, lda), Baseline("nearest-mean", {}, nearest)], statistics
+    return [*baselines, Baseline("lda", {"shrinkage": 1e-3}, lda), Baseline("nearest-mean", {}, nearest)], statistics
 
 
 def _cross_validated(data: TrainingData, fold_of: NDArray[np.int64], check: Callable[[], None]) -> Baseline:

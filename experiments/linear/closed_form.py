@@ -42,25 +42,21 @@ class Centered:
     target_means: _Array
 
 
-def fit_ridge(statistics: Statistics, l2: float) -> LinearHead:
-    """Closed-form ridge regression on one-hot or continuous targets, from sufficient statistics alone.
+def fit_ridge_path(statistics: Statistics, penalties: Sequence[float]) -> list[LinearHead]:
+    """Closed-form ridge regression on one-hot or continuous targets, from sufficient statistics alone; a head for each penalty.
 
-    Features are standardized on the rows of `statistics`; the bias is not penalized.
+    Features are standardized on the rows of `statistics`; the bias is not penalized. Many penalties share one eigendecomposition;
+    few are factorized one by one, which is faster.
 
     Args:
         statistics: of the training rows.
-        l2: penalty per row, >= 0.
+        penalties: per row, each >= 0.
 
-    Returns: a head whose weights act on raw, unstandardized features.
-    Raises: SingularError if l2 is 0 and the Gram matrix is rank deficient.
+    Returns: heads whose weights act on raw, unstandardized features.
+    Raises: SingularError if a penalty is 0 and the Gram matrix is rank deficient; HeadstartError if one is negative.
 
     Hastie, Tibshirani & Friedman 2009, eq. 3.44.
     """
-    return fit_ridge_path(statistics, [l2])[0]
-
-
-def fit_ridge_path(statistics: Statistics, penalties: Sequence[float]) -> list[LinearHead]:
-    """`fit_ridge` for each penalty. Many share one eigendecomposition; few are factorized one by one, which is faster."""
     if any(not penalty >= 0 for penalty in penalties):
         raise HeadstartError(f"a ridge penalty is {min(penalties)}, expected 0 or more")
     centered = center(statistics)

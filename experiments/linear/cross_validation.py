@@ -72,19 +72,19 @@ def cross_validate_ridge(
     whole = merged(list(cells.values()))
     all_heads, fit = _path_and_folds(whole, penalties)
 
-    def judged(fold: int) -> list[float]:
+    def scores_of_fold(fold: int) -> list[float]:
         held_out, rows = cells[str(fold)], members[fold]
         heads = fit(whole - held_out)
         if targets.task == "regression":
             return [_r2(head, held_out, whole) for head in heads]
-        found = scores_of(source, rows, heads)
-        return [float((each.argmax(axis=1) == targets.codes[rows]).mean()) for each in found]
+        predictions = scores_of(source, rows, heads)
+        return [float((each.argmax(axis=1) == targets.codes[rows]).mean()) for each in predictions]
 
     scores = np.empty((len(members), len(penalties)))
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(_FOLDS_AT_ONCE, "fold") as pool:
-        for fold, found in enumerate(pool.map(judged, range(len(members)))):
+        for fold, fold_scores in enumerate(pool.map(scores_of_fold, range(len(members)))):
             check()
-            scores[fold] = found
+            scores[fold] = fold_scores
     return CrossValidated(tuple(penalties), scores, tuple(all_heads))
 
 
@@ -98,13 +98,13 @@ def _path_and_folds(
     if wants_eigenvectors(penalties):
         spectrum = np.linalg.eigh(centered.gram)
         weights = by_eigenvectors(centered, spectrum, penalties)
-        toward = toward_by_eigenvectors(centered, spectrum, penalties)
+        precondition = preconditioner_by_eigenvectors(centered, spectrum, penalties)
     else:
         factors = [ridge_factor(centered, penalty) for penalty in penalties]
         weights = [by_factor(factor, centered.products) for factor in factors]
-        toward = toward_by_factors(centered, factors)
+        precondition = preconditioner_by_factors(centered, factors)
     heads = [raw_head(centered, weight, centered.target_means) for weight in weights]
-    return heads, lambda rest: fit_fold_path(rest, penalties, toward)
+    return heads, lambda rest: fit_fold_path(rest, penalties, precondition)
 
 
 def _r2(head: LinearHead, held_out: Statistics, whole: Statistics) -> float:
@@ -117,12 +117,14 @@ def _r2(head: LinearHead, held_out: Statistics, whole: Statistics) -> float:
 _Array = NDArray[np.float64]
 # Nearly solves for right sides (d, c), a row's share of them; also given the column of each among all penalties and outputs.
 # In float32: it only points the way, the error is measured in float64.
-Toward = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
+Preconditioner = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
 _MOST_STEPS = 12  # of which each costs a tenth of an eigendecomposition
 _ENOUGH = 1e-4  # of the error in the norm that ridge minimizes, relative to the answer
 
 
-def toward_by_eigenvectors(centered: Centered, spectrum: tuple[_Array, _Array], penalties: Sequence[float]) -> Toward:
+def preconditioner_by_eigenvectors(
+    centered: Centered, spectrum: tuple[_Array, _Array], penalties: Sequence[float]
+) -> Preconditioner:
     """Args: spectrum: eigenvalues (d,) and eigenvectors (d, d) of the Gram matrix in `centered`."""
     vectors = spectrum[1].astype(np.float32)
     shift = np.repeat(penalties, centered.products.shape[1])
@@ -130,29 +132,29 @@ def toward_by_eigenvectors(centered: Centered, spectrum: tuple[_Array, _Array], 
     return lambda right, columns: vectors @ ((vectors.T @ right) / curvature[:, columns])
 
 
-def toward_by_factors(centered: Centered, factors: Sequence[_Array]) -> Toward:
+def preconditioner_by_factors(centered: Centered, factors: Sequence[_Array]) -> Preconditioner:
     """Args: factors: `ridge_factor` of each penalty."""
     # One product with the inverse is several times faster than a forward and a backward substitution.
     inverses = [(inverse_by_factor(factor) * centered.count).astype(np.float32) for factor in factors]
     outputs = centered.products.shape[1]
 
-    def toward(right: NDArray[np.float32], columns: NDArray[np.int64]) -> NDArray[np.float32]:
+    def precondition(right: NDArray[np.float32], columns: NDArray[np.int64]) -> NDArray[np.float32]:
         result = np.empty_like(right)
         for number, inverse in enumerate(inverses):
             mine = columns // outputs == number
             result[:, mine] = inverse @ right[:, mine]
         return result
 
-    return toward
+    return precondition
 
 
-def fit_fold_path(rest: Statistics, penalties: Sequence[float], toward: Toward) -> list[LinearHead]:
+def fit_fold_path(rest: Statistics, penalties: Sequence[float], precondition: Preconditioner) -> list[LinearHead]:
     """`fit_ridge_path` to about four digits, more than a score of some thousand rows has.
 
     Args:
         rest: of some of the rows.
         penalties: above 0.
-        toward: made of all rows.
+        precondition: made of all rows.
     """
     centered = center(rest)
     outputs = centered.products.shape[1]
@@ -161,26 +163,26 @@ def fit_fold_path(rest: Statistics, penalties: Sequence[float], toward: Toward) 
     every = np.arange(len(shift))
 
     def solved(right: _Array, columns: NDArray[np.int64]) -> _Array:
-        return np.asarray(toward((right / centered.count).astype(np.float32), columns), np.float64)
+        return np.asarray(precondition((right / centered.count).astype(np.float32), columns), np.float64)
 
-    def product(found: _Array, columns: NDArray[np.int64]) -> _Array:
-        return np.asarray(centered.gram @ found + shift[columns] * found)
+    def product(weights: _Array, columns: NDArray[np.int64]) -> _Array:
+        return np.asarray(centered.gram @ weights + shift[columns] * weights)
 
-    found = solved(wanted, every)
-    error = wanted - product(found, every)
-    enough = _ENOUGH**2 * (wanted * found).sum(axis=0)
+    solution = solved(wanted, every)
+    error = wanted - product(solution, every)
+    enough = _ENOUGH**2 * (wanted * solution).sum(axis=0)
     direction = solved(error, every)
     size = (error * direction).sum(axis=0)
     columns = every
     for _ in range(_MOST_STEPS):
         left = size > enough[columns]
         if not left.any():
-            weights = np.split(found, len(penalties), axis=1)
+            weights = np.split(solution, len(penalties), axis=1)
             return [raw_head(centered, weight, centered.target_means) for weight in weights]
         columns, size, error, direction = columns[left], size[left], error[:, left], direction[:, left]
         moved = product(direction, columns)
         length = size / (direction * moved).sum(axis=0)
-        found[:, columns] += length * direction
+        solution[:, columns] += length * direction
         error = error - length * moved
         step = solved(error, columns)
         before, size = size, (error * step).sum(axis=0)

@@ -79,11 +79,11 @@ class _Problem:
         self._point, self._value, self._length, self._slope = self.trial, np.inf, 1.0, 0.0
         self._gradient = self._direction = np.zeros_like(self.trial)
 
-    def judge(self, loss: float, gradient: _Array, indecision: _Array, tolerance: float) -> None:
+    def take_or_shorten(self, loss: float, gradient: _Array, hessian_diagonal: _Array, tolerance: float) -> None:
         """Takes the trial or not, by its likelihood, and makes the next one."""
         value = loss + 0.5 * float((self._l2 * self.trial**2).sum())
         if value <= self._value + _ENOUGH * self._length * self._slope:
-            self._go_on(value, gradient + self._l2 * self.trial, indecision)
+            self._go_on(value, gradient + self._l2 * self.trial, hessian_diagonal)
             self.is_done = -self._slope < tolerance
         else:  # to the minimum of the parabola through what is known of this direction
             excess = value - self._value - self._length * self._slope
@@ -91,23 +91,23 @@ class _Problem:
             self.is_done = self._length < 1e-3  # rounding is all that is left
         self.trial = self._point if self.is_done else self._point + self._length * self._direction
 
-    def _go_on(self, value: float, gradient: _Array, indecision: _Array) -> None:
+    def _go_on(self, value: float, gradient: _Array, hessian_diagonal: _Array) -> None:
         if np.isfinite(self._value):
             step, change = self.trial - self._point, gradient - self._gradient
             if (step * change).sum() > 0:
                 self._pairs = [*self._pairs, (step, change)][-_MEMORY:]
         self._point, self._value, self._gradient, self._length = self.trial, value, gradient, 1.0
-        curvature = np.maximum(indecision, _FLATTEST)[:, None] * self._variances + self._l2
-        self._direction = self._toward_minimum(curvature)
+        curvature = np.maximum(hessian_diagonal, _FLATTEST)[:, None] * self._variances + self._l2
+        self._direction = self._descent(curvature)
         self._slope = float((gradient * self._direction).sum())
 
-    def _toward_minimum(self, curvature: _Array) -> _Array:
+    def _descent(self, curvature: _Array) -> _Array:
         """Nocedal & Wright 2006, algorithm 7.4, from a diagonal curvature."""
         result, parts = -self._gradient, []
         for step, change in reversed(self._pairs):
             parts.append((step * result).sum() / (step * change).sum())
             result = result - parts[-1] * change
-        if self._pairs:  # as curved as the last step found it to be
+        if self._pairs:  # as curved as the last step showed it to be
             step, change = self._pairs[-1]
             curvature = curvature * ((change * change / curvature).sum() / (step * change).sum())
         result = result / curvature
@@ -165,10 +165,10 @@ def _solve(
             return
         check()
         weights, biases = axes.raw(np.stack([problem.trial for problem in active]))
-        found = likelihood(source, targets, positions, axes.mean, weights, biases)
-        along = np.concatenate([found.weights / axes.scale @ axes.vectors, found.biases[..., None]], axis=-1)
+        means = likelihood(source, targets, positions, axes.mean, weights, biases)
+        along = np.concatenate([means.weights / axes.scale @ axes.vectors, means.biases[..., None]], axis=-1)
         for number, problem in enumerate(active):
-            problem.judge(float(found.loss[number]), along[number], found.indecision[number], tolerance)
+            problem.take_or_shorten(float(means.loss[number]), along[number], means.hessian_diagonal[number], tolerance)
 
 
 def _head(axes: _Axes, point: _Array) -> LinearHead:
@@ -183,13 +183,13 @@ class Likelihood:
     Attributes:
         loss: (p,) mean of minus the logarithm of the true class's probability.
         weights: (p, k, d), biases: (p, k): its gradient.
-        indecision: (p, k) mean of q (1 - q) of each class's probability q, which is how curved the loss is.
+        hessian_diagonal: (p, k) mean of q (1 - q) of each class's probability q, which is how curved the loss is.
     """
 
     loss: _Array
     weights: _Array
     biases: _Array
-    indecision: _Array
+    hessian_diagonal: _Array
 
 
 class _Heads:
@@ -202,7 +202,7 @@ class _Heads:
         self.biases = biases.reshape(-1, 1).astype(np.float32)
 
     def sums(self, half: NDArray[np.float16], codes: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], ...]:
-        """Sums over the rows of a block: loss, the gradients, indecision."""
+        """Sums over the rows of a block: loss, the gradients, hessian_diagonal."""
         rows = as_float32(half)
         rows -= self.shift
         flat = self.weights @ rows.T
@@ -216,9 +216,9 @@ class _Heads:
         loss = (np.log(total[:, 0]) - chosen).sum(axis=1)
         logits /= total
         biases = logits.sum(axis=2)
-        indecision = biases - np.einsum("pkb,pkb->pk", logits, logits)
+        hessian_diagonal = biases - np.einsum("pkb,pkb->pk", logits, logits)
         logits[:, codes, every] -= 1
-        return loss, flat @ rows, biases - np.bincount(codes, minlength=self.shape[1]), indecision
+        return loss, flat @ rows, biases - np.bincount(codes, minlength=self.shape[1]), hessian_diagonal
 
 
 def likelihood(
@@ -237,14 +237,14 @@ def likelihood(
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores(), "likelihood") as pool:
         under_way: deque[Future[tuple[NDArray[np.floating[Any]], ...]]] = deque()
         blocks: Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]] = source.blocks(positions)
-        for found, half in blocks:
-            under_way.append(pool.submit(heads.sums, half, targets.codes[found]))
+        for block, half in blocks:
+            under_way.append(pool.submit(heads.sums, half, targets.codes[block]))
             if len(under_way) > cores():
                 _add(sums, under_way.popleft().result())
         while under_way:
             _add(sums, under_way.popleft().result())
-    loss, product, bias, indecision = (each / len(positions) for each in sums)
-    return Likelihood(loss, product.reshape(weights.shape), bias, indecision)
+    loss, product, bias, hessian_diagonal = (each / len(positions) for each in sums)
+    return Likelihood(loss, product.reshape(weights.shape), bias, hessian_diagonal)
 
 
 def _add(sums: list[_Array], block: tuple[NDArray[np.floating[Any]], ...]) -> None:

@@ -17,7 +17,7 @@ PENALTIES = tuple(float(penalty) for penalty in np.geomspace(1e-5, 10, 12))
 
 
 @dataclass(frozen=True)
-class JudgedPath:
+class ScoredPath:
     """Heads, one a penalty, and their scores (p,) on validation: accuracy, or R2 averaged over the targets."""
 
     penalties: tuple[float, ...]
@@ -36,9 +36,9 @@ def ridge_path(
     statistics: Statistics,
     val: NDArray[np.int64],
     penalties: Sequence[float] = PENALTIES,
-) -> JudgedPath:
-    """`fit_ridge_path` on the training rows that `statistics` are of, judged on `val`."""
-    return judged(source, targets, val, penalties, fit_ridge_path(statistics, penalties))
+) -> ScoredPath:
+    """`fit_ridge_path` on the training rows that `statistics` are of, scored on `val`."""
+    return scored_path(source, targets, val, penalties, fit_ridge_path(statistics, penalties))
 
 
 def logistic_path(
@@ -49,29 +49,29 @@ def logistic_path(
     val: NDArray[np.int64],
     penalties: Sequence[float] = PENALTIES,
     check: Callable[[], None] = lambda: None,
-) -> JudgedPath:
-    """`fit_logistic_path` on `train`, which `statistics` are of, judged on `val`."""
+) -> ScoredPath:
+    """`fit_logistic_path` on `train`, which `statistics` are of, scored on `val`."""
     heads = fit_logistic_path(source, targets, train, statistics, penalties, check=check)
-    return judged(source, targets, val, penalties, heads)
+    return scored_path(source, targets, val, penalties, heads)
 
 
-def judged(
+def scored_path(
     source: FeatureSource,
     targets: Targets,
     positions: NDArray[np.int64],
     penalties: Sequence[float],
     heads: Sequence[LinearHead],
-) -> JudgedPath:
+) -> ScoredPath:
     """Heads with their scores on `positions`, all in one pass; rows without a target do not count."""
     positions = positions[targets.is_known[positions]]
-    found = scores_of(source, positions, heads)
+    predictions = scores_of(source, positions, heads)
     if targets.task == "classification":
-        scores = [float((each.argmax(axis=1) == targets.codes[positions]).mean()) for each in found]
+        scores = [float((each.argmax(axis=1) == targets.codes[positions]).mean()) for each in predictions]
     else:
         wanted = targets.dense(positions).astype(np.float64)
         spread = np.maximum(wanted.var(axis=0), np.finfo(float).tiny)
-        scores = [float(1 - (np.square(each - wanted).mean(axis=0) / spread).mean()) for each in found]
-    return JudgedPath(tuple(penalties), tuple(heads), np.array(scores))
+        scores = [float(1 - (np.square(each - wanted).mean(axis=0) / spread).mean()) for each in predictions]
+    return ScoredPath(tuple(penalties), tuple(heads), np.array(scores))
 
 
 def best_of(scores: NDArray[np.float64], penalties: Sequence[float]) -> int:

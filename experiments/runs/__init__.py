@@ -1,1 +1,1 @@
-"""Experiments on disk and runs in the database: begun, found, listed."""
+"""Experiments on disk and runs in the database: begun, chosen, listed."""

@@ -59,13 +59,13 @@ def begin_heads(workspace: Workspace, request: Request) -> Begun[HeadExperiment]
         )
 
     def complete(sketch: HeadExperiment) -> Complete[HeadExperiment]:
-        found = data_of(request.features, request.task, request.targets, request.auxiliary, sketch.val_part)
-        refuse_too_large(request.heads, found.data.inputs, found.data.targets.outputs, _free_memory_bytes())
-        plan(found.data, request.heads, request.options)  # refuses what does not fit before anything is written, as below
-        training_folds(found, request.baselines.folds)
+        data = data_of(request.features, request.task, request.targets, request.auxiliary, sketch.val_part)
+        refuse_too_large(request.heads, data.data.inputs, data.data.targets.outputs, _free_memory_bytes())
+        plan(data.data, request.heads, request.options)  # refuses what does not fit before anything is written, as below
+        training_folds(data, request.baselines.folds)
         rows = encode_snapshot(request.features)
-        experiment = replace(sketch, counts=found.counts, rows_sha256=hashlib.sha256(rows).hexdigest())
-        return Complete(experiment, {ROWS: rows}, found.notes)
+        experiment = replace(sketch, counts=data.counts, rows_sha256=hashlib.sha256(rows).hexdigest())
+        return Complete(experiment, {ROWS: rows}, data.notes)
 
     return begin_experiment(workspace, _sketch(workspace, request), request.name, complete)
 

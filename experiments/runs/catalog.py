@@ -55,8 +55,8 @@ def read_runs(workspace: Workspace) -> list[tuple[Run, dict[str, dict[str, float
         raise _no_runs(workspace)
     with open_database(workspace.database, _BUSY_S) as database:
         final = database.final_metrics()
-        found = [(run, _by_split(final.get(run.run, []))) for run in database.runs()]
-    finished = [(run, metrics) for run, metrics in found if "images" in metrics.get("val", {})]
+        everything = [(run, _by_split(final.get(run.run, []))) for run in database.runs()]
+    finished = [(run, metrics) for run, metrics in everything if "images" in metrics.get("val", {})]
     if not finished:
         raise _no_runs(workspace)
     return finished
@@ -107,8 +107,8 @@ def averaged(metrics: Mapping[str, float | None], name: str) -> float | None:
 
 def _by_split(metrics: Sequence[Metric]) -> dict[str, dict[str, float | None]]:
     result: dict[str, dict[str, float | None]] = {}
-    for found in metrics:
-        result.setdefault(found.split, {})[found.metric] = found.value
+    for metric in metrics:
+        result.setdefault(metric.split, {})[metric.metric] = metric.value
     return result
 
 
@@ -184,14 +184,16 @@ def choose_run(workspace: Workspace, text: str) -> Chosen:
 
 def _best(workspace: Workspace) -> Chosen:
     runs = read_runs(workspace)
-    experiments = {found.folder.name: found for found in list_head_experiments(workspace) if is_finished(found)}
-    newest = max(experiments.values(), key=lambda found: found.number, default=None)
+    experiments = {
+        experiment.folder.name: experiment for experiment in list_head_experiments(workspace) if is_finished(experiment)
+    }
+    newest = max(experiments.values(), key=lambda experiment: experiment.number, default=None)
     if newest is None:
         raise HeadstartError(
             f"the experiments of {len(runs)} runs are gone from {workspace.experiments}. Restore them from a copy"
         )
     monitor, wanted = monitor_for(newest.options.monitor, newest.task), _subject(newest)
-    alike = {name for name, found in experiments.items() if _subject(found) == wanted}
+    alike = {name for name, experiment in experiments.items() if _subject(experiment) == wanted}
     candidates = [(run, goodness(run, metrics, monitor)) for run, metrics in runs if run.experiment in alike]
     if not candidates:
         raise HeadstartError(f"{newest.folder.name} has no finished run. Finish it: headstart work")

@@ -78,8 +78,8 @@ class Database:
                 "DO UPDATE SET task = excluded.task, config = excluded.config",
                 values,
             )
-            found = connection.execute("SELECT run FROM runs WHERE experiment = ? AND head = ?", (experiment, head)).fetchone()
-        return int(found[0])
+            row = connection.execute("SELECT run FROM runs WHERE experiment = ? AND head = ?", (experiment, head)).fetchone()
+        return int(row[0])
 
     def record(self, run: int, metrics: Iterable[Metric]) -> None:
         """Notes all of them or none; what is there already under (run, step, split, metric) is replaced."""
@@ -99,10 +99,10 @@ class Database:
 
     def run(self, number: int) -> Run:
         """Raises: HeadstartError if there is no such run."""
-        found = [run for run in self.runs() if run.run == number]
-        if not found:
+        matching = [run for run in self.runs() if run.run == number]
+        if not matching:
             raise HeadstartError(f"{self.path} has no run {number}. See which there are: headstart runs")
-        return found[0]
+        return matching[0]
 
     def metrics(self, run: int) -> list[Metric]:
         """Of one run, by step, split and name."""
@@ -116,11 +116,11 @@ class Database:
             "SELECT runs.run, step, split, metric, value FROM runs JOIN metrics ON metrics.run = runs.run AND step = "
             "(SELECT max(step) FROM metrics WHERE metrics.run = runs.run) ORDER BY runs.run, split, metric"
         )
-        found: dict[int, list[Metric]] = {}
+        by_run: dict[int, list[Metric]] = {}
         with _explained(self.path):
             for run, *metric in self._connection.execute(query):
-                found.setdefault(run, []).append(Metric(*metric))
-        return found
+                by_run.setdefault(run, []).append(Metric(*metric))
+        return by_run
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

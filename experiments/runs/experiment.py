@@ -73,14 +73,14 @@ class Experiment(abc.ABC):
     @property
     def identity(self) -> str:
         """sha256 (hex) of all that decides the result."""
-        return digest_of(self.facts())
+        return facts_digest(self.facts())
 
     @property
     def configuration(self) -> str:
         """sha256 (hex) of all that decides the result but the rows: equal for the same command."""
         facts = self.facts()
         del facts["data"]
-        return digest_of(facts)
+        return facts_digest(facts)
 
     @property
     def checkpoints(self) -> Path:
@@ -221,6 +221,6 @@ def refuse_bad_name(name: str) -> None:
         )
 
 
-def digest_of(facts: Mapping[str, Any]) -> str:
+def facts_digest(facts: Mapping[str, Any]) -> str:
     """sha256 (hex) of facts that are ready for JSON, whatever their order."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

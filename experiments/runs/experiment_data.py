@@ -94,20 +94,20 @@ def data_of(
         if lone:
             shown = ", ".join(f"'{name}'" for name in lone[:3]) + (", ..." if len(lone) > 3 else "")
             notes.append(f"{len(lone)} of {wanted.outputs} classes have one training image, too few to learn from: {shown}")
-    found = test[known[test]]
-    if data.auxiliary is not None and not np.isfinite(data.auxiliary[found]).all():
+    judged = test[known[test]]
+    if data.auxiliary is not None and not np.isfinite(data.auxiliary[judged]).all():
         raise HeadstartError("an auxiliary column has test rows without a number. Fill them in, or leave the column out of --aux")
-    if not len(found):
+    if not len(judged):
         notes.append("no image of the split 'test' has features and a target: heads are judged on validation alone")
-    return ExperimentData(data, found, cached, tuple(notes))
+    return ExperimentData(data, judged, cached, tuple(notes))
 
 
-def training_folds(found: ExperimentData, folds: int) -> NDArray[np.int64] | None:
+def training_folds(data: ExperimentData, folds: int) -> NDArray[np.int64] | None:
     """(len(train),) fold of each training row, groups left whole; None for no folds.
 
     Raises: HeadstartError if there are fewer groups than folds.
     """
-    return group_folds(found.features.groups[found.data.train], folds) if folds else None
+    return group_folds(data.features.groups[data.data.train], folds) if folds else None
 
 
 def set_aside(

@@ -16,7 +16,7 @@ from headstart.experiments.config import (
 )
 from headstart.pipeline.workspace import Workspace
 
-from .experiment import Experiment, digest_of, list_experiments, read_experiment
+from .experiment import Experiment, facts_digest, list_experiments, read_experiment
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class HeadExperiment(Experiment):
         """Also equal only for the same data set asked for: unlike its rows, that is part of the command."""
         facts = self.facts()
         del facts["data"]
-        return digest_of({**facts, "dataset": self.dataset})
+        return facts_digest({**facts, "dataset": self.dataset})
 
     def record(self) -> dict[str, Any]:
         return {

@@ -91,9 +91,9 @@ def export_with_encoder(
     from . import onnx_head as head_graph
 
     encoder = open_encoder(folder, "cpu")  # exports the graph if it is not there
-    found = find_graph(folder, encoder.spec.fingerprint)
-    if found is None or found.refused:
-        reason = found.refused if found else "its graph vanished"
+    graph = find_graph(folder, encoder.spec.fingerprint)
+    if graph is None or graph.refused:
+        reason = graph.refused if graph else "its graph vanished"
         raise HeadstartError(f"{folder.name} has no ONNX graph ({reason}). Export the head alone: leave out --with-encoder")
     with np.errstate(over="ignore"):
         features = encoder.encode(images)[:, : encoder.spec.embed_dim].astype(np.float16).astype(np.float32)
@@ -112,8 +112,8 @@ def _torch_head(head: TrainedHead, logits: bool) -> Callable[[_Floats], _Floats]
 
     def answer(rows: _Floats) -> _Floats:
         with torch.no_grad():
-            found: _Floats = module(torch.from_numpy(rows)).numpy()
-        return found
+            scores: _Floats = module(torch.from_numpy(rows)).numpy()
+        return scores
 
     return answer
 
@@ -127,8 +127,8 @@ def _onnx_answer(data: bytes, name: str, threads: int = 0) -> Callable[[NDArray[
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def answer(rows: NDArray[Any]) -> _Floats:
-        found: _Floats = session.run(None, {name: rows})[0]
-        return found
+        scores: _Floats = session.run(None, {name: rows})[0]
+        return scores
 
     return answer
 
@@ -144,8 +144,8 @@ def _torch_answer(data: bytes, form: str) -> Callable[[_Floats], _Floats]:
 
     def answer(rows: _Floats) -> _Floats:
         with torch.no_grad():
-            found: _Floats = module(torch.from_numpy(rows)).numpy()
-        return found
+            scores: _Floats = module(torch.from_numpy(rows)).numpy()
+        return scores
 
     return answer
 
@@ -162,8 +162,8 @@ def _checked(
 ) -> Exported:
     from .onnx_head import output_name
 
-    found = answer(rows)
-    difference = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
+    scores = answer(rows)
+    difference = float((np.abs(scores - expected) / np.maximum(1, np.abs(expected))).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise HeadstartError(
             f"the exported file's answers differ from torch's by {difference:.1e}, at most {LARGEST_DIFFERENCE:.0e} is expected. "
@@ -218,9 +218,9 @@ def check_rows(workspace: Workspace, experiment: HeadExperiment, inputs: int) ->
     rows = np.random.default_rng(0).standard_normal((_ROWS, inputs)).astype(np.float32)
     for marker in finished_markers(workspace, experiment.encoder):
         if marker.ok:
-            found = shards.read(marker.payload, marker.arrays)["global_pool"][:_ROWS]
-            rows = rows[: len(found)]
-            rows[:, : found.shape[1]] = found
+            features = shards.read(marker.payload, marker.arrays)["global_pool"][:_ROWS]
+            rows = rows[: len(features)]
+            rows[:, : features.shape[1]] = features
             break
     return rows
 

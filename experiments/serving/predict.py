@@ -72,12 +72,12 @@ def predict_images(
     Raises: HeadstartError if the head was trained on features of another length.
     """
     answer, beside = answering(head), np.array(auxiliary, np.float32)
-    for found in encode_new_images(images, spec, open_batching, device):
-        if found.features is None:
-            yield Prediction(found.image.name, None, found.error)
+    for encoded in encode_new_images(images, spec, open_batching, device):
+        if encoded.features is None:
+            yield Prediction(encoded.image.name, None, encoded.error)
         else:
-            row = np.concatenate([found.features.astype(np.float32), beside])
-            yield Prediction(found.image.name, answer(row[None])[0], None)
+            row = np.concatenate([encoded.features.astype(np.float32), beside])
+            yield Prediction(encoded.image.name, answer(row[None])[0], None)
 
 
 def _activated(values: NDArray[np.float64], activation: str) -> NDArray[np.float64]:

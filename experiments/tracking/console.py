@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headstart.experiments.training.progress import Progress
+    from headstart.experiments.training.progress import TrainingProgress
 
 
 class Narrator:
@@ -21,7 +21,7 @@ class Narrator:
         self._begun = time.monotonic()
         self._first: int | None = None
 
-    def hear(self, epoch: int, progress: list[Progress]) -> None:
+    def hear(self, epoch: int, progress: list[TrainingProgress]) -> None:
         """After each epoch, from 0; the time left is judged by the epochs since this process began."""
         self._first = epoch if self._first is None else self._first
         done, total = epoch + 1, self._epochs

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """One head's course; plain numbers, so that JSON keeps it.
 
     Attributes:
@@ -24,14 +24,14 @@ class Progress:
     stale: int = 0
     is_active: bool = True
 
-    def judge(self, epoch: int, train_loss: float, val_loss: float, score: float, patience: int) -> bool:
+    def note_epoch(self, epoch: int, train_loss: float, val_loss: float, score: float, patience: int) -> bool:
         """Notes an epoch. Returns: whether this is the best so far, by score and then by loss."""
         entry = {"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss, "val_score": score}
         self.history.append({key: value if math.isfinite(value) else None for key, value in entry.items()})
-        found = (score, -val_loss)
+        candidate = (score, -val_loss)
         # Both: the accuracy of logits that are NaN is a number, that of always the first class.
-        if math.isfinite(score) and math.isfinite(val_loss) and found > self.best:
-            self.best, self.best_epoch, self.stale = found, epoch, 0
+        if math.isfinite(score) and math.isfinite(val_loss) and candidate > self.best:
+            self.best, self.best_epoch, self.stale = candidate, epoch, 0
             return True
         self.stale += 1
         self.is_active = not (patience and self.stale >= patience)

@@ -6,7 +6,7 @@ import torch
 from headstart.experiments.config import HeadConfig, TrainingOptions
 from headstart.experiments.data.statistics import standardization_from
 from headstart.experiments.data.training_data import TrainingData, scaling_of
-from headstart.experiments.heads.batches import Reader
+from headstart.experiments.heads.batches import BatchReader
 from headstart.experiments.heads.parameters import Parameters
 from headstart.experiments.heads.pass_plan import plan
 from headstart.experiments.heads.trained_head import create_classifier_head
@@ -17,7 +17,7 @@ def plain_training(data: TrainingData, config: HeadConfig, options: TrainingOpti
     """The head after all epochs, on standardized rows, and the mean loss of each epoch. No noise, mixup or dropout."""
     torch.manual_seed(0)
     planned = plan(data, [config], options)
-    reader = Reader(data, scaling_of(data, standardization_from(data.source, data.train), planned.is_scaled), options)
+    reader = BatchReader(data, scaling_of(data, standardization_from(data.source, data.train), planned.is_scaled), options)
     module = create_classifier_head(data.inputs, data.targets.outputs, config.hidden, 0.0, config.batch_norm).train()
     start = Parameters([config], data.inputs, data.targets.outputs, "cpu")
     with torch.no_grad():
@@ -67,4 +67,4 @@ def plain_loss(logits, data, reader, positions, config, weights):
 
 def standardized(data: TrainingData, positions: np.ndarray, is_scaled: bool = False) -> torch.Tensor:
     options = TrainingOptions()
-    return Reader(data, scaling_of(data, standardization_from(data.source, data.train), is_scaled), options).rows(positions)
+    return BatchReader(data, scaling_of(data, standardization_from(data.source, data.train), is_scaled), options).rows(positions)

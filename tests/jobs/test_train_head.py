@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.commands.output.training import lines
+from headstart.commands.output.training import training_lines
 from headstart.experiments.config import HeadConfig, TrainingOptions
 from headstart.experiments.evaluation import publish as results
 from headstart.experiments.evaluation.record import as_record
@@ -130,7 +130,7 @@ def test_a_head_that_diverges_costs_the_others_nothing(ready):
     assert judged["selected"] == "linear"
     assert not head_path(found.experiment, "lost").exists()
     assert read_head(head_path(found.experiment, "linear")).config.name == "linear"
-    assert next(line for line in lines(found.experiment, judged, ready.database) if " lost " in line).split() == [
+    assert next(line for line in training_lines(found.experiment, judged, ready.database) if " lost " in line).split() == [
         "lost",
         "diverged",
         "none",

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from headstart.commands.output.evaluation import describe
-from headstart.experiments.evaluation.evaluate_run import Judged
+from headstart.commands.output.evaluation import evaluation_lines
+from headstart.experiments.evaluation.evaluate_run import RunEvaluation
 from headstart.experiments.evaluation.metrics import classification_metrics
 from headstart.experiments.runs.catalog import Chosen
 from headstart.experiments.runs.database import Run
 
 
-def judged(classes: int, label: str = "c{:02d}") -> Judged:
+def judged(classes: int, label: str = "c{:02d}") -> RunEvaluation:
     """Class 7 is taken for class 3 thirty times, class 1 for class 2 five times; all else is right."""
     codes = np.repeat(np.arange(classes), 40)
     said = codes.copy()
@@ -17,11 +17,11 @@ def judged(classes: int, label: str = "c{:02d}") -> Judged:
     names = tuple(label.format(number) for number in range(classes))
     metrics = classification_metrics(np.eye(classes)[said] * 0.9 + 0.1 / classes, codes, names)
     run = Run(4, "exp_0002_many", "linear", "classification", {})
-    return Judged(Chosen(run, None), "test", names, metrics, {}, True)
+    return RunEvaluation(Chosen(run, None), "test", names, metrics, {}, True)
 
 
 def test_of_many_classes_the_hardest_and_what_they_are_taken_for_are_shown():
-    lines = list(describe(judged(60)))
+    lines = list(evaluation_lines(judged(60)))
     start = lines.index("the 10 hardest of 60 classes (--json has all)")
     assert lines[start + 2].startswith("c07 ")
     assert len([line for line in lines[start + 2 :] if line.startswith("c")]) == 10
@@ -32,12 +32,12 @@ def test_of_many_classes_the_hardest_and_what_they_are_taken_for_are_shown():
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_a_confusion_matrix_is_shown_where_it_fits(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = list(describe(judged(12, "class{:02d}")))
+    lines = list(evaluation_lines(judged(12, "class{:02d}")))
     matrix = "confusion matrix: a line for each true class, a column for each answer"
     assert (matrix in lines) == (columns == 200)
     assert max(map(len, lines)) <= max(columns, 80)
 
 
 def test_no_class_name_breaks_a_line():
-    lines = list(describe(judged(10, "a\nb\x1b[31m{}")))
+    lines = list(evaluation_lines(judged(10, "a\nb\x1b[31m{}")))
     assert all("\n" not in line and "\x1b" not in line for line in lines)

@@ -4,7 +4,7 @@ import pytest
 from headstart.experiments.config import TrainingOptions
 from headstart.experiments.data.statistics import standardization_from
 from headstart.experiments.data.training_data import scaling_of
-from headstart.experiments.heads.batches import Reader
+from headstart.experiments.heads.batches import BatchReader
 from headstart.experiments.training.prefetch import ahead
 from headstart.experiments.training.schedule import row_order
 from tests.experiments.samples import clouds
@@ -17,7 +17,7 @@ DATA = data_of(clouds(60_000, embed_dim=2))  # 36,000 rows to learn from are shu
 @pytest.mark.parametrize("first", [0, 37, 160, 359])
 def test_from_wherever_it_begins_an_epoch_has_the_rows_of_its_shuffle(first, by_blocks):
     options = TrainingOptions(epochs=2, batch_size=100, by_blocks=by_blocks)
-    reader = Reader(DATA, scaling_of(DATA, standardization_from(DATA.source, DATA.train), False), options)
+    reader = BatchReader(DATA, scaling_of(DATA, standardization_from(DATA.source, DATA.train), False), options)
     found = {0: [], 1: []}
     for chunk in reader.chunks(0, first):
         found[chunk.epoch].append(chunk.features.numpy().copy())

@@ -7,7 +7,7 @@ from headstart.experiments.config import HeadConfig, TrainingOptions, default_ab
 from headstart.experiments.data.targets import Targets, value_targets
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trainer import train, train_head_only
-from headstart.experiments.training.progress import Progress
+from headstart.experiments.training.progress import TrainingProgress
 from headstart.pipeline.errors import HeadstartError
 from tests.experiments.samples import clouds, line
 from tests.experiments.trainings import CLASSES, NUMBERS, OPTIONS, SCORE, data_of, unit_line
@@ -24,8 +24,8 @@ def test_the_head_that_is_kept_is_the_one_of_the_best_epoch():
 
 
 def test_of_equal_scores_the_one_with_the_lower_loss_is_best():
-    progress = Progress()
-    assert [progress.judge(epoch, 1.0, loss, 0.9, 0) for epoch, loss in enumerate([0.5, 0.4, 0.6])] == [True, True, False]
+    progress = TrainingProgress()
+    assert [progress.note_epoch(epoch, 1.0, loss, 0.9, 0) for epoch, loss in enumerate([0.5, 0.4, 0.6])] == [True, True, False]
 
 
 def test_patience_stops_a_head_alone_and_the_others_go_on():

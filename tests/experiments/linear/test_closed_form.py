@@ -12,7 +12,6 @@ from headstart.experiments.linear.closed_form import (
     SingularError,
     fit_lda,
     fit_nearest_mean,
-    fit_ridge,
     fit_ridge_path,
     scores_of,
     squared_errors,
@@ -25,6 +24,10 @@ PENALTIES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
 
 def statistics_of(made, positions=None):
     return gather(made.source, made.targets, {"x": made.train if positions is None else positions})["x"]
+
+
+def fit_ridge(statistics, l2):
+    return fit_ridge_path(statistics, [l2])[0]
 
 
 def standardized(made):

@@ -8,8 +8,8 @@ from headstart.experiments.linear.closed_form import center, fit_ridge_path, rid
 from headstart.experiments.linear.cross_validation import (
     cross_validate_ridge,
     fit_fold_path,
-    toward_by_eigenvectors,
-    toward_by_factors,
+    preconditioner_by_eigenvectors,
+    preconditioner_by_factors,
 )
 from tests.experiments.samples import clouds, line
 
@@ -23,11 +23,11 @@ def parts(made):
 
 
 def by_eigenvectors(centered):
-    return toward_by_eigenvectors(centered, np.linalg.eigh(centered.gram), PENALTIES)
+    return preconditioner_by_eigenvectors(centered, np.linalg.eigh(centered.gram), PENALTIES)
 
 
 def by_factors(centered):
-    return toward_by_factors(centered, [ridge_factor(centered, penalty) for penalty in PENALTIES])
+    return preconditioner_by_factors(centered, [ridge_factor(centered, penalty) for penalty in PENALTIES])
 
 
 def refused(*arguments):
@@ -35,12 +35,12 @@ def refused(*arguments):
 
 
 @pytest.mark.parametrize("made", [clouds(2000, 40), line(2000, 40)], ids=["classes", "numbers"])
-@pytest.mark.parametrize("toward", [by_eigenvectors, by_factors])
-def test_a_fold_is_solved_from_what_was_computed_for_all_rows(made, toward, monkeypatch):
+@pytest.mark.parametrize("preconditioner", [by_eigenvectors, by_factors])
+def test_a_fold_is_solved_from_what_was_computed_for_all_rows(made, preconditioner, monkeypatch):
     whole, rest = parts(made)
     wanted = fit_ridge_path(rest, PENALTIES)
     monkeypatch.setattr(fold_ridge, "fit_ridge_path", refused)
-    for left, right in zip(fit_fold_path(rest, PENALTIES, toward(whole)), wanted, strict=True):
+    for left, right in zip(fit_fold_path(rest, PENALTIES, preconditioner(whole)), wanted, strict=True):
         assert np.allclose(left.weight, right.weight, rtol=0, atol=1e-3 * np.abs(right.weight).max())
         assert np.allclose(left.bias, right.bias, rtol=1e-3, atol=1e-3 * np.abs(right.bias).max())
 
@@ -48,7 +48,7 @@ def test_a_fold_is_solved_from_what_was_computed_for_all_rows(made, toward, monk
 def test_rows_that_say_little_about_the_rest_are_solved_directly(monkeypatch):
     whole, rest = parts(clouds(60, 40))  # fewer rows than channels
     monkeypatch.setattr(fold_ridge, "_MOST_STEPS", 1)
-    misleading = toward_by_eigenvectors(whole, (np.ones(40), np.eye(40)), PENALTIES)
+    misleading = preconditioner_by_eigenvectors(whole, (np.ones(40), np.eye(40)), PENALTIES)
     for left, right in zip(fit_fold_path(rest, PENALTIES, misleading), fit_ridge_path(rest, PENALTIES), strict=True):
         assert np.array_equal(left.weight, right.weight)
 

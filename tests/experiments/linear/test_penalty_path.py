@@ -4,7 +4,7 @@ from sklearn.metrics import r2_score
 
 from headstart.experiments.data.statistics import gather
 from headstart.experiments.data.targets import class_targets
-from headstart.experiments.linear.penalty_path import JudgedPath, judged, logistic_path, ridge_path
+from headstart.experiments.linear.penalty_path import ScoredPath, logistic_path, ridge_path, scored_path
 from tests.experiments.samples import clouds, line
 
 
@@ -29,8 +29,8 @@ def test_classes_are_judged_by_accuracy_on_rows_that_have_one():
     rest = made.val[1::2]
     said = (made.source.features[rest].astype(np.float64) @ found.heads[0].weight.T + found.heads[0].bias).argmax(axis=1)
     assert found.scores[0] == (said == made.targets.codes[rest]).mean()
-    assert judged(made.source, made.targets, made.test, [1e-2], found.heads).scores[0] > 0.6
+    assert scored_path(made.source, made.targets, made.test, [1e-2], found.heads).scores[0] > 0.6
 
 
 def test_of_equal_scores_the_largest_penalty_is_best():
-    assert JudgedPath((0.1, 1.0, 10.0), (), np.array([0.8, 0.8, 0.7])).best == 1
+    assert ScoredPath((0.1, 1.0, 10.0), (), np.array([0.8, 0.8, 0.7])).best == 1
