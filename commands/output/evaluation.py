@@ -27,7 +27,9 @@ def evaluation_lines(evaluation: RunEvaluation) -> Iterator[str]:
     yield ""
     yield from aligned([["", "accuracy", "95 % interval", "macro F1"], *_standings(evaluation)], "<>>>")
     yield ""
-    top = [f"top-{key.split('_')[1]} {value:.4f}" for key, value in metrics.items() if key.startswith("top_")]
+    top = [
+        f"top-{key.split('_')[1]} {metrics[key]:.4f}" for key in metrics if key.startswith("top_") and key.endswith("_accuracy")
+    ]
     yield "  ".join([*top, f"log-loss {metrics['log_loss']:.4f}", f"calibration error (ECE) {metrics['ece']:.4f}"])
     yield ""
     yield from _classes(metrics)
