@@ -1,9 +1,12 @@
-"""Adds images to the manifest of a data set, each once, frozen with its split; reading it is `reading`'s concern."""
+"""Keeps the manifest of a data set as the data is: adds what is new, revises what changed, retires what left.
 
+Reading it is `reading`'s concern. An image that is known is never computed again, whatever it is called and wherever it lies.
+"""
+
+import contextlib
 import hashlib
-import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,20 +14,31 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.features.sources.source import MISSING, SPLITS, Image, Source
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
+from .datasets import dataset_of, place_of
+from .identity import NO_ROW, Matching, match_images
 from .parts import publish_part
-from .reading import DATASET_FILE, Columns, Dataset, Manifest, open_manifest
+from .reading import DATASET_FILE, Columns, Dataset, Manifest, list_datasets, open_manifest, read_columns
+from .revisions import RevisedRow, RevisedRows, publish_revision
 from .splits import assign_splits, split_notes
+
+# Why a row is retired.
+GONE = "gone"  # no longer in the data
+CHANGED = "changed"  # another row has what lies at its place now
 
 
 @dataclass(frozen=True)
 class Added:
-    """What `add_images` did, or would do.
+    """What `add_images` did.
 
     Attributes:
-        manifest: of the whole data set; in a dry run its folder may not exist.
-        new, known, changed: images never seen, seen as they are, and seen but with another size, time or label.
+        manifest: of the whole data set.
+        new, known, changed: images never seen, seen, and seen with other bytes at the same place.
+        moved, relabelled, returned: how many of the known ones lie elsewhere, have another label, or had been retired.
+        retired: rows that left the data now.
         splits: images of the source in train, val and test.
         notes: decisions to print.
     """
@@ -33,42 +47,224 @@ class Added:
     new: int
     known: int
     changed: int
+    moved: int
+    relabelled: int
+    returned: int
+    retired: int
     splits: dict[str, int]
     notes: tuple[str, ...]
 
 
-def add_images(workspace: Workspace, source: Source, seed: int) -> Added:
-    """Adds a part with the images that are new or changed, in an order in which every prefix is a fair sample.
+def add_images(
+    workspace: Workspace,
+    source: Source,
+    seed: int,
+    keep_missing: bool = False,
+    without_features: Callable[[Path], frozenset[int]] = lambda folder: frozenset(),
+) -> Added:
+    """Brings the manifest of the data set that `source` is up to date with it.
 
-    Nothing is written if there are none. Images that are known but no longer there are left alone. The seed
-    of the first call stays. Two callers for one data set at once must hold a lock.
+    New images become a part, in an order in which every prefix is a fair sample; what is known of other rows becomes a revision.
+    Nothing is written if nothing changed. The seed of the first call stays. Two callers at once must hold a lock.
+
+    Args:
+        keep_missing: rows that left the data stay as they are.
+        without_features: rows of a data set that a job found missing or changed: where such an image is there again, it is added
+            again, for no job would look at its row any more.
 
     Raises: HeadstartError if a part is damaged; TryLaterError if the disk is full.
     """
-    manifest, notes = _opened_or_new(workspace.manifests / _folder_name(source), source, seed)
+    manifest, notes = _opened_or_new(workspace, source, seed)
     before = manifest.read_all()
-    rows = {path: i for i, path in enumerate(before.path)}  # the last row of a path stays
-    states = [_state(image, before, rows.get(image.path)) for image in source.images]
-    splits = _splits(source, before, rows, manifest.dataset.seed)
-    chosen = [i for i, state in enumerate(states) if state != "known"]
-    # Also without new images: an enqueue may have been killed between the two files, or allow links only now.
+    matching = match_images(source.images, before)
+    matching = _renewed(source, before, matching, lambda: without_features(manifest.folder))
+    elsewhere = _elsewhere(workspace, manifest.folder) if NO_ROW in matching.rows else {}
+    splits = _splits(source, before, matching, manifest.dataset.seed, {d: split for d, (_, split) in elsewhere.items()})
+    revision = _revision(source, before, matching, splits, manifest, keep_missing)
+    # Also without new images: an enqueue may have been killed between the files, or allow links only now.
     if not (path := manifest.folder / DATASET_FILE).exists() or path.read_bytes() != manifest.dataset.encode():
         workspace.make_folder(manifest.folder)
         workspace.files.replace(path, manifest.dataset.encode())
+    if revision.revised is not None:
+        # Before the part: a row that moved away from a path must not be taken for an older state of what is there now.
+        publish_revision(workspace.files, manifest.folder, before.revision + 1, revision.revised)
+    chosen = [i for i, row in enumerate(matching.rows) if row == NO_ROW]
     if chosen:
         order = fair_order([(source.images[i].label, splits[i]) for i in chosen], manifest.dataset.seed, len(before.path))
         images = ((source.images[chosen[k]], splits[chosen[k]]) for k in order)
-        publish_part(workspace.files, manifest.folder, source.columns, images)
+        publish_part(workspace.files, manifest.folder, _columns(source, before), _with_all_columns(source, before, images))
     workspace.files.sync_folder(manifest.folder)  # what was there may be of an enqueue killed before it did so
-    counts, in_split = Counter(states), Counter(splits)
+    in_split = Counter(splits)
+    changed = len(matching.changed)
     return Added(
         manifest=manifest,
-        new=counts["new"],
-        known=counts["known"],
-        changed=counts["changed"],
+        new=len(chosen) - changed,
+        known=len(source.images) - len(chosen),
+        changed=changed,
+        moved=revision.moved,
+        relabelled=revision.relabelled,
+        returned=revision.returned,
+        retired=revision.retired,
         splits={name: in_split[name] for name in SPLITS},
-        notes=(*notes, *_kept_notes(source, before, rows), *split_notes(source.images, splits)),
+        notes=(*notes, *revision.notes, *_copy_notes(source, splits, elsewhere), *split_notes(source.images, splits)),
     )
+
+
+@dataclass(frozen=True)
+class _Revision:
+    """What is to be written (None for nothing), and what it says in numbers."""
+
+    revised: RevisedRows | None
+    moved: int
+    relabelled: int
+    returned: int
+    retired: int
+    notes: tuple[str, ...]
+
+
+def _revision(
+    source: Source,
+    before: Columns,
+    matching: Matching,
+    splits: Sequence[str],
+    manifest: Manifest,
+    keep_missing: bool,
+) -> _Revision:
+    columns = _columns(source, before)
+    empty = [""] * len(before.path)
+    extra_before = [before.extra.get(name, empty) for name in columns]
+    place = {name: k for k, name in enumerate(source.columns)}
+    rows: dict[int, RevisedRow] = {}
+    moved = relabelled = returned = other = 0
+
+    def state(row: int) -> RevisedRow:
+        facts = (before.path[row], before.label[row], before.split[row], before.group[row])
+        sizes = (str(before.size[row]), str(before.mtime_ns[row]))
+        extra = tuple(values[row] for values in extra_before)
+        return RevisedRow(before.retired[row], (before.digest[row], *facts, *sizes, "", "", ""), extra)
+
+    for i, row in enumerate(matching.rows):
+        if row == NO_ROW:
+            continue
+        image = source.images[i]
+        was = state(row)
+        sizes = was.fixed[5:7] if image.size == MISSING else (str(image.size), str(image.mtime_ns))
+        fixed = (image.digest or before.digest[row], image.path, image.label, splits[i], image.group, *sizes, "", "", "")
+        extra = tuple(image.extra[place[name]] if name in place else was.extra[k] for k, name in enumerate(columns))
+        now = RevisedRow("", fixed, extra)
+        if now != was or not before.live[row]:
+            rows[row] = now
+            moved += image.path != before.path[row]
+            relabelled += image.label != before.label[row]
+            returned += not before.live[row]
+            other += (fixed[3:5], extra) != (was.fixed[3:5], was.extra)
+    here = {image.path: i for i, image in enumerate(source.images)}
+    taken = set(matching.rows)
+    gone = 0
+    for row in before.live.nonzero()[0].tolist():
+        if row in taken:
+            continue
+        successor = here.get(before.path[row])
+        if successor is None and keep_missing:
+            continue
+        is_changed = successor is not None and matching.rows[successor] == NO_ROW
+        rows[row] = state(row)._replace(retired=CHANGED if is_changed else GONE)
+        gone += not is_changed
+    notes = [f"{other:,} known images have another split, group or other column now, which is taken over"] if other else []
+    counts = (moved, relabelled, returned, gone)
+    earlier = manifest.revised()
+    is_other_header = tuple(columns) != tuple(before.extra)
+    if not rows and not (is_other_header and before.path):
+        return _Revision(None, *counts, tuple(notes))
+    kept = {row: RevisedRow(old.retired, old.fixed, state(row).extra) for row, old in earlier.rows.items()}
+    return _Revision(RevisedRows(tuple(columns), kept | rows), *counts, tuple(notes))
+
+
+def _columns(source: Source, before: Columns) -> list[str]:
+    """The other columns from now on: those that were there and those of the table, without any that has a role by now."""
+    roles = {column for _, column in source.roles}
+    return [name for name in dict.fromkeys((*before.extra, *source.columns)) if name not in roles]
+
+
+def _with_all_columns(source: Source, before: Columns, images: Iterable[tuple[Image, str]]) -> Iterable[tuple[Image, str]]:
+    columns = _columns(source, before)
+    if columns == list(source.columns):
+        return images
+    place = {name: k for k, name in enumerate(source.columns)}
+    return (
+        (replace(image, extra=tuple(image.extra[place[name]] if name in place else "" for name in columns)), split)
+        for image, split in images
+    )
+
+
+def _renewed(source: Source, before: Columns, matching: Matching, without_features: Callable[[], frozenset[int]]) -> Matching:
+    """Images whose row no job would look at again, although they are there now, count as changed."""
+    suspects = {}
+    for i, row in enumerate(matching.rows):
+        image = source.images[i]
+        if row == NO_ROW or image.size == MISSING:
+            continue
+        was = (before.path[row], before.size[row], before.mtime_ns[row])
+        if was != (image.path, image.size, image.mtime_ns) or not before.live[row]:
+            suspects[row] = i
+    lacking = without_features() & suspects.keys() if suspects else frozenset()
+    if not lacking:
+        return matching
+    rows = [NO_ROW if row in lacking else row for row in matching.rows]
+    return Matching(rows, matching.changed | {suspects[row] for row in lacking})
+
+
+def _splits(source: Source, before: Columns, matching: Matching, seed: int, elsewhere: Mapping[str, str]) -> list[str]:
+    here = {image.path for image in source.images}
+    taken = set(matching.rows)
+    last = {path: row for row, path in enumerate(before.path) if row not in taken and path not in here}
+    # Images that are gone still count: their classes must not be filled up, nor their groups drawn, a second time.
+    gone = [Image(path, before.label[row], "", before.group[row], MISSING, MISSING) for path, row in last.items()]
+    known = {path: before.split[row] for path, row in last.items()}
+    at_path = {path: row for row, path in enumerate(before.path)}
+    for image, row in zip(source.images, matching.rows, strict=True):
+        seen = row if row != NO_ROW else at_path.get(image.path, NO_ROW)
+        if seen != NO_ROW:
+            known[image.path] = image.split or before.split[seen]
+    return assign_splits([*source.images, *gone], known, seed, elsewhere)[: len(source.images)]
+
+
+def _elsewhere(workspace: Workspace, folder: Path) -> dict[str, tuple[str, str]]:
+    """Digest to (data set, split) of what counts in other data sets."""
+    known: dict[str, tuple[str, str]] = {}
+    for other in list_datasets(workspace.manifests):
+        if other == folder:
+            continue
+        with contextlib.suppress(HeadstartError):  # one that is damaged must not hold up this one
+            columns = read_columns(other)
+            for row in columns.live.nonzero()[0].tolist():
+                if columns.digest[row]:
+                    known.setdefault(columns.digest[row], (other.name, columns.split[row]))
+    return known
+
+
+def _copy_notes(source: Source, splits: Sequence[str], elsewhere: Mapping[str, tuple[str, str]]) -> list[str]:
+    notes = []
+    copies: dict[str, list[int]] = defaultdict(list)
+    for i, image in enumerate(source.images):
+        if image.digest:
+            copies[image.digest].append(i)
+    several = [members for members in copies.values() if len(members) > 1]
+    if several:
+        one, two = (printable(source.images[i].path) for i in several[0][:2])
+        more = sum(len(members) - 1 for members in several)
+        notes.append(f"{more:,} images are exact copies of others, for example {two} of {one}")
+        labels = sum(len({source.images[i].label for i in members}) > 1 for members in several)
+        if labels:
+            notes.append(f"{labels:,} of these photos stand under more than one label")
+        divided = sum(len({splits[i] for i in members}) > 1 for members in several)
+        if divided:
+            notes.append(
+                f"{divided:,} of these photos are in more than one of the given splits; a test on them is too optimistic"
+            )
+    shared = Counter(elsewhere[digest][0] for digest in copies if digest in elsewhere)
+    notes += [f"{count:,} of these photos are in data set {name}, too, byte for byte" for name, count in sorted(shared.items())]
+    return notes
 
 
 def fair_order(strata: Sequence[tuple[str, str]], seed: int, salt: int) -> list[int]:
@@ -97,51 +293,17 @@ def _spread(
     return positions
 
 
-def _folder_name(source: Source) -> str:
-    name = Path(source.file).stem if source.file else source.root.name
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
-    facts = [str(source.root), source.file or "", source.layout, *(word for role in source.roles for word in role)]
-    digest = hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{slug}-{digest[:8]}"
-
-
-def _opened_or_new(folder: Path, source: Source, seed: int) -> tuple[Manifest, list[str]]:
-    asked = Dataset(str(source.root), source.layout, source.file, dict(source.roles), seed, source.allow_symlinks)
+def _opened_or_new(workspace: Workspace, source: Source, seed: int) -> tuple[Manifest, list[str]]:
+    folder = dataset_of(workspace, source)
+    asked = Dataset(
+        str(source.root), source.layout, source.file, dict(source.roles), seed, source.allow_symlinks, source.keep_case
+    )
     if not (folder / DATASET_FILE).exists():
         return Manifest(folder, asked), []
     manifest = open_manifest(folder)
-    notes = [f"the data set keeps its seed {manifest.dataset.seed}"] if seed != manifest.dataset.seed else []
-    allowed = manifest.dataset.allow_symlinks or source.allow_symlinks
-    return replace(manifest, dataset=replace(manifest.dataset, allow_symlinks=allowed)), notes
-
-
-def _state(image: Image, before: Columns, row: int | None) -> str:
-    if row is None:
-        return "new"
-    if image.size == MISSING:  # its features are still good
-        return "known"
-    same = (image.size, image.mtime_ns, image.label) == (before.size[row], before.mtime_ns[row], before.label[row])
-    return "known" if same else "changed"
-
-
-def _splits(source: Source, before: Columns, rows: dict[str, int], seed: int) -> list[str]:
-    here = {image.path for image in source.images}
-    # Images that are gone still count: their classes must not be filled up, nor their groups drawn, a second time.
-    gone = [Image(path, before.label[i], "", before.group[i], MISSING, MISSING) for path, i in rows.items() if path not in here]
-    known = {path: before.split[i] for path, i in rows.items()}
-    return assign_splits([*source.images, *gone], known, seed)[: len(source.images)]
-
-
-def _kept_notes(source: Source, before: Columns, rows: dict[str, int]) -> list[str]:
-    empty = [""] * len(before.path)
-    columns = [before.extra.get(name, empty) for name in source.columns]
-    differ = 0
-    for image in source.images:
-        row = rows.get(image.path)
-        if row is None:
-            continue
-        now = (image.split or before.split[row], image.group, *image.extra)
-        differ += now != (before.split[row], before.group[row], *(column[row] for column in columns))
-    if not differ:
-        return []
-    return [f"{differ:,} known images have another split, group or other column now; the manifest keeps what they had"]
+    before = manifest.dataset
+    notes = [f"the data set keeps its seed {before.seed}"] if seed != before.seed else []
+    if (before.root, before.file) != (asked.root, asked.file):
+        notes.append(f"this is data set {folder.name}, which lay at {printable(place_of(before))}")
+    now = replace(asked, seed=before.seed, allow_symlinks=before.allow_symlinks or source.allow_symlinks)
+    return replace(manifest, dataset=now), notes

@@ -2,12 +2,11 @@
 
 The name carries the global rows (half open) and the digest, so that a part can be checked and placed without any other file.
 Format: UTF-8 CSV, one header line, rows end in a single newline, fields escaped as in `text`, so no field holds a newline.
+The first column tells the two formats apart: parts of format 1 begin with `path` and know no digests.
 """
 
 import contextlib
-import csv
 import hashlib
-import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,10 +17,12 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from headstart.features.sources.source import FIXED_COLUMNS, Image
+from headstart.features.sources.source import FIXED_COLUMNS, IMAGE_COLUMNS, Image
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
-from headstart.pipeline.text import escape, printable, unescape
+from headstart.pipeline.text import printable, unescape
+
+from .csv_lines import columns, fields, written
 
 _NAME = re.compile(r"part_(\d{4,9})\.(\d{1,18})-(\d{1,18})\.([0-9a-f]{16})\.csv")
 _CHUNK = 1 << 22
@@ -29,9 +30,15 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Row(Image):
-    """One line of a part; `index` counts over all parts of the data set."""
+    """One row of a manifest.
+
+    Attributes:
+        index: counts over all parts of the data set.
+        retired: why it no longer counts, '' if it does.
+    """
 
     index: int = field(kw_only=True)
+    retired: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, order=True)
@@ -54,11 +61,13 @@ class CheckedPart:
     """A part whose bytes fit its name.
 
     Attributes:
+        fixed: the columns that it begins with, those of its format.
         columns: names of the rows' `extra`.
         starts: byte offset of each row and of the end, int64 (rows + 1,).
     """
 
     part: Part
+    fixed: tuple[str, ...]
     columns: tuple[str, ...]
     starts: npt.NDArray[np.int64]
 
@@ -69,6 +78,18 @@ class CheckedPart:
                 f"{_shown(self.part)} has rows 0 to {self.part.rows}, asked for {start} to {stop}. "
                 "Delete the row of jobs_queue.csv that asks for them; the next enqueue adds what is missing."
             )
+        index = self.part.first_row + start
+        data = self._bytes(start, stop)
+        return [self._row(index + i, values) for i, values in enumerate(fields(data))]
+
+    def read_columns(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """All rows column by column: IMAGE_COLUMNS by name, '' for those that an older format lacks, and the others by name."""
+        names = (*self.fixed, *self.columns)
+        read = columns(self._bytes(0, self.part.rows), len(names))
+        fixed = {name: [""] * self.part.rows for name in IMAGE_COLUMNS} | dict(zip(self.fixed, read, strict=False))
+        return fixed, dict(zip(self.columns, read[len(self.fixed) :], strict=True))
+
+    def _bytes(self, start: int, stop: int) -> bytes:
         begin, end = int(self.starts[start]), int(self.starts[stop])
         # Read, not mapped: a mapped file that somebody cuts off kills the process with SIGBUS.
         with _reading(self.part) as file:
@@ -76,8 +97,21 @@ class CheckedPart:
             data = file.read(end - begin)
         if len(data) != end - begin:
             raise _damaged(self.part, "it became shorter while in use")
-        index = self.part.first_row + start
-        return [_row(index + i, fields) for i, fields in enumerate(_fields(data))]
+        return data
+
+    def _row(self, index: int, values: list[str]) -> Row:
+        known = dict(zip(self.fixed, values, strict=False))
+        return Row(
+            path=unescape(known["path"]),
+            label=unescape(known["label"]),
+            split=known["split"],
+            group=unescape(known["group"]),
+            size=int(known["size"]),
+            mtime_ns=int(known["mtime_ns"]),
+            extra=tuple(map(unescape, values[len(self.fixed) :])),
+            digest=known.get("image_digest", ""),
+            index=index,
+        )
 
 
 def part_of(folder: Path, name: str) -> Part:
@@ -113,24 +147,19 @@ def list_parts(folder: Path) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def publish_part(files: FileSystem, folder: Path, columns: Sequence[str], images: Iterable[tuple[Image, str]]) -> Part:
+def publish_part(files: FileSystem, folder: Path, extra_columns: Sequence[str], images: Iterable[tuple[Image, str]]) -> Part:
     """Writes images, each with its split, in the order given as the part after those in `folder`.
 
     Raises: TryLaterError if the disk is full; nothing is left then.
     """
     before = list_parts(folder)
     first_row = sum(part.rows for part in before)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*FIXED_COLUMNS, *map(escape, columns)])
-    rows = 0
-    for image, split in images:
-        words = (image.path, image.label, split, image.group)
-        writer.writerow([*map(escape, words), image.size, image.mtime_ns, *map(escape, image.extra)])
-        rows += 1
-    data = text.getvalue().encode()
+    rows: list[Sequence[str | int]] = [
+        (i.digest, i.path, i.label, split, i.group, i.size, i.mtime_ns, "", "", "", *i.extra) for i, split in images
+    ]
+    data = written([*IMAGE_COLUMNS, *extra_columns], rows)
     digest = hashlib.sha256(data).hexdigest()[:16]
-    path = folder / f"part_{len(before):04d}.{first_row}-{first_row + rows}.{digest}.csv"
+    path = folder / f"part_{len(before):04d}.{first_row}-{first_row + len(rows)}.{digest}.csv"
     files.publish(path, data)
     return part_of(folder, path.name)
 
@@ -150,10 +179,11 @@ def check_part(part: Part) -> CheckedPart:
     if digest.hexdigest()[:16] != part.digest:
         raise _damaged(part, f"its sha256 begins with {digest.hexdigest()[:16]}")
     starts = np.concatenate(ends) if ends else np.zeros(0, np.int64)
-    names = next(_fields(header), [])
-    if len(starts) != part.rows + 1 or tuple(names[: len(FIXED_COLUMNS)]) != FIXED_COLUMNS:
-        raise _damaged(part, f"it has {len(starts) - 1} rows and begins with {','.join(names[: len(FIXED_COLUMNS)])}")
-    return CheckedPart(part=part, columns=tuple(map(unescape, names[len(FIXED_COLUMNS) :])), starts=starts)
+    names = tuple(map(unescape, next(fields(header), [])))
+    fixed = IMAGE_COLUMNS if names[:1] == IMAGE_COLUMNS[:1] else FIXED_COLUMNS
+    if len(starts) != part.rows + 1 or names[: len(fixed)] != fixed:
+        raise _damaged(part, f"it has {len(starts) - 1} rows and begins with {','.join(names[: len(fixed)])}")
+    return CheckedPart(part=part, fixed=fixed, columns=names[len(fixed) :], starts=starts)
 
 
 @contextlib.contextmanager
@@ -163,16 +193,6 @@ def _reading(part: Part) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise HeadstartError(f"{_shown(part)} cannot be read: {error.strerror}. Restore it from a copy.") from error
-
-
-def _fields(data: bytes) -> Iterator[list[str]]:
-    return csv.reader(data.decode().split("\n")[:-1], strict=True)
-
-
-def _row(index: int, fields: list[str]) -> Row:
-    path, label, split, group, size, mtime_ns, *extra = fields
-    texts = (unescape(path), unescape(label), split, unescape(group))
-    return Row(*texts, int(size), int(mtime_ns), tuple(map(unescape, extra)), index=index)
 
 
 def _damaged(part: Part, difference: str) -> HeadstartError:

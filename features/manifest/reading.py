@@ -1,28 +1,40 @@
-"""Reads the manifest of a data set: `features/manifests/<name>-<8 hex>/` with `dataset.json` and immutable parts.
+"""Reads the manifest of a data set: `features/manifests/<name>-<8 hex>/` with `dataset.json`, immutable parts and revisions.
 
-Rows are only ever added. A changed image is added again: the last row of a path is the one that counts.
+A part says what an image was when it was enqueued, the newest revision what became of it. A changed image is added again: the
+last row of a path is the one that counts.
 """
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headstart.features.sources.source import IMAGE_COLUMNS
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
 from .parts import CheckedPart, Part, Row, check_part, list_parts, part_of
+from .revisions import RevisedRow, RevisedRows, Revision, read_revision, revision_of
 
-FORMAT = 1
+FORMAT = 2
 DATASET_FILE = "dataset.json"
+_NOTHING_REVISED = RevisedRows((), {})
+# What decides features or rows is not among them: digest, path, size and time change nothing that is learned.
+_LEARNED = tuple(IMAGE_COLUMNS.index(name) for name in ("label", "split", "group"))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What `dataset.json` says: where the images lie and how they were read. Attributes as in `sources.source.Source`."""
+    """What `dataset.json` says: where the images lie and how they were read. Attributes as in `sources.source.Source`.
+
+    Attributes:
+        needs: abilities that a reader must have, for manifests with more than one row, a mask or a region of an image. This
+            version has none of them and refuses such a manifest.
+    """
 
     root: str
     layout: str
@@ -30,6 +42,8 @@ class Dataset:
     roles: dict[str, str]
     seed: int
     allow_symlinks: bool
+    keep_case: bool = False
+    needs: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """The bytes of `dataset.json`."""
@@ -43,8 +57,12 @@ class Columns:
     Attributes:
         path, label, split, group: text, '' for none.
         size, mtime_ns: int64 (rows,).
-        extra: the table's other columns; '' where a part lacks one.
-        latest: bool (rows,), False where a later row has the same path.
+        digest: of the image's bytes, '' if they were never read.
+        extra: the table's other columns; '' where a row lacks one.
+        retired: why a row no longer counts, '' if it does.
+        live: bool (rows,), False where a row is retired or a later row has the same path.
+        revision: number of the revision that these are of, 0 for none.
+        changes: digest of all labels, splits, groups and other columns that are no longer as in their parts; '' if none is.
     """
 
     path: list[str]
@@ -53,8 +71,12 @@ class Columns:
     group: list[str]
     size: npt.NDArray[np.int64]
     mtime_ns: npt.NDArray[np.int64]
+    digest: list[str]
     extra: dict[str, list[str]]
-    latest: npt.NDArray[np.bool_]
+    retired: list[str]
+    live: npt.NDArray[np.bool_]
+    revision: int
+    changes: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +86,7 @@ class Manifest:
     folder: Path
     dataset: Dataset
     _checked_parts: dict[str, CheckedPart] = field(default_factory=dict, repr=False, compare=False)
+    _revised: dict[Revision, RevisedRows] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -71,31 +94,59 @@ class Manifest:
         return list_parts(self.folder)
 
     def rows(self, part: str, start: int, stop: int) -> list[Row]:
-        """Rows `start` to `stop` (half open) of the part of that file name. Raises: HeadstartError if it is damaged."""
-        return self._checked(part_of(self.folder, part)).rows(start, stop)
+        """Rows `start` to `stop` (half open) of the part of that file name, as the newest revision has them.
 
-    def read_all(self) -> Columns:
-        """Every row of every part. Raises: HeadstartError if a part is missing or damaged."""
-        opened = [self._checked(part) for part in self.parts]
-        rows = [row for part in opened for row in part.rows(0, part.part.rows)]
-        names = list(dict.fromkeys(name for part in opened for name in part.columns))
-        extra: dict[str, list[str]] = {name: [""] * len(rows) for name in names}
-        for part in opened:
-            for row in rows[part.part.first_row : part.part.first_row + part.part.rows] if names else ():
-                for name, value in zip(part.columns, row.extra, strict=True):
-                    extra[name][row.index] = value
-        last = {row.path: row.index for row in rows}
-        latest = np.zeros(len(rows), np.bool_)
-        latest[list(last.values())] = True
+        Raises: HeadstartError if part or revision is damaged.
+        """
+        rows = self._checked(part_of(self.folder, part)).rows(start, stop)
+        revised = self.revised().rows
+        return [_revised(row, revised[row.index]) if row.index in revised else row for row in rows]
+
+    def revised(self, number: int | None = None) -> RevisedRows:
+        """The rows that are no longer as in their parts, by the revision of that number or the newest one."""
+        revision = revision_of(self.folder, number)
+        if revision is None:
+            return _NOTHING_REVISED
+        if revision not in self._revised:
+            self._revised.clear()
+            self._revised[revision] = read_revision(revision)
+        return self._revised[revision]
+
+    def read_all(self, revision: int | None = None) -> Columns:
+        """Every row of every part, as it was at the revision of that number (0: as the parts have it), else as it is now.
+
+        Raises: HeadstartError if a part or the revision is missing or damaged.
+        """
+        chosen = revision_of(self.folder, revision)
+        revised = self.revised(chosen.number) if chosen is not None else _NOTHING_REVISED
+        fixed: dict[str, list[str]] = {name: [] for name in IMAGE_COLUMNS}
+        extra: dict[str, list[str]] = {name: [] for name in revised.columns}
+        count = 0
+        for part in self.parts:
+            its_fixed, its_extra = self._checked(part).read_columns()
+            for name in IMAGE_COLUMNS:
+                fixed[name] += its_fixed[name]
+            names = its_extra if chosen is None else [name for name in its_extra if name in extra]
+            for name in names:
+                extra.setdefault(name, [""] * count)
+            count += part.rows
+            for name, values in extra.items():
+                values.extend(its_extra.get(name) or [""] * part.rows)
+        retired = [""] * count
+        changes = _apply(self.folder, revised, fixed, extra, retired)
         return Columns(
-            path=[row.path for row in rows],
-            label=[row.label for row in rows],
-            split=[row.split for row in rows],
-            group=[row.group for row in rows],
-            size=np.array([row.size for row in rows], np.int64),
-            mtime_ns=np.array([row.mtime_ns for row in rows], np.int64),
+            path=fixed["path"],
+            label=fixed["label"],
+            split=fixed["split"],
+            group=fixed["group"],
+            size=np.array(list(map(int, fixed["size"])), np.int64),
+            mtime_ns=np.array(list(map(int, fixed["mtime_ns"])), np.int64),
+            digest=fixed["image_digest"],
             extra=extra,
-            latest=latest,
+            retired=retired,
+            live=_live(fixed["path"], retired),
+            revision=0 if chosen is None else chosen.number,
+            changes=changes,
         )
 
     def _checked(self, part: Part) -> CheckedPart:
@@ -104,13 +155,68 @@ class Manifest:
         return self._checked_parts[part.name]
 
 
-def read_columns(folder: Path) -> Columns:
+def _apply(
+    folder: Path, revised: RevisedRows, fixed: dict[str, list[str]], extra: dict[str, list[str]], retired: list[str]
+) -> str:
+    """Puts the revised rows in their places; returns `Columns.changes`."""
+    learned = hashlib.sha256()
+    differs = False
+    others = [extra[name] for name in revised.columns]
+    every = [fixed[name] for name in IMAGE_COLUMNS]
+    for row, state in revised.rows.items():
+        if row >= len(retired):
+            raise HeadstartError(
+                f"{printable(str(folder))} has {len(retired):,} rows, its revision speaks of row {row:,}. Restore the parts from "
+                "a copy"
+            )
+        before = [every[place][row] for place in _LEARNED] + [values[row] for values in others]
+        now = [state.fixed[place] for place in _LEARNED] + list(state.extra)
+        if before != now:
+            differs = True
+            learned.update(json.dumps([row, now]).encode())
+        for values, value in zip(every, state.fixed, strict=True):
+            values[row] = value
+        for values, value in zip(others, state.extra, strict=True):
+            values[row] = value
+        retired[row] = state.retired
+    return learned.hexdigest() if differs else ""
+
+
+def _live(paths: list[str], retired: list[str]) -> npt.NDArray[np.bool_]:
+    last = {path: row for row, path in enumerate(paths) if not retired[row]}
+    live = np.zeros(len(paths), np.bool_)
+    live[list(last.values())] = True
+    return live
+
+
+def _revised(row: Row, state: RevisedRow) -> Row:
+    fixed = dict(zip(IMAGE_COLUMNS, state.fixed, strict=True))
+    return replace(
+        row,
+        path=fixed["path"],
+        label=fixed["label"],
+        split=fixed["split"],
+        group=fixed["group"],
+        size=int(fixed["size"]),
+        mtime_ns=int(fixed["mtime_ns"]),
+        extra=state.extra,
+        digest=fixed["image_digest"],
+        retired=state.retired,
+    )
+
+
+def read_columns(folder: Path, revision: int | None = None) -> Columns:
     """Every row of the manifest in `folder`. Raises as `open_manifest` and `Manifest.read_all`."""
-    return open_manifest(folder).read_all()
+    return open_manifest(folder).read_all(revision)
+
+
+def list_datasets(manifests: Path) -> list[Path]:
+    """Folders of the data sets below `manifests`, by name."""
+    return sorted(path.parent for path in manifests.glob(f"*/{DATASET_FILE}"))
 
 
 def open_manifest(folder: Path) -> Manifest:
-    """The manifest in `folder`. Raises: HeadstartError if it is not there, damaged or newer."""
+    """The manifest in `folder`, of this format or an older one. Raises: HeadstartError if it is not there, damaged or newer."""
     path = folder / DATASET_FILE
     shown = printable(str(path))
     try:
@@ -119,7 +225,12 @@ def open_manifest(folder: Path) -> Manifest:
             raise HeadstartError(
                 f"{shown} has format {facts['format']}, this version reads up to {FORMAT}: pip install -U headstart"
             )
-        dataset = Dataset(**{name: facts[name] for name in Dataset.__dataclass_fields__})
+        if facts.get("needs"):
+            raise HeadstartError(
+                f"{shown} needs what this version cannot do ({', '.join(map(str, facts['needs']))}): pip install -U headstart"
+            )
+        known = {name: facts[name] for name in Dataset.__dataclass_fields__ if name in facts and name != "needs"}
+        dataset = Dataset(**known)
     except OSError as error:
         raise HeadstartError(
             f"{shown} cannot be read: {error.strerror}. Run the same enqueue again; it writes the file anew."

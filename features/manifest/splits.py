@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from headstart.features.sources.source import SPLITS, Image
 
@@ -10,24 +11,30 @@ _SHARES = (0.70, 0.15, 0.15)
 _TRAIN, _TEST = 0, 2
 
 
-def assign_splits(images: Sequence[Image], known: Mapping[str, str], seed: int) -> list[str]:
+def assign_splits(
+    images: Sequence[Image], known: Mapping[str, str], seed: int, elsewhere: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
     """The split of each image, independent of the order of `images`.
 
-    Splits in `known` (path to split) and those that the user gave are kept. A group follows its members that have one.
-    If the user gave any, the rest is 'train'; otherwise units (a group, or an image without one) are drawn so that every class
-    comes near 70/15/15 over all its images, known ones included: pass the known images, too. A class of one unit is all
-    'train', of two 'train' and 'test', of three or more has all three.
+    Splits in `known` (path to split) and those that the user gave are kept. A unit (the images of a group and exact copies, else
+    one image) follows its members that have one, then `elsewhere` (digest to split in other data sets). If the user gave any, the
+    rest is 'train'; otherwise units are drawn so that every class comes near 70/15/15 over all its images, known ones included:
+    pass the known images, too. A class of one unit is all 'train', of two 'train' and 'test', of three or more has all three.
     """
     splits = [known.get(image.path) or image.split for image in images]
-    of_group = _group_splits(images, splits, known)
-    splits = [split or of_group.get(image.group, "") for image, split in zip(images, splits, strict=True)]
+    names = unit_names(images)
+    of_unit = _unit_splits(images, names, splits, known)
+    for image, name in zip(images, names, strict=True):
+        if image.digest in elsewhere:
+            of_unit.setdefault(name, elsewhere[image.digest])
+    splits = [split or of_unit.get(name, "") for name, split in zip(names, splits, strict=True)]
     if any(image.split for image in images):
         return [split or "train" for split in splits]
     if all(splits):
         return splits
     units: dict[str, list[int]] = defaultdict(list)
-    for i, image in enumerate(images):
-        units[_unit(image)].append(i)
+    for i, name in enumerate(names):
+        units[name].append(i)
     draw = _Draw(images, splits, units)
     for _, _, members in sorted((-len(members), _hash(seed, key), members) for key, members in units.items()):
         if not splits[members[0]]:
@@ -35,6 +42,26 @@ def assign_splits(images: Sequence[Image], known: Mapping[str, str], seed: int) 
             for i in members:
                 splits[i] = split
     return splits
+
+
+def unit_names(images: Sequence[Image]) -> list[str]:
+    """For each image the name of the unit that is never divided by a draw: its group, itself, or what copies join together."""
+    names = [f"group {image.group}" if image.group else f"image {image.path}" for image in images]
+    joined: dict[str, str] = {}
+
+    def first_of(name: str) -> str:
+        while (other := joined.get(name, name)) != name:
+            name = other
+        return name
+
+    by_bytes: dict[str, str] = {}
+    for image, name in zip(images, names, strict=True):
+        if not image.digest:
+            continue
+        one, two = sorted((first_of(by_bytes.setdefault(image.digest, name)), first_of(name)))
+        if one != two:
+            joined[two] = one
+    return [first_of(name) for name in names] if joined else names
 
 
 def split_notes(images: Sequence[Image], splits: Sequence[str]) -> list[str]:
@@ -54,7 +81,7 @@ def split_notes(images: Sequence[Image], splits: Sequence[str]) -> list[str]:
     if missing:
         notes.append(f"no image is in {' and '.join(missing)}")
     if not given:
-        units = Counter(label for label, _ in {(image.label, _unit(image)) for image in images})
+        units = Counter(label for label, _ in set(zip((image.label for image in images), unit_names(images), strict=True)))
         for count, told in ((1, "one image or group, all in train"), (2, "two images or groups, in train and test")):
             small = sum(size == count for size in units.values())
             if small:
@@ -116,17 +143,15 @@ def _quotas(images: Counter[str], units: Mapping[str, int]) -> dict[str, list[in
     return quotas
 
 
-def _group_splits(images: Sequence[Image], splits: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+def _unit_splits(
+    images: Sequence[Image], names: Sequence[str], splits: Sequence[str], known: Mapping[str, str]
+) -> dict[str, str]:
     first: dict[str, tuple[bool, str, str]] = {}
-    for image, split in zip(images, splits, strict=True):
-        if image.group and split:
+    for image, name, split in zip(images, names, splits, strict=True):
+        if split:
             here = (image.path not in known, image.path, split)
-            first[image.group] = min(here, first.get(image.group, here))
-    return {group: split for group, (_, _, split) in first.items()}
-
-
-def _unit(image: Image) -> str:
-    return f"group {image.group}" if image.group else f"image {image.path}"
+            first[name] = min(here, first.get(name, here))
+    return {name: split for name, (_, _, split) in first.items()}
 
 
 def _hash(seed: int, key: str) -> bytes:

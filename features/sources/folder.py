@@ -34,6 +34,7 @@ def folder_source(root: Path, options: SourceOptions) -> Source:
         images=images,
         ignored=listed.ignored.total() + loose,
         allow_symlinks=options.allow_symlinks,
+        keep_case=options.keep_case,
         notes=tuple(_notes(listed, images, layout, loose)),
     )
 

@@ -33,7 +33,7 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
         refuse_two_spellings(labels, lambda i: f"{name} row {i}")
     size, mtime_ns = facts_of(str(file))
     images = tuple(Image(f"{file.name}#{i:09d}", labels[i], "", "", size, mtime_ns) for i in range(count))
-    return Source(file.parent, "hdf5", file.name, images, allow_symlinks=options.allow_symlinks)
+    return Source(file.parent, "hdf5", file.name, images, allow_symlinks=options.allow_symlinks, keep_case=options.keep_case)
 
 
 def _count(name: str, content: Any) -> int:

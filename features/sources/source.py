@@ -37,6 +37,7 @@ class Image:
         split: 'train', 'val', 'test', or '' if the user gave none.
         size, mtime_ns: bytes and nanoseconds of what is there; MISSING if nothing is.
         extra: values of the table's other columns, in the order of `Source.columns`.
+        digest: of the image's bytes, 32 hex digits; '' if they were not read.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Image:
     size: int
     mtime_ns: int
     extra: tuple[str, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Source:
     ignored: int = 0
     duplicates: int = 0
     allow_symlinks: bool = False
+    keep_case: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -116,4 +119,6 @@ def refuse_links(outside: Sequence[str], root: Path) -> None:
         )
 
 
+# Columns of every manifest; a table's column of such a name gets a prefix there.
 FIXED_COLUMNS = ("path", "label", "split", "group", "size", "mtime_ns")
+IMAGE_COLUMNS = ("image_digest", *FIXED_COLUMNS, "image_row", "image_mask", "image_region")

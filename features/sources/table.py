@@ -12,7 +12,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
 from .read_table import Table, read_table
-from .source import FIXED_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings, split_of
+from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings, split_of
 from .walk import facts_of, is_inside, join
 
 _UP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
@@ -53,10 +53,11 @@ def table_source(file: Path, options: SourceOptions) -> Source:
         file=file.name,
         images=tuple(sorted(images, key=lambda image: image.path)),
         # A name that the manifest itself uses gets a prefix; escaping it any other way would hide it from pandas.
-        columns=tuple(f"table_{name}" if name in FIXED_COLUMNS else name for name in extra),
+        columns=tuple(f"table_{name}" if name in IMAGE_COLUMNS else name for name in extra),
         roles=tuple(roles.items()),
         duplicates=duplicates,
         allow_symlinks=options.allow_symlinks,
+        keep_case=options.keep_case,
         notes=tuple(notes),
     )
 

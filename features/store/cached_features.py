@@ -53,6 +53,8 @@ class CachedRows:
         index: (n,) int64, row of the manifest.
         label, split, group: coded columns, '' for none.
         images: images that the data sets have altogether, with or without features.
+        revisions: of each data set's manifest, the number of the revision that the columns are of; 0: as the parts have them.
+        divided: rows of val or test whose image, byte for byte, is also in train.
     """
 
     fingerprint: str
@@ -66,12 +68,14 @@ class CachedRows:
     split: Codes
     group: Codes
     images: int
+    revisions: tuple[int, ...] = ()
+    divided: int = 0
 
 
 def rows_of(
     fingerprint: str, parts: Sequence[CachePart], columns_of: Callable[[str], Columns], only: str | None = None
 ) -> CachedRows:
-    """The rows that count: those that are the latest of their path.
+    """The rows that count: those that are not retired and the latest of their path.
 
     Args:
         columns_of: the manifest of a data set.
@@ -84,16 +88,16 @@ def rows_of(
     dataset = np.repeat(codes, [shard.rows for shard in shards]).astype(np.int32)
     index = np.concatenate([part.index for part in parts])
     columns = [columns_of(name) for name in datasets]
-    latest = np.zeros(len(index), np.bool_)
+    live = np.zeros(len(index), np.bool_)
     for code, found in enumerate(columns):
         mine = dataset == code
-        latest[mine] = found.latest[index[mine]]
+        live[mine] = found.live[index[mine]]
     order = np.lexsort((index, dataset))
-    physical = order[latest[order]]
+    physical = order[live[order]]
     coded = {name: _coded(name, columns, dataset[physical], index[physical]) for name in _NAMES}
     return CachedRows(
         fingerprint=fingerprint,
-        digest=_digest(fingerprint, [s for s in shards if s.dataset in code_of], dataset[physical], index[physical]),
+        digest=_digest(fingerprint, [s for s in shards if s.dataset in code_of], columns, dataset[physical], index[physical]),
         parts=tuple(part.path.name for part in parts),
         physical=physical,
         datasets=tuple(datasets),
@@ -102,16 +106,42 @@ def rows_of(
         label=coded["label"],
         split=coded["split"],
         group=coded["group"],
-        images=sum(int(found.latest.sum()) for found in columns),
+        images=sum(int(found.live.sum()) for found in columns),
+        revisions=tuple(found.revision for found in columns),
+        divided=_divided(columns, dataset[physical], index[physical]),
     )
 
 
-def _digest(fingerprint: str, shards: list[PackedShard], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> str:
-    # A source names the manifest part and so, by that part's digest, every label in it.
-    digest = hashlib.sha256(json.dumps([fingerprint, sorted((s.job_id, s.sha256, s.source) for s in shards)]).encode())
+def _digest(
+    fingerprint: str,
+    shards: list[PackedShard],
+    columns: list[Columns],
+    dataset: NDArray[np.int32],
+    index: NDArray[np.int64],
+) -> str:
+    # A source names the manifest part and so, by that part's digest, every label in it; `changes` has what was revised since.
+    facts: list[Any] = [fingerprint, sorted((s.job_id, s.sha256, s.source) for s in shards)]
+    if any(found.changes for found in columns):
+        facts.append([found.changes for found in columns])
+    digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(dataset.tobytes())
     digest.update(index.tobytes())
     return digest.hexdigest()
+
+
+def _divided(columns: list[Columns], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> int:
+    """Rows of val or test whose digest is that of a row of train; both among these rows."""
+    trained: set[str] = set()
+    judged: list[str] = []
+    for number, found in enumerate(columns):
+        for row in index[dataset == number].tolist():
+            if not found.digest[row]:
+                continue
+            if found.split[row] == "train":
+                trained.add(found.digest[row])
+            elif found.split[row]:
+                judged.append(found.digest[row])
+    return sum(digest in trained for digest in judged)
 
 
 def _coded(name: str, columns: list[Columns], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> Codes:
@@ -132,6 +162,9 @@ def encode_rows(rows: CachedRows) -> bytes:
         "parts": rows.parts,
         "datasets": rows.datasets,
         "images": rows.images,
+        # Not there where there is nothing to say: rows of a manifest that never changed have the bytes that they always had.
+        **({"revisions": rows.revisions} if any(rows.revisions) else {}),
+        **({"divided": rows.divided} if rows.divided else {}),
         **{name: getattr(rows, name).names for name in _NAMES},
     }
     buffer = io.BytesIO()
@@ -158,6 +191,8 @@ def decode_rows(data: bytes) -> CachedRows:
             split=Codes(tuple(facts["split"]), file["split"]),
             group=Codes(tuple(facts["group"]), file["group"]),
             images=int(facts["images"]),
+            revisions=tuple(facts.get("revisions", [0] * len(facts["datasets"]))),
+            divided=int(facts.get("divided", 0)),
         )
 
 
@@ -261,7 +296,10 @@ class CachedFeatures:
 
     @cached_property
     def _columns(self) -> list[Columns]:
-        return [read_columns(self.workspace.root / name) for name in self.rows.datasets]
+        # Of the revisions that the rows are of: a training under way must not see what was corrected since.
+        revisions = self.rows.revisions or (0,) * len(self.rows.datasets)
+        numbered = zip(self.rows.datasets, revisions, strict=True)
+        return [read_columns(self.workspace.root / name, number) for name, number in numbered]
 
     def _from_manifest(self, values: list[list[str]]) -> list[str]:
         return [values[dataset][row] for dataset, row in zip(self.rows.dataset, self.rows.index, strict=True)]

@@ -59,7 +59,7 @@ def load_features(encoder_folder: str | Path) -> Features:
     for marker in finished_markers(workspace, folder):
         arrays = shards.read(marker.payload, marker.arrays)
         source = marker.job.source.rpartition("/")[0]
-        keep = manifest(workspace.root / source).latest[arrays["index"]]
+        keep = manifest(workspace.root / source).live[arrays["index"]]
         blocks.append((source, arrays["index"][keep], arrays["global_pool"][keep]))
     if not blocks:
         raise HeadstartError(f"{folder} has no finished job yet. Do some: headstart work")

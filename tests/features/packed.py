@@ -56,11 +56,21 @@ class Extracted:
         splits, groups = splits or [""] * count, groups or [""] * count
         columns = tuple(extra or {})
         images = tuple(
-            Image(names[i], labels[i], splits[i], groups[i], 10, mtime, tuple((extra or {})[c][i] for c in columns))
+            Image(
+                names[i],
+                labels[i],
+                splits[i],
+                groups[i],
+                10,
+                mtime,
+                tuple((extra or {})[c][i] for c in columns),
+                hashlib.md5(f"{self.name} {names[i]} {mtime}".encode()).hexdigest(),
+            )
             for i in range(count)
         )
         root = self.workspace.root / self.name
-        manifest = add_images(self.workspace, Source(root, "table", "table.csv", images, columns=columns), 0).manifest
+        source = Source(root, "table", "table.csv", images, columns=columns)
+        manifest = add_images(self.workspace, source, 0, keep_missing=True).manifest
         part = manifest.parts[-1]
         by_name = dict(zip(names, np.asarray(features, np.float16), strict=True))
         new = []

@@ -38,7 +38,7 @@ def test_new_images_form_a_new_part_and_nothing_earlier_moves(workspace):
     assert sum(added.splits.values()) == 50
 
 
-@pytest.mark.parametrize("change", [{"size": 11}, {"mtime_ns": 21}, {"label": "bird"}], ids=str)
+@pytest.mark.parametrize("change", [{"size": 11}, {"mtime_ns": 21}], ids=str)
 def test_changed_image_is_added_again_with_its_split_and_its_last_row_counts(workspace, change):
     first = add_images(workspace, source(*images(30)), 0)
     splits = {image.path: image.split for image in everything(first.manifest)}
@@ -47,9 +47,9 @@ def test_changed_image_is_added_again_with_its_split_and_its_last_row_counts(wor
     assert (added.new, added.known, added.changed) == (0, 29, 1)
     last = everything(added.manifest)[-1]
     assert last == replace(changed[7], split=splits[last.path])
-    latest = added.manifest.read_all().latest
-    assert int(latest.sum()) == 30
-    assert bool(latest[-1])
+    live = added.manifest.read_all().live
+    assert int(live.sum()) == 30
+    assert bool(live[-1])
     assert add_images(workspace, source(*changed), 0).changed == 0
 
 
@@ -75,16 +75,36 @@ def test_images_that_are_gone_still_count_for_the_shares_and_groups(workspace):
     assert {(image.group, image.split) for image in second} == {(f"g{i}", splits[f"g{i}"]) for i in range(1, 12)}
 
 
-@pytest.mark.parametrize(
-    "other",
-    [{"root": "/data/other"}, {"file": "t.tsv"}, {"roles": (("path", "p"), ("label", "species"))}, {"layout": "flat"}],
-    ids=str,
-)
-def test_other_data_is_another_data_set(workspace, other):
+def placed(folder, count=3):
+    """Real files of different sizes and the images that they are, below `folder`."""
+    listed = []
+    for i in range(count):
+        path = folder / "cat" / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * (i + 1))
+        listed.append(Image(f"cat/{i}.jpg", "cat", "", "", i + 1, path.stat().st_mtime_ns, digest=f"{i:032x}"))
+    (folder / "t.csv").touch()
+    (folder / "t.tsv").touch()
+    return listed
+
+
+@pytest.mark.parametrize("other", ["root", "file", "kind"])
+def test_another_place_is_another_data_set_while_the_first_is_there(workspace, tmp_path, other):
+    listed = placed(tmp_path / "one")
+    placed(tmp_path / "two")
+    first = add_images(workspace, source(*listed, root=tmp_path / "one"), 0).manifest.folder
+    facts = {"root": {"root": tmp_path / "two"}, "file": {"file": "t.tsv"}, "kind": {"file": None, "layout": "classes"}}[other]
+    second = add_images(workspace, source(*listed, **{"root": tmp_path / "one", **facts}), 0)
+    assert first != second.manifest.folder
+    assert second.new == 3
+    assert any(f"3 of these photos are in data set {first.name}, too" in note for note in second.notes)
+
+
+@pytest.mark.parametrize("other", [{"roles": (("path", "p"), ("label", "species"))}, {"layout": "flat"}], ids=str)
+def test_data_read_another_way_is_the_same_data_set(workspace, other):
     first = add_images(workspace, source(*images(3)), 0).manifest.folder
-    second = add_images(workspace, source(*images(3), **other), 0).manifest.folder
-    assert first != second
-    assert len(open_manifest(first).parts) == len(open_manifest(second).parts) == 1
+    second = add_images(workspace, source(*images(3), **other), 0)
+    assert (second.manifest.folder, second.known) == (first, 3)
 
 
 def test_folder_is_named_after_the_data_and_says_where_it_is(workspace):
@@ -117,13 +137,15 @@ def test_links_allowed_once_stay_allowed(workspace):
     assert [manifest.dataset.allow_symlinks for manifest in states] == [False, True, True]
 
 
-def test_other_split_or_column_of_a_known_image_is_told_not_applied(workspace):
+@pytest.mark.parametrize("change", [{"label": "bird"}, {"split": "test"}, {"extra": ("2",)}, {"group": "p"}], ids=str)
+def test_what_the_data_says_now_is_taken_over_without_a_new_row(workspace, change):
     given_split = replace(images(1)[0], split="val", extra=("1",))
     add_images(workspace, source(given_split, columns=("age",)), 0)
-    for changed in (replace(given_split, split="test"), replace(given_split, extra=("2",)), replace(given_split, group="p")):
-        added = add_images(workspace, source(changed, columns=("age",)), 0)
-        assert (added.known, everything(added.manifest)) == (1, [given_split])
-        assert any("1 known images have another split" in note for note in added.notes)
+    corrected = replace(given_split, **change)
+    added = add_images(workspace, source(corrected, columns=("age",)), 0)
+    assert (added.new, added.known, added.changed, everything(added.manifest)) == (0, 1, 0, [corrected])
+    assert added.manifest.rows(added.manifest.parts[0].name, 0, 1)[0].label == corrected.label
+    assert add_images(workspace, source(corrected, columns=("age",)), 0).relabelled == 0
 
 
 def test_column_that_comes_later_is_empty_in_earlier_rows(workspace):

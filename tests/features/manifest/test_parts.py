@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.reading import open_manifest
-from headstart.features.sources.source import Image
+from headstart.features.sources.source import IMAGE_COLUMNS, Image
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.features.listed import everything, images, source
@@ -48,7 +48,7 @@ def test_pandas_and_the_csv_module_read_a_part(workspace):
     strange = (Image('a,"b".jpg', "=cat\n", "", "", 1, 2), Image("NA", "null", "", "", 3, 4))
     added = add_images(workspace, source(*strange), 0)
     frame = pd.read_csv(added.manifest.parts[0].path, dtype=str, keep_default_na=False)
-    assert list(frame.columns) == ["path", "label", "split", "group", "size", "mtime_ns"]
+    assert list(frame.columns) == list(IMAGE_COLUMNS)
     assert sorted(zip(frame["path"], frame["label"], strict=True)) == [("NA", "null"), ('a,"b".jpg', "\\x3dcat\\n")]
     with added.manifest.parts[0].path.open(newline="") as file:
         assert sorted(row["path"] for row in csv.DictReader(file)) == ["NA", 'a,"b".jpg']

@@ -164,7 +164,7 @@ def test_many_small_parts_become_one(extracted):
 def test_a_cache_of_another_encoder_is_refused(extracted):
     open_cache(extracted.folder)
     other = Extracted(extracted.workspace, weights="11" * 32)
-    other.add(numbered(8), ["a"] * 8)
+    other.add(numbered(8), ["a"] * 8, mtime=2)
     shutil.copytree(extracted.folder / "cache", other.folder / "cache")
     with pytest.raises(HeadstartError, match="is of another encoder"):
         open_cache(other.folder)
@@ -217,7 +217,7 @@ def test_notebooks_find_the_only_encoder_of_a_workspace(extracted):
 
 
 def test_notebooks_are_asked_which_encoder_and_told_where_there_is_none(extracted, tmp_path):
-    Extracted(extracted.workspace, weights="11" * 32).add(numbered(8), ["a"] * 8)
+    Extracted(extracted.workspace, weights="11" * 32).add(numbered(8), ["a"] * 8, mtime=2)
     with pytest.raises(HeadstartError, match="has these encoders: encoder_tiny-"):
         load_cached_features(extracted.workspace.root)
     with pytest.raises(HeadstartError, match="in no workspace"):

@@ -1,0 +1,40 @@
+"""Lines of a manifest's files: UTF-8 CSV with one line a row, fields escaped as in `text`, read column by column."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+from headstart.pipeline.text import escape, unescape
+
+
+def written(header: Sequence[str], rows: Iterable[Sequence[str | int]]) -> bytes:
+    """A file of that header and these rows; no field holds a line break."""
+    return _lines((header, *rows))
+
+
+def line_of(row: Sequence[str | int]) -> bytes:
+    """One line of such a file."""
+    return _lines((row,))
+
+
+def _lines(rows: Iterable[Sequence[str | int]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([escape(value) if isinstance(value, str) else value for value in row] for row in rows)
+    return text.getvalue().encode()
+
+
+def fields(data: bytes) -> Iterator[list[str]]:
+    """The fields of each line, still escaped. Raises: csv.Error, UnicodeDecodeError."""
+    return csv.reader(data.decode().split("\n")[:-1], strict=True)
+
+
+def columns(data: bytes, count: int) -> list[list[str]]:
+    """`count` columns of the lines of `data`, as `written` got them. Raises: as `fields`; ValueError for another count."""
+    rows = list(fields(data))
+    if any(len(row) != count for row in rows):
+        raise ValueError(f"a line does not have {count} fields")
+    read = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
+    if b"\\" not in data:
+        return read
+    return [[unescape(value) for value in column] for column in read]

@@ -1,0 +1,236 @@
+"""Digests of images: what they are known by. Files are read once; time and size are enough to trust a digest that is known.
+
+BLAKE2b of the standard library: reading a file costs several times as much, so a faster digest would gain nothing here.
+"""
+
+import contextlib
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.features.devices import cores
+from headstart.features.sources.source import MISSING, Image, Source
+from headstart.features.sources.walk import join
+from headstart.pipeline.text import unescape
+from headstart.pipeline.workspace import Workspace
+
+from .csv_lines import fields, line_of
+from .reading import Columns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DIGEST_BYTES = 16
+_CHUNK = 1 << 20
+_LOT = 256  # files a task of the pool
+_LARGEST = 2**30  # no larger image is decoded either
+_JUDGED_AFTER_S = 2.0
+_WORTH_S = 60.0
+_KEPT_EVERY_S = 1.0
+
+
+def digest_of_bytes(data: bytes | memoryview) -> str:
+    """32 hex digits that stand for an image's bytes."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def digest_of_file(path: str, size: int, mtime_ns: int) -> str:
+    """Of a regular file with that size and time; '' if it is none, cannot be read, or changes meanwhile."""
+    try:
+        # Asked before opening, because opening alone can act: it wakes the writer of a FIFO and rewinds a tape.
+        if not stat.S_ISREG(os.stat(path).st_mode) or size > _LARGEST:  # noqa: PTH116  (Path's costs as much as the call)
+            return ""
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+            length = 0
+            while block := os.read(descriptor, _CHUNK):
+                digest.update(block)
+                length += len(block)
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError):
+        return ""
+    return digest.hexdigest() if (length, after.st_size, after.st_mtime_ns) == (size, size, mtime_ns) else ""
+
+
+@dataclass(frozen=True)
+class Digested:
+    """Attributes:
+    source: with the digest of every image that is known or was read.
+    read: images that were read now.
+    left: images that were left to `work`.
+    left_s: how long reading those would have taken.
+    """
+
+    source: Source
+    read: int
+    left: int = 0
+    left_s: float = 0.0
+
+
+def digest_images(
+    workspace: Workspace,
+    source: Source,
+    known: Columns | None,
+    when: str = "auto",
+    report: Callable[[int, int], None] = lambda done, of: None,
+) -> Digested:
+    """Gives each image its digest: from the manifest where size and time are as there, else by reading it.
+
+    Goes on after a kill where it was, by a journal in the workspace.
+
+    Args:
+        known: the manifest of the data set, None if there is none yet.
+        when: 'now': read every one; 'later': none; 'auto': none any more once reading the rest would take over a minute.
+        report: called with how many of how many to be read are done.
+    """
+    digests = _from_manifest(source, known)
+    unread = [i for i, image in enumerate(source.images) if not digests[i] and image.size != MISSING]
+    if not unread or when == "later":
+        return Digested(_with(source, digests), 0, len(unread))
+    journal = _Journal(journal_path(workspace, source))
+    for i in unread:
+        digests[i] = journal.get(source.images[i])
+    unread = [i for i in unread if not digests[i]]
+    begun, done = time.monotonic(), 0
+    for i, digest in _read(source, unread):
+        digests[i] = digest
+        done += 1
+        journal.add(source.images[i], digest)
+        if done % _LOT:
+            continue
+        elapsed = time.monotonic() - begun
+        report(done, len(unread))
+        left_s = elapsed / done * (len(unread) - done)
+        if when == "auto" and elapsed > _JUDGED_AFTER_S and left_s > _WORTH_S:
+            journal.flush()
+            return Digested(_with(source, digests), done, len(unread) - done, left_s)
+    return Digested(_with(source, digests), done)
+
+
+def forget_journal(workspace: Workspace, source: Source) -> None:
+    """Once the manifest has the digests, nothing of a reading under way is needed."""
+    with contextlib.suppress(OSError):
+        journal_path(workspace, source).unlink()
+
+
+def _from_manifest(source: Source, known: Columns | None) -> list[str]:
+    if known is None:
+        return [image.digest for image in source.images]
+    at_path = {known.path[row]: row for row in range(len(known.path)) if known.digest[row]}
+    digests = []
+    for image in source.images:
+        row = at_path.get(image.path)
+        is_as_known = row is not None and (image.size, image.mtime_ns) == (known.size[row], known.mtime_ns[row])
+        digests.append(known.digest[row] if row is not None and is_as_known else image.digest)
+    return digests
+
+
+def _with(source: Source, digests: Sequence[str]) -> Source:
+    images = (
+        image if image.digest == digest else Image(*_facts(image), image.extra, digest)
+        for image, digest in zip(source.images, digests, strict=True)
+    )
+    return replace(source, images=tuple(images))
+
+
+def _facts(image: Image) -> tuple[str, str, str, str, int, int]:
+    return image.path, image.label, image.split, image.group, image.size, image.mtime_ns
+
+
+def _read(source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """(position, digest) of these images, '' where there is none."""
+    if source.layout == "hdf5":
+        assert source.file is not None
+        yield from _read_hdf5(source.root / source.file, source, positions)
+        return
+    root = str(source.root)
+
+    def of_lot(lot: Sequence[int]) -> list[str]:
+        images = (source.images[i] for i in lot)
+        return [digest_of_file(join(root, image.path), image.size, image.mtime_ns) for image in images]
+
+    lots = [positions[start : start + _LOT] for start in range(0, len(positions), _LOT)]
+    # Twice as many threads as cores: where a disk answers slowly, several questions wait for it at once.
+    with ThreadPoolExecutor(2 * cores(), "digest") as pool:
+        try:
+            for lot, digests in zip(lots, pool.map(of_lot, lots), strict=True):
+                yield from zip(lot, digests, strict=True)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_hdf5(path: Path, source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]:
+    import h5py
+    import numpy as np
+
+    numbers = {int(source.images[i].path.rpartition("#")[2]): i for i in positions}
+    with contextlib.suppress(OSError, KeyError, RuntimeError), h5py.File(path, "r") as file:
+        images = file["images"]
+        step = max(1, images.chunks[0] if images.chunks else _CHUNK // max(1, int(np.prod(images.shape[1:]))))
+        for start in range(0, len(images), step):
+            wanted = [number for number in range(start, min(start + step, len(images))) if number in numbers]
+            if wanted:
+                block = images[start : start + step]
+                for number in wanted:
+                    yield numbers[number], digest_of_pixels(block[number - start])
+
+
+def digest_of_pixels(pixels: "NDArray[Any]") -> str:
+    """Of an image that is stored as an array: its shape and its bytes."""
+    shape = "x".join(map(str, pixels.shape)).encode()
+    return hashlib.blake2b(pixels.tobytes(), digest_size=DIGEST_BYTES, person=shape[:16]).hexdigest()
+
+
+class _Journal:
+    """Digests of a reading under way, kept so that a killed one need not begin anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: dict[tuple[str, int, int], str] = {}
+        self._pending: list[tuple[str, str, int, int]] = []
+        self._written_at = time.monotonic()
+        self._begin = b""
+        with contextlib.suppress(OSError, ValueError):
+            data = path.read_bytes()
+            complete = data[: data.rfind(b"\n") + 1]
+            if complete != data:  # a torn last line is left out, and what follows begins a line of its own
+                self._begin = b"\n"
+            for line in fields(complete):
+                with contextlib.suppress(ValueError):
+                    name, digest, size, mtime_ns = line
+                    self._kept[unescape(name), int(size), int(mtime_ns)] = digest
+
+    def get(self, image: Image) -> str:
+        return self._kept.get((image.path, image.size, image.mtime_ns), "")
+
+    def add(self, image: Image, digest: str) -> None:
+        if not digest:
+            return
+        self._pending.append((image.path, digest, image.size, image.mtime_ns))
+        if len(self._pending) % _LOT == 0 and time.monotonic() - self._written_at > _KEPT_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):  # it only saves time
+            for folder in (self._path.parent.parent, self._path.parent):
+                folder.mkdir(exist_ok=True)
+            with self._path.open("ab") as file:
+                file.write(self._begin + b"".join(line_of(line) for line in self._pending))
+            self._begin = b""
+            self._pending.clear()
+        self._written_at = time.monotonic()
+
+
+def journal_path(workspace: Workspace, source: Source) -> Path:
+    """Where the digests of a reading under way are kept."""
+    place = f"{source.root}\0{source.file or ''}".encode("utf-8", "surrogatepass")
+    return workspace.features / "digests" / f"{hashlib.sha256(place).hexdigest()[:16]}.csv"
