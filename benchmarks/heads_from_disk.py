@@ -17,7 +17,7 @@ from headstart.experiments.data.feature_source import ArrayFeatures
 from headstart.experiments.data.targets import Targets
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trainer import train
-from headstart.features.store.cache_part import PackedShard, encode_part, open_part
+from headstart.features.store.cache_part import PackedShard, open_part, serialize_part
 from headstart.features.store.cached_features import CachedFeatures, CachedRows, Codes
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import Workspace
@@ -41,7 +41,7 @@ def on_disk(folder: Path, rows: int) -> CachedFeatures:
             random = np.random.default_rng(number)
             features = random.standard_normal((PART_ROWS, CHANNELS), np.float32).astype(np.float16)
             shard = PackedShard(f"job_{number:06d}", "features/manifests/x/part", "0" * 64, PART_ROWS)
-            path.write_bytes(encode_part("f", [shard], features, np.arange(number * PART_ROWS, (number + 1) * PART_ROWS))[1])
+            path.write_bytes(serialize_part("f", [shard], features, np.arange(number * PART_ROWS, (number + 1) * PART_ROWS))[1])
         parts.append(open_part(path))
     none = Codes(("",), np.zeros(rows, np.int32))
     names = tuple(part.path.name for part in parts)

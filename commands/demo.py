@@ -48,16 +48,18 @@ def command(folder: Path | None) -> None:
     _run("verify", "--deep", "--repair", "-w", root)
     after = dict(_digests(workspace))
     [encoder] = workspace.features.glob("encoder_*")
-    found = load_features(encoder)
+    finished = load_features(encoder)
     is_kept = all(after.get(name) == digest for name, digest in before.items())
-    is_whole = len(found.paths) == len(set(found.paths)) == count
+    is_whole = len(finished.paths) == len(set(finished.paths)) == count
     if not (is_kept and is_whole):
         raise HeadstartError(
-            f"the demo found {len(found.paths)} of {count} images, committed files kept: {is_kept}. See {folder}"
+            f"the demo found {len(finished.paths)} of {count} images, committed files kept: {is_kept}. See {folder}"
         )
     seconds = span(time.monotonic() - begun)
     click.echo(f"\nProved in {seconds}: a worker was killed in the middle, {len(before)} finished jobs kept every byte,")
-    click.echo(f"and each of the {count:,} images has its {found.features.shape[1]} float16 features exactly once, in {encoder}")
+    click.echo(
+        f"and each of the {count:,} images has its {finished.features.shape[1]} float16 features exactly once, in {encoder}"
+    )
     click.echo("Now on your own images:  headstart enqueue PHOTOS  &&  headstart work")
 
 

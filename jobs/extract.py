@@ -90,7 +90,7 @@ class ExtractSession:
         """Encodes batch after batch, the first ones while others are still being decoded, and makes the shard."""
         import numpy as np
 
-        from headstart.features.extraction.memory_budget import measured
+        from headstart.features.extraction.memory_budget import gpu_facts
         from headstart.features.images.decode import STATUS
         from headstart.features.store import shards
         from headstart.features.store.shards import round_features
@@ -117,9 +117,9 @@ class ExtractSession:
         facts = {
             "device": batching.encoder.device,
             "batch_size": batching.batch,
-            "threads": batching.lanes,
+            "threads": batching.threads,
             **self._budget_facts,
-            **measured(batching.encoder),
+            **gpu_facts(batching.encoder),
             "versions": {**_versions(self._spec.transform.device_decode), **batching.encoder.versions},
         }
         return Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), len(prepared.rows), len(kept), failed, facts)

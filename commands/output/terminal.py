@@ -1,8 +1,6 @@
 """Lines for a terminal: said on standard error, aligned in columns, as CSV; numbers as people say them."""
 
 import contextlib
-import csv
-import io
 from collections.abc import Iterator, Sequence
 
 import click
@@ -18,6 +16,9 @@ def aligned(rows: Sequence[Sequence[str]], sides: str) -> Iterator[str]:
 
 def write_line(cells: Sequence[str]) -> None:
     """One row; its texts are escaped, see `pipeline.text`."""
+    import csv  # not while a command starts
+    import io
+
     from headstart.pipeline.text import escape
 
     buffer = io.StringIO()

@@ -13,7 +13,7 @@ from headstart.experiments.config import (
 from headstart.experiments.heads.grid import refuse_too_large
 from headstart.experiments.heads.pass_plan import plan
 from headstart.features.store.cached_features import CachedFeatures
-from headstart.features.store.snapshot import encode_snapshot
+from headstart.features.store.snapshot import serialize_snapshot
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
@@ -63,7 +63,7 @@ def begin_heads(workspace: Workspace, request: Request) -> Begun[HeadExperiment]
         refuse_too_large(request.heads, data.data.inputs, data.data.targets.outputs, _free_memory_bytes())
         plan(data.data, request.heads, request.options)  # refuses what does not fit before anything is written, as below
         training_folds(data, request.baselines.folds)
-        rows = encode_snapshot(request.features)
+        rows = serialize_snapshot(request.features)
         experiment = replace(sketch, counts=data.counts, rows_sha256=hashlib.sha256(rows).hexdigest())
         return Complete(experiment, {ROWS: rows}, data.notes)
 

@@ -1,6 +1,5 @@
 """The folders of encoders in a workspace: which there are, which is meant, and their fingerprints. `status` asks: no numpy."""
 
-import difflib
 import json
 from pathlib import Path
 
@@ -45,14 +44,16 @@ def chosen_encoder(workspace: Workspace, asked: str | None) -> Path:
             )
         return folders[0]
     wanted = Path(asked).name
-    found = [folder for folder in folders if wanted in (folder.name, folder.name.removeprefix("encoder_"), _model(folder))]
-    if len(found) > 1:
-        raise HeadstartError(f"--encoder {asked} may be {' or '.join(folder.name for folder in found)}. Give the whole name")
-    if not found:
+    matching = [folder for folder in folders if wanted in (folder.name, folder.name.removeprefix("encoder_"), _model(folder))]
+    if len(matching) > 1:
+        raise HeadstartError(f"--encoder {asked} may be {' or '.join(folder.name for folder in matching)}. Give the whole name")
+    if not matching:
+        import difflib  # not while `status` starts
+
         near = difflib.get_close_matches(wanted, [*names, *map(_model, folders)], 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
         raise HeadstartError(f"--encoder {asked} has no features in {workspace.root}; {hint}")
-    return found[0]
+    return matching[0]
 
 
 def _model(folder: Path) -> str:

@@ -20,7 +20,7 @@ from .gpu_memory import DeviceMemory
 from .spec import EncoderSpec, require_pixels
 
 GRAPH_NAME = "encoder.onnx"
-FACTS_NAME = "encoder.onnx.json"
+GRAPH_FACTS_NAME = "encoder.onnx.json"
 RECIPE = 1  # counts the ways in which graphs were ever exported; one of another way is made anew
 
 
@@ -54,7 +54,7 @@ def find_graph(folder: Path, fingerprint: str) -> GraphFacts | None:
 
     With `refused` there is no graph, and trying again would give none. Raises: TryLaterError if the disk fails.
     """
-    facts = _read_facts(folder / FACTS_NAME)
+    facts = _read_facts(folder / GRAPH_FACTS_NAME)
     if facts is None or facts.fingerprint != fingerprint or facts.recipe != RECIPE:
         return None
     if facts.refused:
@@ -71,14 +71,14 @@ def find_graph(folder: Path, fingerprint: str) -> GraphFacts | None:
 def _read_facts(path: Path) -> GraphFacts | None:
     try:
         with environment_faults(f"cannot read {path}"):
-            facts: dict[str, Any] = json.loads(path.read_bytes())
-        found = GraphFacts(**facts)
+            read: dict[str, Any] = json.loads(path.read_bytes())
+        facts = GraphFacts(**read)
     except (FileNotFoundError, IsADirectoryError, ValueError, TypeError):
         return None
-    return found if isinstance(found.versions, dict) and isinstance(found.check, dict) else None
+    return facts if isinstance(facts.versions, dict) and isinstance(facts.check, dict) else None
 
 
-_MOST_LANES = 8
+_MOST_THREADS = 8
 
 
 class OnnxEncoder:
@@ -102,9 +102,9 @@ class OnnxEncoder:
         self.versions: Mapping[str, str] = {**versions, "onnxruntime": onnxruntime.__version__}
         # One batch a core instead of all cores on one batch: no core waits for another at the end of each layer, and what
         # is left over goes to the decoders, or to a second worker. On very many cores it would cost too much memory.
-        self.lanes = min(cores(), _MOST_LANES)
+        self.threads = min(cores(), _MOST_THREADS)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cores() // self.lanes
+        options.intra_op_num_threads = cores() // self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread would take a decoder's core

@@ -1,6 +1,6 @@
 """Exports an encoder's network to ONNX: uint8 images in, float32 vectors (and maps) out, the normalization part of the graph.
 
-`python -m headstart.features.graph_export FOLDER` does it in a process of its own, so that a worker never imports torch.
+`python -m headstart.features.encoders.onnx_export FOLDER` does it in a process of its own, so that a worker never imports torch.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.workspace import open_workspace
 
-from .onnx_encoder import FACTS_NAME, GRAPH_NAME, GraphFacts, find_graph
+from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, GraphFacts, find_graph
 from .saved import read_network
 from .spec import EncoderSpec, read_encoder
 from .torch_encoder import TorchEncoder
@@ -47,9 +47,9 @@ def export_graph(folder: Path) -> GraphFacts:
 
     spec = read_encoder(folder)
     with FileLock(folder / f"{GRAPH_NAME}.lock"):
-        found = find_graph(folder, spec.fingerprint)
-        if found is not None and not found.refused:
-            return found
+        facts = find_graph(folder, spec.fingerprint)
+        if facts is not None and not facts.refused:
+            return facts
         return _export(folder, spec)
 
 
@@ -72,7 +72,7 @@ def _export(folder: Path, spec: EncoderSpec) -> GraphFacts:
         facts = GraphFacts(spec.fingerprint, sha256, "", is_batch_invariant, check, versions)
         files.replace(folder / GRAPH_NAME, graph)
     # Last: what it names stands. Between the two, or after two writers, the digests differ and it is exported anew.
-    files.replace(folder / FACTS_NAME, facts.to_json())
+    files.replace(folder / GRAPH_FACTS_NAME, facts.to_json())
     return facts
 
 
@@ -118,21 +118,21 @@ def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], b
     images = np.random.default_rng(0).integers(0, 256, (_CHECKED, height, width, 3), dtype=np.uint8)
     images[0] = np.linspace(0, 255, width, dtype=np.uint8)[:, None]  # noise alone looks the same everywhere
     encoder = OnnxEncoder(spec, graph, {})
-    expected, found = reference.encode(images), encoder.encode(images)
-    if found.shape != expected.shape:
-        raise _Refused(f"the graph gives {list(found.shape)}, torch gives {list(expected.shape)}")
+    expected, exported = reference.encode(images), encoder.encode(images)
+    if exported.shape != expected.shape:
+        raise _Refused(f"the graph gives {list(exported.shape)}, torch gives {list(expected.shape)}")
     parts = slice(0, spec.embed_dim), slice(spec.embed_dim, None)  # vectors and maps: a large map would hide a wrong vector
-    worst = min(float(_cosines(expected[:, part], found[:, part]).min()) for part in parts)
+    worst = min(float(_cosines(expected[:, part], exported[:, part]).min()) for part in parts)
     if not worst >= _WORST_COSINE:
         raise _Refused(f"the graph's features differ from torch's: cosine {worst:.6f}, at least {_WORST_COSINE} is expected")
     alone = [encoder.encode(images[start:stop]) for start, stop in ((0, 1), (1, 2), (2, 5))]
     check = {
         "images": _CHECKED,
         "worst_cosine": worst,
-        "max_difference": float(np.abs(expected - found).max()),
+        "max_difference": float(np.abs(expected - exported).max()),
         "largest_feature": float(np.abs(expected).max()),
     }
-    return check, bool(np.array_equal(np.concatenate(alone), found))
+    return check, bool(np.array_equal(np.concatenate(alone), exported))
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from headstart.features.images.gpu_jpeg import INTERPOLATIONS
+from headstart.features.images.gpu_jpeg import GPU_INTERPOLATIONS
 from headstart.features.images.transform import Transform, parse_transform
 from headstart.features.networks.architectures import build, load, pooling_of, require_known
 from headstart.features.networks.feature_map import find_map
@@ -47,10 +47,10 @@ def resolve_encoder(
         require_known(model)
         transform = _transform_of(model)
     transform = replace(transform, fast_decode=fast_decode, device_decode=device_decode)
-    if device_decode and transform.interpolation not in INTERPOLATIONS:
+    if device_decode and transform.interpolation not in GPU_INTERPOLATIONS:
         raise HeadstartError(
             f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "
-            f"{' and '.join(INTERPOLATIONS)}. Leave it out, or choose another --encoder"
+            f"{' and '.join(GPU_INTERPOLATIONS)}. Leave it out, or choose another --encoder"
         )
     if image_size is not None:
         transform = replace(transform, image_size=(image_size, image_size))

@@ -23,14 +23,14 @@ class Encoder(Protocol):
     Attributes:
         spec: what it is.
         device: where it runs, as torch names it.
-        lanes: how many threads may usefully call `encode` at once.
+        threads: how many threads may usefully call `encode` at once.
         versions: of what decides the last bits of the features, by package.
         memory: of the GPU that it runs on; None on a CPU.
     """
 
     spec: EncoderSpec
     device: str
-    lanes: int
+    threads: int
     versions: Mapping[str, str]
     memory: DeviceMemory | None
 

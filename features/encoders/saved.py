@@ -61,9 +61,9 @@ def read_weights(folder: Path, spec: EncoderSpec) -> "dict[str, torch.Tensor]":
         tensors = read_tensors(path)
     except HeadstartError as error:
         raise DamagedEncoderError(f"{error}. {repair}") from None
-    found = digest(tensors)
-    if found != spec.weights_sha256:
-        raise DamagedEncoderError(f"{path} has digest {found[:16]}, expected {spec.weights_sha256[:16]}. {repair}")
+    sha256 = digest(tensors)
+    if sha256 != spec.weights_sha256:
+        raise DamagedEncoderError(f"{path} has digest {sha256[:16]}, expected {spec.weights_sha256[:16]}. {repair}")
     return tensors
 
 

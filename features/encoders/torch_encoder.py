@@ -38,7 +38,7 @@ class TorchEncoder:
         self.precision = precision
         self.memory: DeviceMemory | None = None
         # On a GPU one thread hands over the next batch while the other waits for the last one's features.
-        self.lanes = 1 if device == "cpu" else 2
+        self.threads = 1 if device == "cpu" else 2
         # Only the waiting overlaps: launched one after the other in one stream, two batches share one batch's memory.
         self._launching = threading.Lock()
         self.versions: Mapping[str, str] = {"torch": torch.__version__, "timm": timm.__version__}
@@ -81,10 +81,10 @@ def choose_precision(encode: Callable[[str], NDArray[np.float32]]) -> str:
     """
     exact = encode("float32").astype(np.float64)
     for name in ("float16", "bfloat16"):
-        found = encode(name).astype(np.float64)
-        norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1)
+        half = encode(name).astype(np.float64)
+        norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(half, axis=1)
         with np.errstate(invalid="ignore"):
-            if np.isfinite(found).all() and bool(((exact * found).sum(1) >= _ALIKE * norms).all()):
+            if np.isfinite(half).all() and bool(((exact * half).sum(1) >= _ALIKE * norms).all()):
                 return name
     return "float32"
 

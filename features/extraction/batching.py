@@ -22,14 +22,14 @@ class Batching:
 
     Attributes:
         batch: images a call of `encode`.
-        lanes: threads that call it at once.
+        threads: threads that call it at once.
     """
 
-    def __init__(self, encoder: Encoder, batch: int, lanes: int | None = None) -> None:
+    def __init__(self, encoder: Encoder, batch: int, threads: int | None = None) -> None:
         self.encoder = encoder
         self.batch = batch
-        self.lanes = lanes or encoder.lanes
-        self._pool = ThreadPoolExecutor(self.lanes, "encode")
+        self.threads = threads or encoder.threads
+        self._pool = ThreadPoolExecutor(self.threads, "encode")
         self._quiet = threading.Condition()
         self._running = 0
 
@@ -45,26 +45,26 @@ class Batching:
         Returns: (m, spec.row_length) float32, and the m positions, in order.
         Raises: HeadstartError if not even one image fits.
         """
-        work = _Work(positions, np.empty((len(images), self.encoder.spec.row_length), np.float32))
+        shared = _Shared(positions, np.empty((len(images), self.encoder.spec.row_length), np.float32))
 
-        def lane(number: int) -> None:
+        def run(number: int) -> None:
             try:
-                while number < self.lanes and (chunk := work.take(self.batch)):
+                while number < self.threads and (chunk := shared.take(self.batch)):
                     check()
-                    work.features[chunk] = self._run(images, chunk)
+                    shared.features[chunk] = self._run(images, chunk)
             except BaseException:
-                work.stop()
+                shared.stop()
                 raise
 
-        others: list[Future[None]] = [self._pool.submit(lane, number) for number in range(1, self.lanes)]
+        others: list[Future[None]] = [self._pool.submit(run, number) for number in range(1, self.threads)]
         try:
-            lane(0)
+            run(0)
         finally:
             errors = [other.exception() for other in others]  # all threads are done with the arrays before anything is raised
         for error in filter(None, errors):
             raise error
-        kept = sorted(work.taken)
-        return work.features[kept], kept
+        kept = sorted(shared.taken)
+        return shared.features[kept], kept
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -101,7 +101,7 @@ class Batching:
 
     def _run_alone(self, pixels: NDArray[np.uint8], reason: str) -> NDArray[np.float32]:
         """One image again, once no other thread holds memory; from now on one thread is all there is."""
-        self.lanes = 1
+        self.threads = 1
         with self._quiet:  # held until it is done, so no other thread begins
             while self._running:
                 self._quiet.wait()
@@ -115,8 +115,8 @@ class Batching:
         )
 
 
-class _Work:
-    """What the lanes of one job share."""
+class _Shared:
+    """What the threads of one `encode` share."""
 
     def __init__(self, positions: Iterator[int], features: NDArray[np.float32]) -> None:
         self.features = features

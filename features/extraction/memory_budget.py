@@ -31,7 +31,7 @@ def plan_batching(
     Raises: HeadstartError if not even one image fits.
     """
     batch = batch or (CPU_BATCH if encoder.device == "cpu" else _CUDA_BATCH)
-    lanes = encoder.lanes
+    threads = encoder.threads
     facts: dict[str, int] = {}
     if encoder.memory is not None:
         budget = vram_bytes or DEFAULT_BUDGET
@@ -49,12 +49,12 @@ def plan_batching(
         facts |= {"vram_budget_bytes": budget, "vram_planned_bytes": vram.peak_bytes, "vram_cap_bytes": vram.cap_bytes}
     if ram_bytes is not None:
         ram = plan_ram(encoder, batch, ram_bytes, held_bytes)
-        batch, lanes = ram.batch, ram.lanes
+        batch, threads = ram.batch, ram.threads
         facts |= {"ram_budget_bytes": ram_bytes, "ram_planned_bytes": ram.peak_bytes}
-    return Batching(encoder, batch, lanes), facts
+    return Batching(encoder, batch, threads), facts
 
 
-def measured(encoder: Encoder) -> dict[str, int | None]:
+def gpu_facts(encoder: Encoder) -> dict[str, int | None]:
     """What the GPU's memory came to, as markers record it; nothing on a CPU, whose peak the engine records."""
     if encoder.memory is None:
         return {}
@@ -73,12 +73,12 @@ class RamPlan:
     """What fits.
 
     Attributes:
-        batch, lanes: images a call, and calls at once.
+        batch, threads: images a call, and calls at once.
         peak_bytes: resident memory of the process that this should need at most.
     """
 
     batch: int
-    lanes: int
+    threads: int
     peak_bytes: int
 
 
@@ -92,18 +92,18 @@ def plan_ram(encoder: Encoder, batch: int, budget_bytes: int, other_bytes: int) 
     """
     base = current_rss_bytes() + other_bytes
     image_bytes = _bytes_of_one_image(encoder)
-    lanes = encoder.lanes
+    threads = encoder.threads
     while True:
-        peak = max(peak_rss_bytes(), base + round(_MARGIN * image_bytes * batch * lanes))
+        peak = max(peak_rss_bytes(), base + round(_MARGIN * image_bytes * batch * threads))
         if peak <= budget_bytes:
-            return RamPlan(batch, lanes, peak)
-        if batch == 1 and lanes == 1:
+            return RamPlan(batch, threads, peak)
+        if batch == 1 and threads == 1:
             raise HeadstartError(
                 f"--ram-budget {_mb(budget_bytes)}: {encoder.spec.model} needs {_mb(peak)} even with one image at a time. "
                 "Raise the budget, or choose a smaller --encoder or --image-size"
             )
-        # Fewer lanes only at the end: a second core brings more than a second image.
-        batch, lanes = (batch // 2, lanes) if batch > 1 else (batch, lanes // 2)
+        # Fewer threads only at the end: a second core brings more than a second image.
+        batch, threads = (batch // 2, threads) if batch > 1 else (batch, threads // 2)
 
 
 def _bytes_of_one_image(encoder: Encoder) -> int:

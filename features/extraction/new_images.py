@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .batching import Batching
 
-_CHUNK = 64  # images that are in memory at once, twice: one lot is encoded while the next is decoded
+_CHUNK = 64  # images that are in memory at once, twice: one chunk is encoded while the next is decoded
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class NewImage:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedImage:
     """An image and its features (d,) float16, or why it has none."""
 
     image: NewImage
@@ -61,12 +61,12 @@ def find_new_images(places: Sequence[Path], allow_symlinks: bool = False) -> lis
     A file that does not exist is listed, too: it becomes a row that says so.
     Raises: HeadstartError if a folder holds no image, or a symbolic link in it leads out of it.
     """
-    found: list[NewImage] = []
+    new: list[NewImage] = []
     for place in places:
         if not place.is_dir():
             whole = place.absolute()
             # A link that was named is followed: where it leads is what was meant.
-            found.append(NewImage(str(place), whole.parent, whole.name, *facts_of(str(whole)), allow_symlinks=True))
+            new.append(NewImage(str(place), whole.parent, whole.name, *facts_of(str(whole)), allow_symlinks=True))
             continue
         listed = walk(place.resolve(), allow_symlinks)
         refuse_links(listed.outside, place)
@@ -75,8 +75,8 @@ def find_new_images(places: Sequence[Path], allow_symlinks: bool = False) -> lis
         root = place.resolve()
         for item in listed.files:
             name = item.path if str(place) == "." else join(str(place), item.path)
-            found.append(NewImage(name, root, item.path, item.size, item.mtime_ns, allow_symlinks))
-    return found
+            new.append(NewImage(name, root, item.path, item.size, item.mtime_ns, allow_symlinks))
+    return new
 
 
 def encode_new_images(
@@ -85,7 +85,7 @@ def encode_new_images(
     open_batching: Callable[[], Batching],
     device: str = "cpu",
     check: Callable[[], None] = lambda: None,
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedImage]:
     """Each image in order, with the features that extraction would have put on disk.
 
     Args:
@@ -104,23 +104,23 @@ def encode_new_images(
     decode = open_decoder(spec.transform, device)
 
     pool = ThreadPoolExecutor(cores(), "decode")
-    lots = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+    chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
     batching: Batching | None = None
 
-    def begin(lot: Sequence[NewImage]) -> Decoding:
-        rows = [Row(item.path, "", "", "", item.size, item.mtime_ns, index=i) for i, item in enumerate(lot)]
-        return Decoding(rows, spec.transform.image_size, lambda row: _pixels(lot[row.index], decode), pool)
+    def begin(chunk: Sequence[NewImage]) -> Decoding:
+        rows = [Row(item.path, "", "", "", item.size, item.mtime_ns, index=i) for i, item in enumerate(chunk)]
+        return Decoding(rows, spec.transform.image_size, lambda row: _pixels(chunk[row.index], decode), pool)
 
     try:
         if spec.transform.device_decode:  # its memory is planned while nothing else takes any there
             batching = open_batching()
-        ahead: Decoding | None = begin(lots[0])
+        ahead: Decoding | None = begin(chunks[0])
         batching = batching or open_batching()
-        for number, lot in enumerate(lots):
+        for number, chunk in enumerate(chunks):
             assert ahead is not None
-            current, ahead = ahead, begin(lots[number + 1]) if number + 1 < len(lots) else None
+            current, ahead = ahead, begin(chunks[number + 1]) if number + 1 < len(chunks) else None
             values, decoded = batching.encode(current.images, current.good(), check)
-            yield from _rows(lot, values[:, : spec.embed_dim], decoded, current.errors)
+            yield from _encoded(chunk, values[:, : spec.embed_dim], decoded, current.errors)
     finally:
         pool.shutdown(cancel_futures=True)
         if batching is not None:
@@ -133,11 +133,11 @@ def _pixels(image: NewImage, decode: Callable[[bytes], NDArray[np.uint8]]) -> ND
     return decode(read_file(image.root, image.path, image.size, image.mtime_ns, image.allow_symlinks))
 
 
-def _rows(
-    lot: Sequence[NewImage], values: NDArray[np.float32], decoded: Sequence[int], errors: dict[int, ImageError]
-) -> Iterator[Encoded]:
+def _encoded(
+    chunk: Sequence[NewImage], values: NDArray[np.float32], decoded: Sequence[int], errors: dict[int, ImageError]
+) -> Iterator[EncodedImage]:
     half, kept, lost = round_features(values, decoded)
     features = dict(zip(kept, half, strict=True))
     errors = {**errors, **lost}
-    for i, image in enumerate(lot):
-        yield Encoded(image, features.get(i), errors.get(i))
+    for i, image in enumerate(chunk):
+        yield EncodedImage(image, features.get(i), errors.get(i))

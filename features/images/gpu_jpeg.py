@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
 
-from .transform import Transform, padded, place
+from .transform import Transform, geometry_of, padded
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-INTERPOLATIONS = ("bilinear", "bicubic")  # those that torch computes with antialiasing
+GPU_INTERPOLATIONS = ("bilinear", "bicubic")  # those that torch computes with antialiasing
 _PIXELS = 2**24  # in an image that the device decodes; larger ones, and those that are enlarged beyond it, are Pillow's
 _DECODER_BYTES = 64 * 10**6  # of nvJPEG itself
 # One image at a time: as decoded, in float32, then scaled in float32 and what scaling takes.
@@ -114,7 +114,7 @@ def _is_lack_of_memory(error: RuntimeError) -> bool:
 
 
 def _is_for_device(data: bytes, image: "Image", transform: Transform) -> bool:
-    spot = place(image.height, image.width, transform)
+    geometry = geometry_of(image.height, image.width, transform)
     return (
         image.format == "JPEG"
         and image.mode in ("RGB", "L")
@@ -123,8 +123,8 @@ def _is_for_device(data: bytes, image: "Image", transform: Transform) -> bool:
         and [layer[0] for layer in getattr(image, "layer", [])] != list(b"RGB")
         # Cut off, it would be grey below; Pillow refuses such images.
         and data.rstrip(b"\0").endswith(_END)
-        and max(image.width * image.height, spot.scaled[0] * spot.scaled[1]) <= _PIXELS
-        and not spot.is_strip
+        and max(image.width * image.height, geometry.scaled[0] * geometry.scaled[1]) <= _PIXELS
+        and not geometry.is_strip
     )
 
 
@@ -133,7 +133,13 @@ def _fit(image: "torch.Tensor", transform: Transform) -> NDArray[np.uint8]:
     import torch
     from torch.nn.functional import interpolate
 
-    spot = place(image.shape[1], image.shape[2], transform)
-    scaled = interpolate(image[None].float(), spot.scaled, mode=transform.interpolation, antialias=True, align_corners=False)[0]
-    kept = scaled[:, spot.top : spot.top + spot.rows, spot.left : spot.left + spot.columns].round().clamp(0, 255)
-    return padded(kept.permute(1, 2, 0).to(torch.uint8).contiguous().cpu().numpy(), spot, transform)
+    geometry = geometry_of(image.shape[1], image.shape[2], transform)
+    scaled = interpolate(image[None].float(), geometry.scaled, mode=transform.interpolation, antialias=True, align_corners=False)[
+        0
+    ]
+    kept = (
+        scaled[:, geometry.top : geometry.top + geometry.rows, geometry.left : geometry.left + geometry.columns]
+        .round()
+        .clamp(0, 255)
+    )
+    return padded(kept.permute(1, 2, 0).to(torch.uint8).contiguous().cpu().numpy(), geometry, transform)

@@ -64,7 +64,7 @@ def parse_transform(facts: Mapping[str, Any]) -> Transform:
 
 
 @dataclass(frozen=True)
-class Place:
+class Geometry:
     """Where the pixels of the result come from.
 
     Attributes:
@@ -88,11 +88,11 @@ class Place:
         return self.scaled[0] * self.scaled[1] > _LONG * self.rows * self.columns
 
 
-def place(height: int, width: int, transform: Transform) -> Place:
+def geometry_of(height: int, width: int, transform: Transform) -> Geometry:
     """Where `transform` has the pixels of an image of this size."""
     scaled = _scaled(height, width, transform)
     (top, rows, above), (left, columns, before) = map(_window, scaled, transform.image_size)
-    return Place(scaled, top, left, rows, columns, above, before)
+    return Geometry(scaled, top, left, rows, columns, above, before)
 
 
 def fit(image: "PillowImage.Image", transform: Transform, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -101,17 +101,17 @@ def fit(image: "PillowImage.Image", transform: Transform, shape: tuple[int, int]
     The same bits as timm; for a strip such as 1 x 10,000, which timm scales to 256 x 2,560,000 first, the same within rounding.
     `shape` is the (height, width) that `image` had before `draft` shrank it: half a pixel must not move the crop.
     """
-    spot = place(*(shape or (image.height, image.width)), transform)
-    return padded(_resized(image, spot, transform.interpolation), spot, transform)
+    geometry = geometry_of(*(shape or (image.height, image.width)), transform)
+    return padded(_resized(image, geometry, transform.interpolation), geometry, transform)
 
 
-def padded(kept: NDArray[np.uint8], spot: Place, transform: Transform) -> NDArray[np.uint8]:
+def padded(kept: NDArray[np.uint8], geometry: Geometry, transform: Transform) -> NDArray[np.uint8]:
     """The result (height, width, 3), of its kept part (rows, columns, 3)."""
     if kept.shape[:2] == transform.image_size:
         return kept
     fill = [round(255 * value) for value in transform.mean] if transform.crop_mode == "border" else [0, 0, 0]
     canvas = np.full((*transform.image_size, 3), fill, dtype=np.uint8)
-    canvas[spot.above : spot.above + spot.rows, spot.before : spot.before + spot.columns] = kept
+    canvas[geometry.above : geometry.above + geometry.rows, geometry.before : geometry.before + geometry.columns] = kept
     return canvas
 
 
@@ -141,16 +141,16 @@ def _window(scaled: int, wanted: int) -> tuple[int, int, int]:
     return round((scaled - wanted) / 2), wanted, 0
 
 
-def _resized(image: "PillowImage.Image", spot: Place, interpolation: str) -> NDArray[np.uint8]:
+def _resized(image: "PillowImage.Image", geometry: Geometry, interpolation: str) -> NDArray[np.uint8]:
     """The kept part of `image` scaled."""
     from PIL import Image
 
     resample = Image.Resampling[interpolation.upper()]
-    size, wanted = (spot.scaled[1], spot.scaled[0]), (spot.columns, spot.rows)  # as Pillow has it: width, height
-    window = (spot.left, spot.top, spot.left + spot.columns, spot.top + spot.rows)
+    size, wanted = (geometry.scaled[1], geometry.scaled[0]), (geometry.columns, geometry.rows)  # as Pillow has it: width, height
+    window = (geometry.left, geometry.top, geometry.left + geometry.columns, geometry.top + geometry.rows)
     # Scaling the kept part alone would be faster but not the same: from the two sizes Pillow chooses which axis goes first,
     # and values are clipped in between, so single pixels differ by up to 40 grey levels (Pillow 13).
-    if not spot.is_strip:
+    if not geometry.is_strip:
         if size[0] * image.height > _PASS_PIXELS:  # a strip that Pillow before 13 would first make 256 times wider
             image = image.resize((image.width, size[1]), resample)
         if size[0] < image.width and 0 < image.height - size[1] <= 2 * (image.width - size[0]):

@@ -60,8 +60,8 @@ def _load(path: Path) -> Any:
 _NAMED = 3
 
 
-def fit_tensors(found: "Tensors", model: str, model_args: Mapping[str, Any], path: Path) -> "dict[str, torch.Tensor]":
-    """The tensors of `model` without classifier, taken from `found`, in the dtypes that timm builds.
+def fit_tensors(tensors: "Tensors", model: str, model_args: Mapping[str, Any], path: Path) -> "dict[str, torch.Tensor]":
+    """The tensors of `model` without classifier, taken from `tensors`, in the dtypes that timm builds.
 
     A classifier of any size and `num_batches_tracked` may be there or not. What timm itself would rename or drop when it loads
     such a file is renamed or dropped; positions are resampled only if model_args ask for another image size.
@@ -71,53 +71,53 @@ def fit_tensors(found: "Tensors", model: str, model_args: Mapping[str, Any], pat
     network = build(model, model_args)
     wanted: Tensors = network.state_dict()
     ignored = classifier_names(model, model_args)
-    differing = _differences(found, wanted, ignored)
+    differing = _differences(tensors, wanted, ignored)
     if differing:
-        adapted = _as_timm_loads(found, network)
-        reshaped = [name for name in found.keys() & wanted.keys() if found[name].shape != wanted[name].shape]
+        adapted = _as_timm_loads(tensors, network)
+        reshaped = [name for name in tensors.keys() & wanted.keys() if tensors[name].shape != wanted[name].shape]
         # Only positions may be resampled, and only for another image size: timm's filter would bend patch embeddings as well.
         bendable = "img_size" in model_args and all("pos" in name for name in reshaped)
         if (bendable or not reshaped) and not _differences(adapted, wanted, ignored):
-            found, differing = adapted, []
+            tensors, differing = adapted, []
     if differing:
         more = f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
         raise HeadstartError(f"{path} does not fit {model}: {'; '.join(differing[:_NAMED])}{more}. {_advice(model, path)}")
-    return {name: found[name].to(tensor.dtype).contiguous() for name, tensor in wanted.items() if name in found}
+    return {name: tensors[name].to(tensor.dtype).contiguous() for name, tensor in wanted.items() if name in tensors}
 
 
-def _differences(found: "Tensors", wanted: "Tensors", ignored: set[str]) -> list[str]:
+def _differences(tensors: "Tensors", wanted: "Tensors", ignored: set[str]) -> list[str]:
     """One phrase for each tensor that does not fit, other shapes first, because they tell most."""
-    shared = sorted(found.keys() & wanted.keys())
+    shared = sorted(tensors.keys() & wanted.keys())
     shapes = [
-        f"{name} is {list(found[name].shape)}, expected {list(wanted[name].shape)}"
+        f"{name} is {list(tensors[name].shape)}, expected {list(wanted[name].shape)}"
         for name in shared
-        if found[name].shape != wanted[name].shape
+        if tensors[name].shape != wanted[name].shape
     ]
     # Integers in place of floats are quantized weights, which mean nothing without their scales.
     kinds = [
-        f"{name} is {found[name].dtype}, expected {wanted[name].dtype}"
+        f"{name} is {tensors[name].dtype}, expected {wanted[name].dtype}"
         for name in shared
-        if found[name].is_floating_point() != wanted[name].is_floating_point()
+        if tensors[name].is_floating_point() != wanted[name].is_floating_point()
     ]
-    missing = sorted(name for name in wanted.keys() - found.keys() if not name.endswith("num_batches_tracked"))
-    unexpected = sorted(found.keys() - wanted.keys() - ignored)
+    missing = sorted(name for name in wanted.keys() - tensors.keys() if not name.endswith("num_batches_tracked"))
+    unexpected = sorted(tensors.keys() - wanted.keys() - ignored)
     return (
         shapes
         + kinds
         + [f"{name} {list(wanted[name].shape)} is missing" for name in missing]
-        + [f"{name} {list(found[name].shape)} is unexpected" for name in unexpected]
+        + [f"{name} {list(tensors[name].shape)} is unexpected" for name in unexpected]
     )
 
 
-def _as_timm_loads(found: "Tensors", network: "torch.nn.Module") -> "Tensors":
-    """`found` through the filter that timm keeps beside an architecture for files of its first authors; else unchanged."""
+def _as_timm_loads(tensors: "Tensors", network: "torch.nn.Module") -> "Tensors":
+    """`tensors` through the filter that timm keeps beside an architecture for files of its first authors; else unchanged."""
     adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if adapt is None:
-        return found
+        return tensors
     try:
-        adapted: Tensors = adapt(dict(found), network)
+        adapted: Tensors = adapt(dict(tensors), network)
     except Exception:  # a filter may assume anything about a file that it was not made for
-        return found
+        return tensors
     return adapted
 
 

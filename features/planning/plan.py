@@ -21,7 +21,7 @@ from headstart.pipeline.workspace import Workspace, find_root, has_workspace, na
 from .disk import predict_disk
 from .enqueue import JOB_SIZE, queue_extraction
 from .forecast import Forecast, keep_forecast
-from .probe import JOBS, compare, read_pace, take_probe
+from .probe import JOBS, cosines_between, read_pace, take_probe
 
 _COSINES = ("mean_cosine", "worst_cosine")
 
@@ -62,8 +62,8 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What `plan` found out.
+class ExtractionPlan:
+    """What `plan` says.
 
     Attributes:
         estimates: one an encoder, in the order asked for; with fast decoding, that follows as another.
@@ -92,7 +92,7 @@ def plan(
     probe: int = 32,
     job_size: int = JOB_SIZE,
     options: SourceOptions | None = None,
-) -> Plan:
+) -> ExtractionPlan:
     """Time, memory and disk that the images in `data` will take, for each encoder.
 
     It enqueues `probe` of them, as often as four jobs take, in a temporary workspace, and runs `headstart work` there. Only the
@@ -132,7 +132,7 @@ def plan(
                 forecast = pace.forecast(job_size)
                 if pace.failed < 1:  # else it tells nothing of images that do have features
                     forecasts[spec.fingerprint] = forecast
-                mean, worst = (exact and compare(folder, exact)) or (None, None)
+                mean, worst = (exact and cosines_between(folder, exact)) or (None, None)
                 exact = exact or folder
                 estimates.append(
                     Estimate(
@@ -150,7 +150,7 @@ def plan(
                         worst_cosine=worst,
                     )
                 )
-    return Plan(tuple(estimates), forecasts, *_keep(workspace, forecasts))
+    return ExtractionPlan(tuple(estimates), forecasts, *_keep(workspace, forecasts))
 
 
 def _keep(given: Path | str | None, forecasts: dict[str, Forecast]) -> tuple[Path | None, str]:

@@ -68,7 +68,7 @@ def read_pace(workspace: Workspace, folder: Path, began: float) -> Pace:
     )
 
 
-def compare(folder: Path, exact: Path) -> tuple[float, float] | None:
+def cosines_between(folder: Path, exact: Path) -> tuple[float, float] | None:
     """Mean and worst cosine between the vectors of the same rows in two encoder folders; None if they share no row."""
     left, right = load_features(folder), load_features(exact)
     _, i, j = np.intersect1d(left.index, right.index, return_indices=True)

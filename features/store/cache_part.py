@@ -51,7 +51,7 @@ class DamagedPart(Exception):
     """A file that is no readable part; the cache is derived, so it is simply packed again."""
 
 
-def encode_part(
+def serialize_part(
     fingerprint: str, shards: Sequence[PackedShard], features: NDArray[np.float16], index: NDArray[np.int64]
 ) -> tuple[str, bytes]:
     """File name and bytes of a part; the same for the same content.

@@ -87,17 +87,17 @@ def rows_of(
     codes = [code_of.get(shard.dataset, _NO_DATASET) for shard in shards]
     dataset = np.repeat(codes, [shard.rows for shard in shards]).astype(np.int32)
     index = np.concatenate([part.index for part in parts])
-    columns = [columns_of(name) for name in datasets]
+    manifests = [columns_of(name) for name in datasets]
     live = np.zeros(len(index), np.bool_)
-    for code, found in enumerate(columns):
+    for code, manifest in enumerate(manifests):
         mine = dataset == code
-        live[mine] = found.live[index[mine]]
+        live[mine] = manifest.live[index[mine]]
     order = np.lexsort((index, dataset))
     physical = order[live[order]]
-    coded = {name: _coded(name, columns, dataset[physical], index[physical]) for name in _NAMES}
+    coded = {name: _coded(name, manifests, dataset[physical], index[physical]) for name in _NAMES}
     return CachedRows(
         fingerprint=fingerprint,
-        digest=_digest(fingerprint, [s for s in shards if s.dataset in code_of], columns, dataset[physical], index[physical]),
+        digest=_digest(fingerprint, [s for s in shards if s.dataset in code_of], manifests, dataset[physical], index[physical]),
         parts=tuple(part.path.name for part in parts),
         physical=physical,
         datasets=tuple(datasets),
@@ -106,55 +106,55 @@ def rows_of(
         label=coded["label"],
         split=coded["split"],
         group=coded["group"],
-        images=sum(int(found.live.sum()) for found in columns),
-        revisions=tuple(found.revision for found in columns),
-        divided=_divided(columns, dataset[physical], index[physical]),
+        images=sum(int(manifest.live.sum()) for manifest in manifests),
+        revisions=tuple(manifest.revision for manifest in manifests),
+        divided=_divided(manifests, dataset[physical], index[physical]),
     )
 
 
 def _digest(
     fingerprint: str,
     shards: list[PackedShard],
-    columns: list[Columns],
+    manifests: list[Columns],
     dataset: NDArray[np.int32],
     index: NDArray[np.int64],
 ) -> str:
     # A source names the manifest part and so, by that part's digest, every label in it; `changes` has what was revised since.
     facts: list[Any] = [fingerprint, sorted((s.job_id, s.sha256, s.source) for s in shards)]
-    if any(found.changes for found in columns):
-        facts.append([found.changes for found in columns])
+    if any(manifest.changes for manifest in manifests):
+        facts.append([manifest.changes for manifest in manifests])
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(dataset.tobytes())
     digest.update(index.tobytes())
     return digest.hexdigest()
 
 
-def _divided(columns: list[Columns], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> int:
+def _divided(manifests: list[Columns], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> int:
     """Rows of val or test whose digest is that of a row of train; both among these rows."""
     trained: set[str] = set()
     judged: list[str] = []
-    for number, found in enumerate(columns):
+    for number, manifest in enumerate(manifests):
         for row in index[dataset == number].tolist():
-            if not found.digest[row]:
+            if not manifest.digest[row]:
                 continue
-            if found.split[row] == "train":
-                trained.add(found.digest[row])
-            elif found.split[row]:
-                judged.append(found.digest[row])
+            if manifest.split[row] == "train":
+                trained.add(manifest.digest[row])
+            elif manifest.split[row]:
+                judged.append(manifest.digest[row])
     return sum(digest in trained for digest in judged)
 
 
-def _coded(name: str, columns: list[Columns], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> Codes:
-    names = sorted({value for found in columns for value in getattr(found, name)})
+def _coded(name: str, manifests: list[Columns], dataset: NDArray[np.int32], index: NDArray[np.int64]) -> Codes:
+    names = sorted({value for manifest in manifests for value in getattr(manifest, name)})
     code_of = {value: code for code, value in enumerate(names)}
     codes = np.empty(len(index), np.int32)
-    for number, found in enumerate(columns):
+    for number, manifest in enumerate(manifests):
         mine = dataset == number
-        codes[mine] = np.array([code_of[value] for value in getattr(found, name)], np.int32)[index[mine]]
+        codes[mine] = np.array([code_of[value] for value in getattr(manifest, name)], np.int32)[index[mine]]
     return Codes(tuple(names), codes)
 
 
-def encode_rows(rows: CachedRows) -> bytes:
+def serialize_rows(rows: CachedRows) -> bytes:
     """An NPZ, the same bytes for the same rows."""
     facts = {
         "fingerprint": rows.fingerprint,
@@ -175,8 +175,8 @@ def encode_rows(rows: CachedRows) -> bytes:
     return buffer.getvalue()
 
 
-def decode_rows(data: bytes) -> CachedRows:
-    """Reads what `encode_rows` wrote. Raises: whatever the damage leads to."""
+def parse_rows(data: bytes) -> CachedRows:
+    """Reads what `serialize_rows` wrote. Raises: whatever the damage leads to."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         facts = json.loads(bytes(file["facts"]))
         return CachedRows(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.features.encoders.folder import SPEC_NAME
+from headstart.features.encoders.folder import SPEC_NAME, encoder_folders
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.manifest.reading import read_columns
 from headstart.pipeline.errors import HeadstartError, TryLaterError
@@ -20,7 +20,7 @@ from headstart.pipeline.markers import Marker
 from headstart.pipeline.workspace import Workspace, has_workspace, open_workspace
 
 from . import shards
-from .cache_part import CachePart, DamagedPart, PackedShard, encode_part, open_part
+from .cache_part import CachePart, DamagedPart, PackedShard, open_part, serialize_part
 from .cached_features import CachedFeatures, rows_of
 from .load import finished_markers
 
@@ -70,10 +70,10 @@ def load_cached_features(folder: str | Path) -> CachedFeatures:
     if root is None:
         raise HeadstartError(f"{place} is in no workspace. Give the folder of an encoder: workspace/features/encoder_...")
     workspace = open_workspace(root)
-    encoders = sorted(path.parent for path in workspace.features.glob(f"encoder_*/{SPEC_NAME}"))
+    encoders = encoder_folders(workspace)
     if len(encoders) != 1:
-        found = ", ".join(path.name for path in encoders) or "none"
-        raise HeadstartError(f"{root} has these encoders: {found}. Give the folder of one that has features")
+        names = ", ".join(path.name for path in encoders) or "none"
+        raise HeadstartError(f"{root} has these encoders: {names}. Give the folder of one that has features")
     cached = open_cache(encoders[0])
     inside = place.relative_to(workspace.manifests).parts if place.is_relative_to(workspace.manifests) else ()
     return of_dataset(cached, workspace.relative(workspace.manifests / inside[0])) if inside else cached
@@ -92,7 +92,7 @@ def _packed(
     held = {_key(shard.job_id, shard.sha256) for part in kept for shard in part.shards}
     missing = [marker for key, marker in sorted(markers.items()) if key not in held]
     for block in _blocks(missing, spec.embed_dim * 2, part_bytes):
-        name, data = _encoded(spec.fingerprint, block)
+        name, data = _part_of(spec.fingerprint, block)
         workspace.files.publish(home / name, data)
         kept.append(open_part(home / name))
     for path in stale - {part.path for part in kept}:
@@ -143,14 +143,14 @@ def _blocks(markers: list[Marker], row_bytes: int, part_bytes: int) -> Iterator[
         yield block
 
 
-def _encoded(fingerprint: str, markers: list[Marker]) -> tuple[str, bytes]:
+def _part_of(fingerprint: str, markers: list[Marker]) -> tuple[str, bytes]:
     arrays = [shards.read(marker.payload, marker.arrays) for marker in markers]
     listing = [
         PackedShard(marker.job.job_id, marker.job.source, marker.sha256, len(array["index"]))
         for marker, array in zip(markers, arrays, strict=True)
     ]
     features: NDArray[np.float16] = np.concatenate([array["global_pool"] for array in arrays])
-    return encode_part(fingerprint, listing, features, np.concatenate([array["index"] for array in arrays]))
+    return serialize_part(fingerprint, listing, features, np.concatenate([array["index"] for array in arrays]))
 
 
 @contextlib.contextmanager

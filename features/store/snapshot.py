@@ -16,37 +16,37 @@ from headstart.pipeline.markers import digest_of
 from headstart.pipeline.workspace import Workspace
 
 from .cache_part import CachePart, DamagedPart, open_part
-from .cached_features import CachedFeatures, CachedRows, decode_rows, encode_rows
+from .cached_features import CachedFeatures, CachedRows, parse_rows, serialize_rows
 from .packed_cache import open_cache
 
 _INDEX_BITS = 40
 
 
-def encode_snapshot(cached: CachedFeatures) -> bytes:
+def serialize_snapshot(cached: CachedFeatures) -> bytes:
     """Rows and the payloads that their features are from, the same bytes for the same cache."""
     payloads = sorted(
         (shard.job_id, shard.sha256) for part in cached.parts for shard in part.shards if shard.dataset in cached.rows.datasets
     )
     head = json.dumps(payloads, separators=(",", ":")).encode()
-    return len(head).to_bytes(8, "little") + head + encode_rows(cached.rows)
+    return len(head).to_bytes(8, "little") + head + serialize_rows(cached.rows)
 
 
 def open_snapshot(workspace: Workspace, encoder_folder: Path, data: bytes, is_checked: bool = False) -> CachedFeatures:
     """The features of a snapshot, bit for bit those it was made of.
 
     Args:
-        data: as `encode_snapshot` made it.
+        data: as `serialize_snapshot` made it.
         is_checked: read every byte of the cache first; a part with a flipped bit is packed again from its shards.
 
     Raises: HeadstartError if the encoder is another one by now, or some of the features were made again since.
     """
     size = int.from_bytes(data[:8], "little")
     payloads = {(job_id, digest) for job_id, digest in json.loads(data[8 : 8 + size])}
-    rows = decode_rows(data[8 + size :])
-    found = read_encoder(encoder_folder).fingerprint
-    if rows.fingerprint != found:
+    rows = parse_rows(data[8 + size :])
+    fingerprint = read_encoder(encoder_folder).fingerprint
+    if rows.fingerprint != fingerprint:
         raise HeadstartError(
-            f"{encoder_folder} has fingerprint {found[:8]}, the training was begun on {rows.fingerprint[:8]}. "
+            f"{encoder_folder} has fingerprint {fingerprint[:8]}, the training was begun on {rows.fingerprint[:8]}. "
             "Restore the folder, or train anew: headstart train-head --name NEW"
         )
     home = workspace.cache(encoder_folder)
@@ -77,13 +77,13 @@ def _moved(rows: CachedRows, payloads: set[tuple[str, str]], parts: tuple[CacheP
     there = _keys(codes, np.concatenate([part.index for part in parts])[places])
     order = np.argsort(there)
     wanted = _keys(rows.dataset, rows.index)
-    found = np.searchsorted(there, wanted, sorter=order).clip(max=max(0, len(there) - 1))
-    if not len(there) or not np.array_equal(there[order[found]], wanted):
+    positions = np.searchsorted(there, wanted, sorter=order).clip(max=max(0, len(there) - 1))
+    if not len(there) or not np.array_equal(there[order[positions]], wanted):
         raise HeadstartError(
             f"{folder.name} no longer has the features that this training was begun on: some were made again. "
             "Train anew on what is there: headstart train-head --name NEW"
         )
-    return replace(rows, parts=tuple(part.path.name for part in parts), physical=places[order[found]])
+    return replace(rows, parts=tuple(part.path.name for part in parts), physical=places[order[positions]])
 
 
 def _keys(dataset: NDArray[np.int32], index: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -138,11 +138,11 @@ def test_only_onnx_takes_the_encoder_and_only_a_head_of_images_alone(trained, me
 
 
 def test_an_encoder_without_a_graph_is_not_merged(own, tmp_path):
-    from headstart.features.encoders.onnx_encoder import FACTS_NAME, GRAPH_NAME
+    from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME
 
     [folder] = own.features.glob("encoder_*")
-    facts = json.loads((folder / FACTS_NAME).read_text())
-    (folder / FACTS_NAME).write_text(json.dumps({**facts, "refused": "it has a loop", "sha256": ""}))
+    facts = json.loads((folder / GRAPH_FACTS_NAME).read_text())
+    (folder / GRAPH_FACTS_NAME).write_text(json.dumps({**facts, "refused": "it has a loop", "sha256": ""}))
     (folder / GRAPH_NAME).unlink()
     done = call("export", "--with-encoder", "-o", tmp_path / "x.onnx", "-w", own.root)
     assert done.status == 1

@@ -183,7 +183,7 @@ def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_p
     bad = [70_000, np.nan]
 
     class Overflowing:
-        device, lanes, memory, versions = "cpu", 1, None, {}
+        device, threads, memory, versions = "cpu", 1, None, {}
         spec = read_encoder(encoder_of(workspace))
 
         def encode(self, images):

@@ -9,7 +9,7 @@ import torch
 
 from headstart.features.encoders import onnx_export as graph_export
 from headstart.features.encoders import runtime as opening
-from headstart.features.encoders.onnx_encoder import FACTS_NAME, GRAPH_NAME, OnnxEncoder, find_graph
+from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, OnnxEncoder, find_graph
 from headstart.features.encoders.onnx_export import export_graph
 from headstart.features.encoders.resolve import resolve_encoder
 from headstart.features.encoders.runtime import open_encoder
@@ -79,7 +79,7 @@ def test_a_graph_whose_results_depend_on_the_batch_runs_one_image_at_a_time(expo
 
 
 def change(folder, **facts):
-    path = folder / FACTS_NAME
+    path = folder / GRAPH_FACTS_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
 
 
@@ -93,9 +93,9 @@ DAMAGE = {
     "graph missing": lambda folder: (folder / GRAPH_NAME).unlink(),
     "graph torn": lambda folder: (folder / GRAPH_NAME).write_bytes((folder / GRAPH_NAME).read_bytes()[:-10]),
     "one bit flipped": lambda folder: flip(folder / GRAPH_NAME),
-    "facts missing": lambda folder: (folder / FACTS_NAME).unlink(),
-    "facts torn": lambda folder: (folder / FACTS_NAME).write_bytes((folder / FACTS_NAME).read_bytes()[:50]),
-    "facts of another shape": lambda folder: (folder / FACTS_NAME).write_text("[1]"),
+    "facts missing": lambda folder: (folder / GRAPH_FACTS_NAME).unlink(),
+    "facts torn": lambda folder: (folder / GRAPH_FACTS_NAME).write_bytes((folder / GRAPH_FACTS_NAME).read_bytes()[:50]),
+    "facts of another shape": lambda folder: (folder / GRAPH_FACTS_NAME).write_text("[1]"),
     "facts with more in them": lambda folder: change(folder, colour="red"),
     "of another encoder": lambda folder: change(folder, fingerprint="00" * 32),
     "exported in another way": lambda folder: change(folder, recipe=0),
@@ -135,7 +135,7 @@ class Unexportable(torch.nn.Module):
 
 
 def test_an_encoder_that_does_not_export_runs_in_torch_and_says_so(folder, monkeypatch, capfd):
-    (folder / FACTS_NAME).unlink()
+    (folder / GRAPH_FACTS_NAME).unlink()
     monkeypatch.setattr(graph_export, "read_network", lambda folder, spec: Unexportable())
     assert export_graph(folder).refused
     monkeypatch.setattr(opening, "_export_elsewhere", None)  # asked again, it would refuse again
@@ -146,7 +146,7 @@ def test_an_encoder_that_does_not_export_runs_in_torch_and_says_so(folder, monke
 
 
 def test_a_graph_that_says_something_else_than_torch_is_never_published(folder, monkeypatch):
-    for name in (GRAPH_NAME, FACTS_NAME):
+    for name in (GRAPH_NAME, GRAPH_FACTS_NAME):
         (folder / name).unlink()
     encode = TorchEncoder.encode
     monkeypatch.setattr(TorchEncoder, "encode", lambda self, images: encode(self, images)[:, ::-1].copy())

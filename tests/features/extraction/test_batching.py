@@ -32,8 +32,8 @@ class FakeDevice:
     versions: dict = {}  # noqa: RUF012
     spec = SimpleNamespace(model="fake_net", row_length=2)
 
-    def __init__(self, room=10**9, lanes=1, refusals=0, error=MemoryError):
-        self.room, self.lanes, self.refusals, self.error = room, lanes, refusals, error
+    def __init__(self, room=10**9, threads=1, refusals=0, error=MemoryError):
+        self.room, self.threads, self.refusals, self.error = room, threads, refusals, error
         self.held, self.calls, self.batches, self.most_at_once = 0, 0, [], 0
         self._at_once = 0
         self._lock = threading.Lock()
@@ -72,10 +72,10 @@ def encode(device, batch, check=lambda: None, positions=POSITIONS):
         batching.close()
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 5])
+@pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("batch", [1, 4, 64])
-def test_each_image_gets_its_own_features_in_order_whatever_the_batch(lanes, batch):
-    features, kept, _ = encode(FakeDevice(lanes=lanes), batch)
+def test_each_image_gets_its_own_features_in_order_whatever_the_batch(threads, batch):
+    features, kept, _ = encode(FakeDevice(threads=threads), batch)
     assert kept == POSITIONS
     np.testing.assert_array_equal(features, EXPECTED)
 
@@ -91,10 +91,10 @@ def test_out_of_memory_on_the_first_batches_halves_the_batch_and_keeps_the_featu
     assert max(device.batches) == batch
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("room", [1, 2, 3, 9])
-def test_any_room_for_one_image_is_enough(lanes, room):
-    device = FakeDevice(room=room, lanes=lanes)
+def test_any_room_for_one_image_is_enough(threads, room):
+    device = FakeDevice(room=room, threads=threads)
     features, kept, batching = encode(device, 16)
     assert kept == POSITIONS
     np.testing.assert_array_equal(features, EXPECTED)
@@ -111,45 +111,45 @@ def test_a_batch_that_was_halved_stays_halved_for_the_next_job():
     assert device.calls - calls == -(-len(POSITIONS) // 4)
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_a_job_that_does_not_fit_at_all_fails_with_one_sentence(lanes):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_job_that_does_not_fit_at_all_fails_with_one_sentence(threads):
     with pytest.raises(HeadstartError, match="fake_net does not fit into the memory of fake, not even with one image") as caught:
-        encode(FakeDevice(room=0, lanes=lanes), 16)
+        encode(FakeDevice(room=0, threads=threads), 16)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_other_errors_pass_through(lanes):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_other_errors_pass_through(threads):
     with pytest.raises(ZeroDivisionError):
-        encode(FakeDevice(refusals=1, lanes=lanes, error=ZeroDivisionError), 4)
+        encode(FakeDevice(refusals=1, threads=threads, error=ZeroDivisionError), 4)
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_a_worker_that_must_leave_stops_between_batches(lanes):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_worker_that_must_leave_stops_between_batches(threads):
     asked = iter([None, None, InterruptedError])
 
     def check():
         if next(asked, InterruptedError):
             raise InterruptedError
 
-    device = FakeDevice(lanes=lanes)
+    device = FakeDevice(threads=threads)
     with pytest.raises(InterruptedError):
         encode(device, 4, check)
     assert device.calls <= 2
 
 
-def test_an_error_while_waiting_for_an_image_ends_all_lanes():
+def test_an_error_while_waiting_for_an_image_ends_all_threads():
     def positions():
         yield from POSITIONS[:9]
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        encode(FakeDevice(lanes=3), 4, positions=positions())
+        encode(FakeDevice(threads=3), 4, positions=positions())
 
 
-def test_lanes_really_run_at_once():
+def test_threads_really_run_at_once():
     meeting = threading.Barrier(3, timeout=20)  # broken, and so an error, unless three threads arrive
-    device = FakeDevice(lanes=3)
+    device = FakeDevice(threads=3)
     inner = device.encode
     device.encode = lambda images: (meeting.wait(), inner(images))[1]
     features, _, _ = encode(device, 11)
@@ -157,7 +157,7 @@ def test_lanes_really_run_at_once():
 
 
 def test_no_images_give_no_features():
-    features, kept, _ = encode(FakeDevice(lanes=2), 4, positions=[])
+    features, kept, _ = encode(FakeDevice(threads=2), 4, positions=[])
     assert features.shape == (0, 2)
     assert kept == []
 
@@ -192,7 +192,7 @@ def test_an_image_that_did_not_fit_beside_another_waits_until_that_one_is_throug
                 self.held -= 1
             return features
 
-    features, _, batching = encode(Narrow(room=1, lanes=2), 1, positions=POSITIONS[:2])
+    features, _, batching = encode(Narrow(room=1, threads=2), 1, positions=POSITIONS[:2])
     np.testing.assert_array_equal(features, EXPECTED[:2])
-    assert batching.lanes == 1
+    assert batching.threads == 1
     assert not again.is_set()

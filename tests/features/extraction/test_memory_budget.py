@@ -15,8 +15,8 @@ class FakeEncoder:
 
     device = "cpu"
 
-    def __init__(self, monkeypatch, lanes=2, keeps=True):
-        self.lanes = lanes
+    def __init__(self, monkeypatch, threads=2, keeps=True):
+        self.threads = threads
         self.spec = SimpleNamespace(model="fake_net", transform=SimpleNamespace(image_size=(8, 8)))
         self.rss, self.peak, self.keeps = 200 * MB, 210 * MB, keeps
         monkeypatch.setattr(ram_plan, "current_rss_bytes", lambda: self.rss)
@@ -30,14 +30,14 @@ class FakeEncoder:
 
 
 @pytest.mark.parametrize(
-    ("budget", "batch", "lanes"),
+    ("budget", "batch", "threads"),
     [(4000, 8, 2), (700, 4, 2), (450, 2, 2), (400, 1, 2), (300, 1, 1)],
-    ids=["ample", "halved once", "halved twice", "one image a lane", "one image"],
+    ids=["ample", "halved once", "halved twice", "one image a thread", "one image"],
 )
-def test_the_batch_is_halved_until_it_fits(monkeypatch, budget, batch, lanes):
+def test_the_batch_is_halved_until_it_fits(monkeypatch, budget, batch, threads):
     plan = plan_ram(FakeEncoder(monkeypatch), 8, budget * MB, other_bytes=20 * MB)
-    assert (plan.batch, plan.lanes) == (batch, lanes)
-    assert 20 * MB + 200 * MB + 40 * MB * batch * lanes <= plan.peak_bytes <= budget * MB
+    assert (plan.batch, plan.threads) == (batch, threads)
+    assert 20 * MB + 200 * MB + 40 * MB * batch * threads <= plan.peak_bytes <= budget * MB
 
 
 def test_memory_that_the_encoder_gives_back_counts_too(monkeypatch):

@@ -13,7 +13,7 @@ SPEC = EncoderSpec("brightness", {}, "nowhere", "00" * 32, CENTER, "avg", 1)
 class Brightness:
     """Says how bright an image is; too much for float16 if it is white."""
 
-    spec, device, lanes, versions, memory = SPEC, "cpu", 2, {}, None
+    spec, device, threads, versions, memory = SPEC, "cpu", 2, {}, None
     closed = 0
 
     def encode(self, images):

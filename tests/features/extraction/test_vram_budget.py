@@ -9,7 +9,7 @@ import torch
 from headstart.features.devices import is_out_of_memory
 from headstart.features.encoders.torch_encoder import TorchEncoder, choose_precision
 from headstart.features.extraction import memory_budget as budgets
-from headstart.features.extraction.memory_budget import measured, plan_batching
+from headstart.features.extraction.memory_budget import gpu_facts, plan_batching
 from headstart.features.extraction.vram_budget import plan_vram
 from headstart.features.images.gpu_jpeg import DEVICE_BYTES
 from headstart.pipeline.errors import HeadstartError
@@ -27,7 +27,7 @@ class FakeGpu:
     Its allocator keeps what it took, in blocks of 20 MB, refuses what goes beyond the cap, and really counts.
     """
 
-    device, lanes, versions = "cuda", 2, {}
+    device, threads, versions = "cuda", 2, {}
 
     def __init__(self, total=8000, others=0, an_image=20, tells=True, drift=0, decodes=False):
         self.total, self.others, self.an_image, self.tells, self.drift = total * MB, others * MB, an_image * MB, tells, drift * MB
@@ -82,7 +82,7 @@ def run(gpu, budget, batch=None):
     planned, before = batching.batch, len(gpu.batches)
     features, _ = batching.encode(IMAGES, iter(range(64)), lambda: None)
     batching.close()
-    return features, planned, gpu.batches[before:], {**facts, **measured(gpu)}
+    return features, planned, gpu.batches[before:], {**facts, **gpu_facts(gpu)}
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_other_errors_of_the_probe_pass_through():
 
 
 def test_a_cpu_has_no_gpu_memory_to_plan():
-    encoder = SimpleNamespace(device="cpu", memory=None, lanes=2, close=lambda: None)
+    encoder = SimpleNamespace(device="cpu", memory=None, threads=2, close=lambda: None)
     batching, facts = plan_batching(encoder, None, None, 10**9, 0)
-    assert (batching.batch, facts, measured(encoder)) == (budgets.CPU_BATCH, {}, {})
+    assert (batching.batch, facts, gpu_facts(encoder)) == (budgets.CPU_BATCH, {}, {})
 
 
 VECTORS = np.random.default_rng(1).normal(size=(3, 50)).astype(np.float32)

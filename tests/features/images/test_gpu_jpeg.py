@@ -25,7 +25,7 @@ from tests.support import run_cli
 from .test_fast_decode import SPEC, smooth
 
 ON_DEVICE = replace(CENTER, device_decode=True)
-SCALED_BY_TORCH = {name: value for name, value in TRANSFORMS.items() if value.interpolation in device_jpeg.INTERPOLATIONS}
+SCALED_BY_TORCH = {name: value for name, value in TRANSFORMS.items() if value.interpolation in device_jpeg.GPU_INTERPOLATIONS}
 
 DATA = saved(picture(300, 200), "JPEG")
 

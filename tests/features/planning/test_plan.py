@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import headstart
-from headstart.features.planning.probe import Pace, compare, take_probe
+from headstart.features.planning.probe import Pace, cosines_between, take_probe
 from headstart.features.sources.source import Image, Source
 from headstart.pipeline.workspace import open_or_create_workspace, open_workspace
 from tests.features.samples import picture
@@ -133,7 +133,7 @@ def test_images_are_compared_row_by_row(photos, tmp_path):
     assert run_cli("enqueue", photos, "--weights", "embedded", "-w", "w", cwd=tmp_path).returncode == 0
     assert run_cli("work", "-w", "w", cwd=tmp_path).returncode == 0
     folder = next((tmp_path / "w/features").glob("encoder_*"))
-    np.testing.assert_allclose(compare(folder, folder), (1, 1), atol=1e-6)
+    np.testing.assert_allclose(cosines_between(folder, folder), (1, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
@@ -149,7 +149,7 @@ def test_images_that_cannot_be_decoded_are_planned_for_in_one_line(tmp_path, as_
     else:
         assert done.stdout.count("none of the images tried gave features") == 1
         assert "cosine" not in done.stdout
-    assert not (tmp_path / "w").exists()  # nothing was learned that work could compare itself with
+    assert not (tmp_path / "w").exists()  # nothing was learned that work could cosines_between itself with
 
 
 def test_a_trial_that_was_too_short_for_the_clock_has_no_speed(photos, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headstart.features.store import packed_cache as cache
-from headstart.features.store.cache_part import ALIGNMENT, PackedShard, encode_part, open_part
+from headstart.features.store.cache_part import ALIGNMENT, PackedShard, open_part, serialize_part
 from headstart.features.store.load import load_features
 from headstart.features.store.packed_cache import load_cached_features, open_cache
 from headstart.pipeline.errors import HeadstartError
@@ -204,11 +204,11 @@ def test_an_unknown_column_is_answered_with_the_known_ones(extracted):
 
 def test_a_part_names_its_payloads(tmp_path):
     listing = [PackedShard("job_000001", "features/manifests/x/part", "ab" * 32, 3)]
-    name, data = encode_part("f" * 64, listing, numbered(3), np.arange(3))
+    name, data = serialize_part("f" * 64, listing, numbered(3), np.arange(3))
     (tmp_path / name).write_bytes(data)
     part = open_part(tmp_path / name)
     assert (part.fingerprint, part.shards) == ("f" * 64, tuple(listing))
-    assert bytes(data) == bytes(encode_part("f" * 64, listing, numbered(3), np.arange(3))[1])
+    assert bytes(data) == bytes(serialize_part("f" * 64, listing, numbered(3), np.arange(3))[1])
 
 
 def test_notebooks_find_the_only_encoder_of_a_workspace(extracted):
@@ -237,8 +237,8 @@ def test_rows_that_a_killed_packer_left_in_two_parts_count_once(extracted):
 
 
 def test_those_who_open_it_at_once_pack_each_shard_once(extracted, monkeypatch):
-    packed, plain = [], cache._encoded
-    monkeypatch.setattr(cache, "_encoded", lambda fingerprint, block: packed.extend(block) or plain(fingerprint, block))
+    packed, plain = [], cache._part_of
+    monkeypatch.setattr(cache, "_part_of", lambda fingerprint, block: packed.extend(block) or plain(fingerprint, block))
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: len(open_cache(extracted.folder)), range(4))) == [40] * 4
     assert len(packed) == 5

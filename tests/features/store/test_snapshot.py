@@ -6,7 +6,7 @@ import pytest
 
 from headstart.features.store.cached_features import of_dataset
 from headstart.features.store.packed_cache import load_cached_features, open_cache
-from headstart.features.store.snapshot import encode_snapshot, open_snapshot
+from headstart.features.store.snapshot import open_snapshot, serialize_snapshot
 from headstart.pipeline.errors import HeadstartError
 from tests.features.packed import Extracted, numbered
 
@@ -29,7 +29,7 @@ def more(extracted, first=24, count=16):
 
 def test_what_is_extracted_later_changes_nothing(extracted):
     before = open_cache(extracted.folder)
-    data = encode_snapshot(before)
+    data = serialize_snapshot(before)
     for first in range(24, 24 + 16 * 12, 16):  # often enough that parts are packed together and old rows forgotten
         more(extracted, first)
         assert len(open_cache(extracted.folder)) > 24
@@ -40,7 +40,7 @@ def test_what_is_extracted_later_changes_nothing(extracted):
 
 def test_a_deleted_cache_comes_back_for_it(extracted):
     before = open_cache(extracted.folder)
-    kept, data = content(before), encode_snapshot(before)
+    kept, data = content(before), serialize_snapshot(before)
     more(extracted)
     shutil.rmtree(extracted.folder / "cache")
     assert content(open_snapshot(extracted.workspace, extracted.folder, data)) == kept
@@ -48,7 +48,7 @@ def test_a_deleted_cache_comes_back_for_it(extracted):
 
 def test_a_changed_image_does_not_change_it(extracted):
     before = open_cache(extracted.folder)
-    data = encode_snapshot(before)
+    data = serialize_snapshot(before)
     extracted.add(numbered(4, first=90), ["class 1"] * 4, ["train"] * 4, mtime=2)
     shutil.rmtree(extracted.folder / "cache")
     assert len(open_cache(extracted.folder)) == 24
@@ -57,7 +57,7 @@ def test_a_changed_image_does_not_change_it(extracted):
 
 def test_a_flipped_bit_in_a_part_is_found_and_mended(extracted):
     before = open_cache(extracted.folder)
-    kept, data = content(before), encode_snapshot(before)
+    kept, data = content(before), serialize_snapshot(before)
     part = before.parts[0].path
     damaged = bytearray(part.read_bytes())
     damaged[before.parts[0].features.offset + 1] ^= 1
@@ -69,7 +69,7 @@ def test_a_flipped_bit_in_a_part_is_found_and_mended(extracted):
 
 
 def test_features_that_were_made_again_are_refused(extracted):
-    data = encode_snapshot(open_cache(extracted.folder))
+    data = serialize_snapshot(open_cache(extracted.folder))
     job = extracted.jobs[0]
     extracted.workspace.marker(job).unlink()
     extracted.finish(job, numbered(8, first=50), range(8))
@@ -79,7 +79,7 @@ def test_features_that_were_made_again_are_refused(extracted):
 
 
 def test_another_encoder_is_refused(extracted):
-    data = encode_snapshot(open_cache(extracted.folder))
+    data = serialize_snapshot(open_cache(extracted.folder))
     (extracted.folder / "encoder.json").write_bytes(replace(extracted, weights="11" * 32).spec.to_json())
     with pytest.raises(HeadstartError, match="fingerprint"):
         open_snapshot(extracted.workspace, extracted.folder, data)
@@ -94,7 +94,7 @@ def test_a_manifest_gives_the_rows_of_that_data_set_only(extracted):
     assert (len(both), len(chosen), chosen.rows.images) == (40, 24, 24)
     assert set(chosen.labels.tolist()) == {"class 0", "class 1", "class 2"}
     assert chosen.digest != both.digest
-    data = encode_snapshot(chosen)
+    data = serialize_snapshot(chosen)
     assert content(open_snapshot(extracted.workspace, extracted.folder, data)) == content(chosen)
     shutil.rmtree(extracted.folder / "cache")
     assert content(open_snapshot(extracted.workspace, extracted.folder, data)) == content(chosen)
