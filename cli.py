@@ -59,7 +59,9 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="headstart")
-def group() -> None:
+@click.option("-w", "--workspace", metavar="DIR", help="For whichever command follows; may stand behind it, too.")
+@click.pass_context
+def group(context: click.Context, workspace: str | None) -> None:
     """Image features and small heads as resumable micro-jobs: kill it anywhere, start it again, it goes on.
 
     \b
@@ -69,6 +71,10 @@ def group() -> None:
     headstart train-head --ablation    train heads on the features that are there
     headstart predict new/             say what the best of them sees in other images
     """
+    named = context.invoked_subcommand or ""
+    command = group.get_command(context, named)
+    if workspace is not None and command is not None and all(parameter.name != "workspace" for parameter in command.params):
+        raise click.UsageError(f"{named} makes a workspace of its own: leave -w out")
 
 
 def main() -> None:
@@ -76,14 +82,24 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a path may hold bytes that no terminal can print
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    is_work = sys.argv[1:2] == ["work"] and "--help" not in sys.argv and "-h" not in sys.argv
-    status = _supervised() if is_work else _run()
+    status = _supervised() if _is_work(sys.argv[1:]) else _run()
     try:
         if sys.stderr is not None:
             sys.stderr.flush()
     except OSError:
         sys.stderr = None  # else the interpreter tries again at its end, and exits with 120
     sys.exit(status)
+
+
+def _is_work(arguments: list[str]) -> bool:
+    """Whether a worker will run: asked before anything is parsed, because its parent has to stay small."""
+    words = iter(arguments)
+    for word in words:
+        if word in ("-w", "--workspace"):
+            next(words, None)
+        elif not word.startswith("-"):
+            return word == "work" and "--help" not in arguments and "-h" not in arguments
+    return False
 
 
 def _supervised() -> int:

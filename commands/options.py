@@ -19,10 +19,17 @@ else:
             return cls
 
 
+def _given_anywhere(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The folder named behind the command, else the one before it."""
+    before = context.find_root().params.get("workspace")
+    return value if value is not None or not isinstance(before, str) else before
+
+
 workspace_option = click.option(
     "-w",
     "--workspace",
     metavar="DIR",
+    callback=_given_anywhere,
     help="Where queue and results live. [default: $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace]",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object on standard output.")

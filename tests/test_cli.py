@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.cli import COMMANDS
+from headstart.cli import COMMANDS, _is_work
 from headstart.pipeline.queue import HEADER
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.support import ROOT, run_cli, run_python
@@ -44,6 +44,44 @@ def test_a_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, status, sai
     assert "Traceback" not in done.stderr
     assert status == 2 or len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["-w", "--workspace"])
+def test_the_workspace_may_be_named_before_the_command(workspace, tmp_path, name):
+    behind, before = (
+        run_cli(*order, cwd=tmp_path.parent) for order in (["status", name, workspace.root], [name, workspace.root, "status"])
+    )
+    assert (before.returncode, before.stdout) == (0, behind.stdout)
+    assert str(workspace.root) in before.stdout
+
+
+def test_the_workspace_named_behind_the_command_wins(workspace, tmp_path):
+    assert str(workspace.root) in run_cli("-w", tmp_path / "nowhere", "status", "-w", workspace.root).stdout
+
+
+def test_a_command_with_a_workspace_of_its_own_takes_none():
+    done = run_cli("-w", "somewhere", "demo")
+    assert (done.returncode, "demo makes a workspace of its own" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_work"),
+    [
+        ("work", True),
+        ("-w a work", True),
+        ("-wa work --max-jobs 1", True),
+        ("--workspace=a work", True),
+        ("--workspace a work", True),
+        ("-w work status", False),
+        ("work --help", False),
+        ("-w a work -h", False),
+        ("--version", False),
+        ("-w", False),
+        ("", False),
+    ],
+)
+def test_a_worker_gets_its_parent_wherever_the_workspace_is_named(words, is_work):
+    assert _is_work(words.split()) is is_work
 
 
 def test_a_bug_is_one_line_with_the_place_of_its_traceback(tmp_path):
