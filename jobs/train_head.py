@@ -15,8 +15,6 @@ from headstart.pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from headstart.experiments.runs.head_experiment import HeadExperiment
 
-NAME = "train_head"
-
 
 class TrainingFailed(Exception):
     """What a training cannot get over; it counts as an attempt, so that no other job waits for it for ever."""

@@ -134,8 +134,8 @@ class Claimant:
             return Claim(job, path, deaths_of(self.workspace, job, history), killers)
         return None
 
-    def convict(self, claim: Claim, item: int, reason: str) -> None:
-        """Records that an item was seen to end a process, so that no later attempt has to see it again."""
+    def mark_dead(self, claim: Claim, item: int, reason: str) -> None:
+        """Records that an item ended a process while a living worker watched, so that no later attempt tries it again."""
         self.workspace.files.publish(claim.path.with_name(f"{claim.path.name}.item{item}"), _line(reason))
 
     def is_too_soon(self, job: Job, history: History) -> bool:
@@ -227,8 +227,8 @@ def read_owner(path: Path) -> Owner | None:
 
 def live_workers(workspace: Workspace) -> list[Owner]:
     """Workers that seem to be alive."""
-    found = (_seeming_owner(workspace.workers / name) for name in sorted(names_in(workspace.workers)))
-    return [owner for owner in found if owner is not None]
+    owners = (_seeming_owner(workspace.workers / name) for name in sorted(names_in(workspace.workers)))
+    return [owner for owner in owners if owner is not None]
 
 
 def seems_held(workspace: Workspace, job: Job, history: History) -> bool:

@@ -23,8 +23,8 @@ def restorable_jobs(workspace: Workspace, reader: Reader) -> list[Job]:
     Only markers beyond or between the rows are looked at in a whole queue: reading all of them would cost every enqueue.
     """
     first = min(reader.missing, default=reader.highest + 1)
-    found = {job.number: job for job in recorded_jobs(workspace, first)}
-    return [job for number, job in sorted(found.items()) if number in reader.missing or number > reader.highest]
+    recorded = {job.number: job for job in recorded_jobs(workspace, first)}
+    return [job for number, job in sorted(recorded.items()) if number in reader.missing or number > reader.highest]
 
 
 class Work(NamedTuple):
@@ -136,8 +136,8 @@ def _complete_bytes(file: FileIO) -> int:
     while end:
         begin = max(0, end - 65536)
         file.seek(begin)
-        found = file.read(end - begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
+        newline = file.read(end - begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
         end = begin
     return 0

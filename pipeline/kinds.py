@@ -122,10 +122,10 @@ class Fingerprints:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._found: dict[str, str] = {}
+        self._by_folder: dict[str, str] = {}
 
     def of(self, job: Job) -> str:
         """Raises what the kind raises if the folder is damaged."""
-        if job.folder not in self._found:
-            self._found[job.folder] = load_kind(job.kind).fingerprint(self._workspace, job.folder)
-        return self._found[job.folder]
+        if job.folder not in self._by_folder:
+            self._by_folder[job.folder] = load_kind(job.kind).fingerprint(self._workspace, job.folder)
+        return self._by_folder[job.folder]

@@ -45,7 +45,7 @@ def retry(workspace: Workspace, job_ids: frozenset[str] | None) -> list[Job]:
 
 def _revive(workspace: Workspace, job: Job, fingerprints: Fingerprints) -> bool:
     history = read_listing(workspace, job).histories.get(job.job_id, NO_HISTORY)
-    judged = bytes_of(workspace, job)
+    seen = bytes_of(workspace, job)
     try:
         marker = read_marker(workspace, job, fingerprints.of(job))
     except NotDone:
@@ -58,27 +58,27 @@ def _revive(workspace: Workspace, job: Job, fingerprints: Fingerprints) -> bool:
     # Forgiven first: an image that ended a process would else stay out although it may be mended now.
     if history.last:
         forgive(workspace, job, history)
-    retire(workspace, job, judged)
+    retire(workspace, job, seen)
     return True
 
 
 def reopen(workspace: Workspace, job: Job) -> None:
     """Makes a torn job pending, unless somebody has mended it since: a payload of the right size would pass for done."""
-    judged = bytes_of(workspace, job)
+    seen = bytes_of(workspace, job)
     try:
         read_marker(workspace, job, Fingerprints(workspace).of(job), deep=True)
     except NotDone:
-        retire(workspace, job, judged)
+        retire(workspace, job, seen)
         history = read_listing(workspace, job).histories.get(job.job_id, NO_HISTORY)
         if history.failures:
             forgive(workspace, job, history)
 
 
-def retire(workspace: Workspace, job: Job, judged: bytes | None) -> None:
+def retire(workspace: Workspace, job: Job, seen: bytes | None) -> None:
     """Makes a done job pending; the marker stays beside its place under another name.
 
     Args:
-        judged: what the marker said when it was found wanting; one that says something else now is left alone.
+        seen: what the marker said when it was read; one that says something else now is left alone.
     """
     marker = workspace.marker(job)
     with contextlib.suppress(FileNotFoundError):
@@ -86,7 +86,7 @@ def retire(workspace: Workspace, job: Job, judged: bytes | None) -> None:
         os.replace(marker, retired)
         # Looked at after the move: whoever was stopped between the look and the move must not undo what others mended since.
         moved = retired.read_bytes() if retired.is_file() else None
-        if moved is not None and moved != judged:
+        if moved is not None and moved != seen:
             workspace.files.publish(marker, moved)
             retired.unlink()
         workspace.files.sync_folder(marker.parent)

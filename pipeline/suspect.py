@@ -66,7 +66,7 @@ class SuspectSession:
     def _examine(self, job: Job, killers: dict[int, str], check: Callable[[], None]) -> None:
         """Finds the items that end a process, each in a child that it has to itself from then on."""
         left = [item for item in range(job.start, job.stop) if item not in killers]
-        seen = 0
+        ended = 0
         memory = _item_memory(self._settings.ram_bytes)
         while left:
             with self._opened(job, check) as (child, examines):
@@ -76,13 +76,13 @@ class SuspectSession:
                     while left:
                         _answer(child, {"item": left[0]}, self._item_s, memory, check)
                         del left[0]
-                        seen = 0
+                        ended = 0
                 except ChildEnded as end:
-                    seen += 1
-                    if seen == OBSERVATIONS:
+                    ended += 1
+                    if ended == OBSERVATIONS:
                         killers[left[0]] = str(end)
-                        self._claimant.convict(self._claim, left.pop(0), str(end))
-                        seen = 0
+                        self._claimant.mark_dead(self._claim, left.pop(0), str(end))
+                        ended = 0
 
     @contextmanager
     def _opened(self, job: Job, check: Callable[[], None]) -> Iterator[tuple[Child, bool]]:

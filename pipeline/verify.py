@@ -20,7 +20,7 @@ from .workspace import Workspace
 
 @dataclass
 class Findings:
-    """What a look at every file found.
+    """The state of every file of a workspace.
 
     Attributes:
         sound_jobs: jobs whose marker and payload fit.

@@ -222,7 +222,7 @@ class Worker:
         self._longest_s = max(self._longest_s, seconds)
         if not isinstance(hand.session, SuspectSession):
             self.watchdog.finished(hand.claim.job.folder, seconds)
-        return measured(result, seconds)
+        return with_usage(result, seconds)
 
     def _refuse(self, claim: Claim, error: HeadstartError) -> None:
         """The encoder or the data is to blame, and not this job."""
@@ -266,7 +266,8 @@ def _nothing_to_commit() -> Future[None]:
     return future
 
 
-def measured(result: Result, seconds: float) -> Result:
+def with_usage(result: Result, seconds: float) -> Result:
+    """The same result, with the time and the memory that it took among its facts."""
     # In suspect mode the peak is told by the child.
     return replace(result, facts={"peak_rss_bytes": peak_rss_bytes(), **result.facts, "seconds": round(seconds, 3)})
 
@@ -286,5 +287,5 @@ def run_job(workspace: Workspace, job_id: str, settings: Settings | None = None)
     begun = time.monotonic()
     with contextlib.closing(kind.open_session(workspace, job, settings or Settings())) as session:
         result = session.compute(session.prepare(job), lambda: None)
-    commit(workspace, job, fingerprint, measured(result, time.monotonic() - begun))
+    commit(workspace, job, fingerprint, with_usage(result, time.monotonic() - begun))
     return read_marker(workspace, job, fingerprint)

@@ -12,7 +12,7 @@ from .files import FileSystem, environment_faults, probe
 from .job import Job
 
 FORMAT = 1
-NAME = "workspace.json"
+WORKSPACE_FILE = "workspace.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class Workspace:
     def require(self) -> None:
         """Raises TryLaterError if the workspace is gone: nothing may be written where a mount was, and no job is to blame."""
         if not has_workspace(self.root):
-            raise TryLaterError(f"{self.root / NAME} is gone. Check the disk or mount, then run the same command again.")
+            raise TryLaterError(
+                f"{self.root / WORKSPACE_FILE} is gone. Check the disk or mount, then run the same command again."
+            )
 
     def make_folder(self, folder: Path) -> None:
         """Creates `folder` and its parents below the root, never the root itself; all their names are durable then."""
@@ -104,7 +106,7 @@ class Workspace:
 
 def has_workspace(folder: Path) -> bool:
     """Whether a workspace is there that this user can reach; one behind a dead mount or a closed folder is not."""
-    return os.path.exists(folder / NAME)  # noqa: PTH110 - Path.exists raises where the folder may not be entered
+    return os.path.exists(folder / WORKSPACE_FILE)  # noqa: PTH110 - Path.exists raises where the folder may not be entered
 
 
 def named_root(given: Path | str | None) -> Path | None:
@@ -138,7 +140,7 @@ def open_workspace(root: Path) -> Workspace:
     Raises: HeadstartError if there is none, it is damaged or newer; TryLaterError if it cannot be read now (a mount that
     is gone must never look like an empty workspace).
     """
-    path = root / NAME
+    path = root / WORKSPACE_FILE
     try:
         with environment_faults(f"cannot read {path}"):
             text = path.read_text(encoding="utf-8")
@@ -164,7 +166,7 @@ def open_or_create_workspace(root: Path) -> Workspace:
             with contextlib.suppress(PermissionError):  # a parent that may be passed but not read was there before
                 files.sync_folder(folder.parent)
         facts = {"format": FORMAT, "id": os.urandom(8).hex(), "file_system": asdict(files)}
-        files.publish(root / NAME, (json.dumps(facts, indent=1) + "\n").encode())
+        files.publish(root / WORKSPACE_FILE, (json.dumps(facts, indent=1) + "\n").encode())
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise HeadstartError(
             f"cannot make a workspace at {root}: {error.strerror}. Choose a writable folder with -w DIR"

@@ -79,8 +79,8 @@ class Disk:
         getattr(self, f"_{operation.call}")(operation)
 
     def state(self, kept: dict[int, int]) -> State:
-        """What is found after a power cut that kept of each pending change what `kept` says by its number; else nothing."""
-        found: State = {}
+        """What stands there after a power cut that kept of each pending change what `kept` says by its number; else nothing."""
+        state: State = {}
 
         def walk(folder: Node, prefix: str) -> None:
             names = dict(folder.names)
@@ -93,12 +93,12 @@ class Disk:
                         else:
                             names[name] = node
             for name, node in names.items():
-                found[prefix + name] = None if node.is_folder else _content(node, kept)
+                state[prefix + name] = None if node.is_folder else _content(node, kept)
                 if node.is_folder:
                     walk(node, f"{prefix}{name}/")
 
         walk(self.base, "")
-        return found
+        return state
 
     def _parent(self, path: str) -> Node:
         return self._visible[path.rsplit("/", 1)[0]]

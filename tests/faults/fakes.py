@@ -14,7 +14,7 @@ from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import known_kinds
-from headstart.pipeline.workspace import NAME, Workspace, open_or_create_workspace, open_workspace
+from headstart.pipeline.workspace import WORKSPACE_FILE, Workspace, open_or_create_workspace, open_workspace
 
 from .invariants import Expected
 from .kinds import tiny
@@ -42,7 +42,7 @@ def new_workspace(root: Path, files: FileSystem | None = None) -> Workspace:
     workspace = open_or_create_workspace(root)
     if files is None:
         return workspace
-    path = root / NAME
+    path = root / WORKSPACE_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), "file_system": asdict(files)}))
     return open_workspace(root)
 

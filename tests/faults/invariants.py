@@ -53,12 +53,12 @@ def queue_rows(workspace: Workspace) -> list[dict[str, str]]:
 
 def payloads_of(workspace: Workspace) -> dict[tuple[str, int, int], bytes]:
     """The `Expected` of others: what the markers of an uninterrupted run name."""
-    found = {}
+    payloads = {}
     for path in _markers(workspace):
         facts = json.loads(path.read_bytes())
         job = facts["job"]
-        found[job["folder"], int(job["start"]), int(job["stop"])] = _payload(path, facts).read_bytes()
-    return found
+        payloads[job["folder"], int(job["start"]), int(job["stop"])] = _payload(path, facts).read_bytes()
+    return payloads
 
 
 def unsound_markers(workspace: Workspace) -> list[str]:
@@ -91,13 +91,13 @@ class Ledger:
     def look(self) -> list[str]:
         """Violations since the last look: a commitment that vanished or names other bytes, or a marker that lies."""
         violations = unsound_markers(self.workspace)
-        found = {path: str(facts["payload"]["sha256"]) for path, facts in _facts(self.workspace)}
+        named = {path: str(facts["payload"]["sha256"]) for path, facts in _facts(self.workspace)}
         for path, sha256 in self._committed.items():
-            if path not in found:
+            if path not in named:
                 violations.append(f"lost: the committed {path.name} is gone")
-            elif found[path] != sha256:
+            elif named[path] != sha256:
                 violations.append(f"wrong: {path.name} names other bytes than when it was committed")
-        self._committed |= found
+        self._committed |= named
         return violations
 
     def forget(self) -> None:

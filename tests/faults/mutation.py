@@ -67,8 +67,8 @@ def noticed_by(campaign: str, tree: Path, end: float = math.inf) -> str:
         return "hung" if longest_s == HUNG_S else NO_TIME
     if code == 0:
         return ""
-    found = re.search(r"; (lost|duplicated|wrong|orphan|wedged):", output)
-    return found[1] if found else "crashed"
+    sort = re.search(r"; (lost|duplicated|wrong|orphan|wedged):", output)
+    return sort[1] if sort else "crashed"
 
 
 def heard(arguments: list[str], folder: Path, longest_s: float) -> tuple[int | None, str]:
@@ -117,10 +117,10 @@ def outcomes(mutants: Sequence[Mutant], end: float) -> list[Outcome]:
         return list(pool.map(on_a_free_core, mutants))
 
 
-def table(found: Sequence[Outcome]) -> str:
+def table(outcomes: Sequence[Outcome]) -> str:
     names = [campaign.replace("_", " ") for campaign in SHORT]
     lines = [f"| rule taken away | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
-    for outcome in found:
+    for outcome in outcomes:
         lines.append(f"| {outcome.mutant.rule} | {' | '.join(outcome.noticed[campaign] or '·' for campaign in SHORT)} |")
     return "\n".join(lines)
 
@@ -131,9 +131,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=15)
     arguments = parser.parse_args()
     wanted = [mutant for mutant in (NOTHING, *MUTANTS) if arguments.rule in mutant.rule]
-    found = outcomes(wanted, time.monotonic() + 60 * arguments.minutes)
-    print(table(found))
-    return 0 if all(outcome.is_as_it_should_be for outcome in found) else 1
+    tried = outcomes(wanted, time.monotonic() + 60 * arguments.minutes)
+    print(table(tried))
+    return 0 if all(outcome.is_as_it_should_be for outcome in tried) else 1
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def cuts(scenario: Scenario, draw: random.Random, count: int) -> dict[bytes, Cut
 
     Where two moments leave the same files behind, the later one counts: more had been promised by then.
     """
-    found: dict[bytes, Cut] = {}
+    distinct: dict[bytes, Cut] = {}
     promised: set[str] = set()
     each = count // len(scenario.operations) + 1
     for number, disk in replay(str(scenario.root), scenario.operations, scenario.before):
@@ -143,9 +143,9 @@ def cuts(scenario: Scenario, draw: random.Random, count: int) -> dict[bytes, Cut
         for rank, kept in choices(disk, draw, each):
             state = disk.state(kept)
             key = digest(state)
-            before = found[key].rank if key in found else 2
-            found[key] = Cut(scenario, number, state, frozenset(promised), min(before, rank if is_promise else 2))
-    return found
+            before = distinct[key].rank if key in distinct else 2
+            distinct[key] = Cut(scenario, number, state, frozenset(promised), min(before, rank if is_promise else 2))
+    return distinct
 
 
 def chosen_from(cuts: list[Cut], draw: random.Random, count: int) -> list[Cut]:
@@ -179,9 +179,9 @@ def run(count: int, seed: int) -> Report:
     for scenario in recorded:
         distinct = cuts(scenario, draw, count // len(recorded)) | distinct
     chosen = chosen_from(list(distinct.values()), draw, count)
-    found = in_parallel(check, chosen)
+    broken = in_parallel(check, chosen)
     calls = sum(len(scenario.operations) for scenario in recorded)
-    told = [f"{violation} ({cut.scenario.name}, cut after call {cut.calls})" for cut, violation in found]
+    told = [f"{violation} ({cut.scenario.name}, cut after call {cut.calls})" for cut, violation in broken]
     notes = f"distinct states from {len(recorded)} recorded runs of {calls:,} calls"
     return report_of("power cuts", len(chosen), told, time.monotonic() - begun, notes)
 

@@ -153,11 +153,11 @@ def run(count: int, seed: int) -> Report:
         return report_of("system calls", 0, [], time.monotonic() - begun, f"**not run: {reason}**")
     every = [fault for scenario in scenarios() for fault in faults(scenario)]
     chosen = random.Random(seed).sample(every, min(count, len(every)))
-    found = in_parallel(check, chosen)
-    missed = sum(violation == MISSED for _, violation in found)
+    broken = in_parallel(check, chosen)
+    missed = sum(violation == MISSED for _, violation in broken)
     told = [
         f"{violation} ({fault.scenario.name}, {fault.what} at {fault.call.name} {fault.call.number})"
-        for fault, violation in found
+        for fault, violation in broken
         if violation != MISSED
     ]
     by_sort = Counter(fault.what for fault in chosen)

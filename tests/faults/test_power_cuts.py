@@ -128,6 +128,6 @@ def test_a_power_cut_loses_no_promise_and_wedges_nothing():
 
 def test_states_are_distinct_and_many():
     scenario = next(scenarios(kills=0))
-    found = cuts(scenario, random.Random(0), 200)
-    assert len(found) > 400
-    assert len({digest(cut.state) for cut in found.values()}) == len(found)
+    distinct = cuts(scenario, random.Random(0), 200)
+    assert len(distinct) > 400
+    assert len({digest(cut.state) for cut in distinct.values()}) == len(distinct)

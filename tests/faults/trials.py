@@ -22,18 +22,18 @@ def in_parallel(check: Callable[[Trial], list[str]], trials: Sequence[Trial]) ->
         process.start()
         sending.close()
         pipes.append((process, receiving))
-    found = []
+    violations = []
     for process, receiving in pipes:
-        found += [(trials[place], violation) for place, violation in receiving.recv()]
+        violations += [(trials[place], violation) for place, violation in receiving.recv()]
         process.join()
-    return found
+    return violations
 
 
 def _check_each(check: Callable[[Trial], list[str]], trials: Sequence[Trial], places: range, sending: Connection) -> None:
-    found: list[tuple[int, str]] = []
+    violations: list[tuple[int, str]] = []
     for place in places:
-        found += [(place, violation) for violation in check(trials[place])]
-        told = [violation for _, violation in found if violation != MISSED]
+        violations += [(place, violation) for violation in check(trials[place])]
+        told = [violation for _, violation in violations if violation != MISSED]
         if len(told) >= ENOUGH or any(violation.startswith("wedged") for violation in told):  # each of those takes long
             break
-    sending.send(found)
+    sending.send(violations)

@@ -77,8 +77,8 @@ def run(count: int, seed: int) -> Report:
                 break
             if at >= ended_before.get(name, _CALLS):
                 continue
-            label, found = _schedule(base / str(number), VARIANTS[name], at)
-            violations += [f"{violation} ({name}, stopped before call {at}: {label})" for violation in found]
+            label, broken = _schedule(base / str(number), VARIANTS[name], at)
+            violations += [f"{violation} ({name}, stopped before call {at}: {label})" for violation in broken]
             if label:
                 stopped[name] += 1
                 labels.add(label)

@@ -15,32 +15,32 @@ from .extraction import KINDS, digests, draw, encoder_of, enqueue, enqueued, wor
 
 
 def test_every_image_has_its_features_exactly_once_aligned_with_its_label(finished, photos):
-    found = load_features(encoder_of(finished))
-    assert found.features.shape == (150, 96)
-    assert found.features.dtype == np.float16
-    assert sorted(found.paths) == sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
-    assert [path[0] for path in found.paths] == found.labels.tolist()
-    assert set(found.splits) == {"train", "val", "test"}
+    loaded = load_features(encoder_of(finished))
+    assert loaded.features.shape == (150, 96)
+    assert loaded.features.dtype == np.float16
+    assert sorted(loaded.paths) == sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    assert [path[0] for path in loaded.paths] == loaded.labels.tolist()
+    assert set(loaded.splits) == {"train", "val", "test"}
 
 
 def test_a_table_of_what_is_known_of_each_image_stands_beside_its_features(finished):
-    found = load_features(encoder_of(finished))
-    frame = found.to_frame()
+    loaded = load_features(encoder_of(finished))
+    frame = loaded.to_frame()
     assert list(frame.columns) == ["path", "label", "split", "index"]
-    assert frame["path"].tolist() == found.paths
+    assert frame["path"].tolist() == loaded.paths
     assert frame.groupby("label").size().to_dict() == {"a": 50, "b": 50, "c": 50}
-    assert found.features[frame["split"] == "train"].shape == ((frame["split"] == "train").sum(), 96)
+    assert loaded.features[frame["split"] == "train"].shape == ((frame["split"] == "train").sum(), 96)
 
 
 def test_features_are_those_of_the_image_they_stand_beside(finished, photos):
     from headstart.features.encoders.runtime import open_encoder
     from headstart.features.images.decode import decode
 
-    found = load_features(encoder_of(finished))
+    loaded = load_features(encoder_of(finished))
     encoder = open_encoder(encoder_of(finished), "cpu")
     for row in (0, 71, 149):
-        pixels = decode((photos / found.paths[row]).read_bytes(), encoder.spec.transform)
-        np.testing.assert_allclose(encoder.encode(pixels[None])[0], found.features[row].astype(np.float32), rtol=2e-3, atol=2e-3)
+        pixels = decode((photos / loaded.paths[row]).read_bytes(), encoder.spec.transform)
+        np.testing.assert_allclose(encoder.encode(pixels[None])[0], loaded.features[row].astype(np.float32), rtol=2e-3, atol=2e-3)
 
 
 def test_the_same_job_gives_the_same_bytes(finished, photos, tmp_path):
@@ -125,15 +125,15 @@ def test_an_hdf5_file_of_images_is_extracted(tmp_path):
         file["images"], file["labels"] = pixels, np.arange(10) % 2
     workspace = enqueue(tmp_path / "data/images.h5", tmp_path / "w")
     assert work(workspace).is_drained
-    found = load_features(encoder_of(workspace))
-    assert [int(label) for label in found.labels] == [int(path[-1]) % 2 for path in found.paths]
+    loaded = load_features(encoder_of(workspace))
+    assert [int(label) for label in loaded.labels] == [int(path[-1]) % 2 for path in loaded.paths]
     Image.fromarray(pixels[3]).save(tmp_path / "3.png")
     draw(tmp_path / "single/a/0.png", 0)
     shutil.copy(tmp_path / "3.png", tmp_path / "single/a/0.png")
     single = enqueue(tmp_path / "single", tmp_path / "w2")
     work(single)
     alone = load_features(encoder_of(single)).features[0].astype(np.float32)
-    there = found.features[found.paths.index("images.h5#000000003")].astype(np.float32)
+    there = loaded.features[loaded.paths.index("images.h5#000000003")].astype(np.float32)
     np.testing.assert_allclose(alone, there, rtol=2e-3, atol=2e-3)
 
 

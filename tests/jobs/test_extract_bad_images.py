@@ -129,10 +129,10 @@ def test_a_bad_image_costs_its_own_row_and_nothing_else(tmp_path):
     codes = {item.item: STATUS[item.code] for item in failed.values()}
     assert {row: int(arrays["status"][row]) for row in codes} == codes
     # Aligned: each kept row has the features that its image has alone.
-    found = load_features(encoder_of(workspace))
-    assert len(found.paths) == 64 - len(BAD_IMAGES)
-    alone = enqueue_alone(tmp_path, found.paths[7])
-    np.testing.assert_allclose(alone, found.features[7].astype(np.float32), rtol=2e-3, atol=2e-3)
+    loaded = load_features(encoder_of(workspace))
+    assert len(loaded.paths) == 64 - len(BAD_IMAGES)
+    alone = enqueue_alone(tmp_path, loaded.paths[7])
+    np.testing.assert_allclose(alone, loaded.features[7].astype(np.float32), rtol=2e-3, atol=2e-3)
 
 
 def enqueue_alone(tmp_path, path):

@@ -41,10 +41,10 @@ def test_verify_names_a_flipped_bit_and_repair_redoes_the_job(photos, tmp_path):
     data = bytearray(payload.read_bytes())
     data[-300] ^= 4
     payload.write_bytes(data)
-    found = run_cli("verify", "--deep", "-w", workspace.root)
-    assert found.returncode == 1
-    assert f"{payload.name.split('.')[0]}  features/" in found.stdout
-    assert "sha256 differs" in found.stdout
+    verified = run_cli("verify", "--deep", "-w", workspace.root)
+    assert verified.returncode == 1
+    assert f"{payload.name.split('.')[0]}  features/" in verified.stdout
+    assert "sha256 differs" in verified.stdout
     with pytest.raises(HeadstartError, match="headstart verify --deep --repair"):
         load_features(encoder_of(workspace))
     repaired = run_cli("verify", "--deep", "--repair", "--device", "cpu", "-w", workspace.root)

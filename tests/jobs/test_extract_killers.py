@@ -57,10 +57,10 @@ def test_an_image_that_crashes_hangs_or_eats_its_decoder_costs_only_its_own_row(
         "b/021.png": ("killed", "took more than 0.4 GB of memory"),
     }
     assert not list(quarantined_jobs(workspace))
-    found = load_features(encoder_of(workspace))
-    assert len(found.paths) == 37
+    loaded = load_features(encoder_of(workspace))
+    assert len(loaded.paths) == 37
     rows = dict(zip(expected.paths, expected.features, strict=True))
-    assert all((rows[path] == row).all() for path, row in zip(found.paths, found.features, strict=True))
+    assert all((rows[path] == row).all() for path, row in zip(loaded.paths, loaded.features, strict=True))
     codes = [code for path in workspace.root.rglob("*.npz") for code in np.load(path, allow_pickle=False)["status"]]
     assert sorted(codes) == [0] * 37 + [STATUS["killed"]] * 3
 

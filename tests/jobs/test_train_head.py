@@ -34,17 +34,17 @@ from .trained_head import begun, worked
 
 
 def test_a_worker_trains_it_and_every_file_says_the_same(ready):
-    found = begun(ready)
+    training = begun(ready)
     summary, _ = worked(ready)
     assert (summary.jobs, summary.items, summary.exit_code) == (1, 0, 0)
-    folder = found.experiment.folder
+    folder = training.experiment.folder
     judged = json.loads((folder / "metrics.json").read_text())
     assert {entry["head"] for entry in judged["heads"]} == {head.name for head in HEADS}
     assert {entry["baseline"] for entry in judged["baselines"]} == {"ridge", "lda", "nearest-mean"}
-    best = read_head(best_head_path(found.experiment))
+    best = read_head(best_head_path(training.experiment))
     assert best.config.name == judged["selected"]
-    assert best.digest == read_head(head_path(found.experiment, judged["selected"])).digest
-    data = experiment_data(ready, found.experiment)
+    assert best.digest == read_head(head_path(training.experiment, judged["selected"])).digest
+    data = experiment_data(ready, training.experiment)
     said = best.scores(data.data.source, data.test).argmax(axis=1)
     accuracy = float((said == data.data.targets.codes[data.test]).mean())
     entry = next(entry for entry in judged["heads"] if entry["head"] == judged["selected"])
@@ -71,37 +71,37 @@ def test_no_head_reads_a_split_twice(ready, monkeypatch):
 
 
 def test_the_chosen_head_is_the_best_on_validation_not_on_test(ready):
-    found = begun(ready)
-    data = experiment_data(ready, found.experiment)
+    training = begun(ready)
+    data = experiment_data(ready, training.experiment)
     worked(ready)
     scored = {
-        head.name: read_head(head_path(found.experiment, head.name)).scores(data.data.source, data.data.val) for head in HEADS
+        head.name: read_head(head_path(training.experiment, head.name)).scores(data.data.source, data.data.val) for head in HEADS
     }
     codes = torch.from_numpy(data.data.targets.codes[data.data.val])
     loss = {name: float(torch.nn.functional.cross_entropy(torch.from_numpy(s), codes)) for name, s in scored.items()}
-    judged = json.loads((found.experiment.folder / "metrics.json").read_text())
+    judged = json.loads((training.experiment.folder / "metrics.json").read_text())
     assert judged["selected"] == min(loss, key=loss.get)
 
 
 def test_done_once_it_is_never_done_again(ready):
-    found = begun(ready)
-    marker = run_job(ready, found.job.job_id)
+    training = begun(ready)
+    marker = run_job(ready, training.job.job_id)
     before = outcome_of(ready)
-    assert run_job(ready, found.job.job_id) == marker
+    assert run_job(ready, training.job.job_id) == marker
     assert worked(ready)[0].jobs == 0
     assert outcome_of(ready) == before
 
 
 def test_status_verify_and_repair_know_it(ready):
-    found = begun(ready)
+    training = begun(ready)
     worked(ready)
     before = outcome_of(ready)
-    tally = read_status(ready).folders["train_head", ready.relative(found.experiment.folder)]
+    tally = read_status(ready).folders["train_head", ready.relative(training.experiment.folder)]
     assert (tally.jobs, tally.done) == (1, 1)
-    payload = next(found.experiment.folder.glob("shards/*/*"))
+    payload = next(training.experiment.folder.glob("shards/*/*"))
     payload.write_bytes(payload.read_bytes()[:-1] + b"!")
     [(torn, _)] = verify(ready, deep=True).torn
-    assert torn == found.job
+    assert torn == training.job
     ready.marker(torn).unlink()
     worked(ready)
     assert verify(ready, deep=True).torn == []
@@ -121,21 +121,21 @@ def test_a_training_that_cannot_succeed_is_quarantined_and_holds_up_nobody(ready
 def test_a_head_that_diverges_costs_the_others_nothing(ready):
     # Its weights are NaN before the first epoch is over; the accuracy of its logits is still a number.
     lost = HeadConfig(name="lost", hidden=(16,), optimizer="sgd", learning_rate=30)
-    found = begun(ready, (lost, HeadConfig()), replace(OPTIONS, monitor="accuracy", patience=0))
+    training = begun(ready, (lost, HeadConfig()), replace(OPTIONS, monitor="accuracy", patience=0))
     summary, heard = worked(ready)
     assert (summary.jobs, [one.error for one in heard]) == (1, [None])
-    folder = found.experiment.folder
+    folder = training.experiment.folder
     judged = json.loads((folder / "metrics.json").read_text())
     assert [(entry["has_diverged"], "test" in entry) for entry in judged["heads"]] == [(True, False), (False, True)]
     assert judged["selected"] == "linear"
-    assert not head_path(found.experiment, "lost").exists()
-    assert read_head(head_path(found.experiment, "linear")).config.name == "linear"
-    assert next(line for line in training_lines(found.experiment, judged, ready.database) if " lost " in line).split() == [
+    assert not head_path(training.experiment, "lost").exists()
+    assert read_head(head_path(training.experiment, "linear")).config.name == "linear"
+    assert next(line for line in training_lines(training.experiment, judged, ready.database) if " lost " in line).split() == [
         "lost",
         "diverged",
         "none",
     ]
-    assert as_record(ready, found.experiment)["heads"][0] == {"head": "lost", "epochs": OPTIONS.epochs, "has_diverged": True}
+    assert as_record(ready, training.experiment)["heads"][0] == {"head": "lost", "epochs": OPTIONS.epochs, "has_diverged": True}
     assert [run.head for run, _ in read_runs(ready)] == ["linear"]
 
 
@@ -187,16 +187,16 @@ def test_regression_is_judged_by_correlation(ready):
     columns = {"score": [f"{value}" for value in wanted], "side": [f"{i % 5}" for i in range(4000)]}
     other.add(source.take(np.arange(4000)), [""] * 4000, splits, groups=[f"g{i % 40}" for i in range(4000)], extra=columns)
     heads, options = (HeadConfig(learning_rate=0.05),), TrainingOptions(epochs=5)
-    found = begin_heads(ready, Request(open_cache(other.folder), "regression", ("score",), ("side",), heads, options))
+    training = begin_heads(ready, Request(open_cache(other.folder), "regression", ("score",), ("side",), heads, options))
     assert worked(ready)[0].jobs == 1
-    judged = json.loads((found.experiment.folder / "metrics.json").read_text())
+    judged = json.loads((training.experiment.folder / "metrics.json").read_text())
     [entry] = judged["heads"]
     assert entry["test"]["targets"]["score"]["pearson"] > 0.99
     assert entry["test"]["targets"]["score"]["within_groups"]["groups"] == 40
     assert [one["baseline"] for one in judged["baselines"]] == ["ridge", "mean"]
     assert judged["baselines"][0]["test"]["targets"]["score"]["r2"] > 0.99
     assert judged["baselines"][1]["test"]["targets"]["score"]["r2"] == pytest.approx(0, abs=0.02)
-    assert not (found.experiment.folder / "classification_report.txt").exists()
+    assert not (training.experiment.folder / "classification_report.txt").exists()
 
 
 def test_status_of_a_finished_training_is_quick_and_imports_nothing_heavy(ready):

@@ -23,8 +23,8 @@ from .trained_head import begun, session_of, worked
 
 
 def test_a_signal_leaves_with_a_checkpoint_and_the_next_one_goes_on(ready, monkeypatch):
-    found = begun(ready)
-    session = session_of(ready, found)
+    training = begun(ready)
+    session = session_of(ready, training)
     calls = iter(range(4))
 
     def check():
@@ -32,34 +32,34 @@ def test_a_signal_leaves_with_a_checkpoint_and_the_next_one_goes_on(ready, monke
             raise InterruptedWork
 
     with pytest.raises(InterruptedWork):
-        session.compute(session.prepare(found.job), check)
-    [state] = best_head_path(found.experiment).parent.glob(
+        session.compute(session.prepare(training.job), check)
+    [state] = best_head_path(training.experiment).parent.glob(
         "step_*"
     )  # ten seconds have not passed: it was kept because of the signal
     assert int(state.name[5:15]) > 0
     restored = []
     plain = trainer.Trainer._restore
-    monkeypatch.setattr(trainer.Trainer, "_restore", lambda self, found: restored.append(self) or plain(self, found))
+    monkeypatch.setattr(trainer.Trainer, "_restore", lambda self, training: restored.append(self) or plain(self, training))
     worked(ready)
     assert len(restored) == 1
 
 
-def leave_in_the_middle_of_an_epoch(workspace, found):
+def leave_in_the_middle_of_an_epoch(workspace, training):
     calls = iter(range(4))
 
     def check():
         if next(calls, None) is None:
             raise InterruptedWork
 
-    session = session_of(workspace, found)
+    session = session_of(workspace, training)
     with pytest.raises(InterruptedWork):
-        session.compute(session.prepare(found.job), check)
+        session.compute(session.prepare(training.job), check)
 
 
 @pytest.mark.parametrize("field", ["0.values", "0.second", "1.running", "0.loss_sums", "scaling.mean"])
 def test_a_resume_that_forgets_one_field_is_seen(ready, field, monkeypatch):
-    found = begun(ready, options=replace(OPTIONS, patience=0))
-    leave_in_the_middle_of_an_epoch(ready, found)
+    training = begun(ready, options=replace(OPTIONS, patience=0))
+    leave_in_the_middle_of_an_epoch(ready, training)
     copy = ready.root.parent / "forgetful"
     shutil.copytree(ready.root, copy)
     worked(ready)
@@ -81,9 +81,9 @@ def test_a_checkpoint_with_a_flipped_bit_falls_back_and_ends_the_same(ready, pre
     whole = open_workspace(tmp_path / "whole")
     begun(whole)
     worked(whole)
-    found = begun(ready)
-    leave_in_the_middle_of_an_epoch(ready, found)
-    [state] = best_head_path(found.experiment).parent.glob("step_*")
+    training = begun(ready)
+    leave_in_the_middle_of_an_epoch(ready, training)
+    [state] = best_head_path(training.experiment).parent.glob("step_*")
     data = bytearray(state.read_bytes())
     data[len(data) // 2] ^= 1
     state.write_bytes(data)
@@ -96,8 +96,8 @@ def test_who_leaves_while_baselines_are_fitted_ends_in_the_same_bytes(ready, pre
     whole = open_workspace(tmp_path / "whole")
     begun(whole, baselines=BASELINES)
     worked(whole)
-    found = begun(ready, baselines=BASELINES)
-    session, passes, plain = session_of(ready, found), iter(range(3)), logistic.likelihood
+    training = begun(ready, baselines=BASELINES)
+    session, passes, plain = session_of(ready, training), iter(range(3)), logistic.likelihood
 
     def left(*arguments):
         if next(passes, None) is None:
@@ -107,10 +107,10 @@ def test_who_leaves_while_baselines_are_fitted_ends_in_the_same_bytes(ready, pre
     with monkeypatch.context() as patch:
         patch.setattr(logistic, "likelihood", left)
         with pytest.raises(InterruptedWork):
-            session.compute(session.prepare(found.job), lambda: None)
-    assert not (found.experiment.folder / "metrics.json").exists()
+            session.compute(session.prepare(training.job), lambda: None)
+    assert not (training.experiment.folder / "metrics.json").exists()
     worked(ready)
-    judged = json.loads((found.experiment.folder / "metrics.json").read_text())
+    judged = json.loads((training.experiment.folder / "metrics.json").read_text())
     assert {entry["baseline"] for entry in judged["baselines"]} > {"logistic", "ridge-3-fold"}
     assert outcome_of(ready) == outcome_of(whole)
 

@@ -9,8 +9,8 @@ from .killed_head import OPTIONS
 from .trained_head import begun, worked
 
 
-def judged(found):
-    return json.loads((found.experiment.folder / "metrics.json").read_text())
+def judged(training):
+    return json.loads((training.experiment.folder / "metrics.json").read_text())
 
 
 def test_a_training_begins_on_a_cache_whose_every_byte_was_compared(ready):
@@ -26,9 +26,9 @@ def test_a_training_begins_on_a_cache_whose_every_byte_was_compared(ready):
 
 
 def test_the_selected_head_is_compared_on_test_with_each_other_one(ready):
-    found = begun(ready)
+    training = begun(ready)
     worked(ready)
-    notes = judged(found)
+    notes = judged(training)
     accuracy = {entry["head"]: entry["test"]["accuracy"] for entry in notes["heads"]}
     best = accuracy.pop(notes["selected"])
     assert {one["than"] for one in notes["comparisons"]} == set(accuracy)
@@ -37,14 +37,14 @@ def test_the_selected_head_is_compared_on_test_with_each_other_one(ready):
 
 
 def test_each_baseline_has_its_own_numbers_and_none_of_probabilities(ready):
-    found = begun(ready)
+    training = begun(ready)
     worked(ready)
-    baselines = {entry["baseline"]: entry["test"] for entry in judged(found)["baselines"]}
+    baselines = {entry["baseline"]: entry["test"] for entry in judged(training)["baselines"]}
     assert len({json.dumps(metrics, sort_keys=True) for metrics in baselines.values()}) == 3
     assert not {"log_loss", "ece", "per_class", "confusion_matrix"} & set(baselines["lda"])
 
 
 def test_of_many_states_a_finished_training_leaves_the_last(ready):
-    found = begun(ready, options=replace(OPTIONS, checkpoint_s=0))
+    training = begun(ready, options=replace(OPTIONS, checkpoint_s=0))
     worked(ready)
-    assert len(list(found.experiment.folder.glob("checkpoints/step_*"))) == 1
+    assert len(list(training.experiment.folder.glob("checkpoints/step_*"))) == 1

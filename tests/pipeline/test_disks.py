@@ -34,9 +34,9 @@ def test_a_disk_of_64_mb_that_fills_in_the_middle_tears_nothing_and_the_run_comp
         status, _, errors = run_python(MAIN, "work", "-w", str(workspace.root))
         assert status == 75, errors
         assert "No space left on device. Nothing is lost: free some space" in errors
-        found = verify(workspace, deep=True)
-        assert 55 < found.sound < 64
-        assert (found.torn, found.orphans, found.pending) == ([], [], 80 - found.sound)
+        findings = verify(workspace, deep=True)
+        assert 55 < findings.sound < 64
+        assert (findings.torn, findings.orphans, findings.pending) == ([], [], 80 - findings.sound)
         assert not list(workspace.root.rglob("*.g*"))
         assert mount(disk, "-o", "remount,size=128m")
         assert run_python(MAIN, "work", "-w", str(workspace.root))[0] == 0

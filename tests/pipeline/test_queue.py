@@ -111,8 +111,8 @@ def test_a_queue_torn_inside_its_header_is_written_anew(workspace):
 def test_a_row_edited_by_hand_is_named_by_its_line_and_costs_only_itself(workspace, row, expected):
     jobs = enqueue_fakes(workspace, 30)
     edit(workspace, lambda lines: [*lines[:2], row + "\n", lines[3]])
-    found, problems = read(workspace)
-    assert found == [jobs[0], jobs[2]]
+    listed, problems = read(workspace)
+    assert listed == [jobs[0], jobs[2]]
     assert any(expected in problem for problem in problems), problems
 
 
@@ -125,8 +125,8 @@ def test_rows_of_a_kind_that_only_another_version_knows_keep_their_numbers_and_i
     assert enqueue_fakes(workspace, 10, folder="features/novel") == []
     assert restore(workspace, 20) == ([], [])
     assert workspace.queue.stat().st_size == size
-    found, problems = read(workspace)
-    assert [job.job_id for job in found] == ["job_000000", "job_000002"]
+    listed, problems = read(workspace)
+    assert [job.job_id for job in listed] == ["job_000000", "job_000002"]
     assert problems == ["jobs_queue.csv line 3: unknown kind 'novel' (this version knows extract, fake); the row is passed over"]
 
 
@@ -145,8 +145,8 @@ def test_a_spreadsheet_that_saves_line_ends_of_its_own_harms_nothing(workspace):
 def test_rows_in_another_order_are_the_same_queue(workspace):
     jobs = enqueue_fakes(workspace, 40)
     edit(workspace, lambda lines: [lines[0], *reversed(lines[1:])])
-    found, problems = read(workspace)
-    assert sorted(found) == jobs
+    listed, problems = read(workspace)
+    assert sorted(listed) == jobs
     assert problems == []
 
 

@@ -43,7 +43,7 @@ def test_a_suspect_without_a_killer_gives_the_bytes_that_it_always_gives(workspa
     assert [marker.facts["deaths"] for marker in after] == [5, 5]
 
 
-def test_a_death_that_is_not_repeated_convicts_nobody(workspace):
+def test_an_item_whose_child_died_once_is_not_marked_dead(workspace):
     [job] = enqueue_fragile(workspace, 5, "slip_3")
     die_holding(workspace, job, times=2)
     work(workspace)
@@ -54,8 +54,8 @@ def test_each_killer_of_a_job_is_found(workspace):
     [job] = enqueue_fragile(workspace, 5, "crash_0", "crash_1", "crash_4")
     die_holding(workspace, job, times=2)
     work(workspace)
-    found, failed = outcome(workspace, job)
-    assert found == squares(2, 3)
+    results, failed = outcome(workspace, job)
+    assert results == squares(2, 3)
     assert set(failed) == {0, 1, 4}
 
 
@@ -87,7 +87,7 @@ def test_an_attempt_that_failed_is_no_death(workspace):
     assert claim(workspace, job).deaths == 2
 
 
-def test_what_was_convicted_once_is_not_tried_again_until_it_is_retried(workspace):
+def test_an_item_that_is_marked_dead_is_not_tried_again_until_it_is_retried(workspace):
     [job] = enqueue_fragile(workspace, 5, "crash_3")
     die_holding(workspace, job, times=2)
     work(workspace)

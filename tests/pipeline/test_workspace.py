@@ -133,7 +133,7 @@ def test_a_folder_that_is_not_writable_is_named(tmp_path):
 
 
 def test_a_newer_workspace_is_refused(workspace):
-    path = workspace.root / workspaces.NAME
+    path = workspace.root / workspaces.WORKSPACE_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
     with pytest.raises(HeadstartError, match="format 2, this version reads up to 1"):
         open_workspace(workspace.root)
@@ -141,7 +141,7 @@ def test_a_newer_workspace_is_refused(workspace):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": "x", "id": "1"}'])
 def test_a_damaged_workspace_file_is_named_and_mended_by_deleting_it(workspace, text):
-    path = workspace.root / workspaces.NAME
+    path = workspace.root / workspaces.WORKSPACE_FILE
     path.write_text(text)
     with pytest.raises(HeadstartError, match="is damaged"):
         open_workspace(workspace.root)
