@@ -49,6 +49,31 @@ def test_a_device_that_was_asked_for_is_taken_at_its_word():
     assert choose_device("cuda:1") == "cuda:1"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="joblib reads quotas of Linux")
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("150000 100000", 2), ("100000 100000", 1), ("max 100000", 4), (None, 4)],
+    ids=["one and a half", "one", "no limit", "no container"],
+)
+def test_a_quota_of_a_container_counts_as_so_many_cores(tmp_path, quota, expected):
+    limit = tmp_path / "cpu.max"
+    if quota is not None:
+        limit.write_text(f"{quota}\n")
+    code = f"""
+import builtins, os, sys
+plain, there = builtins.open, os.path.exists
+is_limit = lambda path: str(path).startswith("/sys/fs/cgroup/")
+moved = lambda path: {str(tmp_path)!r} + "/" + os.path.basename(path) if is_limit(path) else path
+builtins.open = lambda path, *rest, **more: plain(moved(path), *rest, **more)
+os.path.exists = lambda path: there(moved(path))
+os.sched_getaffinity = lambda pid: {{0, 1, 2, 3}}
+os.cpu_count = lambda: 4
+from headstart.features.devices import cores
+print(cores(), "joblib" in sys.modules)
+"""
+    assert python_says(code) == (f"{expected} {quota is not None}\n", "")
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason=f"{sys.platform} cannot bind a process to cores")
 def test_only_the_cores_that_the_process_may_use_count():
     code = """
