@@ -64,10 +64,9 @@ def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> list[str]:
     if tally.peak_rss_bytes:
         lines.append(f"  memory  at most {tally.peak_rss_bytes / 1e6:,.0f} MB a worker")
         lines[-1] += f", {tally.peak_vram_bytes / 1e6:,.0f} MB on the GPU" if tally.peak_vram_bytes else ""
-    left = tally.running + tally.pending
-    if left and tally.done:
-        hands = max(1, workers)
-        lines.append(f"  left    about {span(left * tally.seconds / tally.done / hands)} with {plural(hands, 'worker')}")
+    seconds = tally.seconds_left(workers)
+    if seconds is not None:
+        lines.append(f"  left    about {span(seconds)} with {plural(max(1, workers), 'worker')}")
     return lines
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,21 +10,16 @@ from headstart.commands.output.terminal import plural, say
 
 from .options import as_json, opened, work_options, workspace_option
 
-if TYPE_CHECKING:
-    from headstart.pipeline.job import Job
-    from headstart.pipeline.kinds import Settings
-    from headstart.pipeline.workspace import Workspace
-
 
 @click.command("verify")
 @click.option("--deep", is_flag=True, help="Read every payload and compare its sha256, not only its size.")
-@click.option("--repair", is_flag=True, help="Redo torn jobs, and remove what dead workers left behind.")
+@click.option("--repair", "repairs", is_flag=True, help="Redo torn jobs, and remove what dead workers left behind.")
 @work_options
 @as_json
 @workspace_option
 def command(
     deep: bool,
-    repair: bool,
+    repairs: bool,
     device: str,
     batch_size: int | None,
     ram_budget: int | None,
@@ -34,21 +28,21 @@ def command(
     workspace: str | None,
 ) -> int:
     """Check every marker against its payload. Exits with 1 if something is torn and was not repaired."""
-    from headstart.pipeline.kinds import Settings
     from headstart.pipeline.text import one_line
-    from headstart.pipeline.verify import sweep, verify
+    from headstart.pipeline.verify import verify
 
     opened_workspace = opened(workspace)
     findings = verify(opened_workspace, deep)
-    torn = {job for job, _ in findings.torn}
     redone = removed = interrupted = 0
-    if repair:
-        if torn:
-            interrupted = _redo(opened_workspace, sorted(torn), Settings(device, batch_size, ram_budget, vram_budget))
-        after = verify(opened_workspace, deep) if torn else findings
-        redone = len(torn & after.sound_jobs)
-        removed = sweep(after.orphans)
-    still_torn = len(torn) - redone
+    if repairs:
+        from headstart.commands.output.progress import Progress
+        from headstart.pipeline.kinds import Settings
+        from headstart.pipeline.repair import repair
+
+        settings = Settings(device, batch_size, ram_budget, vram_budget)
+        with Progress(opened_workspace) as progress:
+            redone, removed, interrupted = repair(opened_workspace, findings, deep, settings, progress.hear)
+    still_torn = len(findings.torn) - redone
     status = interrupted or (1 if still_torn or findings.problems else 0)
     if as_json:
         record = {
@@ -69,25 +63,12 @@ def command(
     looked = "every byte of every payload" if deep else "markers and sizes"
     click.echo(f"{plural(findings.sound, 'job')} sound ({looked}), {findings.pending:,} pending, {len(findings.torn):,} torn")
     click.echo(
-        f"{plural(len(findings.orphans), 'leftover file')}" + ("" if repair or not findings.orphans else " (remove: --repair)")
+        f"{plural(len(findings.orphans), 'leftover file')}" + ("" if repairs or not findings.orphans else " (remove: --repair)")
     )
-    if repair:
+    if repairs:
         click.echo(f"{plural(redone, 'job')} redone, {plural(removed, 'leftover')} removed")
         if still_torn:
             click.echo(f"{plural(still_torn, 'job')} could not be redone: headstart status --failed")
     elif still_torn:
         click.echo("Redo what is torn: headstart verify --deep --repair")
     return status
-
-
-def _redo(workspace: Workspace, torn: list[Job], settings: Settings) -> int:
-    """Does torn jobs again; returns the exit status of an interruption, else 0."""
-    from headstart.commands.output.progress import Progress
-    from headstart.pipeline.retry import reopen
-    from headstart.pipeline.worker import Limits, Worker
-
-    for job in torn:
-        reopen(workspace, job)
-    with Progress(workspace) as progress:
-        limits = Limits(only=frozenset(job.job_id for job in torn))
-        return Worker(workspace, settings, limits, progress.hear).run().exit_code

@@ -12,6 +12,7 @@ from .options import Duration, opened, work_options, workspace_option
 
 if TYPE_CHECKING:
     from headstart.pipeline.supervisor import Supervision
+    from headstart.pipeline.worker import Summary
 
 
 @click.command("work")
@@ -50,38 +51,42 @@ def command(
     Start it as often as you like, several at once, from a shell, cron or a loop; kill it whenever you must. What was
     committed stays, what was not is done again by the next one. A worker that crashes is started again.
     """
-    import time
-
     from headstart.commands.output.forecast import planned_against_actual
     from headstart.commands.output.progress import Progress
-    from headstart.pipeline.errors import HeadstartError
-    from headstart.pipeline.kinds import Settings, known_kinds
-    from headstart.pipeline.status import read_status
-    from headstart.pipeline.worker import Finished, Limits, Worker
+    from headstart.pipeline.kinds import Settings
+    from headstart.pipeline.work import work
+    from headstart.pipeline.worker import Limits
 
     opened_workspace = opened(workspace)
-    chosen = frozenset(kinds.split(",")) if kinds else None
-    if chosen and chosen - known_kinds():
-        raise HeadstartError(f"unknown kind of job {min(chosen - known_kinds())!r}; there are {', '.join(sorted(known_kinds()))}")
+    limits = Limits(
+        max_jobs=max_jobs,
+        seconds=time_limit,
+        kinds=frozenset(kinds.split(",")) if kinds else None,
+        loop_s=None if loop_s is None else max(1.0, loop_s),
+        job_timeout_s=job_timeout,
+    )
     with Progress(opened_workspace) as progress:
-        limits = Limits(
-            max_jobs=max_jobs if max_jobs is None or supervision is None else max_jobs - supervision.jobs,
-            seconds=time_limit
-            if time_limit is None or supervision is None
-            else time_limit + supervision.begun - time.monotonic(),
-            kinds=chosen,
-            loop_s=None if loop_s is None else max(1.0, loop_s),
-            job_timeout_s=job_timeout,
-        )
-
-        def hear(finished: Finished) -> None:
-            if supervision is not None and finished.error is None:
-                supervision.job_finished()
-            progress.hear(finished)
-
-        summary = Worker(opened_workspace, Settings(device, batch_size, ram_budget, vram_budget), limits, hear).run()
+        settings = Settings(device, batch_size, ram_budget, vram_budget)
+        worked = work(opened_workspace, settings, limits, progress.hear, supervision)
+    summary = worked.summary
     for problem in summary.problems:
         say(f"warning: {problem}")
+    say(_line(summary))
+    for comparison in planned_against_actual(opened_workspace, progress.items, summary.seconds, worked.status):
+        say(comparison)
+    if worked.quarantined:
+        failures = f"{plural(worked.quarantined, 'job')} quarantined after repeated failures"
+        say(f"{failures} (see: headstart status --failed, headstart retry)")
+    if not worked.status.folders:
+        say("the queue is empty. Fill it: headstart enqueue DATA")
+    if worked.remaining:
+        say(f"{plural(worked.remaining, 'job')} left: run the same command again")
+    elif worked.is_all_done:
+        say("all jobs are done")
+    return worked.exit_code(tells_remaining=exit_status)
+
+
+def _line(summary: Summary) -> str:
     speed = f", {summary.items / summary.seconds:.1f} images/s from start to end" if summary.items else ""
     images = f", {plural(summary.items, 'image')}" if summary.items or not summary.jobs else ""
     line = f"{plural(summary.jobs, 'job')} done{images} in {span(summary.seconds)}{speed}"
@@ -89,24 +94,4 @@ def command(
         line += f", {plural(summary.failed_items, 'image')} failed (see: headstart status --failed)"
     if summary.failed_jobs:
         line += f", {plural(summary.failed_jobs, 'attempt')} failed"
-    say(line)
-    status = read_status(opened_workspace)
-    for comparison in planned_against_actual(opened_workspace, progress.items, summary.seconds, status):
-        say(comparison)
-    mine = [tally for (kind, _), tally in status.folders.items() if chosen is None or kind in chosen]
-    quarantined, remaining = sum(tally.quarantined for tally in mine), sum(tally.pending + tally.running for tally in mine)
-    if quarantined:
-        say(f"{plural(quarantined, 'job')} quarantined after repeated failures (see: headstart status --failed, headstart retry)")
-    if not status.folders:
-        say("the queue is empty. Fill it: headstart enqueue DATA")
-    if remaining:
-        say(f"{plural(remaining, 'job')} left: run the same command again")
-    elif not quarantined and status.folders and summary.is_drained:
-        say("all jobs are done")
-    if summary.exit_code:
-        return summary.exit_code
-    if exit_status and remaining and not summary.is_drained:
-        return 10  # although there may be problems: they hold up their own jobs alone, and whoever drains the queue reports them
-    if summary.problems or (exit_status and quarantined and not remaining):
-        return 1  # more runs of the same command would change nothing
-    return 10 if exit_status and remaining else 0  # what was enqueued since the queue was drained
+    return line

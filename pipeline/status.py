@@ -51,6 +51,11 @@ class Tally:
             mine, others = getattr(self, part.name), getattr(other, part.name)
             setattr(self, part.name, max(mine, others) if part.name.startswith("peak") else mine + others)
 
+    def seconds_left(self, workers: int) -> float | None:
+        """What running and pending jobs will take so many workers, by those that are done; None if none is, or none is left."""
+        left = self.running + self.pending
+        return left * self.seconds / self.done / max(1, workers) if left and self.done else None
+
 
 @dataclass
 class Status:

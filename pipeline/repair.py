@@ -1,0 +1,51 @@
+"""What `headstart verify --repair` does, as one call: torn jobs are done again, leftovers of the dead removed."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .job import Job
+from .kinds import Settings
+from .retry import reopen
+from .verify import Findings, sweep, verify
+from .worker import Finished, Limits, Worker
+from .workspace import Workspace
+
+
+class Repaired(NamedTuple):
+    """What a repair mended.
+
+    Attributes:
+        redone: jobs that were torn and are sound now.
+        removed: leftover files that are gone.
+        interrupted: exit status of the signal that ended it early, else 0.
+    """
+
+    redone: int
+    removed: int
+    interrupted: int
+
+
+def repair(
+    workspace: Workspace,
+    findings: Findings,
+    deep: bool = False,
+    settings: Settings | None = None,
+    report: Callable[[Finished], None] = lambda finished: None,
+) -> Repaired:
+    """Mends what `verify` listed, and looks again. A job that somebody has mended since is left alone.
+
+    Args:
+        deep: also compare every byte when looking again.
+        report: called for each job that was done again.
+    """
+    torn = {job for job, _ in findings.torn}
+    interrupted = _redo(workspace, sorted(torn), settings or Settings(), report) if torn else 0
+    after = verify(workspace, deep) if torn else findings
+    return Repaired(len(torn & after.sound_jobs), sweep(after.orphans), interrupted)
+
+
+def _redo(workspace: Workspace, torn: list[Job], settings: Settings, report: Callable[[Finished], None]) -> int:
+    for job in torn:
+        reopen(workspace, job)
+    limits = Limits(only=frozenset(job.job_id for job in torn))
+    return Worker(workspace, settings, limits, report).run().exit_code
