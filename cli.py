@@ -38,8 +38,11 @@ COMMANDS = (
     "evaluate",
     "predict",
     "export",
+    "pause",
     "retry",
     "verify",
+    "clean",
+    "remove",
 )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.output.terminal import aligned
+from headstart.commands.output.terminal import aligned, plural, say, write_line
 
 from .options import as_json, opened, workspace_option
 
@@ -16,17 +16,29 @@ if TYPE_CHECKING:
 
 
 @click.group("runs", invoke_without_command=True)
+@click.option("--csv", "as_csv", is_flag=True, help="A line a run with all that the database knows of it.")
+@click.option("--rebuild", is_flag=True, help="Make the database again from the folders of the experiments.")
 @as_json
 @workspace_option
 @click.pass_context
-def command(context: click.Context, as_json: bool, workspace: str | None) -> None:
+def command(context: click.Context, as_csv: bool, rebuild: bool, as_json: bool, workspace: str | None) -> None:
     """List trained heads, the newest last.
 
-    `runs show N` has all about one, `runs compare A B` says whether one is better than another.
+    `runs show N` has all about one, `runs compare A B` says whether one is better than another. The numbers are those in the
+    experiments' folders: where the database says something else, it is mended.
     """
     from headstart.experiments.runs.catalog import list_runs
 
     if context.invoked_subcommand is not None:
+        return
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other")
+    if rebuild:
+        from headstart.experiments.runs.synchronize import rebuild as make_again
+
+        say(f"the database was made again: {plural(make_again(opened(workspace)), 'run')}")
+    if as_csv:
+        _write_csv(workspace)
         return
     lines = list_runs(opened(workspace))
     if as_json:
@@ -77,6 +89,16 @@ def compare(first: str, second: str, as_json: bool, workspace: str | None) -> No
     click.echo(f"A  {left.words}\nB  {right.words}")
     for result in results:
         click.echo(verdict(result))
+
+
+def _write_csv(workspace: str | None) -> None:
+    from headstart.experiments.runs.synchronize import open_synchronized
+
+    with open_synchronized(opened(workspace)) as database:
+        names, rows = database.wide()
+    write_line(names)
+    for row in rows:
+        write_line(["" if value is None else str(value) for value in row])
 
 
 def _cells(line: Line) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 @click.command("status")
 @click.option("--failed", is_flag=True, help="List images that gave no features, and quarantined and suspect jobs, with reasons.")
+@click.option("--disk", is_flag=True, help="Show what takes how much, and what of it `headstart clean` would free.")
 @as_json
 @workspace_option
-def command(failed: bool, as_json: bool, workspace: str | None) -> None:
+def command(failed: bool, disk: bool, as_json: bool, workspace: str | None) -> None:
     """Show what is done, running, pending and failed."""
     from headstart.pipeline.status import read_status
     from headstart.pipeline.text import one_line, printable
@@ -29,6 +31,8 @@ def command(failed: bool, as_json: bool, workspace: str | None) -> None:
     opened_workspace = opened(workspace)
     status = read_status(opened_workspace)
     listed = _failures(opened_workspace) if failed else {}
+    if disk:
+        listed["disk"] = _disk(opened_workspace)
     if as_json:
         click.echo(json.dumps({**_as_json(opened_workspace, status), **listed}, indent=1))
         return
@@ -40,8 +44,14 @@ def command(failed: bool, as_json: bool, workspace: str | None) -> None:
     if status.workers:
         workers = ", ".join(owner.worker for owner in status.workers)
         click.echo(one_line(f"{plural(len(status.workers), 'worker')}: {workers}"))
+    for state, why, jobs in status.withdrawn:
+        undo = f"; go on: headstart pause {why.rpartition(' ')[2]} --undo" if state == "paused" else ""
+        click.echo(one_line(f"{why} is {state} ({plural(jobs, 'job')}){undo}"))
     for problem in status.problems:
         say(f"warning: {problem}")
+    if disk:
+        for line in _disk_lines(listed["disk"]):
+            click.echo(one_line(line))
     for item in listed.get("failed_items", []):
         click.echo(one_line(f"{item['job_id']}  {printable(item['name'])}  {item['code']}: {item['reason']}"))
     for job in listed.get("quarantined_jobs", []):
@@ -71,13 +81,37 @@ def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> list[str]:
 
 
 def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:
+    waiting = [{"state": state, "what": why, "jobs": jobs} for state, why, jobs in status.withdrawn]
     return {
         "workspace": str(workspace.root),
         "remaining_jobs": status.remaining,
         "folders": [{"kind": kind, "folder": folder, **asdict(tally)} for (kind, folder), tally in status.folders.items()],
         "workers": [owner.as_json() for owner in status.workers],
         "problems": status.problems,
+        **({"withdrawn": waiting} if waiting else {}),
     }
+
+
+def _disk(workspace: Workspace) -> list[dict[str, Any]]:
+    from headstart.experiments.runs.disk import usage
+
+    return [asdict(part) for part in usage(workspace)]
+
+
+def _disk_lines(parts: list[dict[str, Any]]) -> Iterator[str]:
+    from headstart.commands.output.terminal import aligned
+    from headstart.pipeline.text import size_words
+
+    rows = [["", "takes", "can go"]]
+    rows += [
+        [part["what"], size_words(part["total_bytes"]), size_words(part["derived_bytes"]) if part["derived_bytes"] else ""]
+        for part in parts
+    ]
+    sums = [sum(part[key] for part in parts) for key in ("total_bytes", "derived_bytes")]
+    rows.append(["all", *map(size_words, sums)])
+    yield from aligned(rows, "<>>")
+    if sums[1]:
+        yield "what can go comes back when it is needed; free it: headstart clean"
 
 
 def _failures(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:

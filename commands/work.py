@@ -71,6 +71,8 @@ def command(
     summary = worked.summary
     for problem in summary.problems:
         say(f"warning: {problem}")
+    for withdrawn in summary.withdrawn:
+        say(f"note: {withdrawn}")
     say(_line(summary))
     for comparison in planned_against_actual(opened_workspace, progress.items, summary.seconds, worked.status):
         say(comparison)

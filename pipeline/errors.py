@@ -26,6 +26,10 @@ class InterruptedWork(Exception):
     """A signal asked for the end; the current job was given back."""
 
 
+class WithdrawnWork(InterruptedWork):
+    """The job in hand was paused, cancelled or removed; the line says what."""
+
+
 # None of these says anything about the job in hand, so none of them may count against it.
 _ENVIRONMENT = {
     getattr(errno, name)

@@ -14,6 +14,7 @@ from .job import Job
 from .kinds import Fingerprints, known_kinds
 from .markers import NotDone, read_marker
 from .queue import Reader
+from .retire import Watch
 from .workspace import Workspace
 
 _LISTING_S = 1.0
@@ -41,6 +42,7 @@ class Frontier:
         problems: what is wrong with the queue, one line each.
         busy: jobs that somebody else held when last seen, or that failed a moment ago.
         unusable: folders, sources or jobs that cannot be worked on, and why; they hold up nobody else.
+        watch: which jobs were withdrawn.
     """
 
     def __init__(
@@ -57,11 +59,14 @@ class Frontier:
         self._refused: set[tuple[str, str]] = set()
         self._listings: dict[tuple[str, str], Listing] = {}
         self._verified: set[str] = set()
+        self.watch = Watch(workspace)
         self._stream = self._candidates()
 
     def next_claim(self) -> Claim | None:
         """A job nobody has finished and nobody alive holds, now held by this worker; None if there is none at present."""
         for job, history in self._stream:
+            if self.watch.now().of(job):  # since this pass over the queue began
+                continue
             claim = None if self.claimant.is_too_soon(job, history) else self.claimant.acquire(job, history)
             if claim is None:
                 self.busy.add(job.job_id)

@@ -11,6 +11,7 @@ from typing import Any
 from .errors import HeadstartError
 from .files import environment_faults
 from .job import Job, group_of
+from .retire import read_withdrawn
 from .workspace import Workspace
 
 FORMAT = 1
@@ -199,11 +200,13 @@ def _marker_bytes(job: Job, fingerprint: str, name: str, sha256: str, result: Re
 
 
 def recorded_jobs(workspace: Workspace, first: int = 0, within: Path | None = None) -> Iterator[Job]:
-    """Every job from number `first` that some marker names, whether or not the queue lists it. Torn markers are passed over.
+    """Every job from number `first` that some marker names, whether or not the queue lists it. Torn markers and those of removed
+    jobs are passed over.
 
     Args:
         within: only markers of this folder; None for all.
     """
+    withdrawn = read_withdrawn(workspace)
     for folder in sorted(workspace.root.glob("*/*/done/*") if within is None else within.glob("done/*")):
         if folder.name < group_of(first) and len(folder.name) <= len(group_of(first)):
             continue
@@ -212,5 +215,5 @@ def recorded_jobs(workspace: Workspace, first: int = 0, within: Path | None = No
                 job = _parse(workspace, path, path.read_bytes()).job
             except (OSError, NotDone):
                 continue
-            if job.number >= first and workspace.marker(job) == path:
+            if job.number >= first and workspace.marker(job) == path and not withdrawn.is_removed(job.job_id):
                 yield job

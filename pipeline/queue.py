@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .files import environment_faults
 from .job import Job, is_job_id, job_id_of
+from .retire import REMOVED, Withdrawal, read_withdrawn
 from .workspace import Workspace
 
 HEADER = ",".join(Job._fields)
@@ -22,6 +23,7 @@ class Reader:
         missing: numbers below the highest that no row has, with the line where the gap shows.
         highest: largest job number seen, -1 in an empty queue.
         foreign: rows of kinds that this version does not know; another one does, so their numbers and items are taken.
+        withdrawn: jobs that were paused, cancelled or removed, and trainings whose folder somebody deleted: not handed out.
     """
 
     workspace: Workspace
@@ -30,8 +32,21 @@ class Reader:
     missing: dict[int, int] = field(default_factory=dict)
     highest: int = -1
     foreign: list[Job] = field(default_factory=list)
+    withdrawn: list[tuple[Job, Withdrawal]] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Job]:
+        listed, experiments = read_withdrawn(self.workspace), f"{self.workspace.experiments.name}/"
+        for job in self._rows():
+            withdrawal = listed.of(job)
+            # An experiment's folder stands before its row does: one that is gone was deleted by its user.
+            if withdrawal is None and job.folder.startswith(experiments) and not self.workspace.folder(job).is_dir():
+                withdrawal = Withdrawal(REMOVED, f"{job.folder} was deleted")
+            if withdrawal is None:
+                yield job
+            else:
+                self.withdrawn.append((job, withdrawal))
+
+    def _rows(self) -> Iterator[Job]:
         try:
             with environment_faults(f"cannot read {self.workspace.queue}"):
                 file = open(self.workspace.queue, encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115 - closed below

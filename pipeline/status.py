@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import groupby
@@ -19,6 +20,7 @@ from .kinds import Fingerprints, known_kinds
 from .liveness import Owner
 from .markers import FailedItem, Marker, NotDone, read_marker
 from .queue import Reader
+from .retire import CANCELLED, PAUSED
 from .workspace import Workspace
 
 # A folder's time stamp has the grain of the kernel's tick, or of the server's; younger folders may still change unseen.
@@ -59,11 +61,12 @@ class Tally:
 
 @dataclass
 class Status:
-    """Tallies by kind and folder, the live workers, and what is wrong with the queue."""
+    """Tallies by kind and folder, the live workers, what is wrong with the queue, and what waits: state, what, jobs."""
 
     folders: dict[tuple[str, str], Tally] = field(default_factory=dict)
     workers: list[Owner] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    withdrawn: list[tuple[str, str, int]] = field(default_factory=list)
 
     @property
     def remaining(self) -> int:
@@ -87,6 +90,8 @@ def read_status(workspace: Workspace) -> Status:
         status.folders.setdefault((kind, folder), Tally()).add(tally)
     remembered.save()
     status.problems = [*reader.problems, *status.problems]
+    waiting = Counter((found.state, found.why) for _, found in reader.withdrawn if found.state in (PAUSED, CANCELLED))
+    status.withdrawn = [(state, why, jobs) for (state, why), jobs in waiting.items()]
     return status
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .claims import Claim, Claimant
-from .errors import ExplainedError, HeadstartError, InterruptedWork, TryLaterError
+from .errors import ExplainedError, HeadstartError, InterruptedWork, TryLaterError, WithdrawnWork
 from .files import environment_faults
 from .frontier import Frontier
 from .history import DEATHS
@@ -18,6 +18,7 @@ from .kinds import Session, Settings, known_kinds, load_kind
 from .markers import Marker, NotDone, Result, commit, read_marker
 from .memory import peak_rss_bytes
 from .queue import Reader
+from .retire import REMOVED
 from .stop import Stop
 from .suspect import ITEM_S, SuspectSession
 from .watchdog import TIMED_OUT, Watchdog
@@ -67,10 +68,12 @@ class Summary:
     is_drained: bool = False
     exit_code: int = 0
     problems: list[str] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
 
 
 _POLL_S = 0.5  # at most between two looks at what others hold; while looks take no 50 ms, a tenth of the time goes into them
 _QUICKEST_POLL_S = 0.05
+_LOOK_S = 0.5  # between two looks at whether the job in hand was withdrawn
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Worker:
         self._longest_s = 0.0
         self._sessions: dict[tuple[str, str], Session] = {}
         self._refusal: HeadstartError | None = None
+        self._in_hand: Job | None = None
+        self._looked = 0.0
 
     def run(self) -> Summary:
         """Works. Raises, and blames no job: TryLaterError if the disk is full or gone; HeadstartError if nothing could be done
@@ -199,12 +204,15 @@ class Worker:
         return self.limits.seconds is not None and time.monotonic() - self._begun + self._longest_s > self.limits.seconds
 
     def _compute(self, hand: _InHand) -> Result | None:
+        self._in_hand, self._looked = hand.claim.job, 0.0  # its first sign of life looks, too
         begun = time.monotonic()  # not when it was taken: it was prepared while another job computed
         try:
             with environment_faults(f"cannot do {hand.claim.job.job_id}"), self.watchdog.watching(hand.claim):
                 result = hand.session.compute(hand.prepared.result(), self._check)
-        except InterruptedWork:
+        except InterruptedWork as interruption:
             self.claimant.release(hand.claim)
+            if isinstance(interruption, WithdrawnWork):
+                self.summary.withdrawn.append(str(interruption))
             return None
         except TryLaterError:
             raise  # leaving gives every claim back
@@ -234,6 +242,12 @@ class Worker:
     def _check(self) -> None:
         self.watchdog.sign_of_life()
         self.stop.check()
+        now = time.monotonic()
+        if now - self._looked > _LOOK_S and self._in_hand is not None:
+            self._looked = now
+            withdrawal = self.frontier.watch.now().of(self._in_hand)
+            if withdrawal is not None:
+                raise WithdrawnWork(f"{withdrawal.why} was {withdrawal.state}; {self._in_hand.job_id} is given back")
 
     def _end(self, blamed: Claim | None, reason: str) -> None:
         with contextlib.suppress(OSError):
@@ -243,6 +257,11 @@ class Worker:
         os._exit(TIMED_OUT)
 
     def _commit(self, hand: _InHand, result: Result) -> None:
+        withdrawal = self.frontier.watch.now().of(hand.claim.job)
+        if withdrawal is not None and withdrawal.state == REMOVED:  # its files are about to go; nothing may come after them
+            self.claimant.release(hand.claim)
+            self.summary.withdrawn.append(f"{withdrawal.why} was removed; {hand.claim.job.job_id} is given back")
+            return
         is_mine = commit(self.workspace, hand.claim.job, hand.fingerprint, result)
         self.claimant.release(hand.claim)
         failed = len(result.failed)

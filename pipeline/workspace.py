@@ -43,6 +43,16 @@ class Workspace:
         return self.features / "jobs_queue.lock"
 
     @property
+    def withdrawn(self) -> Path:
+        """Which jobs were paused, cancelled or removed."""
+        return self.features / "jobs_withdrawn.csv"
+
+    @property
+    def removed(self) -> Path:
+        """Where what was removed waits for its deletion: nobody looks for anything there."""
+        return self.root / ".removed"
+
+    @property
     def manifests(self) -> Path:
         return self.features / "manifests"
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.experiments.config import as_facts
 from headstart.experiments.heads.trainer import Outcome
-from headstart.experiments.runs.database import Metric, open_database
 from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.experiment_data import ExperimentData
 from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path
-from headstart.experiments.training.progress import monitor_for
+from headstart.experiments.runs.removal import removed_heads
+from headstart.experiments.runs.rows import HISTORY
+from headstart.experiments.runs.synchronize import record
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -24,7 +24,6 @@ from headstart.pipeline.workspace import Workspace
 from .evaluate_experiment import ExperimentEvaluation
 from .metrics import probabilities_of
 
-HISTORY = "training_history.json"
 REPORT = "classification_report.txt"
 FORMAT = 1
 
@@ -49,7 +48,7 @@ def publish(
     workspace.make_folder(best_head_path(experiment).parent)
     for name, content in files.items():
         workspace.files.replace(experiment.folder / name, content)
-    _record(workspace, experiment, outcomes, judged)
+    record(workspace, experiment)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     headlines = {entry["head"]: headline(entry) for entry in judged["heads"]}
     payload = {"format": FORMAT, "experiment": experiment.folder.name, "selected": judged["selected"]}
@@ -75,10 +74,17 @@ def headline(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def damaged_files(experiment: HeadExperiment, payload: bytes) -> list[str]:
-    """Files that are missing or other than the payload says."""
-    digests: dict[str, str] = json.loads(payload)["files"]
+    """Files that are missing or other than the payload says, but those of heads that were removed."""
+    said = json.loads(payload)
+    digests: dict[str, str] = said["files"]
+    removed = removed_heads(experiment.folder)
+    gone = {head_path(experiment, head) for head in removed}
+    if said["selected"] in removed:
+        gone.add(best_head_path(experiment))
     result = []
     for name, digest in digests.items():
+        if experiment.folder / name in gone:
+            continue
         path = experiment.folder / name
         try:
             with environment_faults(f"cannot read {path}"):
@@ -128,43 +134,3 @@ def _report(experiment: HeadExperiment, data: ExperimentData, outcome: Outcome, 
     )
     head = f"{experiment.folder.name}, head {outcome.head.config.name}, {len(rows):,} images of the split '{split}'\n\n"
     return f"{head}{text}".encode()
-
-
-def _record(workspace: Workspace, experiment: HeadExperiment, outcomes: Sequence[Outcome], judged: Mapping[str, Any]) -> None:
-    monitor = monitor_for(experiment.options.monitor, experiment.task)
-    with open_database(workspace.database) as database:
-        for outcome, entry in zip(outcomes, judged["heads"], strict=True):
-            config = {**as_facts(outcome.head.config), "options": as_facts(experiment.options)}
-            run = database.begin_run(experiment.folder.name, outcome.head.config.name, experiment.task, config)
-            database.record(run, [*_course(outcome, monitor), *_final(entry)])
-
-
-def _course(outcome: Outcome, monitor: str) -> Iterator[Metric]:
-    for epoch in outcome.history:
-        step = (epoch["epoch"] + 1) * outcome.steps_per_epoch
-        yield Metric(step, "train", "loss", epoch["train_loss"])
-        yield Metric(step, "val", "loss", epoch["val_loss"])
-        if monitor != "loss":
-            yield Metric(step, "val", f"epoch_{monitor}", epoch["val_score"])
-
-
-def _final(entry: Mapping[str, Any]) -> Iterator[Metric]:
-    for split in ("val", "test"):
-        for name, value in _scalars(entry.get(split) or {}):
-            yield Metric(entry["steps"], split, name, value)
-
-
-def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
-    """Numbers by name: intervals as two of them, those of a target as `<target>.mse`; tables are in the JSON only."""
-    for key, value in metrics.items():
-        if key in ("per_class", "confusion_matrix"):
-            continue
-        if key == "targets":
-            for target, values in value.items():
-                yield from _scalars(values, f"{target}." if len(value) > 1 else "")
-        elif isinstance(value, Mapping):
-            yield from _scalars(value, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            yield from ((f"{prefix}{key}_{side}", bound) for side, bound in zip(("low", "high"), value, strict=True))
-        else:
-            yield f"{prefix}{key}", value

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def record_of(workspace: Workspace, chosen: Chosen) -> dict[str, Any]:
     """Everything about a run, ready for JSON."""
-    from headstart.experiments.runs.database import open_database
+    from headstart.experiments.runs.synchronize import open_synchronized
 
-    with open_database(workspace.database) as database:
+    with open_synchronized(workspace) as database:
         metrics = database.metrics(chosen.run.run)
     last = max((metric.step for metric in metrics), default=0)
     notes = read_metrics(chosen.experiment)

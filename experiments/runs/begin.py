@@ -10,6 +10,7 @@ from headstart.pipeline.files import TEMPORARY_PREFIX
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import known_kinds
 from headstart.pipeline.queue import Reader
+from headstart.pipeline.retire import CANCELLED, LIVE, PAUSED, withdraw
 from headstart.pipeline.workspace import Workspace
 
 from .experiment import (
@@ -140,9 +141,19 @@ def _clear_never_begun(workspace: Workspace) -> None:
 
 def _queued(workspace: Workspace, experiment: Experiment) -> Job:
     folder = workspace.relative(experiment.folder)
+    _let_go_on(workspace, folder)
     work = Work(experiment.KIND, folder, experiment.source, 1, 1)
     _, fresh = append_work(workspace, [work], known_kinds(), lambda reader: restorable_jobs(workspace, reader))
     return fresh[0] if fresh else _job_of(Reader(workspace, known_kinds()), folder)
+
+
+def _let_go_on(workspace: Workspace, folder: str) -> None:
+    """Whoever asks for a training that was paused or cancelled wants it to go on."""
+    reader = Reader(workspace, known_kinds())
+    for _ in reader:
+        pass
+    waiting = [job for job, found in reader.withdrawn if job.folder == folder and found.state in (PAUSED, CANCELLED)]
+    withdraw(workspace, waiting, LIVE, folder)
 
 
 def _job_of(jobs: Iterable[Job], folder: str) -> Job:

@@ -12,9 +12,10 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
-from .database import Metric, Run, open_database
+from .database import Metric, Run
 from .experiment import is_finished, read_metrics
 from .head_experiment import HeadExperiment, best_head_path, head_path, list_head_experiments, read_head_experiment
+from .synchronize import open_synchronized
 
 if TYPE_CHECKING:
     from headstart.features.encoders.spec import EncoderSpec
@@ -51,9 +52,7 @@ def read_runs(workspace: Workspace) -> list[tuple[Run, dict[str, dict[str, float
 
     Raises: HeadstartError if there are none, TryLaterError if the database stays locked.
     """
-    if not workspace.database.exists():
-        raise _no_runs(workspace)
-    with open_database(workspace.database, _BUSY_S) as database:
+    with open_synchronized(workspace, _BUSY_S) as database:
         final = database.final_metrics()
         everything = [(run, _by_split(final.get(run.run, []))) for run in database.runs()]
     finished = [(run, metrics) for run, metrics in everything if "images" in metrics.get("val", {})]

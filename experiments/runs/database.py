@@ -6,7 +6,7 @@ Writing the same again changes nothing: a run that was killed and resumed leaves
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,53 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ) STRICT, WITHOUT ROWID
     """,
     ),
+    (
+        """
+    CREATE TABLE about (
+        run INTEGER PRIMARY KEY REFERENCES runs (run) ON DELETE CASCADE,
+        date TEXT NOT NULL,             -- when the experiment was begun, UTC, ISO 8601
+        encoder TEXT NOT NULL,          -- folder below features/
+        fingerprint TEXT NOT NULL,      -- of the encoder: all that decides its features
+        dataset TEXT,                   -- the data set asked for with --data; NULL: all there were
+        data TEXT NOT NULL,             -- digest of the rows that it learnt from and was judged on
+        train INTEGER NOT NULL,         -- images to learn from
+        val INTEGER NOT NULL,           -- images that the head was chosen by
+        test INTEGER NOT NULL,          -- images that it was judged on
+        images INTEGER NOT NULL,        -- images of the data set, with features or without
+        groups INTEGER,                 -- different groups among them (patients, scenes); NULL: none were given
+        method TEXT NOT NULL,           -- gradient, or how a baseline was fitted: ridge, lda, logistic, ...
+        is_baseline INTEGER NOT NULL,   -- 1: it needed no gradient
+        is_chosen INTEGER NOT NULL,     -- 1: the best of its experiment on validation
+        versions TEXT NOT NULL,         -- of the software that trained it, JSON
+        stamp TEXT NOT NULL             -- of metrics.json when these rows were made of it
+    ) STRICT
+    """,
+        """
+    CREATE VIEW wide AS                 -- a line a run, with its last numbers side by side
+    WITH last AS (SELECT run, max(step) AS step FROM metrics GROUP BY run),
+    final AS (SELECT metrics.* FROM metrics JOIN last USING (run, step))
+    SELECT runs.run, experiment, head, task, date, encoder, dataset, data, train, val, test, images, groups, method,
+        is_baseline, is_chosen, versions, config,
+        max(value) FILTER (WHERE split = 'val' AND metric = 'accuracy') AS val_accuracy,
+        max(value) FILTER (WHERE split = 'test' AND metric = 'accuracy') AS test_accuracy,
+        max(value) FILTER (WHERE split = 'test' AND metric = 'accuracy_interval_low') AS test_accuracy_low,
+        max(value) FILTER (WHERE split = 'test' AND metric = 'accuracy_interval_high') AS test_accuracy_high,
+        max(value) FILTER (WHERE split = 'val' AND metric = 'macro_f1') AS val_macro_f1,
+        max(value) FILTER (WHERE split = 'test' AND metric = 'macro_f1') AS test_macro_f1,
+        max(value) FILTER (WHERE split = 'test' AND metric = 'log_loss') AS test_log_loss,
+        avg(value) FILTER (WHERE split = 'val' AND (metric = 'pearson' OR metric GLOB '*.pearson')) AS val_pearson,
+        avg(value) FILTER (WHERE split = 'test' AND (metric = 'pearson' OR metric GLOB '*.pearson')) AS test_pearson,
+        avg(value) FILTER (WHERE split = 'test' AND (metric = 'mse' OR metric GLOB '*.mse')) AS test_mse
+    FROM runs LEFT JOIN about USING (run) LEFT JOIN final USING (run) GROUP BY runs.run
+    """,
+    ),
 )
+_NOTE = """
+    INSERT OR REPLACE INTO about (run, date, encoder, fingerprint, dataset, data, train, val, test, images, groups, method,
+        is_baseline, is_chosen, versions, stamp)
+    VALUES (:run, :date, :encoder, :fingerprint, :dataset, :data, :train, :val, :test, :images, :groups, :method,
+        :is_baseline, :is_chosen, :versions, :stamp)
+"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +107,23 @@ class Run:
     head: str
     task: str
     config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MadeRun:
+    """All rows of one run, made of its experiment's files.
+
+    Attributes:
+        number: that it should have if it has none and nobody else has it; None: the next.
+        about: a value for each column of the table `about` but its key.
+    """
+
+    number: int | None
+    head: str
+    task: str
+    config: Mapping[str, Any]
+    about: Mapping[str, Any]
+    metrics: tuple[Metric, ...]
 
 
 class Database:
@@ -90,6 +153,47 @@ class Database:
                 "ON CONFLICT (run, step, split, metric) DO UPDATE SET value = excluded.value",
                 rows,
             )
+
+    def replace_experiment(self, experiment: str, made: Sequence[MadeRun]) -> None:
+        """Makes the rows of an experiment these and no others, all at once; a run that is there keeps its number."""
+        with self._writing() as connection:
+            there = dict(connection.execute("SELECT head, run FROM runs WHERE experiment = ?", (experiment,)).fetchall())
+            for head in there.keys() - {each.head for each in made}:
+                connection.execute("DELETE FROM runs WHERE run = ?", (there[head],))
+            for each in made:
+                values = (each.number, experiment, each.head, each.task, json.dumps(each.config, sort_keys=True))
+                taken = connection.execute("SELECT 1 FROM runs WHERE run = ?", (each.number,)).fetchone()
+                run = connection.execute(
+                    "INSERT INTO runs VALUES (?, ?, ?, ?, ?) ON CONFLICT (experiment, head) "
+                    "DO UPDATE SET task = excluded.task, config = excluded.config RETURNING run",
+                    (None, *values[1:]) if taken else values,
+                ).fetchone()[0]
+                connection.execute("DELETE FROM metrics WHERE run = ?", (run,))
+                connection.executemany(
+                    "INSERT INTO metrics VALUES (?, ?, ?, ?, ?)",
+                    [(run, m.step, m.split, m.metric, m.value) for m in each.metrics],
+                )
+                connection.execute(_NOTE, {**each.about, "run": run})
+
+    def forget(self, experiments: Iterable[str]) -> None:
+        """Removes all rows of experiments that are gone."""
+        with self._writing() as connection:
+            connection.executemany("DELETE FROM runs WHERE experiment = ?", [(name,) for name in experiments])
+
+    def stamps(self) -> dict[str, dict[str, str | None]]:
+        """By experiment and head: of what file the rows were made; None if an earlier version wrote them."""
+        query = "SELECT experiment, head, stamp FROM runs LEFT JOIN about USING (run)"
+        stamps: dict[str, dict[str, str | None]] = {}
+        with _explained(self.path):
+            for experiment, head, stamp in self._connection.execute(query):
+                stamps.setdefault(experiment, {})[head] = stamp
+        return stamps
+
+    def wide(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Names of the columns, and a row a run, oldest first."""
+        with _explained(self.path):
+            cursor = self._connection.execute("SELECT * FROM wide ORDER BY run")
+            return [column[0] for column in cursor.description], cursor.fetchall()
 
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
@@ -161,13 +265,26 @@ def open_database(path: Path, busy_s: float = BUSY_S) -> Iterator[Database]:
         yield Database(path, connection)
 
 
+@contextlib.contextmanager
+def in_memory(path: Path) -> Iterator[Database]:
+    """An empty one that is written nowhere. Args: path: that messages name."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        _make_tables(connection)
+        connection.execute("PRAGMA foreign_keys = ON")
+        yield Database(path, connection)
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    for number, statements in enumerate(MIGRATIONS):
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number + 1}")
+
+
 def _publish_empty(path: Path) -> bool:
     """Puts a database with all tables there, whole when it appears, so that an empty file is always one that lost its rows."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        for number, statements in enumerate(MIGRATIONS):
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number + 1}")
+        _make_tables(connection)
         data = connection.serialize()
     try:
         with environment_faults(f"cannot make {path}"):
@@ -192,8 +309,8 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version == 0:
         raise HeadstartError(
-            f"{path} is empty or of another program: it has no tables of runs. Move it away and run the same command again: "
-            "every run's folder has its numbers, too"
+            f"{path} is empty or of another program: it has no tables of runs. Make it again from the folders of the runs: "
+            "headstart runs --rebuild"
         )
     if version > len(MIGRATIONS):
         raise HeadstartError(
@@ -224,6 +341,6 @@ def _explanation(path: Path, error: sqlite3.DatabaseError) -> Exception:
         return HeadstartError(f"{path} cannot be written ({reason}). Give this user access to it and its folder")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return HeadstartError(
-            f"{path} is damaged ({reason}). Move it away and run the same command again: every run's folder has its numbers, too"
+            f"{path} is damaged ({reason}). Make it again from the folders of the runs: headstart runs --rebuild"
         )
     return error

@@ -194,7 +194,12 @@ def placed(experiment: AnyExperiment, workspace: Workspace, number: int) -> AnyE
 
 def is_finished(experiment: Experiment) -> bool:
     """Whether its numbers are there; the job's marker is what proves that it is done."""
-    return (experiment.folder / METRICS).exists()
+    return is_finished_folder(experiment.folder)
+
+
+def is_finished_folder(folder: Path) -> bool:
+    """`is_finished` of the experiment in `folder`, whatever it trains."""
+    return (folder / METRICS).exists()
 
 
 def read_metrics(experiment: Experiment) -> dict[str, Any]:

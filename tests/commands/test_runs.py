@@ -161,16 +161,13 @@ def newer(workspace):
     connection.close()
 
 
-def without_numbers(workspace):
-    with sqlite3.connect(workspace.database) as connection:
-        connection.execute("DELETE FROM metrics")
-    connection.close()
+def without_results(workspace):
+    (workspace.experiments / "exp_0001_ablation" / "metrics.json").unlink()
 
 
 HARMS = {
-    "no database": (lambda workspace: workspace.database.unlink(), 1, "has no finished run yet"),
     "no experiments": (lambda workspace: shutil.rmtree(workspace.experiments), 1, "has no finished run yet"),
-    "only begun": (without_numbers, 1, "has no finished run yet"),
+    "only begun": (without_results, 1, "has no finished run yet"),
     "locked": (locked, 75, "is locked by another process"),
     "newer": (newer, 1, "has version 999"),
     "cut off": (lambda workspace: os.truncate(workspace.database, 5000), 1, "is damaged"),
@@ -188,9 +185,11 @@ def test_runs_that_cannot_be_listed_are_explained_in_one_line(own, monkeypatch, 
     del kept
 
 
-def test_a_run_whose_folder_is_gone_stays_in_the_list(own):
+def test_a_run_whose_folder_is_gone_leaves_the_list(own):
     shutil.rmtree(own.experiments / "exp_0001_ablation")
-    assert " -  accuracy" in call("runs", "-w", own.root).output
+    done = call("runs", "-w", own.root)
+    assert done.status == 1
+    assert "has no finished run yet" in done.reason
 
 
 @pytest.mark.parametrize(("run", "near"), [("9", "3"), ("0", "1"), ("x", "3"), ("-1", "3")], ids=["high", "low", "text", "minus"])

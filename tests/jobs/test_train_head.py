@@ -12,9 +12,9 @@ import torch
 
 from headstart.commands.output.training import training_lines
 from headstart.experiments.config import HeadConfig, TrainingOptions
-from headstart.experiments.evaluation import publish as results
 from headstart.experiments.evaluation.record import as_record
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
+from headstart.experiments.runs import synchronize
 from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.experiments.runs.catalog import read_runs
 from headstart.experiments.runs.database import open_database
@@ -165,7 +165,7 @@ def test_a_database_that_stays_locked_asks_to_try_later_and_then_has_every_row(r
     begun(ready)
     with open_database(ready.database) as database:
         database._connection.execute("BEGIN EXCLUSIVE")
-        monkeypatch.setattr(results, "open_database", lambda path: open_database(path, 0.05))
+        monkeypatch.setattr(synchronize, "open_database", lambda path: open_database(path, 0.05))
         with pytest.raises(TryLaterError, match="locked by another process"):
             worked(ready)
         database._connection.execute("ROLLBACK")

@@ -1,0 +1,123 @@
+"""What a workspace takes on disk, and what of it can go without loss. Imports no numpy."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.pipeline.claims import live_workers
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.kinds import Fingerprints, known_kinds
+from headstart.pipeline.markers import NotDone, read_marker
+from headstart.pipeline.queue import Reader
+from headstart.pipeline.retire import REMOVED
+from headstart.pipeline.verify import sweep, verify
+from headstart.pipeline.workspace import Workspace
+
+from .experiment import experiment_folders
+from .removal import files_of, finish_removals, leftover_bytes, size_of, unfinished_removals
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Bytes of one thing; `derived_bytes` of them come back by themselves when they are needed."""
+
+    what: str
+    total_bytes: int
+    derived_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What can go.
+
+    Attributes:
+        checkpoints: states of trainings that are finished.
+        caches: packed features, none while a worker is alive: it may be reading them.
+        leftovers: files that nobody needs.
+        removals: begun and not ended.
+    """
+
+    checkpoints: tuple[Path, ...]
+    caches: tuple[Path, ...]
+    leftovers: tuple[Path, ...]
+    removals: tuple[str, ...]
+    leftover_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        paths = (*self.checkpoints, *self.caches, *self.leftovers)
+        return sum(size_of(path) for path in paths) + self.leftover_bytes
+
+
+def usage(workspace: Workspace) -> list[Usage]:
+    """The largest first."""
+    parts = []
+    for encoder in sorted(workspace.features.glob("encoder_*")):
+        if encoder.is_dir():
+            parts.append(Usage(workspace.relative(encoder), size_of(encoder), size_of(workspace.cache(encoder))))
+    spent = {path: size_of(path) for path in spent_checkpoints(workspace)}
+    for folder in experiment_folders(workspace):
+        states = sum(size for path, size in spent.items() if path.is_relative_to(folder))
+        parts.append(Usage(workspace.relative(folder), size_of(folder), states))
+    for folder in sorted(workspace.manifests.glob("*")):
+        parts.append(Usage(workspace.relative(folder), size_of(folder)))
+    parts.append(Usage("experiments.db", sum(size_of(path) for path in workspace.experiments.glob("experiments.db*"))))
+    parts.append(Usage("removed, not deleted yet", leftover_bytes(workspace)))
+    known = sum(part.total_bytes for part in parts)
+    parts.append(Usage("queue and everything else", max(0, size_of(workspace.root) - known)))
+    return sorted((part for part in parts if part.total_bytes), key=lambda part: -part.total_bytes)
+
+
+def spent_checkpoints(workspace: Workspace) -> list[Path]:
+    """States of finished trainings: what evaluates, reports or predicts needs the heads alone."""
+    paths: list[Path] = []
+    fingerprints = Fingerprints(workspace)
+    for job in Reader(workspace, known_kinds()):
+        folder = workspace.folder(job)
+        states = sorted(folder.glob("checkpoints/step_*.pt")) if folder.parent == workspace.experiments else []
+        if states:
+            with contextlib.suppress(NotDone, HeadstartError):
+                read_marker(workspace, job, fingerprints.of(job))
+                paths += states
+    return paths
+
+
+def spent(workspace: Workspace) -> Spent:
+    """Looks, and changes nothing."""
+    busy = bool(live_workers(workspace))
+    caches = () if busy else tuple(path for path in sorted(workspace.features.glob("encoder_*/cache")) if path.is_dir())
+    return Spent(
+        checkpoints=tuple(spent_checkpoints(workspace)),
+        caches=caches,
+        leftovers=tuple({*verify(workspace).orphans, *_of_removed_jobs(workspace)}),
+        removals=tuple(unfinished_removals(workspace)),
+        leftover_bytes=leftover_bytes(workspace),
+    )
+
+
+def clean(workspace: Workspace, found: Spent) -> None:
+    """Deletes it; killed anywhere, the next one goes on. Raises: TryLaterError if a worker holds what is to be removed."""
+    for path in found.checkpoints:
+        _unlink(path)
+    for cache in found.caches:
+        for part in sorted(cache.glob("part_*.h5")):  # the lock stays: whoever waits for it must not get another one
+            _unlink(part)
+    sweep(list(found.leftovers))
+    finish_removals(workspace)
+
+
+def _of_removed_jobs(workspace: Workspace) -> Iterator[Path]:
+    """What a worker committed in the moment of its removal."""
+    reader = Reader(workspace, known_kinds())
+    for _ in reader:
+        pass
+    return files_of(workspace, [job for job, withdrawal in reader.withdrawn if withdrawal.state == REMOVED])
+
+
+def _unlink(path: Path) -> None:
+    with environment_faults(f"cannot delete {path}"), contextlib.suppress(FileNotFoundError):
+        path.unlink()

@@ -1,0 +1,347 @@
+"""Takes back what was made: a run, an experiment, an encoder's features, a data set. Whole, or not at all, whenever it is killed.
+
+What is to go is first written down (an intent in `.removed/`), then withdrawn from the queue, then let go of by every worker, and
+only then moved out of sight and deleted. Whoever removes or cleans next finishes what was written down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from headstart.pipeline.claims import seems_held
+from headstart.pipeline.enqueue import queue_lock
+from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.frontier import read_listing
+from headstart.pipeline.history import NO_HISTORY
+from headstart.pipeline.job import Job, group_of
+from headstart.pipeline.kinds import known_kinds
+from headstart.pipeline.queue import Reader
+from headstart.pipeline.retire import REMOVED, withdraw
+from headstart.pipeline.text import printable
+from headstart.pipeline.workspace import Workspace
+
+from .experiment import DESCRIPTION, experiment_folders, name_of
+from .head_experiment import best_head_path, head_path, read_head_experiment
+
+REMOVED_HEADS = "removed.json"
+WAIT_S = 30.0
+_POLL_S = 0.2
+_INTENT = ".json"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What is to go; paths are relative to the workspace.
+
+    Attributes:
+        what: for people, such as `experiment exp_0001_linear`.
+        folder, source: of the jobs to withdraw: those of this folder, or those whose source is or lies in this one. None: none.
+        trees: folders that go as a whole; files: single ones.
+        head: (experiment's folder, name) of a run that leaves its experiment standing, else None.
+        through: number of the last job that is meant: what was queued later under the same name stays.
+    """
+
+    what: str
+    through: int = -1
+    folder: str | None = None
+    source: str | None = None
+    trees: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    head: tuple[str, str] | None = None
+
+    def concerns(self, job: Job) -> bool:
+        """Whether a job works for what is to go, or for what has the same name by now."""
+        if self.folder is not None and job.folder == self.folder:
+            return True
+        return self.source is not None and (job.source == self.source or job.source.startswith(f"{self.source}/"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A removal, and what it means.
+
+    Attributes:
+        jobs: rows of the queue that are withdrawn.
+        size_bytes: that become free.
+        consequences: what else changes for the user, a line each.
+    """
+
+    removal: Removal
+    jobs: tuple[Job, ...]
+    size_bytes: int
+    consequences: tuple[str, ...] = ()
+
+
+def plan_run(workspace: Workspace, experiment: str, head: str, others: int) -> Plan:
+    """Args: experiment: name of its folder; others: runs of it that stay, without which the whole experiment goes."""
+    if not others:
+        return plan_experiment(workspace, experiment)
+    read = read_head_experiment(workspace, workspace.experiments / experiment)
+    files = [head_path(read, head)]
+    if best_head_path(read).exists() and files[0].exists() and best_head_path(read).read_bytes() == files[0].read_bytes():
+        files.append(best_head_path(read))
+    removal = Removal(
+        f"run {head} of {experiment}",
+        files=tuple(workspace.relative(path) for path in files),
+        head=(experiment, head),
+    )
+    return _planned(workspace, removal)
+
+
+def plan_experiment(workspace: Workspace, asked: str) -> Plan:
+    """Args: asked: a folder's name, a number, or the name that the experiment was given, if only one has it."""
+    wanted = Path(asked).name or "/"  # which is in no name
+    folders = experiment_folders(workspace)
+    matches = [path for path in folders if wanted in (path.name, name_of(path), str(int(path.name.split("_")[1])))]
+    folder = _only(matches, f"experiment {printable(asked)!r}", [path.name for path in folders], "headstart runs")
+    relative = workspace.relative(folder)
+    return _planned(workspace, Removal(f"experiment {folder.name}", folder=relative, trees=(relative,)))
+
+
+def plan_encoder(workspace: Workspace, asked: str) -> Plan:
+    """Args: asked: a folder's name, or a part that only one has."""
+    wanted = Path(asked).name or "/"  # which is in no name
+    folders = sorted(path for path in workspace.features.glob("encoder_*") if path.is_dir())
+    matches = [path for path in folders if path.name == wanted] or [path for path in folders if wanted in path.name]
+    folder = _only(matches, f"encoder {printable(asked)!r}", [path.name for path in folders], "headstart status")
+    relative = workspace.relative(folder)
+    users = [name for name, (encoder, _) in _experiments(workspace).items() if encoder == relative]
+    consequences = [f"{_listed(users)} cannot be evaluated, used or finished without its features"] if users else []
+    return _planned(workspace, Removal(f"encoder {folder.name}", folder=relative, trees=(relative,)), consequences)
+
+
+def plan_data(workspace: Workspace, asked: str) -> Plan:
+    """Args: asked: a folder in `features/manifests`, or a part that only one has."""
+    wanted = Path(asked).name or "/"  # which is in no name
+    folders = sorted(path for path in workspace.manifests.glob("*") if path.is_dir())
+    matches = [path for path in folders if path.name == wanted] or [path for path in folders if wanted in path.name]
+    folder = _only(matches, f"data {printable(asked)!r}", [path.name for path in folders], "headstart status")
+    relative = workspace.relative(folder)
+    jobs = [job for job in Reader(workspace, known_kinds()) if job.source.startswith(f"{relative}/")]
+    encoders = sorted({job.folder for job in jobs})
+    files = tuple(workspace.relative(path) for path in files_of(workspace, jobs))
+    caches = tuple(path for encoder in encoders if (workspace.root / (path := f"{encoder}/cache")).is_dir())
+    users = [name for name, (encoder, _) in _experiments(workspace).items() if encoder in encoders]
+    consequences = []
+    if users:
+        consequences.append(f"{_listed(users)} may have learnt from it: their heads stay, what needs its rows will refuse")
+    removal = Removal(f"data {folder.name}", source=relative, trees=(relative, *caches), files=files)
+    return _planned(workspace, removal, consequences)
+
+
+def perform(
+    workspace: Workspace,
+    removal: Removal,
+    wait_s: float = WAIT_S,
+    reached: Callable[[str], None] = lambda point: None,
+) -> None:
+    """Removes; killed anywhere, the same again or `finish_removals` ends it.
+
+    Args:
+        wait_s: how long workers have to let go of its jobs.
+        reached: hears the name of each point between two steps.
+
+    Raises: TryLaterError if a worker still holds a job: all is withdrawn then, and deleted by whoever cleans next.
+    """
+    workspace.make_folder(workspace.removed)
+    name = removal.what.replace("/", "_").replace(" ", "-")[:150]
+    intent = workspace.removed / f"{name}.{os.urandom(4).hex()}{_INTENT}"
+    workspace.files.publish(intent, (json.dumps({"format": 1, **asdict(removal)}, indent=1) + "\n").encode())
+    reached("written down")
+    _carry_out(workspace, removal, intent, wait_s, reached)
+
+
+def finish_removals(workspace: Workspace, wait_s: float = 0.0, reached: Callable[[str], None] = lambda point: None) -> list[str]:
+    """Ends what was begun and killed; returns what it was. Raises as `perform`."""
+    finished = []
+    for intent in sorted(workspace.removed.glob(f"*{_INTENT}")):
+        removal = _read_intent(intent)
+        if removal is None:
+            continue
+        _carry_out(workspace, removal, intent, wait_s, reached)
+        finished.append(removal.what)
+    for path in _leftovers(workspace):
+        _delete(path)
+    return finished
+
+
+def unfinished_removals(workspace: Workspace) -> list[str]:
+    """What was begun, and waits for `finish_removals`."""
+    intents = (_read_intent(path) for path in sorted(workspace.removed.glob(f"*{_INTENT}")))
+    return [removal.what for removal in intents if removal is not None]
+
+
+def leftover_bytes(workspace: Workspace) -> int:
+    """Of what was moved out of sight and not deleted yet."""
+    return sum(size_of(path) for path in _leftovers(workspace))
+
+
+def removed_heads(folder: Path) -> frozenset[str]:
+    """Names of the heads of an experiment that were removed."""
+    path = folder / REMOVED_HEADS
+    try:
+        with environment_faults(f"cannot read {path}"):
+            return frozenset(map(str, json.loads(path.read_bytes())["heads"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except (ValueError, KeyError, TypeError):
+        raise HeadstartError(f"{path} is damaged. Delete it: the heads whose files are gone are then trained again") from None
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; links are not followed."""
+    with contextlib.suppress(OSError):
+        if not path.is_dir() or path.is_symlink():
+            return path.lstat().st_size
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(folder) / name).lstat().st_size
+    return total
+
+
+def _carry_out(workspace: Workspace, removal: Removal, intent: Path, wait_s: float, reached: Callable[[str], None]) -> None:
+    with queue_lock(workspace):
+        jobs = _concerned(workspace, removal)
+        meant = [job for job in jobs if job.number <= removal.through]
+        withdraw(workspace, meant, REMOVED, removal.what)
+        is_made_anew = len(meant) < len(jobs)
+    reached("withdrawn")
+    if removal.head is not None:
+        folder = workspace.experiments / removal.head[0]
+        if (folder / DESCRIPTION).exists():
+            heads = sorted(removed_heads(folder) | {removal.head[1]})
+            workspace.files.replace(folder / REMOVED_HEADS, (json.dumps({"heads": heads}) + "\n").encode())
+        reached("noted")
+    _wait_for_workers(workspace, removal, wait_s)
+    for tree in removal.trees:
+        path = workspace.root / tree
+        if is_made_anew or path.is_symlink() or not path.is_dir():
+            continue
+        with environment_faults(f"cannot remove {path}"), contextlib.suppress(FileNotFoundError):
+            os.replace(path, workspace.removed / f"{path.name}.{os.urandom(4).hex()}")
+            workspace.files.sync_folder(path.parent)
+        reached("moved")
+    for file in removal.files:
+        with environment_faults(f"cannot remove {file}"), contextlib.suppress(FileNotFoundError):
+            (workspace.root / file).unlink()
+    reached("unlinked")
+    for path in _leftovers(workspace):
+        _delete(path)
+    reached("deleted")
+    with contextlib.suppress(FileNotFoundError):
+        intent.unlink()
+    with contextlib.suppress(OSError):
+        workspace.removed.rmdir()
+
+
+def _concerned(workspace: Workspace, removal: Removal) -> list[Job]:
+    return [job for job in Reader(workspace, known_kinds()) if removal.concerns(job)]
+
+
+def _wait_for_workers(workspace: Workspace, removal: Removal, wait_s: float) -> None:
+    reader = Reader(workspace, known_kinds())
+    for _ in reader:
+        pass
+    mine = [job for job, _ in reader.withdrawn if removal.concerns(job) and job.number <= removal.through]
+    limit = time.monotonic() + wait_s
+    while True:
+        held = next(_held(workspace, mine), None)
+        if held is None:
+            return
+        if time.monotonic() >= limit:
+            raise TryLaterError(
+                f"{removal.what} is withdrawn, and a worker still holds {held.job_id} of it. Its files go with the next: "
+                "headstart clean"
+            )
+        time.sleep(_POLL_S)
+
+
+def _held(workspace: Workspace, jobs: Iterable[Job]) -> Iterator[Job]:
+    for _, group in groupby(jobs, key=lambda job: (job.folder, job.group)):
+        members = list(group)
+        histories = read_listing(workspace, members[0]).histories
+        yield from (job for job in members if seems_held(workspace, job, histories.get(job.job_id, NO_HISTORY)))
+
+
+def files_of(workspace: Workspace, jobs: Iterable[Job]) -> Iterator[Path]:
+    """What jobs left: markers, retired ones too, payloads and claims."""
+    by_group: dict[tuple[str, str], set[str]] = {}
+    for job in jobs:
+        by_group.setdefault((job.folder, group_of(job.number)), set()).add(job.job_id)
+    for (folder, group), ids in sorted(by_group.items()):
+        for place in ("done", "shards", "claims"):
+            with contextlib.suppress(FileNotFoundError):
+                for path in sorted((workspace.root / folder / place / group).iterdir()):
+                    if path.name.split(".")[0] in ids:
+                        yield path
+
+
+def _planned(workspace: Workspace, removal: Removal, consequences: Iterable[str] = ()) -> Plan:
+    jobs = tuple(_concerned(workspace, removal))
+    reader = Reader(workspace, known_kinds())
+    for _ in reader:
+        pass
+    removal = replace(removal, through=reader.highest)
+    size = sum(size_of(workspace.root / path) for path in (*removal.trees, *removal.files))
+    return Plan(removal, jobs, size, tuple(consequences))
+
+
+def _experiments(workspace: Workspace) -> dict[str, tuple[str, str | None]]:
+    """Encoder and data set of each experiment, whatever it trains, as its description says."""
+    result = {}
+    for folder in experiment_folders(workspace):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            record: dict[str, Any] = json.loads((folder / DESCRIPTION).read_bytes())
+            result[folder.name] = (str(record.get("encoder")), record.get("dataset"))
+    return result
+
+
+def _only(matches: list[Path], what: str, known: list[str], command: str) -> Path:
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise HeadstartError(f"{what} may be {' or '.join(path.name for path in matches)}. Give the whole name")
+    there = f"there are {', '.join(known[:8])}" + (", ..." if len(known) > 8 else "") if known else "there is none"
+    raise HeadstartError(f"no {what} in this workspace; {there}. See: {command}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _read_intent(path: Path) -> Removal | None:
+    """None for what is no intent, or another version's."""
+    try:
+        facts = json.loads(path.read_bytes())
+        if facts.pop("format") != 1:
+            return None
+        head = facts.pop("head")
+        trees, files = (tuple(map(str, facts.pop(key))) for key in ("trees", "files"))
+        removal = Removal(**facts, trees=trees, files=files, head=None if head is None else (str(head[0]), str(head[1])))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    is_inside = all(
+        part and ".." not in part.split("/") and not part.startswith("/") for part in (*removal.trees, *removal.files)
+    )
+    return removal if is_inside else None
+
+
+def _leftovers(workspace: Workspace) -> list[Path]:
+    return sorted(path for path in workspace.removed.glob("*") if path.is_dir() and not path.is_symlink())
+
+
+def _delete(tree: Path) -> None:
+    with environment_faults(f"cannot delete {tree}"), contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(tree)
