@@ -94,6 +94,7 @@ class ExtractSession:
         from headstart.features.images.decode import STATUS
         from headstart.features.store import shards
         from headstart.features.store.shards import round_features
+        from headstart.pipeline.versions import versions_of
 
         batching = self._opened()
         values, decoded = batching.encode(prepared.images, prepared.good(), check)
@@ -114,13 +115,14 @@ class ExtractSession:
             FailedItem(prepared.rows[i].index, prepared.rows[i].path, error.code, error.reason)
             for i, error in sorted(errors.items())
         )
+        decoders = ("numpy", "pillow", *(["torchcodec"] if self._spec.transform.device_decode else []))
         facts = {
             "device": batching.encoder.device,
             "batch_size": batching.batch,
             "threads": batching.threads,
             **self._budget_facts,
             **gpu_facts(batching.encoder),
-            "versions": {**_versions(self._spec.transform.device_decode), **batching.encoder.versions},
+            "versions": {**versions_of(*decoders), **batching.encoder.versions},
         }
         return Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), len(prepared.rows), len(kept), failed, facts)
 
@@ -143,16 +145,3 @@ class ExtractSession:
                 encoder, self._settings.batch_size, self._settings.ram_bytes, self._settings.vram_bytes, held
             )
         return self._batching
-
-
-def _versions(is_device_decoded: bool) -> dict[str, str]:
-    # Not importlib.metadata where there is another way: it searches every installed package.
-    import numpy as np
-    import PIL
-
-    versions = {"numpy": np.__version__, "pillow": PIL.__version__}
-    if is_device_decoded:
-        from importlib.metadata import version
-
-        versions["torchcodec"] = version("torchcodec")
-    return versions

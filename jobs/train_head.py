@@ -61,6 +61,7 @@ class TrainHeadSession:
         from headstart.experiments.runs.experiment_data import experiment_data
         from headstart.experiments.runs.head_experiment import best_head_path
         from headstart.experiments.training.checkpoints import Checkpoints
+        from headstart.pipeline.versions import versions_of
 
         keeper = Checkpoints(best_head_path(experiment).parent, self._workspace.files)
         # A training that goes on has read every byte of the cache before.
@@ -70,12 +71,5 @@ class TrainHeadSession:
         evaluation = evaluate_experiment(experiment, data, outcomes, check)
         payload = publish(self._workspace, experiment, data, outcomes, evaluation)
         keeper.keep_only_newest()
-        facts: dict[str, Any] = {"device": experiment.options.device, "versions": _versions()}
+        facts: dict[str, Any] = {"device": experiment.options.device, "versions": versions_of("numpy", "torch")}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)
-
-
-def _versions() -> dict[str, str]:
-    import numpy as np
-    import torch
-
-    return {"numpy": np.__version__, "torch": str(torch.__version__)}

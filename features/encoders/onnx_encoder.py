@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headstart.features.devices import cores
 from headstart.pipeline.files import environment_faults
+from headstart.pipeline.versions import versions_of
 
 from .gpu_memory import DeviceMemory
 from .spec import EncoderSpec, require_pixels
@@ -99,7 +100,7 @@ class OnnxEncoder:
         import onnxruntime
 
         self.spec = spec
-        self.versions: Mapping[str, str] = {**versions, "onnxruntime": onnxruntime.__version__}
+        self.versions: Mapping[str, str] = {**versions, **versions_of("onnxruntime")}
         # One batch a core instead of all cores on one batch: no core waits for another at the end of each layer, and what
         # is left over goes to the decoders, or to a second worker. On very many cores it would cost too much memory.
         self.threads = min(cores(), _MOST_THREADS)

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart.features.networks.feature_map import outputs
+from headstart.features.networks.quiet import quiet_logger
+from headstart.pipeline.doors.locks import held_or_later
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.text import reason_of
+from headstart.pipeline.versions import versions_of
 from headstart.pipeline.workspace import open_workspace
 
+from .cosine import cosines
 from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, GraphFacts, find_graph
 from .saved import read_network
 from .spec import EncoderSpec, read_encoder
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 _OPSET = 17
 _CHECKED = 5
 _WORST_COSINE = 0.9999
+_LOCK_TIMEOUT_S = 600.0  # an export takes seconds, of the largest networks minutes
 
 
 class _Refused(Exception):
@@ -41,12 +45,11 @@ class _Refused(Exception):
 def export_graph(folder: Path) -> GraphFacts:
     """The graph in `folder`, exported unless a sound one is there; `refused` says why where the encoder cannot have one.
 
-    Processes that ask at the same time wait for the first. Raises: HeadstartError if the encoder itself is damaged.
+    Processes that ask at the same time wait for the first. Raises: HeadstartError if the encoder itself is damaged; TryLaterError
+    if another process has been exporting it for ten minutes.
     """
-    from filelock import FileLock
-
     spec = read_encoder(folder)
-    with FileLock(folder / f"{GRAPH_NAME}.lock"):
+    with held_or_later(folder / f"{GRAPH_NAME}.lock", _LOCK_TIMEOUT_S, "another process exports this encoder"):
         facts = find_graph(folder, spec.fingerprint)
         if facts is not None and not facts.refused:
             return facts
@@ -57,7 +60,7 @@ def _export(folder: Path, spec: EncoderSpec) -> GraphFacts:
     import torch
 
     network = read_network(folder, spec)
-    versions = _versions()
+    versions = versions_of("torch", "timm", "onnxruntime")
     files = open_workspace(folder.parent.parent).files
     try:
         with _silence():
@@ -122,7 +125,7 @@ def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], b
     if exported.shape != expected.shape:
         raise _Refused(f"the graph gives {list(exported.shape)}, torch gives {list(expected.shape)}")
     parts = slice(0, spec.embed_dim), slice(spec.embed_dim, None)  # vectors and maps: a large map would hide a wrong vector
-    worst = min(float(_cosines(expected[:, part], exported[:, part]).min()) for part in parts)
+    worst = min(float(cosines(expected[:, part], exported[:, part]).min()) for part in parts)
     if not worst >= _WORST_COSINE:
         raise _Refused(f"the graph's features differ from torch's: cosine {worst:.6f}, at least {_WORST_COSINE} is expected")
     alone = [encoder.encode(images[start:stop]) for start, stop in ((0, 1), (1, 2), (2, 5))]
@@ -135,33 +138,12 @@ def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], b
     return check, bool(np.array_equal(np.concatenate(alone), exported))
 
 
-def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    norms = np.linalg.norm(a.astype(np.float64), axis=1), np.linalg.norm(b.astype(np.float64), axis=1)
-    products = (a.astype(np.float64) * b).sum(1)
-    with np.errstate(invalid="ignore"):  # a network may give nothing but zeros, and two of them are the same
-        return np.where((norms[0] == 0) & (norms[1] == 0), 1.0, products / (norms[0] * norms[1]))
-
-
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     # That the exporter is the older one, and what tracing a Python branch means: both known, and `_checked` answers them.
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _versions() -> dict[str, str]:
-    import onnxruntime
-    import timm
-    import torch
-
-    return {module.__name__: str(module.__version__) for module in (torch, timm, onnxruntime)}
+    with quiet_logger("torch.onnx", logging.ERROR), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def main() -> int:

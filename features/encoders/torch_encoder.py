@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from headstart.features.networks.feature_map import outputs
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.versions import versions_of
 
+from .cosine import cosines
 from .gpu_memory import DeviceMemory
 from .saved import read_network
 from .spec import EncoderSpec, read_encoder, require_pixels
@@ -30,7 +32,6 @@ class TorchEncoder:
     """
 
     def __init__(self, spec: EncoderSpec, network: "torch.nn.Module", device: str, precision: str = "float32") -> None:
-        import timm
         import torch
 
         self.spec = spec
@@ -41,7 +42,7 @@ class TorchEncoder:
         self.threads = 1 if device == "cpu" else 2
         # Only the waiting overlaps: launched one after the other in one stream, two batches share one batch's memory.
         self._launching = threading.Lock()
-        self.versions: Mapping[str, str] = {"torch": torch.__version__, "timm": timm.__version__}
+        self.versions: Mapping[str, str] = versions_of("torch", "timm")
         # Channels-last is how images arrive, and about 1.7 times as fast on a CPU.
         self._network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._mean, self._std = (
@@ -79,13 +80,10 @@ def choose_precision(encode: Callable[[str], NDArray[np.float32]]) -> str:
 
     float16 first: it is as fast on tensor cores and eight times as exact; what it lacks is range, and that shows.
     """
-    exact = encode("float32").astype(np.float64)
+    exact = encode("float32")
     for name in ("float16", "bfloat16"):
-        half = encode(name).astype(np.float64)
-        norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(half, axis=1)
-        with np.errstate(invalid="ignore"):
-            if np.isfinite(half).all() and bool(((exact * half).sum(1) >= _ALIKE * norms).all()):
-                return name
+        if (cosines(exact, encode(name)) >= _ALIKE).all():
+            return name
     return "float32"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from headstart.features.encoders.gpu_memory import DeviceMemory
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import size_words
 
 DEFAULT_BUDGET = 4 * 10**9
 _UNKNOWN_CONTEXT = 700 * 10**6  # where NVML cannot tell: more than the contexts of CUDA 11 to 13 with their kernels take
@@ -94,10 +95,10 @@ def _context(memory: DeviceMemory) -> int:
 
 
 def _too_small(memory: DeviceMemory, budget: int, model: str, beside: int = 0) -> HeadstartError:
-    decoding = f" and {beside / 1e9:.2f} GB for --device-decode" if beside else ""
+    decoding = f" and {size_words(beside)} for --device-decode" if beside else ""
     sizes = (
-        f"{budget / 1e9:.2f} GB, {_context(memory) / 1e9:.2f} GB of it for the driver{decoding}, "
-        f"{memory.free_bytes() / 1e9:.2f} GB free"
+        f"{size_words(budget)}, {size_words(_context(memory))} of it for the driver{decoding}, "
+        f"{size_words(memory.free_bytes())} free"
     )
     return HeadstartError(
         f"--vram-budget: {model} does not fit even with one image at a time ({sizes}). "

@@ -1,12 +1,13 @@
 """Pretrained weights from timm's hub, or one line that says why there are none: no minute of retries, no log noise."""
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
+
+from .quiet import quiet_logger
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,7 @@ def fetch_pretrained(model: str, model_args: Mapping[str, Any]) -> "dict[str, to
         # What timm says of a loader of the model's own is of the original file at `url`; the hub has plain tensors.
         arguments["pretrained_cfg_overlay"] = {"file": cached, "custom_load": False}
     source = cached or (f"{_endpoint()}/{config.hf_hub_id}" if config.hf_hub_id else str(config.url))
-    with _quiet():
+    with quiet_logger("huggingface_hub", logging.CRITICAL):
         try:
             if config.hf_hub_id and not cached:
                 _ask_once(source)
@@ -71,14 +72,3 @@ def _ask_once(url: str) -> None:
     from huggingface_hub import get_session
 
     get_session().head(url, timeout=_PROBE_S)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

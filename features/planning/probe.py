@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.features.encoders.cosine import cosines
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.sources.source import Source
 from headstart.features.store.load import load_features
@@ -74,6 +75,5 @@ def cosines_between(folder: Path, exact: Path) -> tuple[float, float] | None:
     _, i, j = np.intersect1d(left.index, right.index, return_indices=True)
     if not len(i):
         return None
-    a, b = left.features[i].astype(np.float64), right.features[j].astype(np.float64)
-    cosines = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    return float(cosines.mean()), float(cosines.min())
+    alike = cosines(left.features[i], right.features[j])
+    return float(alike.mean()), float(alike.min())

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from headstart.features.encoders.folder import SPEC_NAME, encoder_folders
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.manifest.reading import read_columns
-from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.doors.locks import held_or_later
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.markers import Marker
 from headstart.pipeline.workspace import Workspace, has_workspace, open_workspace
@@ -155,13 +156,8 @@ def _part_of(fingerprint: str, markers: list[Marker]) -> tuple[str, bytes]:
 
 @contextlib.contextmanager
 def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
     home = workspace.cache(folder)
     with environment_faults(f"cannot write {home}"):
         workspace.files.make_folder(home)
-    try:
-        with FileLock(home / ".lock", timeout=_LOCK_TIMEOUT_S):
-            yield
-    except Timeout:
-        raise TryLaterError(f"another process packs {home} for {_LOCK_TIMEOUT_S:.0f} s. Wait for it, then try again.") from None
+    with held_or_later(home / ".lock", _LOCK_TIMEOUT_S, f"another process packs {home}"):
+        yield

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.features.encoders import onnx_export as graph_export
-from headstart.features.encoders import runtime as opening
+from headstart.features.encoders import onnx_export, runtime
 from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, OnnxEncoder, find_graph
 from headstart.features.encoders.onnx_export import export_graph
 from headstart.features.encoders.resolve import resolve_encoder
 from headstart.features.encoders.runtime import open_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.torch_encoder import TorchEncoder, open_torch
-from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.doors import locks
+from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.features.samples import picture, python_says
 
@@ -113,7 +113,7 @@ def test_a_graph_that_is_not_what_was_exported_is_noticed_and_made_anew(folder, 
 
 
 def test_a_sound_graph_is_not_exported_again(folder, monkeypatch):
-    monkeypatch.setattr(graph_export, "_export", None)
+    monkeypatch.setattr(onnx_export, "_export", None)
     assert export_graph(folder) == find_graph(folder, fingerprint(folder))
 
 
@@ -136,9 +136,9 @@ class Unexportable(torch.nn.Module):
 
 def test_an_encoder_that_does_not_export_runs_in_torch_and_says_so(folder, monkeypatch, capfd):
     (folder / GRAPH_FACTS_NAME).unlink()
-    monkeypatch.setattr(graph_export, "read_network", lambda folder, spec: Unexportable())
+    monkeypatch.setattr(onnx_export, "read_network", lambda folder, spec: Unexportable())
     assert export_graph(folder).refused
-    monkeypatch.setattr(opening, "_export_elsewhere", None)  # asked again, it would refuse again
+    monkeypatch.setattr(runtime, "_export_elsewhere", None)  # asked again, it would refuse again
     assert isinstance(open_encoder(folder, "cpu"), TorchEncoder)
     said = capfd.readouterr().err
     assert said.startswith(f"note: {folder.name} runs in torch, which is slower: ")
@@ -172,3 +172,13 @@ def test_an_export_that_is_killed_leaves_torch_to_do_the_work(folder, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert isinstance(open_encoder(folder, "cpu"), TorchEncoder)
     assert "its export failed: exit status -9" in capfd.readouterr().err
+
+
+def test_who_cannot_have_the_lock_of_a_graph_is_told_to_try_later(monkeypatch, folder):
+    (folder / GRAPH_NAME).unlink(missing_ok=True)
+    monkeypatch.setattr(onnx_export, "_LOCK_TIMEOUT_S", 0.1)
+    with (
+        locks.held(folder / f"{GRAPH_NAME}.lock", 1),
+        pytest.raises(TryLaterError, match="another process exports this encoder"),
+    ):
+        onnx_export.export_graph(folder)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from headstart.features.extraction import memory_budget as ram_plan
+from headstart.features.extraction import memory_budget
 from headstart.features.extraction.memory_budget import plan_ram
 from headstart.pipeline.errors import HeadstartError
 
@@ -19,8 +19,8 @@ class FakeEncoder:
         self.threads = threads
         self.spec = SimpleNamespace(model="fake_net", transform=SimpleNamespace(image_size=(8, 8)))
         self.rss, self.peak, self.keeps = 200 * MB, 210 * MB, keeps
-        monkeypatch.setattr(ram_plan, "current_rss_bytes", lambda: self.rss)
-        monkeypatch.setattr(ram_plan, "peak_rss_bytes", lambda: self.peak)
+        monkeypatch.setattr(memory_budget, "current_rss_bytes", lambda: self.rss)
+        monkeypatch.setattr(memory_budget, "peak_rss_bytes", lambda: self.peak)
 
     def encode(self, images):
         assert images.shape == (1, 8, 8, 3)

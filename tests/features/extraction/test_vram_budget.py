@@ -8,7 +8,7 @@ import torch
 
 from headstart.features.devices import is_out_of_memory
 from headstart.features.encoders.torch_encoder import TorchEncoder, choose_precision
-from headstart.features.extraction import memory_budget as budgets
+from headstart.features.extraction import memory_budget
 from headstart.features.extraction.memory_budget import gpu_facts, plan_batching
 from headstart.features.extraction.vram_budget import plan_vram
 from headstart.features.images.gpu_jpeg import DEVICE_BYTES
@@ -163,7 +163,7 @@ def test_other_errors_of_the_probe_pass_through():
 def test_a_cpu_has_no_gpu_memory_to_plan():
     encoder = SimpleNamespace(device="cpu", memory=None, threads=2, close=lambda: None)
     batching, facts = plan_batching(encoder, None, None, 10**9, 0)
-    assert (batching.batch, facts, gpu_facts(encoder)) == (budgets.CPU_BATCH, {}, {})
+    assert (batching.batch, facts, gpu_facts(encoder)) == (memory_budget.CPU_BATCH, {}, {})
 
 
 VECTORS = np.random.default_rng(1).normal(size=(3, 50)).astype(np.float32)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.features.extraction import memory_budget as budgets
-from headstart.features.images import reader as pixels
+from headstart.features.extraction import memory_budget
+from headstart.features.images import reader
 from headstart.features.images.decode import decode, open_decoder
 from headstart.features.images.gpu_jpeg import DeviceJpeg
 from headstart.pipeline.errors import HeadstartError
@@ -93,9 +93,9 @@ def test_a_job_decodes_on_the_device_and_says_with_what(tmp_path, monkeypatch):
         on_device = DeviceJpeg(transform, "cpu")
         return lambda data: order.append("decode") or decode(data, transform, on_device)
 
-    plan_batching = budgets.plan_batching
-    monkeypatch.setattr(budgets, "plan_batching", lambda *given: order.append("plan") or plan_batching(*given))
-    monkeypatch.setattr(pixels, "open_decoder", opened)
+    plan_batching = memory_budget.plan_batching
+    monkeypatch.setattr(memory_budget, "plan_batching", lambda *given: order.append("plan") or plan_batching(*given))
+    monkeypatch.setattr(reader, "open_decoder", opened)
     (tmp_path / "photos").mkdir()
     for number in range(3):
         (tmp_path / f"photos/{number}.jpg").write_bytes(DATA)

@@ -12,7 +12,7 @@ from PIL import Image
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.extraction import new_images
 from headstart.features.extraction.batching import Batching
-from headstart.features.images import gpu_jpeg as device_jpeg
+from headstart.features.images import gpu_jpeg
 from headstart.features.images.decode import ImageError, decode, open_decoder
 from headstart.features.images.gpu_jpeg import DeviceJpeg
 from headstart.features.images.transform import parse_transform
@@ -25,7 +25,7 @@ from tests.support import run_cli
 from .test_fast_decode import SPEC, smooth
 
 ON_DEVICE = replace(CENTER, device_decode=True)
-SCALED_BY_TORCH = {name: value for name, value in TRANSFORMS.items() if value.interpolation in device_jpeg.GPU_INTERPOLATIONS}
+SCALED_BY_TORCH = {name: value for name, value in TRANSFORMS.items() if value.interpolation in gpu_jpeg.GPU_INTERPOLATIONS}
 
 DATA = saved(picture(300, 200), "JPEG")
 

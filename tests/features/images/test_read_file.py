@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.features.images import decode as images
+from headstart.features.images import decode
 from headstart.features.images.decode import MAX_FILE_BYTES, ImageError, read_file
 from headstart.pipeline.errors import TryLaterError
 from tests.features.samples import picture, saved
@@ -138,7 +138,7 @@ def test_a_file_that_turns_into_a_fifo_while_it_is_opened_does_not_block(folder,
     facts = (folder / "Photo.JPG").stat()
     (folder / "Photo.JPG").unlink()
     os.mkfifo(folder / "Photo.JPG")
-    monkeypatch.setattr(images, "os", Patched(stat=lambda path: facts))
+    monkeypatch.setattr(decode, "os", Patched(stat=lambda path: facts))
     previous = signal.signal(signal.SIGALRM, alarm)
     signal.alarm(5)
     try:
@@ -195,7 +195,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error_of_its_row(folder, mon
         os.utime(path, ns=(1, 1))
         return facts
 
-    monkeypatch.setattr(images, "os", Patched(fstat=fstat))
+    monkeypatch.setattr(decode, "os", Patched(fstat=fstat))
     with pytest.raises(ImageError) as caught:
         read_file(folder, "Photo.JPG", *seen, allow_symlinks=False)
     assert caught.value.code == "changed"
@@ -234,6 +234,6 @@ def test_a_disk_that_fails_costs_no_row(folder, monkeypatch):
     def failing(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(images, "os", Patched(open=failing))
+    monkeypatch.setattr(decode, "os", Patched(open=failing))
     with pytest.raises(TryLaterError):
         read(folder, "Photo.JPG")

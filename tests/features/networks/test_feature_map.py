@@ -15,7 +15,7 @@ from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.encoders.torch_encoder import open_torch
 from headstart.features.networks.feature_map import FeatureMap, find_map, outputs
-from headstart.features.planning import disk as disk_plan
+from headstart.features.planning import disk
 from headstart.features.planning.disk import predict_disk, require_room
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
@@ -211,4 +211,4 @@ main()
 
 
 def test_sizes_are_said_in_a_unit_that_fits():
-    assert [disk_plan.size_words(size) for size in (900, 2 * 10**6, 3 * 10**9)] == ["0.9 kB", "2.0 MB", "3.00 GB"]
+    assert [disk.size_words(size) for size in (900, 2 * 10**6, 3 * 10**9)] == ["0.9 kB", "2.0 MB", "3.00 GB"]

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from headstart.features.networks import weights as weights_module
+from headstart.features.networks import weights
 from headstart.features.networks.weights import digest, embedded_card, resolve_weights
 from headstart.pipeline.errors import HeadstartError
 from tests.features.tensors import MODEL, all_tensors, as_safetensors, cast, without
@@ -110,7 +110,7 @@ def embedded(tmp_path, monkeypatch, complete):
         "sha256": hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest(),
     }
     (folder / "encoder.json").write_text(json.dumps(card))
-    monkeypatch.setattr(weights_module, "EMBEDDED", folder)
+    monkeypatch.setattr(weights, "EMBEDDED", folder)
     return folder
 
 

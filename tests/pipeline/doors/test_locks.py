@@ -9,6 +9,7 @@ from headstart.pipeline.doors import locks, paths
 from headstart.pipeline.doors.locks import LockTimeout
 from headstart.pipeline.doors.paths import LinkError
 from headstart.pipeline.doors.reading import UnreadableError
+from headstart.pipeline.errors import TryLaterError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="filelock's concern there")
 
@@ -73,3 +74,22 @@ def test_what_a_lock_file_holds_is_not_cut(tmp_path):
     with locks.held(tmp_path / "lock", 1):
         pass
     assert (tmp_path / "lock").read_text() == "something"
+
+
+def test_who_waits_in_vain_is_told_by_whom_and_to_try_later(tmp_path):
+    child = held_by_a_child(tmp_path / "lock")
+    try:
+        with (
+            pytest.raises(TryLaterError, match=r"^a process that packs for 0 s\. Wait for it"),
+            locks.held_or_later(tmp_path / "lock", 0.1, "a process that packs"),
+        ):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_an_error_of_whoever_holds_it_is_handed_on_as_it_is_and_lets_go(tmp_path):
+    for _ in range(2):
+        with pytest.raises(PermissionError, match="theirs"), locks.held_or_later(tmp_path / "lock", 1, "nobody"):
+            raise PermissionError("theirs")
