@@ -1,4 +1,4 @@
-"""Benchmarks and tools, which no other test runs, import what is there, also inside functions and in code that they hand to others."""
+"""Benchmarks and tools, which no other test runs, import what is there, inside functions and in code as text, too."""
 
 import ast
 from importlib import import_module

@@ -14,7 +14,7 @@ from tests.support import ROOT
 ROOMS = "features|experiments|pipeline|jobs|commands"
 FILE = re.compile(r"(?<![\w/.*<>-])(?:[\w.-]+/)*[\w-]+\.py\b")
 WING = re.compile(rf"`((?:{ROOMS}|tests|tools|benchmarks|docs)/[\w/]*)`")
-DOTTED = re.compile(rf"(?<![\w./-])(?:headstart\.|(?=(?:{ROOMS})\.[a-z_]+\.))((?:{ROOMS}|cli)(?:\.\w+)+)")
+DOTTED = re.compile(rf"(?<![\w./-])(?!experiments\.db\b)(?:headstart\.|(?=(?:{ROOMS})\.[a-z_]+\.))((?:{ROOMS}|cli)(?:\.\w+)+)")
 # In a workspace, not in the code.
 OF_A_WORKSPACE = re.compile(
     r"features/(manifests|jobs_queue|encoder_|plans|status_cache|byte_counts|fragile|fake|source)|experiments/(exp_|experiments)"
@@ -108,6 +108,7 @@ def test_what_a_text_names_is_there(path):
         pytest.param("`experiments/recipes/` is still to come", [], id="planned"),
         pytest.param("`features/snapshot`", ["features/snapshot"], id="no wing"),
         pytest.param("`features/encoder_x/` lies in a workspace", [], id="workspace"),
+        pytest.param("experiments.db.replaced lies in a workspace", [], id="database"),
         pytest.param("headstart.pipeline.worker.run_job, features.manifest.reading", [], id="dotted"),
         pytest.param("`headstart.pipeline.worker.walk_job`", ["pipeline.worker.walk_job"], id="no function"),
         pytest.param("of features.encoders.opening.Encoder", ["features.encoders.opening.Encoder"], id="no module"),
