@@ -196,6 +196,26 @@ def parse_rows(data: bytes) -> CachedRows:
         )
 
 
+class ManifestColumns:
+    """The columns of a workspace's manifests, each revision of each read once, whoever asks how often."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._read: dict[tuple[str, int], Columns] = {}
+
+    def newest(self, dataset: str) -> Columns:
+        """As the manifest is now. Raises as `read_columns`."""
+        columns = read_columns(self._root / dataset)
+        return self._read.setdefault((dataset, columns.revision), columns)
+
+    def of(self, dataset: str, revision: int) -> Columns:
+        """As it was at that revision. Raises as `read_columns`."""
+        key = dataset, revision
+        if key not in self._read:
+            self._read[key] = read_columns(self._root / dataset, revision)
+        return self._read[key]
+
+
 @dataclass(frozen=True)
 class CachedFeatures:
     """n images with features, ordered by data set and manifest row; position i means the same image everywhere.
@@ -205,6 +225,7 @@ class CachedFeatures:
         rows: codes and row numbers.
         parts: mapped.
         selected: the data set whose rows alone were asked for, None if all were.
+        manifests: columns that were read to choose the rows; None if the rows were known.
     """
 
     workspace: Workspace = field(repr=False)
@@ -212,6 +233,8 @@ class CachedFeatures:
     rows: CachedRows = field(repr=False)
     parts: tuple[CachePart, ...] = field(repr=False)
     selected: str | None = None
+    manifests: ManifestColumns | None = field(default=None, repr=False, compare=False)
+    _texts: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.rows.index)
@@ -260,7 +283,10 @@ class CachedFeatures:
             raise HeadstartError(
                 f"the manifest has no column {name!r}; it has: {known}. Add it to the table and enqueue that again"
             )
-        return self._from_manifest([columns.extra.get(name) or [""] * len(columns.path) for columns in self._columns])
+        if name not in self._texts:
+            values = [columns.extra.get(name) or [""] * len(columns.path) for columns in self._columns]
+            self._texts[name] = self._from_manifest(values)
+        return self._texts[name]
 
     def take(self, positions: NDArray[np.int64], out: NDArray[np.float16] | None = None) -> NDArray[np.float16]:
         """Features (k, d) of any positions, in that order; reads these rows only.
@@ -297,9 +323,13 @@ class CachedFeatures:
     @cached_property
     def _columns(self) -> list[Columns]:
         # Of the revisions that the rows are of: a training under way must not see what was corrected since.
-        revisions = self.rows.revisions or (0,) * len(self.rows.datasets)
-        numbered = zip(self.rows.datasets, revisions, strict=True)
-        return [read_columns(self.workspace.root / name, number) for name, number in numbered]
+        manifests = self.manifests or ManifestColumns(self.workspace.root)
+        return [manifests.of(name, number) for name, number in self._revisions.items()]
+
+    @cached_property
+    def _revisions(self) -> dict[str, int]:
+        """By data set, in their order."""
+        return dict(zip(self.rows.datasets, self.rows.revisions or (0,) * len(self.rows.datasets), strict=True))
 
     def _from_manifest(self, values: list[list[str]]) -> list[str]:
         return [values[dataset][row] for dataset, row in zip(self.rows.dataset, self.rows.index, strict=True)]
@@ -314,5 +344,7 @@ def of_dataset(cached: CachedFeatures, dataset: str) -> CachedFeatures:
     if dataset not in rows.datasets:
         raise HeadstartError(f"{dataset} has no features in {cached.folder.name} yet. Make some: headstart work")
     if len(rows.datasets) > 1:
-        rows = rows_of(rows.fingerprint, cached.parts, lambda name: read_columns(cached.workspace.root / name), only=dataset)
+        manifests = cached.manifests or ManifestColumns(cached.workspace.root)
+        revision = cached._revisions[dataset]
+        rows = rows_of(rows.fingerprint, cached.parts, lambda name: manifests.of(name, revision), only=dataset)
     return replace(cached, rows=rows, selected=dataset)

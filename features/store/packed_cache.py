@@ -5,7 +5,6 @@ Derived: every file in it may be deleted and comes back. What it holds is decide
 
 import contextlib
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from headstart.features.encoders.folder import SPEC_NAME, encoder_folders
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
-from headstart.features.manifest.reading import read_columns
 from headstart.pipeline.doors.locks import held_or_later
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
@@ -22,7 +20,7 @@ from headstart.pipeline.workspace import Workspace, has_workspace, open_workspac
 
 from . import shards
 from .cache_part import CachePart, DamagedPart, PackedShard, open_part, serialize_part
-from .cached_features import CachedFeatures, rows_of
+from .cached_features import CachedFeatures, ManifestColumns, rows_of
 from .load import finished_markers
 
 PART_BYTES = 64 << 20  # of features: packing holds one part in memory, twice
@@ -50,9 +48,9 @@ def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> Cach
         raise HeadstartError(f"{folder} has no features yet. Make some: headstart work")
     with _locked(workspace, folder):
         parts = _packed(workspace, folder, spec, markers, part_bytes)
-        manifest = lru_cache(read_columns)
-        rows = rows_of(spec.fingerprint, parts, lambda dataset: manifest(workspace.root / dataset))
-    return CachedFeatures(workspace, folder, rows, tuple(parts))
+        manifests = ManifestColumns(workspace.root)
+        rows = rows_of(spec.fingerprint, parts, manifests.newest)
+    return CachedFeatures(workspace, folder, rows, tuple(parts), manifests=manifests)
 
 
 def load_cached_features(folder: str | Path) -> CachedFeatures:

@@ -1,14 +1,17 @@
 import os
 import shutil
 import zipfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
 import pytest
 
-from headstart.features.store import packed_cache
+from headstart.features.manifest import reading
+from headstart.features.store import cached_features, packed_cache
 from headstart.features.store.cache_part import ALIGNMENT, PackedShard, open_part, serialize_part
+from headstart.features.store.cached_features import of_dataset
 from headstart.features.store.load import load_features
 from headstart.features.store.packed_cache import load_cached_features, open_cache
 from headstart.pipeline.errors import HeadstartError
@@ -242,3 +245,25 @@ def test_those_who_open_it_at_once_pack_each_shard_once(extracted, monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: len(open_cache(extracted.folder)), range(4))) == [40] * 4
     assert len(packed) == 5
+
+
+def test_a_manifest_is_read_once_and_a_column_put_in_order_once(workspace, monkeypatch):
+    extracted = Extracted(workspace)
+    extracted.add(numbered(16), ["a", "b"] * 8, extra={"age": [str(i) for i in range(16)]})
+    other = Extracted(workspace, name="other", jobs=extracted.jobs)
+    other.add(numbered(8, first=100), ["c"] * 8, extra={"age": ["7"] * 8})
+    reads = Counter()
+
+    def counted(folder, *revision):
+        reads[folder.name] += 1
+        return reading.read_columns(folder, *revision)
+
+    monkeypatch.setattr(cached_features, "read_columns", counted)
+    both = open_cache(extracted.folder)
+    alone = of_dataset(both, both.rows.datasets[0])
+    for cached in (both, alone):
+        assert len(cached.column("age")) == len(cached.paths) == len(cached)
+        assert cached.extra_columns == ("age",)
+        assert cached.column("age") is cached.column("age")
+    assert list(reads.values()) == [1, 1]
+    assert len(both.column("age")) == 24 > len(alone.column("age"))
