@@ -8,7 +8,7 @@ from io import FileIO
 from itertools import chain, count
 from typing import NamedTuple
 
-from .errors import TryLaterError
+from .doors.locks import held_or_later
 from .files import environment_faults
 from .job import Job, job_id_of
 from .kinds import known_kinds
@@ -40,21 +40,9 @@ class Work(NamedTuple):
 @contextlib.contextmanager
 def queue_lock(workspace: Workspace, timeout_s: float = 60) -> Iterator[None]:
     """Holds off other enqueuers. Workers never wait for it."""
-    from filelock import FileLock, Timeout
-
     workspace.make_folder(workspace.queue_lock.parent)
-    lock = FileLock(workspace.queue_lock)
-    try:
-        with environment_faults(f"cannot lock {workspace.queue_lock}"):
-            lock.acquire(timeout=timeout_s)
-    except Timeout:
-        raise TryLaterError(
-            f"another enqueue holds {workspace.queue_lock} for {timeout_s:.0f} s. Wait for it, then try again."
-        ) from None
-    try:
+    with held_or_later(workspace.queue_lock, timeout_s, f"another enqueue holds {workspace.queue_lock}"):
         yield
-    finally:
-        lock.release()
 
 
 def enqueue_work(workspace: Workspace, works: Iterable[Work]) -> list[Job]:

@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from headstart.pipeline.errors import TryLaterError, as_try_later
+from headstart.pipeline.errors import TryLaterError
+from headstart.pipeline.files import environment_faults
 
 from . import paths, reading
 
@@ -58,13 +59,13 @@ def held(path: Path, timeout_s: float) -> Iterator[None]:
 def held_or_later(path: Path, timeout_s: float, who: str) -> Iterator[None]:
     """`held`, for commands. Args: who: what the other holder is and does, as a message begins.
 
-    Raises: TryLaterError if `who` does so all the time, or the disk is full or gone; LinkError; UnreadableError; OSError.
+    Raises: TryLaterError if `who` does so all the time, or the disk is full or gone; HeadstartError if this user may not
+    write there; LinkError; UnreadableError; OSError.
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(held(path, timeout_s))
+            with environment_faults(f"cannot lock {path}"):
+                stack.enter_context(held(path, timeout_s))
         except LockTimeout:
             raise TryLaterError(f"{who} for {timeout_s:.0f} s. Wait for it, then try again.") from None
-        except OSError as error:
-            raise as_try_later(error, f"cannot lock {path}") or error from None
         yield

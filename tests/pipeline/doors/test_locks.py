@@ -9,7 +9,7 @@ from headstart.pipeline.doors import locks, paths
 from headstart.pipeline.doors.locks import LockTimeout
 from headstart.pipeline.doors.paths import LinkError
 from headstart.pipeline.doors.reading import UnreadableError
-from headstart.pipeline.errors import TryLaterError
+from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="filelock's concern there")
 
@@ -93,3 +93,20 @@ def test_an_error_of_whoever_holds_it_is_handed_on_as_it_is_and_lets_go(tmp_path
     for _ in range(2):
         with pytest.raises(PermissionError, match="theirs"), locks.held_or_later(tmp_path / "lock", 1, "nobody"):
             raise PermissionError("theirs")
+
+
+def test_a_lock_that_this_user_may_not_write_is_a_mistake_in_one_line(tmp_path, monkeypatch):
+    def refuse(path, flags):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(paths, "open_file", refuse)
+    with (
+        pytest.raises(HeadstartError, match=r"cannot lock .*: Permission denied\. Give"),
+        locks.held_or_later(tmp_path / "lock", 1, "x"),
+    ):
+        pass
+
+
+def test_what_goes_wrong_while_a_lock_is_held_is_told_as_it_is(tmp_path):
+    with pytest.raises(PermissionError, match="inside"), locks.held_or_later(tmp_path / "lock", 1, "x"):
+        raise PermissionError("inside")
