@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from headstart.experiments.config import HeadConfig
 from headstart.experiments.training.schedule import stream_key
 
+from .torch_private import adamw_step, copy_all, sgd_step
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -121,40 +123,13 @@ class Parameters:
             rate = learning_rate * factor
             values, gradients = tensors["values"], tensors["gradients"]
             if self.heads[0].optimizer == "sgd":
-                torch._fused_sgd_(
-                    values,
-                    gradients,
-                    tensors["first"],
-                    weight_decay=decay,
-                    momentum=momentum,
-                    lr=rate,
-                    dampening=0.0,
-                    nesterov=False,
-                    maximize=False,
-                    is_first_step=False,  # its buffer is 0, which gives the same
-                )
+                sgd_step(values, gradients, tensors["first"], rate, momentum, decay)
             else:
-                torch._fused_adamw_(
-                    values,
-                    gradients,
-                    tensors["first"],
-                    tensors["second"],
-                    [],
-                    [count] * len(values),
-                    lr=rate,
-                    beta1=_BETAS[0],
-                    beta2=_BETAS[1],
-                    weight_decay=decay,
-                    eps=_EPS,
-                    amsgrad=False,
-                    maximize=False,
-                )
+                adamw_step(values, gradients, (tensors["first"], tensors["second"]), count, rate, _BETAS, _EPS, decay)
 
     def keep_best(self, head: int) -> None:
         """Remembers the head as it is now."""
-        import torch
-
-        torch._foreach_copy_(self._by_head[head]["best"], self._by_head[head]["values"])
+        copy_all(self._by_head[head]["best"], self._by_head[head]["values"])
         for number, layer in enumerate(self.layers):
             if layer.gamma is not None:
                 mine = slice(head * layer.outputs, (head + 1) * layer.outputs)
