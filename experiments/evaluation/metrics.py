@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.experiments.data.sigmoid import sigmoid
 from headstart.pipeline.errors import HeadstartError
 
 from .intervals import Interval, Sample
@@ -21,7 +22,7 @@ def probabilities_of(logits: _Floats, output: str) -> NDArray[np.float64]:
     if output == "softmax":
         values = np.exp(values - values.max(axis=1, keepdims=True))
     else:
-        values = 1 / (1 + np.exp(-values)) + np.finfo(np.float64).tiny
+        values = sigmoid(values) + np.finfo(np.float64).tiny
     return np.asarray(values / values.sum(axis=1, keepdims=True))
 
 

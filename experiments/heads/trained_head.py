@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.config import HeadConfig, as_facts, head_config
 from headstart.experiments.data.feature_source import FeatureSource, as_float32, by_blocks
+from headstart.experiments.data.sigmoid import sigmoid
 from headstart.pipeline.errors import ExplainedError, HeadstartError
 from headstart.pipeline.files import environment_faults
 
@@ -72,7 +73,7 @@ class TrainedHead:
         with torch.no_grad():
             outputs: NDArray[np.float32] = self.module()(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
         is_bounded = self.task == "regression" and self.config.output_for(self.task) == "sigmoid"
-        return np.asarray(1 / (1 + np.exp(-outputs)), np.float32) if is_bounded else outputs
+        return np.asarray(sigmoid(outputs), np.float32) if is_bounded else outputs
 
     def module(self) -> torch.nn.Module:
         """Linear, activation, Linear, ...: raw features (b, d) to logits or numbers (b, k), in evaluation mode."""
