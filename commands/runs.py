@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.output.terminal import aligned, plural, say, write_line
+from headstart.commands.output.terminal import aligned, interval_text, plural, say, write_line
 
 from .options import as_json, opened, workspace_option
 
@@ -105,7 +105,6 @@ def _cells(line: Line) -> list[str]:
     def shown(value: Any) -> str:
         return "-" if value is None else f"{value:.4f}"
 
-    interval = "-" if line.interval is None else f"{line.interval[0]:.4f} to {line.interval[1]:.4f}"
     run = line.run
     images = "-" if line.images is None else f"{line.images:,}"
     return [
@@ -117,5 +116,5 @@ def _cells(line: Line) -> list[str]:
         line.metric,
         shown(line.validation),
         shown(line.test),
-        interval,
+        interval_text(line.interval),
     ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from headstart.pipeline.text import printable
 
-from .terminal import aligned
+from .terminal import aligned, interval_text
 
 if TYPE_CHECKING:
     from headstart.experiments.evaluation.evaluate_run import RunEvaluation
@@ -35,12 +35,6 @@ def evaluation_lines(evaluation: RunEvaluation) -> Iterator[str]:
     yield from _classes(metrics)
     yield ""
     yield from _confusions(list(metrics["per_class"]), metrics["confusion_matrix"])
-
-
-def interval_text(interval: Sequence[float | None] | None) -> str:
-    if interval is None or interval[0] is None or interval[1] is None:
-        return "-"
-    return f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
 def _standings(evaluation: RunEvaluation) -> Iterator[list[str]]:

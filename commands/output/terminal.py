@@ -48,3 +48,10 @@ def span(seconds: float) -> str:
     if hours:
         return f"{hours}h {minutes:02d}m"
     return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+def interval_text(interval: Sequence[float | None] | None) -> str:
+    """Its bounds in words; '-' if it does not exist."""
+    if interval is None or interval[0] is None or interval[1] is None:
+        return "-"
+    return f"{interval[0]:.4f} to {interval[1]:.4f}"

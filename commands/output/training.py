@@ -11,6 +11,8 @@ from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.head_experiment import best_head_path
 from headstart.pipeline.text import printable
 
+from .terminal import interval_text
+
 if TYPE_CHECKING:
     from headstart.experiments.runs.head_experiment import HeadExperiment
 
@@ -44,7 +46,7 @@ def training_lines(experiment: HeadExperiment, judged: Mapping[str, Any], databa
 
 def _row(name: str, headlines: dict[str, Any], is_best: bool, width: int) -> str:
     test = headlines.get("test")
-    interval = "" if test is None or test["interval"][0] is None else f"{test['interval'][0]:.4f} to {test['interval'][1]:.4f}"
+    interval = "" if test is None or test["interval"][0] is None else interval_text(test["interval"])
     validation = _shown(headlines, "val") if headlines else "diverged"
     return f"{'*' if is_best else ' '} {name:{width}}  {validation:>10}  {_shown(headlines, 'test'):>6}  {interval}".rstrip()
 
