@@ -30,18 +30,16 @@ def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | 
     task and targets with the newest experiment.
     """
     from headstart.commands.output.evaluation import evaluation_lines
-    from headstart.experiments.evaluation.evaluate_run import evaluate_scored, score_run
+    from headstart.experiments.evaluation.evaluate_run import evaluate_run, score_run
     from headstart.experiments.runs.catalog import choose_run
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
     opened_workspace = opened(workspace)
-    chosen = choose_run(opened_workspace, run)
-    scored = score_run(opened_workspace, chosen, split)
     if as_csv:
-        _write_csv(scored)
+        _write_csv(score_run(opened_workspace, choose_run(opened_workspace, run), split))
         return
-    evaluation = evaluate_scored(chosen, scored)
+    evaluation = evaluate_run(run, opened_workspace, split=split)
     if as_json:
         click.echo(json.dumps(evaluation.as_json(), indent=1))
     else:

@@ -161,6 +161,11 @@ def open_workspace(root: Path) -> Workspace:
     return _parse(root, path, text)
 
 
+def as_workspace(given: Workspace | Path | str | None) -> Workspace:
+    """`given` itself, or the existing workspace at that folder; None: see `find_root`. Raises as `open_workspace`."""
+    return given if isinstance(given, Workspace) else open_workspace(find_root(given))
+
+
 def open_or_create_workspace(root: Path) -> Workspace:
     """The workspace at `root`, made if absent. Raises as `open_workspace`; HeadstartError if `root` is no place for data."""
     if has_workspace(root):

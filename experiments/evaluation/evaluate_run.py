@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
-from headstart.experiments.runs.catalog import Chosen
+from headstart.experiments.runs.catalog import BEST, Chosen, choose_run
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.experiment_data import ExperimentData, experiment_data
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.workspace import Workspace
+from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .evaluate_experiment import FORMAT, head_metrics
 from .metrics import compare_classifiers, compare_regressors, probabilities_of
@@ -64,6 +65,21 @@ class Scored:
     data: ExperimentData
     positions: NDArray[np.int64]
     scores: NDArray[np.float32]
+
+
+def evaluate_run(run: str | int = BEST, workspace: Workspace | Path | str | None = None, *, split: str = "test") -> RunEvaluation:
+    """How good the trained head of a run is, from its file and the features: what `headstart evaluate` says.
+
+    Args:
+        run: its number, or 'best', see `choose_run`.
+        workspace: a folder; None is the one that every command would take, see `find_root`.
+        split: test or val.
+
+    Raises: HeadstartError if there is no such run, or as `score_run`.
+    """
+    opened = as_workspace(workspace)
+    chosen = choose_run(opened, str(run))
+    return evaluate_scored(chosen, score_run(opened, chosen, split))
 
 
 def score_run(workspace: Workspace, chosen: Chosen, split: str) -> Scored:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.experiments.training.progress import monitor_for
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
-from headstart.pipeline.workspace import Workspace
+from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .database import Metric, Run
 from .experiment import is_finished, read_metrics
@@ -61,8 +61,12 @@ def read_runs(workspace: Workspace) -> list[tuple[Run, dict[str, dict[str, float
     return finished
 
 
-def list_runs(workspace: Workspace) -> list[Line]:
-    """For people, oldest first. Raises as `read_runs`."""
+def list_runs(workspace: Workspace | Path | str | None = None) -> list[Line]:
+    """Finished runs with their headline numbers, oldest first: what `headstart runs` lists. Raises as `read_runs`.
+
+    Args: workspace: a folder; None is the one that every command would take, see `find_root`.
+    """
+    workspace = as_workspace(workspace)
     images: dict[str, int | None] = {}
     lines = []
     for run, metrics in read_runs(workspace):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.experiments.data.sigmoid import sigmoid
 from headstart.experiments.evaluation.metrics import probabilities_of
-from headstart.experiments.heads.trained_head import TrainedHead
-from headstart.features.extraction.new_images import NewImage, encode_new_images
+from headstart.experiments.heads.trained_head import TrainedHead, read_head
+from headstart.experiments.runs.catalog import BEST, Chosen, choose_run
+from headstart.features.extraction.new_images import NewImage, encode_new_images, find_new_images
 from headstart.features.images.decode import ImageError
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
+from headstart.pipeline.workspace import Workspace, as_workspace
 
 if TYPE_CHECKING:
     from headstart.features.encoders.spec import EncoderSpec
@@ -50,9 +56,93 @@ def answering(head: TrainedHead) -> Callable[[NDArray[Any]], NDArray[np.float64]
             values = values @ weight + bias
         if head.task == "classification":
             return probabilities_of(values, output)
-        return 1 / (1 + np.exp(-values)) if output == "sigmoid" else values
+        return sigmoid(values) if output == "sigmoid" else values
 
     return answer
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a head says of images; each is decoded and encoded when the iteration comes to it, and one that cannot be read has an
+    error instead of an answer.
+
+    Attributes:
+        chosen: the run that answers.
+        task, names: see TrainedHead.
+        images: that were listed, in the order of the answers.
+    """
+
+    chosen: Chosen
+    task: str
+    names: tuple[str, ...]
+    images: Sequence[NewImage]
+    _answers: Iterator[Prediction]
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return self._answers
+
+
+def predict(
+    images: Sequence[Path | str],
+    workspace: Workspace | Path | str | None = None,
+    *,
+    run: str | int = BEST,
+    auxiliary: Sequence[str] | Mapping[str, float] = (),
+    device: str = "auto",
+    allow_symlinks: bool = False,
+) -> Predictions:
+    """What the head of a run says of image files and folders of them, decoded and encoded as `work` would do it.
+
+    Args:
+        workspace: a folder; None is the one that every command would take, see `find_root`.
+        run: its number, or 'best', see `choose_run`.
+        auxiliary: the numbers that the head was trained with beside the image, by name.
+        device: auto, cpu or cuda.
+        allow_symlinks: follow symbolic links out of a folder.
+
+    Raises: HeadstartError if there is no such run, its encoder is gone, there are no images, or auxiliary numbers are missing.
+    """
+    chosen = choose_run(as_workspace(workspace), str(run))
+    beside = auxiliary_values(chosen.experiment.auxiliary, auxiliary)
+    head = read_head(chosen.head_path)
+    listed = find_new_images([Path(image) for image in images], allow_symlinks)
+    open_batching = partial(_open_batching, chosen.experiment.encoder, device)
+    answers = predict_images(head, listed, chosen.encoder_spec(), beside, open_batching, device)
+    return Predictions(chosen, head.task, head.names, listed, answers)
+
+
+def _open_batching(encoder: Path, device: str) -> Batching:
+    from headstart.features.devices import choose_device
+    from headstart.features.encoders.runtime import open_encoder
+    from headstart.features.extraction.memory_budget import plan_batching
+
+    return plan_batching(open_encoder(encoder, choose_device(device)), None, None, None, 0)[0]
+
+
+def auxiliary_values(names: Sequence[str], given: Sequence[str] | Mapping[str, float]) -> list[float]:
+    """Numbers by name, or from 'name=value' texts, in the order of `names`.
+
+    Raises: HeadstartError that says which are missing, unknown or no numbers.
+    """
+    if isinstance(given, Mapping):
+        given = [f"{name}={float(value)!r}" for name, value in given.items()]
+    values: dict[str, float] = {}
+    for text in given:
+        name, equals, value = text.rpartition("=") if "=" in text else (text, "", "")
+        if name not in names:
+            known = f"the head takes {', '.join(map(printable, names))}" if names else "the head takes none"
+            raise HeadstartError(f"--aux {printable(text)}: {known}")
+        try:
+            values[name] = float(value)
+        except ValueError:
+            values[name] = float("nan")
+        if not equals or not abs(values[name]) < float("inf"):
+            raise HeadstartError(f"--aux {printable(text)}: expected a number, such as --aux {printable(name)}=0.5")
+    missing = [name for name in names if name not in values]
+    if missing:
+        wanted = " ".join(f"--aux {printable(name)}=VALUE" for name in missing)
+        raise HeadstartError(f"the head was trained with columns beside the image, and they are missing: {wanted}")
+    return [values[name] for name in names]
 
 
 def predict_images(

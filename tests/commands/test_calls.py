@@ -1,0 +1,60 @@
+"""One Python call does what each command does: with the same answers, and the same files."""
+
+import pytest
+
+import headstart
+from headstart.experiments.config import default_ablation
+from headstart.pipeline.errors import HeadstartError
+
+from .calling import call
+
+
+def test_the_same_heads_by_a_call_are_the_experiment_of_the_command(own):
+    heard = []
+    again = headstart.train_heads(default_ablation(), own, options=headstart.TrainingOptions(epochs=3), report=heard.append)
+    assert again.is_finished
+    assert again.experiment.folder.name == "exp_0001_ablation"
+    assert any("is finished" in line for line in heard)
+
+
+def test_a_new_head_is_trained_listed_and_evaluated_by_calls(own):
+    trained = headstart.train_heads(workspace=own.root, options=headstart.TrainingOptions(epochs=1), name="one")
+    assert trained.is_finished
+    assert (trained.experiment.number, [head.name for head in trained.experiment.heads]) == (2, ["linear"])
+    lines = headstart.list_runs(own.root)
+    assert [line.run.run for line in lines] == [1, 2, 3, 4]
+    evaluation = headstart.evaluate_run(4, own)
+    assert evaluation.metrics["accuracy"] == lines[-1].test
+    assert evaluation.as_json() == call("evaluate", "4", "--json", "-w", own.root).json
+
+
+def test_predictions_by_a_call_are_those_of_the_command(trained, pictures):
+    answers = headstart.predict([pictures], trained, run=2)
+    rows = call("predict", pictures, "--run", "2", "--json", "-w", trained.root).json["predictions"]
+    assert len(answers.images) == len(rows) == 90
+    for answer, row in zip(answers, rows, strict=True):
+        assert answer.name == row["path"]
+        assert answers.names[answer.answer.argmax()] == row["label"]
+
+
+def test_columns_beside_an_image_are_given_as_numbers(measured):
+    picture = measured.root.parent / "data" / "000.png"
+    [answer] = headstart.predict([picture], measured, run=1, auxiliary={"=size": 1, "age": 0.2})
+    words = ["--aux", "=size=1", "--aux", "age=0.2", "--json", "-w", measured.root]
+    [row] = call("predict", picture, *words).json["predictions"]
+    assert list(answer.answer) == list(row["values"].values())
+    with pytest.raises(HeadstartError, match="expected a number"):
+        headstart.predict([picture], measured, run=1, auxiliary={"=size": float("nan"), "age": 0.2})
+
+
+def test_an_export_by_a_call_has_the_bytes_of_the_command(trained, tmp_path):
+    written = headstart.export_run(2, trained, output=tmp_path / "ours.onnx")
+    assert written.is_new
+    assert call("export", "--run", "2", "-o", tmp_path / "theirs.onnx", "-w", trained.root).status == 0
+    assert (tmp_path / "ours.onnx").read_bytes() == (tmp_path / "theirs.onnx").read_bytes()
+    assert not headstart.export_run(2, trained, output=tmp_path / "ours.onnx").is_new
+
+
+def test_an_unknown_format_is_refused_in_one_line(trained, tmp_path):
+    with pytest.raises(HeadstartError, match="format is 'pickle', expected one of onnx, torchscript, pt2"):
+        headstart.export_run(2, trained, form="pickle", output=tmp_path / "head.pickle")
