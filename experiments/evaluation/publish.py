@@ -17,6 +17,7 @@ from headstart.experiments.runs.head_experiment import HeadExperiment, best_head
 from headstart.experiments.runs.removal import removed_heads
 from headstart.experiments.runs.rows import HISTORY
 from headstart.experiments.runs.synchronize import record
+from headstart.pipeline.doors.records import encode
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -52,7 +53,7 @@ def publish(
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     headlines = {entry["head"]: headline(entry) for entry in judged["heads"]}
     payload = {"format": FORMAT, "experiment": experiment.folder.name, "selected": judged["selected"]}
-    return (json.dumps({**payload, "heads": headlines, "files": digests}, indent=1) + "\n").encode()
+    return encode({**payload, "heads": headlines, "files": digests})
 
 
 def headline(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _files(
         outcome.head.config.name: {"is_stopped_early": outcome.is_stopped_early, "epochs": list(outcome.history)}
         for outcome in outcomes
     }
-    yield HISTORY, _json({"format": FORMAT, "monitor": judged["selected_by"]["metric"], "heads": course})
+    yield HISTORY, encode({"format": FORMAT, "monitor": judged["selected_by"]["metric"], "heads": course})
     for outcome in outcomes:
         if outcome.best_epoch < 0:
             continue
@@ -115,11 +116,7 @@ def _files(
             yield best_head_path(experiment).relative_to(experiment.folder).as_posix(), data
             if experiment.task == "classification":
                 yield REPORT, _report(experiment, rows, outcome, evaluation.scores)
-    yield METRICS, _json(judged)  # the last one: who sees it sees the others
-
-
-def _json(facts: Mapping[str, Any]) -> bytes:
-    return (json.dumps(facts, indent=1) + "\n").encode()
+    yield METRICS, encode(judged)  # the last one: who sees it sees the others
 
 
 def _report(experiment: HeadExperiment, data: ExperimentData, outcome: Outcome, scores: NDArray[np.float32]) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
+from headstart.pipeline.doors.records import DamagedError, encode, read_record
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
@@ -91,7 +92,7 @@ class Experiment(abc.ABC):
         """The bytes of `experiment.json`."""
         kind = {} if self.KIND == _UNNAMED_KIND else {"kind": self.KIND}
         record = {"format": FORMAT, **kind, "name": self.name, **self.record(), "identity": self.identity}
-        return (json.dumps(record, indent=1) + "\n").encode()
+        return encode(record)
 
     def difference(self, other: "Experiment") -> str:
         """The first thing in which a later one differs, for people."""
@@ -112,29 +113,22 @@ def read_experiment(workspace: Workspace, folder: Path, kind: type[AnyExperiment
     """
     path = folder / DESCRIPTION
     match = _FOLDER.fullmatch(folder.name)
+    hint = f"Restore it from a copy, or train anew: {kind.COMMAND} --name NEW"
     try:
         with environment_faults(f"cannot read {path}"):
-            record: dict[str, Any] = json.loads(path.read_bytes())
-        if record["format"] > FORMAT:
-            raise HeadstartError(
-                f"{path} has format {record['format']}, this version reads up to {FORMAT}. Upgrade: pip install -U headstart"
-            )
-        if match is None:
-            raise ValueError(f"a folder named {folder.name}")
-        its_kind = _kind_in(record)
-        if its_kind != kind.KIND:
-            raise HeadstartError(
-                f"{folder} is a training of kind {printable(its_kind)}, expected {kind.KIND}. See: headstart runs"
-            )
-        experiment = kind.from_record(workspace, folder, int(match[1]), record)
-        identity = record["identity"]
+            record = read_record(path, FORMAT, hint)
     except FileNotFoundError:
         raise HeadstartError(f"{folder} is no experiment: {DESCRIPTION} is missing. Make one: {kind.COMMAND}") from None
+    if match is None:
+        raise DamagedError(path, f"a folder named {folder.name}", hint)
+    its_kind = _kind_in(record)
+    if its_kind != kind.KIND:
+        raise HeadstartError(f"{folder} is a training of kind {printable(its_kind)}, expected {kind.KIND}. See: headstart runs")
+    try:
+        experiment = kind.from_record(workspace, folder, int(match[1]), record)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HeadstartError(
-            f"{path} is damaged ({error!r}). Restore it from a copy, or train anew: {kind.COMMAND} --name NEW"
-        ) from None
-    if experiment.identity != identity:
+        raise DamagedError(path, repr(error), hint) from None
+    if experiment.identity != record.text("identity"):
         raise HeadstartError(f"{path} was changed after it was written. Undo that, or train anew: {kind.COMMAND} --name NEW")
     return experiment
 
@@ -173,8 +167,8 @@ def kind_of(folder: Path) -> str | None:
     path = folder / DESCRIPTION
     try:
         with environment_faults(f"cannot read {path}"):
-            return _kind_in(json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, AttributeError):
+            return _kind_in(read_record(path, None))
+    except (FileNotFoundError, DamagedError):
         return None
 
 
