@@ -1,13 +1,14 @@
 """The folders of encoders in a workspace: which there are, which is meant, and their fingerprints. `status` asks: no numpy."""
 
-import json
 from pathlib import Path
 
+from headstart.pipeline.doors.records import read_record
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.workspace import Workspace
 
 SPEC_NAME = "encoder.json"
+REPAIR = "Run the same enqueue again: it writes it anew and keeps all features"
 
 
 def read_fingerprint(folder: Path) -> str:
@@ -15,12 +16,9 @@ def read_fingerprint(folder: Path) -> str:
     path = folder / SPEC_NAME
     try:
         with environment_faults(f"cannot read {path}"):
-            return str(json.loads(path.read_bytes())["fingerprint"])
+            return read_record(path, None, REPAIR).text("fingerprint")
     except FileNotFoundError:
-        reason = "is missing"
-    except (ValueError, KeyError, TypeError):
-        reason = "is damaged"
-    raise HeadstartError(f"{path} {reason}. Run the same enqueue again: it writes it anew and keeps all features")
+        raise HeadstartError(f"{path} is missing. {REPAIR}") from None
 
 
 def encoder_folders(workspace: Workspace) -> list[Path]:

@@ -4,16 +4,15 @@ Neither torch nor timm is imported. Both files are derived and may be deleted; m
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.devices import cores
+from headstart.pipeline.doors.records import DamagedError, encode, read_record
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.versions import versions_of
 
@@ -47,7 +46,7 @@ class GraphFacts:
     recipe: int = RECIPE
 
     def to_json(self) -> bytes:
-        return (json.dumps(asdict(self), indent=1) + "\n").encode()
+        return encode(asdict(self))
 
 
 def find_graph(folder: Path, fingerprint: str) -> GraphFacts | None:
@@ -72,9 +71,8 @@ def find_graph(folder: Path, fingerprint: str) -> GraphFacts | None:
 def _read_facts(path: Path) -> GraphFacts | None:
     try:
         with environment_faults(f"cannot read {path}"):
-            read: dict[str, Any] = json.loads(path.read_bytes())
-        facts = GraphFacts(**read)
-    except (FileNotFoundError, IsADirectoryError, ValueError, TypeError):
+            facts = GraphFacts(**read_record(path, None))
+    except (FileNotFoundError, DamagedError, TypeError):
         return None
     return facts if isinstance(facts.versions, dict) and isinstance(facts.check, dict) else None
 

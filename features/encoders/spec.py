@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from headstart.features.images.transform import Transform, parse_transform
 from headstart.features.networks.feature_map import FeatureMap, parse_map
+from headstart.pipeline.doors.records import DamagedError, encode, read_record
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.text import reason_of
 
-from .folder import SPEC_NAME
+from .folder import REPAIR, SPEC_NAME
 
 FORMAT = 1
 WEIGHTS_NAME = "weights.safetensors"
@@ -70,7 +71,7 @@ class EncoderSpec:
 
     def to_json(self) -> bytes:
         """What stands in encoder.json."""
-        return (json.dumps({**self._facts(), "fingerprint": self.fingerprint}, indent=1) + "\n").encode()
+        return encode({**self._facts(), "fingerprint": self.fingerprint})
 
     def _facts(self) -> dict[str, Any]:
         facts = {"format": FORMAT, **asdict(self), "transform": self.transform.facts()}
@@ -92,20 +93,21 @@ def read_encoder(folder: Path) -> EncoderSpec:
     """
     path = folder / SPEC_NAME
     try:
-        facts = json.loads(path.read_bytes())
-        newer = facts["format"] > FORMAT or set(facts) - {*EncoderSpec.__dataclass_fields__, "format", "fingerprint"}
-    except (FileNotFoundError, NotADirectoryError):
+        facts = read_record(path, None, REPAIR)
+        # A key that is unknown is part of the fingerprint, so it cannot be passed over.
+        newer = facts.integer("format") > FORMAT or set(facts) - {*EncoderSpec.__dataclass_fields__, "format", "fingerprint"}
+    except FileNotFoundError:
         raise DamagedEncoderError(f"{folder} holds no encoder: {SPEC_NAME} is missing. Run the same enqueue again") from None
     except OSError as error:
         raise TryLaterError(f"{path} cannot be read: {error.strerror}. Check the disk or mount.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
+    except DamagedError as error:
+        raise DamagedEncoderError(str(error)) from None
     if newer:
         raise HeadstartError(f"{path} was written by a newer version. Upgrade: pip install -U headstart")
     return _parse(path, facts)
 
 
-def _parse(path: Path, facts: dict[str, Any]) -> EncoderSpec:
+def _parse(path: Path, facts: Mapping[str, Any]) -> EncoderSpec:
     try:
         spec = EncoderSpec(
             model=str(facts["model"]),
@@ -121,12 +123,5 @@ def _parse(path: Path, facts: dict[str, Any]) -> EncoderSpec:
         if spec.fingerprint != facts["fingerprint"]:
             raise ValueError("its fingerprint is not that of what it says")
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
+        raise DamagedEncoderError(f"{path} is damaged ({type(error).__name__}: {reason_of(error)}). {REPAIR}") from None
     return spec
-
-
-def _damaged(path: Path, error: Exception) -> DamagedEncoderError:
-    return DamagedEncoderError(
-        f"{path} is damaged ({type(error).__name__}: {reason_of(error)}). "
-        "The same enqueue again writes it anew and keeps all features"
-    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from headstart.pipeline.doors.records import encode, read_record
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
 
@@ -37,14 +38,21 @@ def keep_forecast(workspace: Workspace, fingerprint: str, forecast: Forecast) ->
     """Replaces what was predicted before. Raises: TryLaterError if the disk is full or gone."""
     path = _path(workspace, fingerprint)
     workspace.make_folder(path.parent)
-    workspace.files.replace(path, (json.dumps(asdict(forecast), indent=1) + "\n").encode())
+    workspace.files.replace(path, encode(asdict(forecast)))
     return path
 
 
 def read_forecast(workspace: Workspace, fingerprint: str) -> Forecast | None:
     """None if there is none that can be read: nothing depends on it."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return Forecast(**json.loads(_path(workspace, fingerprint).read_bytes()))
+    with contextlib.suppress(OSError, HeadstartError):
+        record = read_record(_path(workspace, fingerprint), None)
+        return Forecast(
+            begin_s=record.number("begin_s"),
+            image_s=record.number("image_s"),
+            job_size=record.integer("job_size"),
+            peak_rss_bytes=record.integer("peak_rss_bytes"),
+            peak_vram_bytes=record.integer("peak_vram_bytes") if record.get("peak_vram_bytes") is not None else None,
+        )
     return None
 
 

@@ -50,7 +50,10 @@ def test_what_was_not_planned_is_not_compared(planned, items):
     assert lines(planned, items) == []
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "{", '{"begin_s": 1}', '{"unknown": 1}'])
+WORDS = '{"begin_s": "1", "image_s": 1.0, "job_size": 1, "peak_rss_bytes": 1, "peak_vram_bytes": null}'
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{", '{"begin_s": 1}', '{"unknown": 1}', WORDS])
 def test_a_plan_that_is_missing_or_damaged_is_none(planned, text):
     [path] = planned.features.glob("plans/*")
     if text is None:
