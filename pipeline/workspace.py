@@ -1,18 +1,18 @@
 """Every path of a workspace: no other module knows a file's name."""
 
 import contextlib
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from .doors.records import encode, read_record
 from .errors import HeadstartError, TryLaterError
 from .files import FileSystem, environment_faults, probe
 from .job import Job
 
 FORMAT = 1
 WORKSPACE_FILE = "workspace.json"
+_MEND = "Delete that one file; the next enqueue writes it anew and keeps all features"
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,13 @@ def open_workspace(root: Path) -> Workspace:
     path = root / WORKSPACE_FILE
     try:
         with environment_faults(f"cannot read {path}"):
-            text = path.read_text(encoding="utf-8")
+            facts = read_record(path, FORMAT, _MEND)
     except FileNotFoundError:
+        if os.path.isfile(root):  # noqa: PTH113 - Path.is_file raises where the folder may not be entered
+            raise HeadstartError(f"{root} is no folder. Choose one with -w DIR") from None
         raise HeadstartError(f"no workspace at {root}. Make one: headstart enqueue DATA -w {root}") from None
-    except NotADirectoryError:
-        raise HeadstartError(f"{root} is no folder. Choose one with -w DIR") from None
-    return _parse(root, path, text)
+    able = facts.record("file_system")
+    return Workspace(root, facts.text("id"), FileSystem(hard_links=able.flag("hard_links"), fsync=able.flag("fsync")))
 
 
 def as_workspace(given: Workspace | Path | str | None) -> Workspace:
@@ -181,7 +182,7 @@ def open_or_create_workspace(root: Path) -> Workspace:
             with contextlib.suppress(PermissionError):  # a parent that may be passed but not read was there before
                 files.sync_folder(folder.parent)
         facts = {"format": FORMAT, "id": os.urandom(8).hex(), "file_system": asdict(files)}
-        files.publish(root / WORKSPACE_FILE, (json.dumps(facts, indent=1) + "\n").encode())
+        files.publish(root / WORKSPACE_FILE, encode(facts))
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise HeadstartError(
             f"cannot make a workspace at {root}: {error.strerror}. Choose a writable folder with -w DIR"
@@ -196,19 +197,3 @@ def _refuse_code(root: Path) -> None:
     for folder in (root, *root.parents):
         if (folder / "__init__.py").is_file():
             raise HeadstartError(f"{folder} holds Python code; data lives elsewhere: choose another folder with -w DIR")
-
-
-def _parse(root: Path, path: Path, text: str) -> Workspace:
-    try:
-        facts: dict[str, Any] = json.loads(text)
-        if int(facts["format"]) > FORMAT:
-            raise HeadstartError(
-                f"{path} has format {facts['format']}, this version reads up to {FORMAT}. Upgrade: pip install -U headstart"
-            )
-        able = facts["file_system"]
-        files = FileSystem(hard_links=bool(able["hard_links"]), fsync=bool(able["fsync"]))
-        return Workspace(root=root, id=str(facts["id"]), files=files)
-    except (ValueError, KeyError, TypeError) as error:
-        raise HeadstartError(
-            f"{path} is damaged ({error!r}). Delete that one file; the next enqueue writes it anew and keeps all features."
-        ) from None

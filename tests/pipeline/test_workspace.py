@@ -107,6 +107,12 @@ def test_no_workspace_says_how_to_make_one(tmp_path):
         open_workspace(tmp_path / "nothing")
 
 
+def test_a_file_is_no_workspace(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(HeadstartError, match=r"notes\.txt is no folder"):
+        open_workspace(tmp_path / "notes.txt")
+
+
 def test_a_source_checkout_is_refused():
     with pytest.raises(HeadstartError, match="source checkout"):
         open_or_create_workspace(ROOT)
@@ -139,7 +145,11 @@ def test_a_newer_workspace_is_refused(workspace):
         open_workspace(workspace.root)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": "x", "id": "1"}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"format": 1}', '{"format": "x", "id": "1"}', '{"format": 1, "file_system": {}, "id": 7}', "[" * 100_000],
+    ids=["empty", "cut off", "a list", "no id", "no format", "no file system", "nested"],
+)
 def test_a_damaged_workspace_file_is_named_and_mended_by_deleting_it(workspace, text):
     path = workspace.root / workspaces.WORKSPACE_FILE
     path.write_text(text)
@@ -150,10 +160,10 @@ def test_a_damaged_workspace_file_is_named_and_mended_by_deleting_it(workspace, 
 
 
 def test_a_workspace_that_cannot_be_read_now_is_never_taken_for_an_empty_one(workspace, monkeypatch):
-    def broken(self, **options):
+    def broken(*arguments):
         raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
 
-    monkeypatch.setattr(Path, "read_text", broken)
+    monkeypatch.setattr("headstart.pipeline.doors.reading.read", broken)
     with pytest.raises(TryLaterError):
         open_workspace(workspace.root)
 
