@@ -1,5 +1,6 @@
 """Finds the experiment that the same command began before, or gives a new one its number, folder and job; whatever it trains."""
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
@@ -15,7 +16,9 @@ from headstart.pipeline.workspace import Workspace
 
 from .experiment import (
     DESCRIPTION,
+    INPUTS,
     ROWS,
+    SOURCE,
     AnyExperiment,
     Experiment,
     experiment_folders,
@@ -28,8 +31,8 @@ from .experiment import (
     refuse_bad_name,
 )
 
-# All that may stand in a folder before its description does. A training that writes more files first names them here.
-_BEFORE_DESCRIPTION = frozenset({ROWS})
+# All that may stand in a folder before its description does, files or folders. A training that writes more first names them here.
+_BEFORE_DESCRIPTION = frozenset({ROWS, SOURCE, INPUTS})
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Complete(Generic[AnyExperiment]):
 
     Attributes:
         experiment: with everything but its number and folder.
-        files: to stand in its folder first, by name: `rows.bin`, or what `_BEFORE_DESCRIPTION` names besides.
+        files: to stand in its folder first, by name: `rows.bin`, or what `_BEFORE_DESCRIPTION` names besides, a file in such a
+            folder as `folder/name`.
         notes: see Begun.
     """
 
@@ -124,6 +128,7 @@ def _made(workspace: Workspace, new: Complete[AnyExperiment]) -> AnyExperiment:
     experiment = placed(new.experiment, workspace, number)
     workspace.make_folder(experiment.folder)
     for name, data in new.files.items():
+        workspace.make_folder((experiment.folder / name).parent)
         workspace.files.replace(experiment.folder / name, data)
     workspace.files.publish(experiment.folder / DESCRIPTION, experiment.encode())  # last: without it nothing was begun
     return experiment
@@ -134,9 +139,7 @@ def _clear_never_begun(workspace: Workspace) -> None:
     for folder in experiment_folders(workspace):
         names = [path.name for path in folder.iterdir()]
         if all(name in _BEFORE_DESCRIPTION or name.startswith(TEMPORARY_PREFIX) for name in names):
-            for name in names:
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
+            shutil.rmtree(folder)
 
 
 def _queued(workspace: Workspace, experiment: Experiment) -> Job:

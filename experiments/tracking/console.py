@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headstart.experiments.training.loop import Loop, Taken
     from headstart.experiments.training.progress import TrainingProgress
+
+_REDRAWN_S = 0.3
 
 
 class Narrator:
@@ -50,3 +53,50 @@ def _say(text: str, is_last: bool) -> None:
         else:
             sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+class TrainingNarrator:
+    """Says how the training of a recipe goes: a line an evaluation, and on a terminal where it is in between."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._begun, self._first, self._shown = time.monotonic(), 0, 0.0
+        self._loss: float | None = None
+
+    def began(self, step: int, steps: int) -> None:
+        self._begun, self._first = time.monotonic(), step
+        if step:
+            _say(f"{self._name}  Restored from step {step:,} of {steps:,}", is_last=True)
+
+    def stepped(self, taken: Taken) -> None:
+        loss = taken.numbers["loss"]
+        self._loss = loss if self._loss is None or self._loss != self._loss else 0.98 * self._loss + 0.02 * loss
+        now = time.monotonic()
+        if now - self._shown >= _REDRAWN_S and _is_terminal():
+            self._shown = now
+            _say(f"{self._where(taken.step, taken.steps)}  loss {loss:.4f}  running {self._loss:.4f}", is_last=False)
+
+    def judged(self, entry: Mapping[str, Any], loop: Loop) -> None:
+        best = loop.progress.history[loop.progress.best] if loop.progress.best >= 0 else None
+        train, name = entry["train"].get("loss"), entry["judged_by"]
+        parts = [self._where(entry["step"], loop.steps), f"epoch {entry['epoch']:.4g}"]
+        parts.append("loss none" if train is None else f"loss {train:.4f}")
+        value = entry["val"].get(name)
+        parts.append(f"{name} on validation " + ("none" if value is None else f"{value:.4f}"))
+        if best is not None:
+            parts[-1] += " (best)" if best is entry else f" (best {best['val'][name]:.4f} at step {best['step']:,})"
+        _say("  ".join(parts), is_last=True)
+
+    def saved(self, step: int) -> None:
+        """Nobody waits for it."""
+
+    def _where(self, step: int, steps: int) -> str:
+        seconds = (time.monotonic() - self._begun) / max(1, step - self._first)
+        left = f"  {(steps - step) * seconds:.0f}s left" if step < steps else ""
+        return f"{self._name}  step {step:,}/{steps:,}  {seconds:.3g} s a step{left}"
+
+
+def _is_terminal() -> bool:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return sys.stderr.isatty()
+    return False

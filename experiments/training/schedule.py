@@ -14,12 +14,20 @@ _BLOCK = 256  # rows that lie together on disk when rows are shuffled by blocks
 _WINDOW = 64  # blocks whose rows are mixed
 
 
-def learning_rate_factor(step: int, steps: int, warmup_steps: int) -> float:
-    """What the base learning rate is multiplied with at `step` (from 0): a linear rise, then a cosine down to 0."""
+def learning_rate_factor(step: int, steps: int, warmup_steps: int, schedule: str = "cosine") -> float:
+    """What the base learning rate is multiplied with at `step` (from 0): a linear rise, then a way down.
+
+    Args:
+        schedule: cosine or linear, down to 0; step, to a tenth after each third; anything else stays at 1.
+    """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
-    done = (step - warmup_steps) / max(1, steps - warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    done = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if schedule == "linear":
+        return 1 - done
+    return 0.1 ** min(2, int(3 * done)) if schedule == "step" else 1.0
 
 
 def stream_key(*facts: int | str) -> int:

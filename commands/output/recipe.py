@@ -1,0 +1,52 @@
+"""What `train` shows when it is done: the numbers of each split with their intervals, and where everything is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from headstart.commands.output.terminal import aligned
+from headstart.experiments.runs.experiment import METRICS, read_metrics
+from headstart.pipeline.text import printable
+
+if TYPE_CHECKING:
+    from headstart.experiments.runs.recipe_experiment import RecipeExperiment
+    from headstart.pipeline.workspace import Workspace
+
+
+def lines(workspace: Workspace, experiment: RecipeExperiment, as_json: bool) -> list[str]:
+    """For people, or one JSON object."""
+    judged = read_metrics(experiment)
+    if as_json:
+        return [json.dumps({"experiment": experiment.folder.name, **judged}, indent=1)]
+    best, chosen = judged["best"], judged["judged_by"]["metric"]
+    result = [
+        f"{experiment.folder.name}: best at step {best['step']:,} (epoch {best['epoch']:.4g}), judged by {chosen} on validation"
+    ]
+    splits = [split for split in ("val", "test") if split in judged]
+    result += table({split: judged[split] for split in splits}, judged["rows"])
+    result += [f"note: {note}" for note in judged["notes"]]
+    result.append(f"weights  {experiment.final_weights}")
+    result.append(f"numbers  {experiment.folder / METRICS}")
+    result.append(f"all runs {workspace.database}")
+    return [printable(line) for line in result]
+
+
+def table(found: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]) -> list[str]:
+    """Every number of these splits, and the interval on the last one."""
+    *_, last = splits = list(found)
+    rows = [["", *(f"{split} ({counts[split]:,})" for split in splits), f"95 % interval ({last})"]]
+    for name in (name for name, value in found[last].items() if _is_number(name, value)):
+        interval = found[last].get(f"{name}_interval") or [None, None]
+        shown = "" if interval[0] is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+        rows.append([name, *(_shown(found[split].get(name)) for split in splits), shown])
+    return [f"  {line}".rstrip() for line in aligned(rows, "<" + ">" * len(splits) + "<")]
+
+
+def _is_number(name: str, value: Any) -> bool:
+    return (value is None or isinstance(value, int | float)) and not name.endswith("_interval")
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"

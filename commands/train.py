@@ -1,0 +1,211 @@
+"""`headstart train`: any recipe's model, as a job that nothing can interrupt for good."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headstart.commands.output.terminal import aligned, say
+from headstart.pipeline.errors import HeadstartError
+
+from .options import Duration, as_json, workspace_option
+
+if TYPE_CHECKING:
+    from headstart.experiments.runs.recipe_experiment import RecipeExperiment
+    from headstart.experiments.training.options import Field, RecipeOptions
+    from headstart.experiments.training.recipe import Recipe
+    from headstart.pipeline.workspace import Workspace
+
+
+class _Recipes(click.Group):
+    """One command a recipe, with that recipe's options; a file is loaded only when it is named."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        from headstart.experiments.training.recipe import known_recipes
+
+        return sorted(known_recipes())
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return _command_of(name)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        from headstart.experiments.training.recipe import known_recipes
+
+        with formatter.section("Recipes"):
+            formatter.write_dl(sorted(known_recipes().items()))
+
+
+@click.group("train", cls=_Recipes, invoke_without_command=True, subcommand_metavar="RECIPE [DATA] [OPTIONS]")
+@click.option("--list", "is_list", is_flag=True, help="List the recipes.")
+@as_json
+@click.pass_context
+def command(context: click.Context, is_list: bool, as_json: bool) -> None:
+    """Train a model of any kind, by a recipe.
+
+    RECIPE is one of the recipes below, or a file of your own: ./mine.py. Kill it whenever you must: the same command, or
+    `headstart work`, goes on from the last checkpoint and ends in the same bits. `headstart train RECIPE --help` has its options.
+    """
+    from headstart.experiments.training.recipe import known_recipes
+
+    if context.invoked_subcommand is not None:
+        return
+    if not is_list:
+        raise click.UsageError("name a recipe; headstart train --list has them")
+    if as_json:
+        click.echo(json.dumps({"recipes": known_recipes()}, indent=1))
+        return
+    for line in aligned([["recipe", "what it trains"], *([*one] for one in sorted(known_recipes().items()))], "<<"):
+        click.echo(line)
+
+
+def _command_of(name: str) -> click.Command:
+    from headstart.experiments.training.options import fields_of
+    from headstart.experiments.training.recipe import load_recipe, load_recipe_file, recipe_path
+
+    if name.endswith(".py"):
+        file = _own_file(name)
+        recipe = load_recipe_file(file)
+    else:
+        file, recipe = recipe_path(name), load_recipe(name)
+    fields = fields_of(recipe.Options)
+
+    def run(**given: Any) -> int:
+        return _run(recipe, file, fields, given)
+
+    for field in reversed(fields):
+        run = _option(field)(run)
+    for option in reversed(_RUNNING):
+        run = option(run)
+    return click.Command(name, callback=run, params=run.__click_params__[::-1], help=recipe.__doc__)  # type: ignore[attr-defined]
+
+
+def _own_file(name: str) -> Path:
+    """A user's file, allowed to run because its user typed its name."""
+    from headstart.experiments.training.recipe import digest_of_source
+    from headstart.pipeline.doors.consent import allow
+
+    file = Path(name).absolute()
+    if not file.is_file():
+        raise HeadstartError(
+            f"{name}: there is no such file. A recipe is a name of headstart train --list, or a file of your own"
+        )
+    allow(digest_of_source(file, with_neighbours=True), file)
+    return file
+
+
+_RUNNING: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "--config", type=click.Path(path_type=Path), metavar="FILE.yaml", help="Options from a file; flags go before it."
+    ),
+    click.option("--name", help="Of the experiment. The same options under a new name train anew."),
+    click.option("--test-only", is_flag=True, help="Train nothing: judge what was trained again, from its weights."),
+    click.option("--run", type=int, metavar="N", help="With --test-only: of that run, see `headstart runs`."),
+    click.option("--time-limit", type=Duration(), metavar="55m", help="Leave by then, with a checkpoint."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--save-every", type=click.IntRange(0), default=0, metavar="N", help="Steps between checkpoints, besides time."),
+    click.option("--save-seconds", type=Duration(), default=30.0, metavar="30s", help="Time between checkpoints. [default: 30s]"),
+    click.option(
+        "--data-workers",
+        default="auto",
+        metavar="N|auto",
+        callback=lambda context, parameter, value: _workers(value),
+        help="Processes that read ahead.",
+    ),
+    as_json,
+    workspace_option,
+)
+
+
+def _workers(value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdecimal():
+        raise click.BadParameter(f"{value!r} is neither a number nor 'auto'")
+    return int(value)
+
+
+def _option(field: Field) -> Callable[..., Any]:
+    shown = ",".join(map(str, field.default)) if field.is_many else field.default
+    help = field.about.help + (
+        "" if shown in (None, "") else f" [default: {str(shown).lower() if field.type is bool else shown}]"
+    )
+    if field.name == "data":
+        return click.argument("data", required=False, metavar="[DATA]")
+    if field.type is bool:
+        return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, default=None, help=help)
+    if field.about.choices and not field.is_many:
+        return click.option(field.flag, field.name, type=click.Choice(field.about.choices), default=None, help=help)
+    metavar = {"int": "N", "float": "X", "str": "TEXT", "Path": "FILE"}[field.type.__name__]
+    return click.option(field.flag, field.name, default=None, metavar=f"{metavar},..." if field.is_many else metavar, help=help)
+
+
+def _run(recipe: Recipe, file: Path, fields: list[Field], given: dict[str, Any]) -> int:
+    from headstart.commands.output.recipe import lines
+    from headstart.experiments.runs.begin_recipe import begin_recipe
+    from headstart.experiments.training.conduct import Conduct
+    from headstart.experiments.training.options import options_from, read_config
+    from headstart.features.devices import choose_device
+    from headstart.pipeline.kinds import Settings
+    from headstart.pipeline.workspace import find_root, open_or_create_workspace
+
+    from .finishing import finish
+
+    config, flags = given["config"], {field.name: given[field.name] for field in fields if given[field.name] is not None}
+    written = {} if config is None else read_config(config)
+    options_from(recipe.Options, written, "" if config is None else str(config))  # its mistakes are its own, whatever flags say
+    options = options_from(recipe.Options, {**{key.replace("-", "_"): value for key, value in written.items()}, **flags})
+    workspace = open_or_create_workspace(find_root(given["workspace"]))
+    if given["run"] is not None and not given["test_only"]:
+        raise click.UsageError("--run goes with --test-only")
+    if given["test_only"]:
+        return _judged_again(workspace, _trained(workspace, recipe, file, options, given), given["as_json"])
+    conduct = Conduct(choose_device(given["device"]), given["save_every"], given["save_seconds"], given["data_workers"])
+    begun = begin_recipe(workspace, recipe, file, options, conduct, given["name"])
+    for note in begun.notes:
+        say(f"note: {note}")
+    counts = ", ".join(f"{count:,} {split}" for split, count in begun.experiment.counts.items())
+    say(f"{begun.experiment.folder.name}: {counts} rows")
+    status = finish(workspace, begun, Settings(), given["time_limit"])
+    if status is not None:
+        return status
+    for line in lines(workspace, begun.experiment, given["as_json"]):
+        click.echo(line)
+    return 0
+
+
+def _trained(workspace: Workspace, recipe: Recipe, file: Path, options: RecipeOptions, given: dict[str, Any]) -> RecipeExperiment:
+    """The finished experiment that --test-only means."""
+    from headstart.experiments.runs.begin_recipe import sketch_of
+    from headstart.experiments.runs.recipe_experiment import experiment_of_run, list_recipe_experiments
+    from headstart.experiments.training.conduct import Conduct
+    from headstart.features.devices import choose_device
+
+    if given["run"] is not None:
+        return experiment_of_run(workspace, given["run"])
+    sketch, _ = sketch_of(workspace, recipe, file, options, Conduct(choose_device(given["device"])), given["name"])
+    for experiment in list_recipe_experiments(workspace):
+        if experiment.identity == sketch.identity and (given["name"] in (None, experiment.name)):
+            return experiment
+    raise HeadstartError("nothing was trained with these options on this data. Leave --test-only out, or name a run: --run N")
+
+
+def _judged_again(workspace: Workspace, experiment: RecipeExperiment, as_json: bool) -> int:
+    from headstart.commands.output.recipe import table
+    from headstart.experiments.evaluation.evaluate_recipe import evaluate_recipe, noted
+
+    split = "test" if "test" in experiment.counts else "val"
+    found = evaluate_recipe(workspace, experiment, split)
+    if as_json:
+        click.echo(json.dumps({"experiment": experiment.folder.name, "split": split, **found}, indent=1))
+    else:
+        click.echo(f"{experiment.folder.name}, judged again from {experiment.final_weights}")
+        for line in table({split: found}, {split: experiment.counts[split]}):
+            click.echo(line)
+    before = noted(experiment, split)
+    if before is not None and any(before.get(name) != value for name, value in found.items()):
+        say("warning: these are not the numbers that training noted: other versions of a library, or another machine")
+    return 0

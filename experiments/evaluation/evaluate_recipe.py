@@ -1,0 +1,47 @@
+"""Judges a trained recipe's model again, from weights and data: the numbers that training noted, or proof that they differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of, splits_of
+from headstart.experiments.training.evaluation import judged_batches
+from headstart.experiments.training.final_weights import built, read_final
+from headstart.experiments.training.judging import judge
+from headstart.experiments.training.recipe import asking
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace
+
+from .publish_recipe import RESULTS, numbers_of
+
+
+def evaluate_recipe(
+    workspace: Workspace, experiment: RecipeExperiment, split: str = "test", check: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Numbers by name with their intervals, and tables, as `metrics.json` has them.
+
+    Raises: HeadstartError if its weights or data are gone, or there is no such split.
+    """
+    final = read_final(experiment.final_weights)
+    recipe = recipe_of(experiment)
+    options = options_of(experiment, recipe)
+    splits = splits_of(workspace, experiment, recipe, options)
+    if split not in splits.named():
+        raise HeadstartError(f"{experiment.folder.name} has no split '{split}'. Use --split val")
+    model = built(recipe, options, final, experiment.device)
+    batches = judged_batches(splits, split, options, experiment.device, check=check)
+    with asking("evaluate"):
+        return numbers_of(judge(recipe, model, batches, options.amp))
+
+
+def noted(experiment: RecipeExperiment, split: str) -> dict[str, Any] | None:
+    """What training noted of that split; None if its notes are gone."""
+    try:
+        facts: dict[str, Any] = json.loads((experiment.folder / RESULTS).read_bytes())
+        if facts["split"] != split:
+            facts = json.loads((experiment.folder / "metrics.json").read_bytes())[split]
+        return facts
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,195 @@
+"""What a finished training of a recipe leaves: weights, numbers, history and pictures in its folder, rows in the database.
+
+Everything is a function of the training's last state, so writing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from headstart.experiments.runs.database import Metric as Row
+from headstart.experiments.runs.database import open_database
+from headstart.experiments.runs.experiment import METRICS
+from headstart.experiments.runs.recipe_experiment import RecipeExperiment
+from headstart.experiments.training.final_weights import Final, encode_final
+from headstart.experiments.training.judging import judge
+from headstart.experiments.training.loop import Loop
+from headstart.experiments.training.metrics import Metric, Table, judging
+from headstart.experiments.training.recipe import Recipe, Showing, asking, has
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
+from headstart.pipeline.workspace import Workspace
+
+from .intervals import Sample
+
+FORMAT = 1
+HISTORY = "training_history.json"
+RESULTS = "test_results.json"
+REPORT = "classification_report.txt"
+SHOWN = "shown"
+TASK = "recipe"
+
+
+def publish_recipe(workspace: Workspace, experiment: RecipeExperiment, loop: Loop, check: Callable[[], None]) -> bytes:
+    """Judges the best weights, the test split for the first time, and writes every file and row.
+
+    Returns: the job's payload: JSON with the headline and the sha256 of each file.
+    Raises: HeadstartError if no evaluation gave a finite number; TryLaterError if the disk is full.
+    """
+    model = loop.use_best()
+    said = {}
+    for split in loop.splits.named():
+        if split != "train":
+            with asking("evaluate"):
+                said[split] = judge(loop.recipe, model, loop.batches(split, check), loop.options.amp)
+    judged = _judged(experiment, loop, said)
+    files = dict(_files(experiment, loop, judged, check))
+    for name, data in files.items():
+        path = experiment.folder / name
+        workspace.make_folder(path.parent)
+        workspace.files.replace(path, data)
+    _record(workspace, experiment, loop, said)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    payload = {"format": FORMAT, "experiment": experiment.folder.name, "headline": headline(judged), "files": digests}
+    return _json(payload)
+
+
+def numbers_of(found: Sequence[Metric | Table]) -> dict[str, Any]:
+    """Numbers by name, each with its 95 % interval where it has one, then tables; ready for JSON."""
+    result: dict[str, Any] = {}
+    for one in found:
+        if isinstance(one, Table):
+            result[one.name] = one.value
+            continue
+        result[one.name] = one.value if one.value == one.value else None
+        if one.rows is not None:
+            result[f"{one.name}_interval"] = _interval(one)
+    return result
+
+
+def _interval(metric: Metric) -> list[float | None]:
+    assert metric.rows is not None
+    rows = metric.rows
+    sample = Sample(len(rows))
+    is_proportion = rows.shape[1] == 2 and (rows[:, 1] == 1).all() and ((rows[:, 0] == 0) | (rows[:, 0] == 1)).all()
+    return sample.proportion(rows[:, 0] == 1) if is_proportion else sample.bca(rows, metric.of)
+
+
+def _judged(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequence[Metric | Table]]) -> dict[str, Any]:
+    progress = loop.progress
+    best = progress.history[progress.best]
+    chosen = judging(said["val"])
+    notes = [*loop.splits.notes, *progress.notes]
+    if progress.broken_count:
+        row, reason = next(iter(progress.broken.items()))
+        notes.append(f"{progress.broken_count} times a row could not be made and was left out, such as row {row}: {reason}")
+    if progress.bad_steps:
+        notes.append(f"{progress.bad_steps} steps were not taken because loss or gradient was no number")
+    return {
+        "format": FORMAT,
+        "recipe": experiment.recipe,
+        "judged_by": {"metric": chosen.name, "better": chosen.better},
+        "best": {"step": best["step"], "epoch": best["epoch"]},
+        "steps": progress.step,
+        "rows": dict(experiment.counts),
+        "broken_rows": dict(progress.broken),
+        "notes": notes,
+        **{split: numbers_of(found) for split, found in said.items()},
+    }
+
+
+def headline(judged: Mapping[str, Any]) -> dict[str, Any]:
+    """What it was judged by, on each split, with its interval."""
+    name = judged["judged_by"]["metric"]
+    return {
+        split: {"metric": name, "value": judged[split].get(name), "interval": judged[split].get(f"{name}_interval", [None, None])}
+        for split in ("val", "test")
+        if split in judged
+    }
+
+
+def _files(
+    experiment: RecipeExperiment, loop: Loop, judged: Mapping[str, Any], check: Callable[[], None]
+) -> Iterator[tuple[str, bytes]]:
+    progress = loop.progress
+    about = {"recipe": experiment.recipe, "code": experiment.code, "options": dict(experiment.values)}
+    final = Final(about, dict(loop.about), {name: tensor.cpu() for name, tensor in (loop.best or {}).items()})
+    yield experiment.final_weights.relative_to(experiment.folder).as_posix(), encode_final(final)
+    course = {"format": FORMAT, "recipe": experiment.recipe, "judged_by": judged["judged_by"], "entries": progress.history}
+    yield HISTORY, _json(course)
+    split = "test" if "test" in judged else "val"
+    yield RESULTS, _json({"format": FORMAT, "split": split, "rows": experiment.counts[split], **judged[split]})
+    if "per_class" in judged[split]:
+        yield REPORT, _report(experiment, split, judged[split])
+    if has(loop.recipe, "show"):
+        yield from _shown(loop.recipe, loop, split, check)
+    yield METRICS, _json(judged)  # the last one: who sees it sees the others
+
+
+def _shown(recipe: Recipe, loop: Loop, split: str, check: Callable[[], None]) -> Iterator[tuple[str, bytes]]:
+    import torch
+
+    batches = loop.batches(split, check)
+    loop.model.eval()
+    with asking("show"), torch.inference_mode(), loop.key.of("show").seeding():
+        for name, value in cast(Showing, recipe).show(loop.model, batches):
+            if not name or "/" in name or "\\" in name or name.startswith("."):
+                raise HeadstartError(f"show() names something {name!r}; names are of letters, digits, '-', '_' and '.'")
+            if isinstance(value, bytes):
+                yield f"{SHOWN}/{name}", value
+            elif isinstance(value, str):
+                yield f"{SHOWN}/{name}.txt", value.encode()
+            else:
+                buffer = io.BytesIO()
+                value.save(buffer, "PNG")
+                yield f"{SHOWN}/{name}.png", buffer.getvalue()
+
+
+def _report(experiment: RecipeExperiment, split: str, numbers: Mapping[str, Any]) -> bytes:
+    rows = numbers["per_class"]
+    width = max(len(printable(name)) for name in rows)
+    lines = [
+        f"{experiment.folder.name}, recipe {experiment.recipe}, {experiment.counts[split]:,} rows of the split '{split}'",
+        "",
+    ]
+    lines.append(f"{'':{width}}  precision  recall      f1    rows")
+    for name, one in rows.items():
+        lines.append(
+            f"{printable(name):{width}}  {one['precision']:>9.4f}  {one['recall']:.4f}  {one['f1']:.4f}  {one['images']:>6,}"
+        )
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _record(workspace: Workspace, experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequence[Metric | Table]]) -> None:
+    chosen = judging(said["val"])
+    config = {"recipe": experiment.recipe, "options": dict(experiment.values), "metric": chosen.name, "better": chosen.better}
+    with open_database(workspace.database) as database:
+        run = database.begin_run(experiment.folder.name, experiment.recipe.removesuffix(".py"), TASK, config)
+        database.record(run, [*_course(loop), *_final(experiment, loop, said)])
+
+
+def _course(loop: Loop) -> Iterator[Row]:
+    for entry in loop.progress.history:
+        for split in ("train", "val"):
+            for name, value in entry[split].items():
+                yield Row(entry["step"], split, name if split == "train" else f"epoch_{name}", value)
+        yield Row(entry["step"], "train", "learning_rate", entry["learning_rate"])
+
+
+def _final(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequence[Metric | Table]]) -> Iterator[Row]:
+    step = loop.progress.step
+    for split, found in said.items():
+        yield Row(step, split, "rows", experiment.counts[split])
+        for name, value in numbers_of(found).items():
+            if name.endswith("_interval"):
+                yield from (Row(step, split, f"{name}_{side}", end) for side, end in zip(("low", "high"), value, strict=True))
+            elif value is None or isinstance(value, int | float):
+                yield Row(step, split, name, value)
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return (json.dumps(facts, indent=1) + "\n").encode()

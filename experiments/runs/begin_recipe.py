@@ -1,0 +1,62 @@
+"""Begins the training of a recipe: the experiment that the same command began before, or a new one with the recipe's source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headstart.experiments.training.conduct import Conduct
+from headstart.experiments.training.loop import Loop
+from headstart.experiments.training.options import RecipeOptions, as_values, digest_of_file, files_of
+from headstart.experiments.training.recipe import Recipe, asking, digest_of_source, neighbours, recipe_path
+from headstart.experiments.training.sets import Splits
+from headstart.pipeline.workspace import Workspace
+
+from .begin import Begun, Complete, begin_experiment
+from .experiment import INPUTS, SOURCE, nowhere
+from .recipe_experiment import RecipeExperiment
+
+
+def begin_recipe(
+    workspace: Workspace, recipe: Recipe, file: Path, options: RecipeOptions, conduct: Conduct, name: str | None = None
+) -> Begun[RecipeExperiment]:
+    """Finds or makes the experiment, and its row in the queue.
+
+    Args:
+        file: of the recipe; one that is not headstart's own is allowed already.
+
+    Raises: HeadstartError if the recipe fails to make data or model, or the name is taken by an experiment that differs.
+    """
+    sketch, splits = sketch_of(workspace, recipe, file, options, conduct, name)
+
+    def complete(sketch: RecipeExperiment) -> Complete[RecipeExperiment]:
+        Loop(recipe, options, splits)  # refuses what cannot be trained before anything is written
+        sources = neighbours(file) if sketch.is_from_file else [file]
+        files = {f"{SOURCE}/{source.name}": source.read_bytes() for source in sources}
+        files |= {str(sketch.values[option]): path.read_bytes() for option, path in files_of(options).items()}
+        return Complete(sketch, files, splits.notes)
+
+    return begin_experiment(workspace, sketch, name, complete)
+
+
+def sketch_of(
+    workspace: Workspace, recipe: Recipe, file: Path, options: RecipeOptions, conduct: Conduct, name: str | None
+) -> tuple[RecipeExperiment, Splits]:
+    """What such a training would be, not placed yet, and its data."""
+    is_own = file.parent == recipe_path("tiny").parent
+    # A user's file goes by its bytes: wherever it lies, it is the same training.
+    inputs = {option: f"{INPUTS}/{digest_of_file(path)[:16]}{path.suffix}" for option, path in files_of(options).items()}
+    with asking("data"):
+        splits = recipe.data(options, workspace)
+    sketch = RecipeExperiment(
+        folder=nowhere(workspace),
+        number=0,
+        name=name or file.stem[:40],
+        data=splits.digest,
+        counts={split: len(rows) for split, rows in splits.named().items()},
+        recipe=file.stem if is_own else file.name,
+        code=digest_of_source(file, with_neighbours=not is_own),
+        values={**as_values(options), **inputs},
+        device=conduct.device,
+        conduct={"save_every": conduct.save_every, "save_s": conduct.save_s, "data_workers": conduct.data_workers},
+    )
+    return sketch, splits

@@ -1,0 +1,163 @@
+"""An experiment that trains a recipe's model: what its description adds to any training's, and how recipe and data come back.
+
+The recipe's source is kept in the folder, and so are the user's files among its options: whoever goes on with it later needs
+neither. What data it reads is where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from headstart.experiments.training.options import RecipeOptions, fields_of, options_from
+from headstart.experiments.training.recipe import Recipe, asking, digest_of_source, load_recipe, load_recipe_file, recipe_path
+from headstart.pipeline.doors.consent import require_allowed
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace
+
+from .experiment import SOURCE, Experiment, list_experiments, read_experiment
+
+if TYPE_CHECKING:
+    from headstart.experiments.training.sets import Splits
+
+
+@dataclass(frozen=True)
+class RecipeExperiment(Experiment):
+    """A recipe with its options on data.
+
+    Attributes:
+        recipe: its name, or that of a user's file, `mine.py`.
+        code: digest of its source.
+        values: every option, ready for JSON; a user's file is named by its place in the experiment's folder.
+        device: cpu or cuda: other devices round otherwise.
+        conduct: how it runs and who listens, which decides no bit: save_every, save_s, data_workers, trackers.
+    """
+
+    KIND: ClassVar[str] = "train_model"
+    COMMAND: ClassVar[str] = "headstart train"
+
+    recipe: str
+    code: str
+    values: Mapping[str, Any]
+    device: str
+    conduct: Mapping[str, Any]
+
+    @classmethod
+    def from_record(cls, workspace: Workspace, folder: Path, number: int, record: Mapping[str, Any]) -> Self:
+        return cls(
+            folder=folder,
+            number=number,
+            name=str(record["name"]),
+            data=str(record["data"]),
+            counts={str(split): int(count) for split, count in record["counts"].items()},
+            recipe=str(record["recipe"]),
+            code=str(record["code"]),
+            values=dict(record["options"]),
+            device=str(record["device"]),
+            conduct=dict(record["conduct"]),
+        )
+
+    @property
+    def source(self) -> str:
+        """Nothing but itself is read by its name."""
+        return f"experiments/{self.folder.name}"
+
+    @property
+    def configuration(self) -> str:
+        """Also of its data: on other data it is another training, never the same one gone on with."""
+        return self.identity
+
+    def record(self) -> dict[str, Any]:
+        return {**self.facts(), "counts": dict(self.counts), "conduct": dict(self.conduct)}
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe,
+            "code": self.code,
+            "options": dict(self.values),
+            "data": self.data,
+            "device": self.device,
+        }
+
+    def settings(self) -> dict[str, Any]:
+        return {"recipe": self.recipe, "source": self.code[:8], **self.values, "device": self.device, "data": self.data[:8]}
+
+    @property
+    def is_from_file(self) -> bool:
+        return self.recipe.endswith(".py")
+
+    @property
+    def recipe_file(self) -> Path:
+        """Its source, as it was kept."""
+        return self.folder / SOURCE / (self.recipe if self.is_from_file else f"{self.recipe}.py")
+
+    @property
+    def final_weights(self) -> Path:
+        """The best weights alone, once it is finished."""
+        return self.checkpoints / "final.safetensors"
+
+
+def read_recipe_experiment(workspace: Workspace, folder: Path) -> RecipeExperiment:
+    """As `read_experiment`."""
+    return read_experiment(workspace, folder, RecipeExperiment)
+
+
+def list_recipe_experiments(workspace: Workspace) -> list[RecipeExperiment]:
+    """As `list_experiments`."""
+    return list_experiments(workspace, RecipeExperiment)
+
+
+def experiment_of_run(workspace: Workspace, number: int) -> RecipeExperiment:
+    """Of a run by its number. Raises: HeadstartError if there is no such run, or it is not of a recipe."""
+    from .database import open_database
+
+    with open_database(workspace.database) as database:
+        run = database.run(number)
+    return read_recipe_experiment(workspace, workspace.experiments / run.experiment)
+
+
+def recipe_of(experiment: RecipeExperiment) -> Recipe:
+    """The recipe that it was begun with.
+
+    Raises: HeadstartError if its file was not allowed to run here, or it is another one by now.
+    """
+    if experiment.is_from_file:
+        path = experiment.recipe_file
+        if not path.is_file() or digest_of_source(path, with_neighbours=True) != experiment.code:
+            raise HeadstartError(
+                f"{path} is missing or was changed. Restore it from a copy, or train anew: headstart train ./mine.py"
+            )
+        require_allowed(experiment.code, path)
+        return load_recipe_file(path)
+    recipe = load_recipe(experiment.recipe)
+    if digest_of_source(recipe_path(experiment.recipe), with_neighbours=False) != experiment.code:
+        raise HeadstartError(
+            f"{experiment.folder.name} was begun with another version of the recipe {experiment.recipe}, kept in "
+            f"{experiment.recipe_file}. Finish it with that version, or train anew: headstart train {experiment.recipe}"
+        )
+    return recipe
+
+
+def options_of(experiment: RecipeExperiment, recipe: Recipe) -> RecipeOptions:
+    """Its options, files at their place in its folder."""
+    options = options_from(recipe.Options, experiment.values, str(experiment.folder / "experiment.json"))
+    files = {
+        field.name: experiment.folder / value
+        for field in fields_of(recipe.Options)
+        if field.type is Path and (value := getattr(options, field.name)) is not None
+    }
+    return replace(options, **files)
+
+
+def splits_of(workspace: Workspace, experiment: RecipeExperiment, recipe: Recipe, options: RecipeOptions) -> Splits:
+    """What it learns from and is judged on. Raises: HeadstartError if that is no longer what it was begun on."""
+    with asking("data"):
+        splits = recipe.data(options, workspace)
+    if splits.digest != experiment.data:
+        raise HeadstartError(
+            f"the data of {experiment.folder.name} is not what it was begun on. Restore it, or train on what is there now by the "
+            "same command, which makes another experiment"
+        )
+    return splits

@@ -1,0 +1,20 @@
+"""How a training runs here, which decides nothing of what comes out."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a training runs, never what comes out.
+
+    Attributes:
+        device: 'cpu' or 'cuda'. Other devices round otherwise, so an experiment keeps to one.
+        save_every: steps between checkpoints; 0: by time alone.
+        save_s: seconds between checkpoints; longer where writing one takes more than a hundredth of that.
+        data_workers: processes that read ahead; None: as many as seems right.
+    """
+
+    device: str = "cpu"
+    save_every: int = 0
+    save_s: float = 30.0
+    data_workers: int | None = None

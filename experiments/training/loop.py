@@ -1,0 +1,462 @@
+"""The one loop: any recipe's model, from the last checkpoint to the end, in a way that a kill cannot change by one bit.
+
+All that a training carries from step to step is in `Loop.state`; everything else is a function of seed and step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from headstart.features.devices import is_out_of_memory
+from headstart.pipeline.errors import HeadstartError
+
+from .batch import Batch, Step
+from .checkpoints import Keeper, State
+from .conduct import Conduct
+from .evaluation import Batches, judged_batches
+from .judging import judge, precision
+from .keys import Key
+from .metrics import Metric, judging
+from .optimizer import make_optimizer, rate_factor, set_learning_rate, set_training
+from .reading import read_ahead
+from .recipe import Grouping, Recipe, asking, has
+from .sets import Order, Splits
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .options import RecipeOptions
+
+BAD_STEPS = 10  # in a row, after which a training ends
+_NAMED = 100  # broken rows whose names and reasons are kept; the others are counted
+_SAVING_SHARE = 0.01  # of the time, that checkpoints by time may take
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that was made. `numbers`: loss, what the recipe logs, gradient_norm and learning_rate."""
+
+    step: int
+    steps: int
+    numbers: Mapping[str, float]
+
+
+class Listener(Protocol):
+    """Who hears of a training: a terminal, a tracker."""
+
+    def began(self, step: int, steps: int) -> None:
+        """At the first step of this process; `step` > 0: it was restored from there, and later ones come again."""
+
+    def stepped(self, taken: Taken) -> None: ...
+
+    def judged(self, entry: Mapping[str, Any], loop: Loop) -> None:
+        """After an evaluation; `entry` is the newest of the history."""
+
+    def saved(self, step: int) -> None: ...
+
+
+@dataclass
+class Progress:
+    """Where a training is: plain numbers, so that JSON keeps it.
+
+    Attributes:
+        step: optimizer steps made.
+        micro_batch: rows that go through the model at once.
+        threads: of torch; another number of them rounds otherwise.
+        sums: of each logged number since the last evaluation, and of the weights behind it.
+        history: an entry an evaluation: step, epoch, learning_rate, train and val (numbers by name), score (larger is better).
+        broken: rows that could not be made, by number, and why.
+        broken_count: how often one was left out of a batch.
+        bad_steps, bad_in_a_row: steps not taken because of a loss or gradient that is no number.
+        notes: what a reader of the numbers should know.
+    """
+
+    step: int = 0
+    micro_batch: int = 0
+    threads: int = 0
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+    broken_count: int = 0
+    bad_steps: int = 0
+    bad_in_a_row: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def best(self) -> int:
+        """The entry of the history with the best finite score, the first of equals; -1 for none."""
+        scores = [entry["score"] for entry in self.history]
+        known = [number for number, score in enumerate(scores) if score is not None]
+        return max(known, key=lambda number: (scores[number], -number)) if known else -1
+
+    @property
+    def stale(self) -> int:
+        """Evaluations since the best one."""
+        return len(self.history) - 1 - self.best
+
+
+class Loop:
+    """One training. `run` brings it to its end."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        options: RecipeOptions,
+        splits: Splits,
+        conduct: Conduct | None = None,
+        state: State | None = None,
+    ) -> None:
+        """Args: state: of the same training, to go on from."""
+        import torch
+
+        for name, rows in splits.named().items():
+            if not len(rows):
+                raise HeadstartError(f"the split '{name}' of the data is empty. Give it some rows")
+        conduct = conduct or Conduct()
+        self.recipe, self.options, self.splits, self.conduct = recipe, options, splits, conduct
+        self.about, self.key = splits.facts, Key((options.seed,))
+        self.order = Order(splits.train, options.batch_size * options.accumulation, self.key)
+        whole = options.epochs * self.order.steps_per_epoch
+        self.steps = min(whole, options.max_steps) if options.max_steps else whole
+        self.progress = Progress(micro_batch=options.batch_size, threads=options.threads or torch.get_num_threads())
+        with self.key.of("model").seeding(), asking("model"):
+            self.model = recipe.model(options, self.about)
+        if options.gradient_checkpointing:
+            _checkpoint_gradients(self.model)
+        self.model.to(conduct.device)
+        with asking("groups"):
+            groups = cast(Grouping, recipe).groups(self.model, options) if has(recipe, "groups") else None
+        self.optimizer = make_optimizer(self.model, groups, options)
+        self.scaler = torch.amp.GradScaler(conduct.device.split(":")[0], enabled=options.amp == "float16")
+        self.mean: Any = _running_mean(self.model, options.ema) if options.ema else None
+        self.best: dict[str, Tensor] | None = None
+        if state is not None:
+            self._restore(state)
+
+    @property
+    def judged_model(self) -> nn.Module:
+        """The running mean of the weights if there is one, else the model."""
+        return self.model if self.mean is None else self.mean.module
+
+    def state(self) -> State:
+        """Everything that the rest of the training depends on: tensors, and one string of JSON."""
+        return {
+            "progress": json.dumps(vars(self.progress)),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "mean": None if self.mean is None else self.mean.state_dict(),
+            "best": self.best,
+        }
+
+    def _restore(self, state: State) -> None:
+        self.progress = Progress(**json.loads(state["progress"]))
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.mean is not None:
+            self.mean.load_state_dict(state["mean"])
+        best = state["best"]
+        self.best = None if best is None else {name: tensor.to(self.conduct.device) for name, tensor in best.items()}
+
+    def run(
+        self, keeper: Keeper | None, identity: str, check: Callable[[], None] = lambda: None, listeners: Sequence[Listener] = ()
+    ) -> None:
+        """From here to the end. Whatever `check` raises, a state is kept first.
+
+        Raises: HeadstartError if the recipe fails, or the loss stays no number.
+        """
+        saving = _Saving(self, keeper, identity, listeners)
+        for listener in listeners:
+            listener.began(self.progress.step, self.steps)
+        with _settings(self.progress.threads, self.conduct.device):
+            batches = read_ahead(self.splits.train, self.order, self.progress.step, self.steps, self.conduct)
+            try:
+                with contextlib.closing(batches):
+                    self._run(batches, check, listeners, saving)
+            except HeadstartError:
+                raise
+            except BaseException:
+                # A step or an evaluation that was not finished has left no trace in the state.
+                saving.keep()
+                raise
+            saving.keep()
+
+    def _run(self, batches: Iterator[Batch], check: Callable[[], None], listeners: Sequence[Listener], saving: _Saving) -> None:
+        progress = self.progress
+        while True:
+            if self._is_judged_now():
+                self._judge(check)
+                for listener in listeners:
+                    listener.judged(progress.history[-1], self)
+            if progress.step >= self.steps or (self.options.patience and progress.stale >= self.options.patience):
+                return
+            numbers = self._step(next(batches), check)
+            progress.step += 1
+            taken = Taken(progress.step, self.steps, numbers)
+            for listener in listeners:
+                listener.stepped(taken)
+            saving.keep_if_due()
+
+    def _is_judged_now(self) -> bool:
+        step, every = self.progress.step, self.options.evaluate_every or self.order.steps_per_epoch
+        is_due = step > 0 and (step % every == 0 or step == self.steps)
+        return is_due and (not self.progress.history or self.progress.history[-1]["step"] != step)
+
+    def _step(self, batch: Batch, check: Callable[[], None]) -> dict[str, float]:
+        """One step of the optimizer; where it must not be taken, weights and statistics are as before."""
+        step, progress = self.progress.step, self.progress
+        self._note_broken(batch)
+        factor = rate_factor(self.options, step, self.steps, [_number(entry["score"]) for entry in progress.history])
+        set_learning_rate(self.optimizer, factor)
+        set_training(self.model)
+        buffers = list(self.model.buffers())
+        before = [buffer.clone() for buffer in buffers]
+        try:
+            numbers, norm = self._gradients(batch, check)
+            while numbers is None:
+                _put_back(buffers, before)
+                numbers, norm = self._gradients(batch, check)
+        except BaseException:
+            _put_back(buffers, before)
+            raise
+        loss = numbers["loss"]
+        if not math.isfinite(loss) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
+            _put_back(buffers, before)
+            self.optimizer.zero_grad(set_to_none=True)
+            self._count_bad(loss)
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.mean is not None:
+                self.mean.update_parameters(self.model)
+            progress.bad_in_a_row = 0
+            weight = len(batch) if batch.weight is None else float(batch.weight.sum())
+            for name, value in numbers.items():
+                total = progress.sums.setdefault(name, [0.0, 0.0])
+                total[0], total[1] = total[0] + value * weight, total[1] + weight
+        return {**numbers, "gradient_norm": norm, "learning_rate": self.options.learning_rate * factor}
+
+    def _gradients(self, batch: Batch, check: Callable[[], None]) -> tuple[dict[str, float] | None, float]:
+        """Gradients of the mean over the batch, in pieces that fit into memory. None: they did not, and get smaller now."""
+        import torch
+
+        progress, device = self.progress, self.conduct.device
+        rows, sums = len(batch), dict[str, Any]()
+        pieces = -(-rows // progress.micro_batch)
+        key = self.key.of("step", progress.step)
+        epoch = progress.step // self.order.steps_per_epoch
+        whole = Step(progress.step, epoch, self.options, self.about, key, device, rows, 0, rows)
+        try:
+            for piece in range(pieces):
+                check()
+                start, stop = rows * piece // pieces, rows * (piece + 1) // pieces
+                part = batch[start:stop] if pieces > 1 else batch
+                share = part.share_of(batch) if pieces > 1 else 1.0
+                with _drawing_from(key.of("dropout", piece), device), precision(self.options.amp, device), asking("loss"):
+                    loss, numbers = _said(self.recipe.loss(self.model, part.to(device), whole.part(start, stop)))
+                self.scaler.scale(loss * share if share != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
+                for name, value in {"loss": loss, **numbers}.items():
+                    value = value.detach() if hasattr(value, "detach") else value  # noqa: PLW2901
+                    sums[name] = value * share + sums.get(name, 0.0)
+            self.scaler.unscale_(self.optimizer)
+            norm = self._norm()
+            return {name: float(value) for name, value in sums.items()}, norm
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._halve(rows, error)
+        self.optimizer.zero_grad(set_to_none=True)
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        return None, 0.0
+
+    def _norm(self) -> float:
+        import torch
+
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:
+            raise HeadstartError("the loss depends on no weight that is trained. Let loss() use what model() returned")
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.options.clip and bool(torch.isfinite(norm)):
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.options.clip, norm)
+        return float(norm)
+
+    def _halve(self, rows: int, error: BaseException) -> None:
+        progress = self.progress
+        now = min(progress.micro_batch, rows)
+        if now <= 1:
+            raise HeadstartError(
+                f"one row alone does not fit into memory ({(str(error).splitlines() or [''])[0][:120]}). Give it more "
+                "(--vram-budget), a smaller model or input, or --gradient-checkpointing"
+            ) from error
+        progress.micro_batch = -(-now // 2)
+        note = f"memory ran out at step {progress.step}: since then {progress.micro_batch} rows at once"
+        if _depends_on_batch(self.model):
+            note += "; dropout and batch statistics see other pieces than an unlimited run's"
+        progress.notes.append(note)
+
+    def _note_broken(self, batch: Batch) -> None:
+        progress = self.progress
+        progress.broken_count += len(batch.broken)
+        for row, reason in batch.broken.items():
+            if len(progress.broken) < _NAMED:
+                progress.broken.setdefault(str(row), reason)
+        if not len(batch):
+            row, reason = next(iter(batch.broken.items()), (-1, "the data set made an empty batch"))
+            raise HeadstartError(
+                f"no row of step {progress.step} could be made; row {row}: {reason}. Mend the data or the recipe"
+            )
+
+    def _count_bad(self, loss: float) -> None:
+        progress = self.progress
+        progress.bad_steps += 1
+        progress.bad_in_a_row += 1
+        if progress.bad_in_a_row >= BAD_STEPS:
+            what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is no number"
+            hint = ", or --amp bfloat16" if self.options.amp == "float16" else ""
+            raise HeadstartError(
+                f"{what} for {BAD_STEPS} steps in a row (step {progress.step + 1} of {self.steps}). Try a tenth of the learning "
+                f"rate (--learning-rate {self.options.learning_rate / 10:g}), --clip 1{hint}; or look for NaN in the data"
+            )
+
+    def batches(self, split: str, check: Callable[[], None] = lambda: None) -> Batches:
+        """A split on its way through the model."""
+        at_once = self.progress.micro_batch
+        return judged_batches(self.splits, split, self.options, self.conduct.device, at_once, check)
+
+    def _judge(self, check: Callable[[], None]) -> None:
+        progress = self.progress
+        batches = self.batches("val", check).subset(self.options.evaluate_rows)
+        with asking("evaluate"):
+            found = judge(self.recipe, self.judged_model, batches, self.options.amp)
+        chosen = judging(found)
+        score = chosen.value if chosen.better == "higher" else -chosen.value
+        entry = {
+            "step": progress.step,
+            "epoch": progress.step / self.order.steps_per_epoch,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train": {name: total / weight for name, (total, weight) in sorted(progress.sums.items()) if weight},
+            "val": {one.name: _finite(one.value) for one in found if isinstance(one, Metric)},
+            "judged_by": chosen.name,
+            "score": _finite(score),
+        }
+        progress.history.append(entry)
+        progress.sums = {}
+        if progress.best == len(progress.history) - 1:
+            self.best = {name: tensor.detach().clone() for name, tensor in self.judged_model.state_dict().items()}
+
+    def use_best(self) -> nn.Module:
+        """The model as it was at its best. Raises: HeadstartError if no evaluation ever gave a finite number."""
+        if self.best is None:
+            raise HeadstartError(
+                "no evaluation gave a finite number. Try a tenth of the learning rate "
+                f"(--learning-rate {self.options.learning_rate / 10:g}), or look for NaN in the data"
+            )
+        self.model.load_state_dict(self.best)
+        return self.model
+
+
+class _Saving:
+    """When a state is kept."""
+
+    def __init__(self, loop: Loop, keeper: Keeper | None, identity: str, listeners: Sequence[Listener]) -> None:
+        self._loop, self._keeper, self._identity, self._listeners = loop, keeper, identity, listeners
+        self._kept_step, self._kept = self._place(), time.monotonic()
+        self._took = 0.0
+
+    def _place(self) -> tuple[int, int]:
+        return self._loop.progress.step, len(self._loop.progress.history)
+
+    def keep_if_due(self) -> None:
+        conduct, step = self._loop.conduct, self._loop.progress.step
+        waited = time.monotonic() - self._kept
+        if (conduct.save_every and step % conduct.save_every == 0) or waited >= max(conduct.save_s, self._took / _SAVING_SHARE):
+            self.keep()
+
+    def keep(self) -> None:
+        if self._keeper is None or self._place() == self._kept_step:
+            return
+        begun = time.monotonic()
+        self._keeper.keep(self._loop.progress.step, self._identity, self._loop.state())
+        self._kept = time.monotonic()
+        self._kept_step, self._took = self._place(), self._kept - begun
+        for listener in self._listeners:
+            listener.saved(self._loop.progress.step)
+
+
+@contextlib.contextmanager
+def _settings(threads: int, device: str) -> Iterator[None]:
+    """What decides bits besides the data: torch's threads, and on a GPU deterministic algorithms where there are any."""
+    import torch
+
+    before, was_strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    if device.startswith("cuda"):
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(was_strict)
+
+
+@contextlib.contextmanager
+def _drawing_from(key: Key, device: str) -> Iterator[None]:
+    """torch's own generators begin at this key: dropout draws from them."""
+    import torch
+
+    torch.default_generator.manual_seed(key.number)
+    if device.startswith("cuda"):
+        torch.cuda.manual_seed(key.number)
+    yield
+
+
+def _said(loss: Any) -> tuple[Tensor, Mapping[str, Any]]:
+    import torch
+
+    value, numbers = loss if isinstance(loss, tuple) else (loss, {})
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise HeadstartError(f"loss() returned {shape}, expected one number: a tensor of no dimension, the mean over the batch")
+    return value, numbers
+
+
+def _put_back(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    import torch
+
+    with torch.no_grad():
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
+
+
+def _running_mean(model: nn.Module, decay: float) -> Any:
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+
+
+def _checkpoint_gradients(model: nn.Module) -> None:
+    offered: list[Any] = [module for module in model.modules() if hasattr(module, "set_grad_checkpointing")]
+    if not offered:
+        raise HeadstartError("this model does not offer gradient checkpointing. Leave --gradient-checkpointing out")
+    offered[0].set_grad_checkpointing(True)
+
+
+def _depends_on_batch(model: nn.Module) -> bool:
+    return any("BatchNorm" in type(module).__name__ or "Drop" in type(module).__name__ for module in model.modules())
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return float("-inf") if value is None else value

@@ -1,0 +1,219 @@
+"""What a recipe is: one file that says what is particular about a training, in functions that are found by their names.
+
+A recipe never says a loop, a device, a checkpoint, a file name or a log: `loop` owns these.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from headstart.pipeline.errors import HeadstartError, TryLaterError
+
+from .options import RecipeOptions, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from headstart.pipeline.workspace import Workspace
+
+    from .batch import Batch, Facts, Step
+    from .evaluation import Batches
+    from .metrics import Metric, Table
+    from .optimizer import Group
+    from .sets import Splits
+
+PACKAGE = "headstart.experiments.recipes"
+
+
+class Recipe(Protocol):
+    """What every recipe has. The first line of its docstring is what `train --list` says of it."""
+
+    Options: type[RecipeOptions]
+
+    def data(self, options: Any, workspace: Workspace) -> Splits:
+        """What to learn from and to be judged on; also what the model must know of it. The same for the same options."""
+
+    def model(self, options: Any, about: Facts) -> nn.Module:
+        """A network on the CPU, its first weights drawn from torch's generator, which is seeded.
+
+        Args: about: what `data` said in `Splits.about`: a trained model is built again from this, without its data.
+        """
+
+    def loss(self, model: Any, batch: Batch, step: Step) -> Tensor | tuple[Tensor, Mapping[str, Any]]:
+        """What is minimized, a mean over the rows of the batch; and numbers to log, likewise means."""
+
+    def evaluate(self, model: Any, batches: Batches) -> Iterable[Metric | Table]:
+        """Numbers of a split. Validation is judged by the first, or by the one that says so."""
+
+
+class Grouping(Protocol):
+    """May be there: which weights are trained, and how fast."""
+
+    def groups(self, model: Any, options: Any) -> Sequence[Group]:
+        """What is in no group is frozen, its statistics included."""
+
+
+class Showing(Protocol):
+    """May be there: what to see of the best model, at the end."""
+
+    def show(self, model: Any, batches: Batches) -> Iterator[tuple[str, Any]]:
+        """Names and pictures (PIL), text, or bytes with a suffix in the name; `batches` are those of the test split."""
+
+
+class Predicting(Protocol):
+    """May be there: what the model says of new files, for `headstart predict`."""
+
+    def predict(self, model: Any, files: Sequence[Path], options: Any, about: Facts) -> Iterator[Mapping[str, Any]]:
+        """What it says of each, in order, ready for JSON; `error` instead if it cannot be read."""
+
+
+class Exporting(Protocol):
+    """May be there: what one call of the model takes, for `headstart export`."""
+
+    def example(self, options: Any, about: Facts) -> tuple[Any, ...]:
+        """Arguments of `model(...)`, of two rows."""
+
+
+def has(recipe: Recipe, name: str) -> bool:
+    return callable(getattr(recipe, name, None))
+
+
+def known_recipes() -> dict[str, str]:
+    """Recipes of this installation by name, with the first line of what each says about itself. None is run for it."""
+    found = {}
+    for folder in import_module(PACKAGE).__path__:
+        for module in pkgutil.iter_modules([folder]):
+            if not module.ispkg:
+                path = Path(folder) / f"{module.name}.py"
+                said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+                found[module.name] = said.partition("\n")[0]
+    return found
+
+
+def recipe_path(name: str) -> Path:
+    """The file of one of these. Raises: HeadstartError that offers the nearest name."""
+    for folder in import_module(PACKAGE).__path__:
+        path = Path(folder) / f"{name}.py"
+        if name.isidentifier() and path.is_file():
+            return path
+    raise HeadstartError(f"there is no recipe '{name}'; {nearest(name, sorted(known_recipes()))} A file of your own: ./mine.py")
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe of this installation. Raises: HeadstartError if there is none of that name, or it lacks something."""
+    recipe_path(name)
+    return _checked(import_module(f"{PACKAGE}.{name}"), name)
+
+
+def load_recipe_file(path: Path) -> Recipe:
+    """A user's recipe: runs the file, so whoever calls this has asked whether it may run.
+
+    It may import its neighbours by their names. Raises: HeadstartError in one line if it raises or lacks something.
+    """
+    name = f"headstart_recipe_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise HeadstartError(f"{path} is no Python file. A recipe is one: ./mine.py")
+    module = util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise HeadstartError(f"{path} cannot be loaded: {said_by(error)}") from error
+    finally:
+        sys.path.remove(folder)
+    return _checked(module, str(path))
+
+
+def _checked(module: Any, name: str) -> Recipe:
+    if not hasattr(module, "Options"):
+        module.Options = RecipeOptions
+    lacking = [wanted for wanted in ("data", "model", "loss", "evaluate") if not callable(getattr(module, wanted, None))]
+    if lacking:
+        raise HeadstartError(f"recipe {name} has no function {', '.join(lacking)}. See docs/recipes.md for what a recipe says")
+    if not (isinstance(module.Options, type) and issubclass(module.Options, RecipeOptions)):
+        raise HeadstartError(f"recipe {name}: Options is no subclass of RecipeOptions. Write: class Options(RecipeOptions)")
+    return cast(Recipe, module)
+
+
+def neighbours(path: Path) -> list[Path]:
+    """A user's recipe and the modules beside it that it imports, or that these import: what is kept of it."""
+    found, todo = [path], [path]
+    while todo:
+        for name in _imported(todo.pop()):
+            other = path.parent / f"{name}.py"
+            if other not in found and other.is_file():
+                found.append(other)
+                todo.append(other)
+    return [path, *sorted(found[1:])]
+
+
+def _imported(path: Path) -> Iterator[str]:
+    try:
+        parsed = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # loading it says what is wrong
+    for node in ast.walk(parsed):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def digest_of_source(path: Path, with_neighbours: bool) -> str:
+    """sha256 (hex) of the recipe's file, and of those beside it if it may import them."""
+    sha256 = hashlib.sha256()
+    for one in neighbours(path) if with_neighbours else [path]:
+        data = one.read_bytes()
+        sha256.update(f"{one.name}\0{len(data)}\0".encode() + data)
+    return sha256.hexdigest()
+
+
+def said_by(error: BaseException) -> str:
+    """An error of a recipe on one line: what, and in which line of which file of the recipe's."""
+    where = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if "headstart_recipe_" in trace.tb_frame.f_globals.get("__name__", "") or "/recipes/" in file.replace("\\", "/"):
+            where = f" (line {trace.tb_lineno} of {Path(file).name})"
+        trace = trace.tb_next
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}{where}"
+
+
+class _Asking:
+    """Turns what a recipe's function raises into one line that names the function."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        from headstart.features.devices import is_out_of_memory
+        from headstart.pipeline.errors import InterruptedWork
+
+        if error is None or not isinstance(error, Exception):
+            return
+        if isinstance(error, HeadstartError | TryLaterError | InterruptedWork) or is_out_of_memory(error):
+            return
+        raise HeadstartError(
+            f"the recipe's {self._what}() failed: {said_by(error)}. Mend it, then run the same command again"
+        ) from error
+
+
+def asking(what: str) -> _Asking:
+    """Within it runs a function of a recipe: what it raises becomes one line. Memory that ran out passes as it is."""
+    return _Asking(what)

@@ -1,0 +1,115 @@
+"""Kind `train_model`: one experiment, a recipe's model, from the last checkpoint on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.job import Job
+from headstart.pipeline.kinds import Settings
+from headstart.pipeline.markers import Result
+from headstart.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from headstart.experiments.runs.recipe_experiment import RecipeExperiment
+    from headstart.experiments.training.conduct import Conduct
+    from headstart.experiments.training.loop import Listener
+    from headstart.experiments.training.recipe import Recipe
+
+NAME = "train_model"
+
+
+class TrainingFailed(Exception):
+    """What a training cannot get over; it counts as an attempt, so that no other job waits for it for ever."""
+
+
+def fingerprint(workspace: Workspace, folder: str) -> str:
+    """Of the description: recipe, options, data; equal fingerprints mean the same weights."""
+    from headstart.experiments.runs.recipe_experiment import read_recipe_experiment
+
+    return read_recipe_experiment(workspace, workspace.root / folder).identity
+
+
+def open_session(workspace: Workspace, job: Job, settings: Settings) -> TrainModelSession:
+    """Loads the recipe, if its user allowed that. Raises: HeadstartError, and the job is left, if not."""
+    from headstart.experiments.runs.recipe_experiment import read_recipe_experiment, recipe_of
+
+    experiment = read_recipe_experiment(workspace, workspace.folder(job))
+    _require_device(experiment)
+    return TrainModelSession(workspace, settings, experiment, recipe_of(experiment))
+
+
+class TrainModelSession:
+    """One experiment."""
+
+    def __init__(self, workspace: Workspace, settings: Settings, experiment: RecipeExperiment, recipe: Recipe) -> None:
+        self._workspace, self._settings = workspace, settings
+        self._experiment, self._recipe = experiment, recipe
+
+    def prepare(self, job: Job) -> RecipeExperiment:
+        """What is to be trained; its data is opened when it is its turn."""
+        return self._experiment
+
+    def compute(self, prepared: RecipeExperiment, check: Callable[[], None]) -> Result:
+        """Trains from the last checkpoint on, judges, and writes weights and numbers; the marker that follows makes it done."""
+        try:
+            return self._trained(prepared, check)
+        except TryLaterError:
+            raise
+        except HeadstartError as error:
+            raise TrainingFailed(str(error)) from error
+
+    def close(self) -> None:
+        """Holds nothing between jobs."""
+
+    def _trained(self, experiment: RecipeExperiment, check: Callable[[], None]) -> Result:
+        from headstart.experiments.evaluation.publish_recipe import publish_recipe
+        from headstart.experiments.runs.recipe_experiment import options_of, splits_of
+        from headstart.experiments.training.checkpoints import Checkpoints
+        from headstart.experiments.training.loop import Loop
+
+        options = options_of(experiment, self._recipe)
+        splits = splits_of(self._workspace, experiment, self._recipe, options)
+        keeper = Checkpoints(experiment.checkpoints, self._workspace.files)
+        loop = Loop(self._recipe, options, splits, conduct_of(experiment), keeper.latest(experiment.identity))
+        loop.run(keeper, experiment.identity, check, _listeners(self._workspace, experiment))
+        payload = publish_recipe(self._workspace, experiment, loop, check)
+        keeper.keep_only_newest()
+        return Result(payload, ".json", arrays={}, items=0, ok=0, facts={"device": experiment.device, "versions": _versions()})
+
+
+def conduct_of(experiment: RecipeExperiment) -> Conduct:
+    """How it runs here."""
+    from dataclasses import fields
+
+    from headstart.experiments.training.conduct import Conduct
+
+    known = {field.name for field in fields(Conduct)}
+    return Conduct(device=experiment.device, **{name: value for name, value in experiment.conduct.items() if name in known})
+
+
+def _listeners(workspace: Workspace, experiment: RecipeExperiment) -> Sequence[Listener]:
+    from headstart.experiments.tracking.console import TrainingNarrator
+    from headstart.experiments.tracking.course import CourseFile
+
+    about = {"recipe": experiment.recipe, "options": dict(experiment.values)}
+    return (TrainingNarrator(experiment.folder.name), CourseFile(workspace, experiment.folder, about))
+
+
+def _require_device(experiment: RecipeExperiment) -> None:
+    if experiment.device.startswith("cuda"):
+        from headstart.features.devices import has_nvidia_device
+
+        if not has_nvidia_device():
+            raise HeadstartError(
+                f"{experiment.folder.name} was begun on a GPU and here is none. Go on where there is one, or train anew on this "
+                "machine: headstart train ... --device cpu"
+            )
+
+
+def _versions() -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    return {"numpy": np.__version__, "torch": str(torch.__version__)}

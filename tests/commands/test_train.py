@@ -1,0 +1,232 @@
+import json
+import shutil
+import sqlite3
+
+import pytest
+
+from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
+from headstart.pipeline.worker import run_job
+from headstart.pipeline.workspace import open_or_create_workspace
+from tests.support import ROOT
+
+from .calling import call
+
+MINE = '''"""A line through points.
+
+Mine.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+import neighbour
+from headstart.experiments.training.metrics import gather, mean
+from headstart.experiments.training.options import RecipeOptions, option
+from headstart.experiments.training.sets import Arrays, Splits
+
+
+@dataclass(frozen=True)
+class Options(RecipeOptions):
+    slope: float = option(2.0, "of the line")
+    epochs: int = 2
+    threads: int = 1
+
+
+def data(options, workspace):
+    x = np.linspace(-1, 1, 60, dtype=np.float32)[:, None]
+    rows = Arrays(x=x, y=options.slope * x + neighbour.OFFSET)
+    return Splits(rows, Arrays(x=x[::3], y=options.slope * x[::3] + neighbour.OFFSET))
+
+
+def model(options, about):
+    return nn.Linear(1, 1)
+
+
+def loss(model, batch, step):
+    return ((model(batch.x) - batch.y) ** 2).mean()
+
+
+def evaluate(model, batches):
+    yield mean("error", gather(batches, lambda batch: (model(batch.x) - batch.y).abs()[:, 0]), better="lower")
+'''
+
+
+@pytest.fixture(autouse=True)
+def configuration(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CONFIG", str(tmp_path / "configuration"))
+    return tmp_path / "configuration"
+
+
+@pytest.fixture
+def mine(tmp_path):
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "mine.py").write_text(MINE)
+    (folder / "neighbour.py").write_text("OFFSET = 0.5\n")
+    (folder / "unrelated.py").write_text("raise SystemExit(7)\n")
+    return folder / "mine.py"
+
+
+def train(root, *arguments):
+    return call("train", *arguments, "-w", root / "workspace")
+
+
+def test_tiny_is_trained_judged_and_written_down(tmp_path):
+    done = train(tmp_path, "tiny", "--epochs", 4)
+    assert done.status == 0, done.errors
+    folder = tmp_path / "workspace" / "experiments" / "exp_0001_tiny"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] > 0.7
+    low, high = metrics["test"]["accuracy_interval"]
+    assert low < metrics["test"]["accuracy"] < high
+    assert json.loads((folder / "test_results.json").read_text())["accuracy"] == metrics["test"]["accuracy"]
+    assert len(json.loads((folder / "training_history.json").read_text())["entries"]) == 4
+    assert "precision" in (folder / "classification_report.txt").read_text()
+    assert (folder / "recipe" / "tiny.py").read_bytes() == (ROOT / "experiments" / "recipes" / "tiny.py").read_bytes()
+    rows = sqlite3.connect(tmp_path / "workspace" / "experiments" / "experiments.db").execute(
+        "SELECT value FROM metrics WHERE split = 'test' AND metric = 'accuracy'"
+    )
+    assert rows.fetchall() == [(metrics["test"]["accuracy"],)]
+    again = train(tmp_path, "tiny", "--epochs", 4)
+    assert "exp_0001_tiny is finished" in again.errors
+    judged = train(tmp_path, "tiny", "--epochs", 4, "--test-only", "--json")
+    assert {name: value for name, value in judged.json.items() if name not in ("experiment", "split")} == metrics["test"]
+    assert "warning" not in judged.errors
+
+
+def test_what_a_limit_of_time_left_is_gone_on_with_by_the_same_command(tmp_path):
+    left = train(tmp_path, "tiny", "--epochs", 3, "--time-limit", "1s", "--save-every", 1)
+    assert left.status == 0
+    assert "left; the same command goes on" in left.errors
+    done = train(tmp_path, "tiny", "--epochs", 3)
+    assert done.status == 0
+    assert "goes on with exp_0001_tiny" in done.errors
+
+
+def test_a_lost_file_is_made_again_with_the_same_bytes(tmp_path):
+    train(tmp_path, "tiny", "--epochs", 1)
+    path = tmp_path / "workspace" / "experiments" / "exp_0001_tiny" / "checkpoints" / "final.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    assert "lost checkpoints/final.safetensors; it is made again" in train(tmp_path, "tiny", "--epochs", 1).errors
+    assert path.read_bytes() == before
+
+
+def test_other_options_are_another_experiment(tmp_path):
+    for words in (("--epochs", 1), ("--epochs", 1, "--hidden", 8), ("--epochs", 1, "--seed", 1)):
+        assert train(tmp_path, "tiny", *words).status == 0
+    assert len(list_recipe_experiments(open_or_create_workspace(tmp_path / "workspace"))) == 3
+
+
+def test_flags_go_before_the_file_and_the_file_before_the_recipe(tmp_path):
+    (tmp_path / "c.yaml").write_text("epochs: 9\nlearning_rate: 1e-2\nhidden: 8\n")
+    assert train(tmp_path, "tiny", "--config", tmp_path / "c.yaml", "--epochs", 1).status == 0
+    [experiment] = list_recipe_experiments(open_or_create_workspace(tmp_path / "workspace"))
+    assert [experiment.values[name] for name in ("epochs", "learning_rate", "hidden", "batch_size")] == [1, 0.01, 8, 64]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param("epochs: 2\nepochs: 3\n", "says 'epochs' in line 1 and again in line 2", id="a key twice"),
+        pytest.param("epcohs: 2\n", "unknown option 'epcohs'; did you mean 'epochs'?", id="an unknown key"),
+        pytest.param("- epochs\n", "is a list, expected lines such as 'epochs: 20'", id="a list"),
+        pytest.param("epochs: [\n", "is no YAML in line 2", id="no YAML"),
+        pytest.param("epochs: many\n", "epochs is 'many', expected a whole number", id="a word for a number"),
+        pytest.param("epochs: 0\n", "epochs is 0, expected 1 or more", id="out of bounds"),
+        pytest.param("optimizer: lion\n", "optimizer is 'lion', expected one of adamw, adam, sgd", id="no such choice"),
+        pytest.param("learning_rate: .nan\n", "learning_rate is nan, expected a finite number", id="no number"),
+        pytest.param("hidden: !!python/object/apply:os.system [id]\n", "is no YAML in line 1", id="code"),
+    ],
+)
+def test_a_bad_file_of_options_is_one_line(content, reason, tmp_path):
+    (tmp_path / "c.yaml").write_text(content)
+    done = train(tmp_path, "tiny", "--config", tmp_path / "c.yaml")
+    assert done.status == 1
+    assert "c.yaml" in done.reason
+    assert reason in done.reason
+    assert not (tmp_path / "workspace" / "experiments").exists()
+
+
+def test_an_unknown_recipe_gets_the_nearest_name(tmp_path):
+    assert "there is no recipe 'tinny'; did you mean 'tiny'?" in train(tmp_path, "tinny").reason
+    assert "missing.py: there is no such file" in train(tmp_path, "missing.py").reason
+
+
+def test_a_recipe_from_a_file_is_trained_and_kept_with_the_neighbours_that_it_imports(mine, tmp_path):
+    done = train(tmp_path, mine)
+    assert done.status == 0, done.errors
+    folder = tmp_path / "workspace" / "experiments" / "exp_0001_mine"
+    assert sorted(path.name for path in (folder / "recipe").iterdir()) == ["mine.py", "neighbour.py"]
+
+
+def begun_and_left(mine, root):
+    assert "left;" in train(root, mine, "--time-limit", "0s", "--epochs", "40", "--save-every", 1).errors
+    [experiment] = list_recipe_experiments(open_or_create_workspace(root / "workspace"))
+    return experiment
+
+
+def test_a_file_that_was_not_allowed_here_is_left_by_work_with_one_line_that_names_the_command(mine, configuration, tmp_path):
+    experiment = begun_and_left(mine, tmp_path)
+    shutil.rmtree(configuration)
+    left = call("work", "-w", tmp_path / "workspace")
+    assert f"headstart allow {experiment.recipe_file}" in left.errors
+    assert not experiment.final_weights.exists()
+    assert call("allow", experiment.recipe_file).status == 0
+    assert call("work", "-w", tmp_path / "workspace").status == 0
+    assert experiment.final_weights.exists()
+
+
+def test_whoever_changes_the_kept_source_is_not_taken_for_its_author(mine, tmp_path):
+    experiment = begun_and_left(mine, tmp_path)
+    with (experiment.folder / "recipe" / "neighbour.py").open("a") as file:
+        file.write("print('other code')\n")
+    left = call("work", "-w", tmp_path / "workspace")
+    assert "is missing or was changed" in left.errors
+    assert "other code" not in left.output
+
+
+def test_a_changed_file_is_another_experiment_and_the_old_one_is_finished_with_its_own_source(mine, tmp_path):
+    old = begun_and_left(mine, tmp_path)
+    (mine.parent / "neighbour.py").write_text("OFFSET = 0.25\n")
+    assert train(tmp_path, mine).status == 0
+    workspace = open_or_create_workspace(tmp_path / "workspace")
+    assert len(list_recipe_experiments(workspace)) == 2
+    run_job(workspace, "job_000000")
+    assert old.final_weights.exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        pytest.param(
+            "return nn.Linear(1, 1)", "return nn.Linear(1)", "the recipe's model() failed: TypeError", id="model raises"
+        ),
+        pytest.param(
+            "import neighbour\n", "import nothing_of_that_name\n", "cannot be loaded: ModuleNotFoundError", id="an import"
+        ),
+        pytest.param("def loss(", "def losss(", "has no function loss", id="a function is missing"),
+        pytest.param("** 2).mean()", "** 2)", "loss() returned (60, 1), expected one number", id="a loss for each row"),
+        pytest.param("return ((model", "return 0 * torch.nan + ((model", "the loss is nan for 10 steps in a row", id="NaN"),
+        pytest.param("return nn.Linear(1, 1)", "return nn.Identity()", "the model has no weight to train", id="no weights"),
+        pytest.param("y=options.slope * x +", "y=x[1:] +", "columns of different lengths", id="lengths"),
+        pytest.param("x[::3], y=options.slope * x[::3]", "x[:0], y=x[:0]", "split 'val' of the data is empty", id="empty split"),
+        pytest.param("yield mean", "return\n    yield mean", "evaluate() yields no Metric", id="no metric"),
+        pytest.param("option(2.0", "option({}", "", id="a default that is no number"),
+        pytest.param("slope: float", "slope: list", "option slope is of type <class 'list'>", id="a type that is no flag"),
+        pytest.param("batch.y)", "batch.z)", "AttributeError: a batch has no 'z', it has x, y (line", id="a column"),
+        pytest.param("def model(", "def model(:", "cannot be loaded: SyntaxError", id="no Python"),
+    ],
+)
+def test_a_recipe_that_is_wrong_is_one_line(before, after, reason, mine, tmp_path):
+    source = mine.read_text()
+    assert before in source
+    mine.write_text(source.replace(before, after))
+    done = train(tmp_path, mine, "--epochs", 20, "--batch-size", 60)
+    assert done.status == 1
+    assert reason in done.errors
+    assert done.errors.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.errors

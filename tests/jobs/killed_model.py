@@ -1,0 +1,107 @@
+"""Trains a recipe as `train` does, in children that are killed at chosen events, then to the end; prints what came out.
+
+python -m tests.jobs.killed_model FOLDER RECIPE EVENT...     an event is the begin or the end of a file operation, of a batch of
+                                                             rows in the database, or a look whether to leave. EVENT may also be
+                                                             a point: the name of an operation, `link`; killed at its first ones
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from headstart.experiments.runs import database
+from headstart.experiments.runs.begin_recipe import begin_recipe
+from headstart.experiments.training.conduct import Conduct
+from headstart.experiments.training.options import options_from
+from headstart.experiments.training.recipe import load_recipe, load_recipe_file, recipe_path
+from headstart.pipeline import worker
+from headstart.pipeline.kinds import Settings
+from headstart.pipeline.stop import Stop
+from headstart.pipeline.worker import Limits, Worker
+from headstart.pipeline.workspace import Workspace, open_or_create_workspace
+from tests.experiments.killed import fatal_tick, watched
+
+from .killed_head import in_a_child
+
+OPERATIONS = ("fsync", "link", "unlink", "replace", "mkdir")
+POINTS = (*OPERATIONS, "record", "begin_run", "check")
+QUICK = {"epochs": 2, "threads": 1}
+
+
+def train_to_the_end(workspace: Workspace, name: str) -> int:
+    """What the command does; returns the worker's exit status."""
+    file = recipe_path(name) if not name.endswith(".py") else Path(name)
+    recipe = load_recipe_file(file) if name.endswith(".py") else load_recipe(name)
+    options = options_from(recipe.Options, QUICK)
+    begun = begin_recipe(workspace, recipe, file, options, Conduct(save_every=1), "killed")
+    limits = Limits(only=frozenset({begun.job.job_id}))
+    return Worker(workspace, Settings(), limits, lambda finished: None).run().exit_code
+
+
+def outcome_of(workspace: Workspace) -> dict[str, str]:
+    """sha256 of every file that the training leaves for its user, and of the rows of the database."""
+    folder = workspace.experiments / "exp_0001_killed"
+    paths = [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*/*.py"), *folder.glob("shards/*/job_*")]
+    paths += [*folder.glob("checkpoints/*.safetensors"), *folder.glob("checkpoints/step_*"), *folder.glob("shown/*")]
+    result = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+    connection = sqlite3.connect(workspace.database)
+    for table in ("runs", "metrics"):
+        rows = connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4").fetchall()
+        result[table] = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    connection.close()
+    return result
+
+
+def tick_at(tick: Callable[[], None], points: tuple[str, ...]) -> None:
+    for name in OPERATIONS:
+        if name in points:
+            setattr(os, name, watched(getattr(os, name), tick))
+    for name in ("record", "begin_run"):
+        if name in points:
+            setattr(database.Database, name, watched(getattr(database.Database, name), tick))
+    if "check" in points:
+        Stop.check = watched(Stop.check, tick)
+
+
+def run_and_kill(root: Path, name: str, event: int, points: tuple[str, ...]) -> None:
+    tick_at(fatal_tick(event), points)
+    train_to_the_end(open_or_create_workspace(root), name)
+
+
+def count_events(root: Path, name: str) -> None:
+    count = 0
+
+    def tick() -> None:
+        nonlocal count
+        count += 1
+
+    workspace = open_or_create_workspace(root)
+    tick_at(tick, POINTS)
+    train_to_the_end(workspace, name)
+    (workspace.root / "events").write_text(str(count))
+
+
+def main() -> None:
+    import scipy.stats
+    import torch
+    from sklearn.datasets import load_digits
+
+    torch.set_num_threads(1)
+    assert scipy.stats, load_digits
+    worker.DEATHS = sys.maxsize
+    root, name = Path(sys.argv[1]), sys.argv[2]
+    deaths = 0
+    for word in sys.argv[3:]:
+        point, _, number = word.rpartition(":")
+        deaths += in_a_child(lambda: run_and_kill(root, name, int(number), (point,) if point else POINTS))  # noqa: B023
+    in_a_child(lambda: count_events(root, name))
+    events = int((root / "events").read_text())
+    print(json.dumps([deaths, events, outcome_of(open_or_create_workspace(root))]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from headstart.pipeline.verify import sweep, verify
+from headstart.pipeline.workspace import open_workspace
+from tests.support import ROOT
+
+from .killed_model import POINTS
+
+
+def killed(root, recipe, events):
+    command = [sys.executable, "-m", "tests.jobs.killed_model", str(root), recipe, *map(str, events)]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HEADSTART_CONFIG": str(root.parent / "configuration")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Of an uninterrupted training: how many events it has, and what comes out."""
+    _, events, outcome = killed(tmp_path_factory.mktemp("whole") / "workspace", "tiny", [])
+    assert {"runs", "metrics", "metrics.json", "test_results.json", "checkpoints/final.safetensors"} <= outcome.keys()
+    return events, outcome
+
+
+def test_killed_again_and_again_every_byte_and_every_row_is_that_of_an_uninterrupted_one(whole, tmp_path):
+    events, outcome = whole
+    draw = random.Random(0)
+    moments = [draw.randrange(1, events // 10) for _ in range(8)] + [draw.randrange(1, 60) for _ in range(4)]
+    deaths, _, found = killed(tmp_path / "workspace", "tiny", moments)
+    assert deaths >= 10
+    assert found == outcome
+    left = verify(open_workspace(tmp_path / "workspace"))
+    assert left.torn == []
+    sweep(left.orphans)
+
+
+def test_killed_before_and_after_each_named_point_ends_the_same(whole, tmp_path):
+    moments = [f"{point}:{number}" for point in POINTS for number in (1, 2)]
+    deaths, _, found = killed(tmp_path / "workspace", "tiny", moments)
+    assert deaths == len(moments)
+    assert found == whole[1]
