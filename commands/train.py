@@ -180,12 +180,16 @@ def _run(recipe: Recipe, file: Path, fields: list[Field], given: dict[str, Any])
 def _trained(workspace: Workspace, recipe: Recipe, file: Path, options: RecipeOptions, given: dict[str, Any]) -> RecipeExperiment:
     """The finished experiment that --test-only means."""
     from headstart.experiments.runs.begin_recipe import sketch_of
-    from headstart.experiments.runs.recipe_experiment import experiment_of_run, list_recipe_experiments
+    from headstart.experiments.runs.catalog import recipe_of_run
+    from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
     from headstart.experiments.training.conduct import Conduct
     from headstart.features.devices import choose_device
 
     if given["run"] is not None:
-        return experiment_of_run(workspace, given["run"])
+        chosen = recipe_of_run(workspace, given["run"])
+        if chosen is None:
+            raise HeadstartError(f"run {given['run']} trained heads. Judge it again: headstart evaluate {given['run']}")
+        return chosen
     sketch, _ = sketch_of(workspace, recipe, file, options, Conduct(choose_device(given["device"])), given["name"])
     for experiment in list_recipe_experiments(workspace):
         if experiment.identity == sketch.identity and (given["name"] in (None, experiment.name)):

@@ -11,10 +11,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from headstart.experiments.runs.database import Metric as Row
-from headstart.experiments.runs.database import open_database
 from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
+from headstart.experiments.runs.rows import HISTORY
+from headstart.experiments.runs.synchronize import record
 from headstart.experiments.training.final_weights import Final, encode_final
 from headstart.experiments.training.judging import judge
 from headstart.experiments.training.loop import Loop
@@ -27,11 +27,9 @@ from headstart.pipeline.workspace import Workspace
 from .intervals import Sample
 
 FORMAT = 1
-HISTORY = "training_history.json"
 RESULTS = "test_results.json"
 REPORT = "classification_report.txt"
 SHOWN = "shown"
-TASK = "recipe"
 
 
 def publish_recipe(workspace: Workspace, experiment: RecipeExperiment, loop: Loop, check: Callable[[], None]) -> bytes:
@@ -52,7 +50,7 @@ def publish_recipe(workspace: Workspace, experiment: RecipeExperiment, loop: Loo
         path = experiment.folder / name
         workspace.make_folder(path.parent)
         workspace.files.replace(path, data)
-    _record(workspace, experiment, loop, said)
+    record(workspace, experiment)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
     payload = {"format": FORMAT, "experiment": experiment.folder.name, "headline": headline(judged), "files": digests}
     return _json(payload)
@@ -162,33 +160,6 @@ def _report(experiment: RecipeExperiment, split: str, numbers: Mapping[str, Any]
             f"{printable(name):{width}}  {one['precision']:>9.4f}  {one['recall']:.4f}  {one['f1']:.4f}  {one['images']:>6,}"
         )
     return ("\n".join(lines) + "\n").encode()
-
-
-def _record(workspace: Workspace, experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequence[Metric | Table]]) -> None:
-    chosen = judging(said["val"])
-    config = {"recipe": experiment.recipe, "options": dict(experiment.values), "metric": chosen.name, "better": chosen.better}
-    with open_database(workspace.database) as database:
-        run = database.begin_run(experiment.folder.name, experiment.recipe.removesuffix(".py"), TASK, config)
-        database.record(run, [*_course(loop), *_final(experiment, loop, said)])
-
-
-def _course(loop: Loop) -> Iterator[Row]:
-    for entry in loop.progress.history:
-        for split in ("train", "val"):
-            for name, value in entry[split].items():
-                yield Row(entry["step"], split, name if split == "train" else f"epoch_{name}", value)
-        yield Row(entry["step"], "train", "learning_rate", entry["learning_rate"])
-
-
-def _final(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequence[Metric | Table]]) -> Iterator[Row]:
-    step = loop.progress.step
-    for split, found in said.items():
-        yield Row(step, split, "rows", experiment.counts[split])
-        for name, value in numbers_of(found).items():
-            if name.endswith("_interval"):
-                yield from (Row(step, split, f"{name}_{side}", end) for side, end in zip(("low", "high"), value, strict=True))
-            elif value is None or isinstance(value, int | float):
-                yield Row(step, split, name, value)
 
 
 def _json(facts: Mapping[str, Any]) -> bytes:

@@ -12,9 +12,12 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace, as_workspace
 
+from .any_experiment import read_any_experiment
 from .database import Metric, Run
 from .experiment import is_finished, read_metrics
 from .head_experiment import HeadExperiment, best_head_path, head_path, list_head_experiments, read_head_experiment
+from .recipe_experiment import RecipeExperiment, read_recipe_experiment
+from .recipe_rows import TASK as RECIPE_TASK
 from .synchronize import open_synchronized
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ def list_runs(workspace: Workspace | Path | str | None = None) -> list[Line]:
     for run, metrics in read_runs(workspace):
         if run.experiment not in images:
             images[run.experiment] = _images(workspace, run.experiment)
-        metric = "accuracy" if run.task == "classification" else "pearson"
+        metric = _headline_metric(run)
         test = metrics.get("test", {})
         low, high = test.get(f"{metric}_interval_low"), test.get(f"{metric}_interval_high")
         lines.append(
@@ -86,6 +89,12 @@ def list_runs(workspace: Workspace | Path | str | None = None) -> list[Line]:
             )
         )
     return lines
+
+
+def _headline_metric(run: Run) -> str:
+    if run.task == RECIPE_TASK:
+        return str(run.config.get("metric"))
+    return "accuracy" if run.task == "classification" else "pearson"
 
 
 def goodness(run: Run, metrics: Mapping[str, Mapping[str, float | None]], monitor: str) -> float:
@@ -117,7 +126,7 @@ def _by_split(metrics: Sequence[Metric]) -> dict[str, dict[str, float | None]]:
 
 def _images(workspace: Workspace, folder: str) -> int | None:
     try:
-        counts = read_head_experiment(workspace, workspace.experiments / folder).counts
+        counts = read_any_experiment(workspace, workspace.experiments / folder).counts
     except HeadstartError:
         return None
     return sum(counts.get(split, 0) for split in ("train", "val", "test"))
@@ -207,3 +216,10 @@ def _best(workspace: Workspace) -> Chosen:
 def _subject(experiment: HeadExperiment) -> tuple[Any, ...]:
     notes = read_metrics(experiment)
     return experiment.task, experiment.targets, tuple(notes.get("classes") or notes.get("targets") or ())
+
+
+def recipe_of_run(workspace: Workspace, number: int) -> RecipeExperiment | None:
+    """What a run of a recipe trained; None if it trained something else. Raises: HeadstartError if there is no run."""
+    with open_synchronized(workspace, _BUSY_S) as database:
+        run = database.run(number)
+    return read_recipe_experiment(workspace, workspace.experiments / run.experiment) if run.task == RECIPE_TASK else None

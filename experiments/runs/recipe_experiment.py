@@ -109,15 +109,6 @@ def list_recipe_experiments(workspace: Workspace) -> list[RecipeExperiment]:
     return list_experiments(workspace, RecipeExperiment)
 
 
-def experiment_of_run(workspace: Workspace, number: int) -> RecipeExperiment:
-    """Of a run by its number. Raises: HeadstartError if there is no such run, or it is not of a recipe."""
-    from .database import open_database
-
-    with open_database(workspace.database) as database:
-        run = database.run(number)
-    return read_recipe_experiment(workspace, workspace.experiments / run.experiment)
-
-
 def recipe_of(experiment: RecipeExperiment) -> Recipe:
     """The recipe that it was begun with.
 

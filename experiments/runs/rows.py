@@ -12,7 +12,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 
 from .database import MadeRun, Metric
-from .experiment import DESCRIPTION, METRICS, read_metrics
+from .experiment import DESCRIPTION, METRICS, Experiment, read_metrics
 from .head_experiment import HeadExperiment
 from .removal import REMOVED_HEADS, removed_heads
 
@@ -21,7 +21,7 @@ NUMBERS = "runs.json"
 _TABLES = ("per_class", "confusion_matrix", "intervals")
 
 
-def stamp_of(experiment: HeadExperiment) -> str | None:
+def stamp_of(experiment: Experiment) -> str | None:
     """Changes whenever what the rows are made of does; None while the experiment is not finished."""
     stamps = []
     markers = [path.relative_to(experiment.folder).as_posix() for path in experiment.folder.glob("done/*/job_*.done")]
@@ -44,7 +44,7 @@ def made_runs(experiment: HeadExperiment) -> list[MadeRun]:
     if stamp is None or not judged:
         return []
     gone = removed_heads(experiment.folder)
-    history, numbers = _read(experiment, HISTORY), _read(experiment, NUMBERS)
+    history, numbers = read_json(experiment, HISTORY), read_json(experiment, NUMBERS)
     configs = {head.name: head for head in experiment.heads}
     shared = _about(experiment, judged, stamp)
     made = []
@@ -77,21 +77,26 @@ def made_runs(experiment: HeadExperiment) -> list[MadeRun]:
 def _about(experiment: HeadExperiment, judged: Mapping[str, Any], stamp: str) -> dict[str, Any]:
     counts = experiment.counts
     groups = judged.get("groups")
-    begun = (experiment.folder / DESCRIPTION).stat().st_mtime
     return {
-        "date": datetime.datetime.fromtimestamp(begun, datetime.UTC).isoformat(timespec="seconds"),
+        "date": begun_at(experiment),
         "encoder": experiment.encoder.name,
         "fingerprint": experiment.fingerprint,
         "dataset": experiment.dataset,
         "data": experiment.data,
         **{split: int(counts.get(split, 0)) for split in ("train", "val", "test", "images")},
         "groups": None if groups is None else int(groups),
-        "versions": json.dumps(_versions(experiment), sort_keys=True),
+        "versions": json.dumps(versions_of(experiment), sort_keys=True),
         "stamp": stamp,
     }
 
 
-def _versions(experiment: HeadExperiment) -> dict[str, Any]:
+def begun_at(experiment: Experiment) -> str:
+    """When, UTC, ISO 8601."""
+    begun = (experiment.folder / DESCRIPTION).stat().st_mtime
+    return datetime.datetime.fromtimestamp(begun, datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions_of(experiment: Experiment) -> dict[str, Any]:
     """From the job's marker, where there is one."""
     for path in sorted(experiment.folder.glob("done/*/job_*.done")):
         try:
@@ -102,7 +107,7 @@ def _versions(experiment: HeadExperiment) -> dict[str, Any]:
     return {}
 
 
-def _read(experiment: HeadExperiment, name: str) -> dict[str, Any]:
+def read_json(experiment: Experiment, name: str) -> dict[str, Any]:
     """{} if it is gone or damaged: what it holds is good to know."""
     try:
         found = json.loads((experiment.folder / name).read_bytes())

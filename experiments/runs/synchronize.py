@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
-from .database import BUSY_S, Database, in_memory, open_database
+from .any_experiment import list_any_experiments
+from .database import BUSY_S, Database, MadeRun, in_memory, open_database
 from .experiment import experiment_folders
-from .head_experiment import HeadExperiment, list_head_experiments
+from .head_experiment import HeadExperiment
+from .recipe_experiment import RecipeExperiment
+from .recipe_rows import made_recipe_runs
 from .rows import NUMBERS, made_runs, stamp_of
 
 
@@ -39,10 +42,10 @@ def rebuild(workspace: Workspace) -> int:
         return len(database.runs())
 
 
-def record(workspace: Workspace, experiment: HeadExperiment) -> None:
+def record(workspace: Workspace, experiment: HeadExperiment | RecipeExperiment) -> None:
     """Notes a finished training, and what number each of its runs has, so that a database made anew gives it the same."""
     with open_database(workspace.database) as database:
-        database.replace_experiment(experiment.folder.name, made_runs(experiment))
+        database.replace_experiment(experiment.folder.name, _made(experiment))
         numbers = {run.head: run.run for run in database.runs() if run.experiment == experiment.folder.name}
     workspace.files.replace(experiment.folder / NUMBERS, (json.dumps(numbers, indent=1) + "\n").encode())
 
@@ -54,7 +57,7 @@ def synchronize(workspace: Workspace, database: Database) -> None:
     gone = there.keys() - known
     if gone:
         database.forget(gone)
-    for experiment in list_head_experiments(workspace):
+    for experiment in list_any_experiments(workspace):
         stamp = stamp_of(experiment)
         stamps = there.get(experiment.folder.name, {})
         if stamp is None:
@@ -62,4 +65,8 @@ def synchronize(workspace: Workspace, database: Database) -> None:
                 database.forget([experiment.folder.name])
         elif not stamps or set(stamps.values()) != {stamp}:
             with contextlib.suppress(HeadstartError):
-                database.replace_experiment(experiment.folder.name, made_runs(experiment))
+                database.replace_experiment(experiment.folder.name, _made(experiment))
+
+
+def _made(experiment: HeadExperiment | RecipeExperiment) -> list[MadeRun]:
+    return made_runs(experiment) if isinstance(experiment, HeadExperiment) else made_recipe_runs(experiment)

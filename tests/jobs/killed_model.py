@@ -28,7 +28,7 @@ from tests.experiments.killed import fatal_tick, watched
 from .killed_head import in_a_child
 
 OPERATIONS = ("fsync", "link", "unlink", "replace", "mkdir")
-POINTS = (*OPERATIONS, "record", "begin_run", "check")
+POINTS = (*OPERATIONS, "replace_experiment", "check")
 QUICK = {"epochs": 2, "threads": 1}
 
 
@@ -60,7 +60,7 @@ def tick_at(tick: Callable[[], None], points: tuple[str, ...]) -> None:
     for name in OPERATIONS:
         if name in points:
             setattr(os, name, watched(getattr(os, name), tick))
-    for name in ("record", "begin_run"):
+    for name in ("replace_experiment",):
         if name in points:
             setattr(database.Database, name, watched(getattr(database.Database, name), tick))
     if "check" in points:
