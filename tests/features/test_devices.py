@@ -51,14 +51,19 @@ def test_a_device_that_was_asked_for_is_taken_at_its_word():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="joblib reads quotas of Linux")
 @pytest.mark.parametrize(
-    ("quota", "expected"),
-    [("150000 100000", 2), ("100000 100000", 1), ("max 100000", 4), (None, 4)],
-    ids=["one and a half", "one", "no limit", "no container"],
+    ("quota", "expected", "asks_joblib"),
+    [
+        pytest.param({"cpu.max": "150000 100000"}, 2, True, id="one and a half"),
+        pytest.param({"cpu.max": "100000 100000"}, 1, True, id="one"),
+        pytest.param({"cpu.max": "max 100000"}, 4, False, id="no limit"),
+        pytest.param({"cpu.cfs_quota_us": "250000", "cpu.cfs_period_us": "100000"}, 3, True, id="version 1, two and a half"),
+        pytest.param({"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"}, 4, False, id="version 1, no limit"),
+        pytest.param({}, 4, False, id="no container"),
+    ],
 )
-def test_a_quota_of_a_container_counts_as_so_many_cores(tmp_path, quota, expected):
-    limit = tmp_path / "cpu.max"
-    if quota is not None:
-        limit.write_text(f"{quota}\n")
+def test_a_quota_of_a_container_counts_as_so_many_cores(tmp_path, quota, expected, asks_joblib):
+    for name, content in quota.items():
+        (tmp_path / name).write_text(f"{content}\n")
     code = f"""
 import builtins, os, sys
 plain, there = builtins.open, os.path.exists
@@ -71,7 +76,7 @@ os.cpu_count = lambda: 4
 from headstart.features.devices import cores
 print(cores(), "joblib" in sys.modules)
 """
-    assert python_says(code) == (f"{expected} {quota is not None}\n", "")
+    assert python_says(code) == (f"{expected} {asks_joblib}\n", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason=f"{sys.platform} cannot bind a process to cores")
