@@ -23,7 +23,7 @@ from headstart.experiments.data.targets import Targets, class_targets
 from headstart.experiments.linear.closed_form import scores_of
 from headstart.experiments.linear.cross_validation import cross_validate_ridge
 from headstart.experiments.linear.penalty_path import ScoredPath, logistic_path, ridge_path
-from headstart.features.store.packed_cache import load_cached_features
+from headstart.features.store.packing import load_cached_features
 
 from .synthetic import medians, synthetic, verdict
 

@@ -36,7 +36,7 @@ print(time.perf_counter() - begun)
 """
 CLAIM = """
 from headstart.pipeline.claims import Claimant
-from headstart.pipeline.frontier import Frontier
+from headstart.pipeline.next_job import Frontier
 with Claimant(workspace) as claimant:
     frontier = Frontier(workspace, claimant, None, None)
     assert frontier.next_claim() is not None

@@ -16,7 +16,7 @@ from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.cached_features import CachedFeatures, of_dataset
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.markers import NotDone, read_marker

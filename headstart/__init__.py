@@ -28,7 +28,7 @@ _PUBLIC = {
     "export_run": "headstart.experiments.serving.export_run",
     "run_job": "headstart.pipeline.worker",
     "load_features": "headstart.features.store.load",
-    "load_cached_features": "headstart.features.store.packed_cache",
+    "load_cached_features": "headstart.features.store.packing",
     "create_classifier_head": "headstart.experiments.heads.trained_head",
     "train_head_only": "headstart.experiments.heads.trainer",
     "BaselineOptions": "headstart.experiments.config",

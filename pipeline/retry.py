@@ -8,11 +8,11 @@ from pathlib import Path
 from .claims import forgive
 from .errors import HeadstartError
 from .files import environment_faults
-from .frontier import read_listing
 from .history import NO_HISTORY
 from .job import Job
 from .kinds import Fingerprints, known_kinds
 from .markers import NotDone, read_marker
+from .next_job import read_listing
 from .queue import Reader
 from .workspace import Workspace
 

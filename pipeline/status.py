@@ -13,12 +13,12 @@ from typing import Any
 
 from .claims import deaths_of, failures_of, live_workers, seems_held
 from .errors import HeadstartError
-from .frontier import read_listing
 from .history import DEATHS, NO_HISTORY, History
 from .job import Job
 from .kinds import Fingerprints, known_kinds
 from .liveness import Owner
 from .markers import FailedItem, Marker, NotDone, read_marker
+from .next_job import read_listing
 from .queue import Reader
 from .retire import CANCELLED, PAUSED
 from .workspace import Workspace

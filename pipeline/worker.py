@@ -11,12 +11,12 @@ from typing import Any
 from .claims import Claim, Claimant
 from .errors import ExplainedError, HeadstartError, InterruptedWork, TryLaterError, WithdrawnWork
 from .files import environment_faults
-from .frontier import Frontier
 from .history import DEATHS
 from .job import Job
 from .kinds import Session, Settings, known_kinds, load_kind
 from .markers import Marker, NotDone, Result, commit, read_marker
 from .memory import peak_rss_bytes
+from .next_job import Frontier
 from .queue import Reader
 from .retire import REMOVED
 from .stop import Stop

@@ -23,9 +23,9 @@ from headstart.pipeline.text import reason_of
 from headstart.pipeline.versions import versions_of
 from headstart.pipeline.workspace import open_workspace
 
-from .cosine import cosines
 from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, GraphFacts, find_graph
 from .saved import read_network
+from .similarity import cosines
 from .spec import EncoderSpec, read_encoder
 from .torch_encoder import TorchEncoder
 

@@ -12,9 +12,9 @@ from headstart.features.networks.feature_map import outputs
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.versions import versions_of
 
-from .cosine import cosines
 from .gpu_memory import DeviceMemory
 from .saved import read_network
+from .similarity import cosines
 from .spec import EncoderSpec, read_encoder, require_pixels
 
 if TYPE_CHECKING:

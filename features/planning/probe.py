@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.features.encoders.cosine import cosines
+from headstart.features.encoders.similarity import cosines
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.sources.source import Source
 from headstart.features.store.load import load_features

@@ -17,7 +17,7 @@ from headstart.pipeline.workspace import Workspace
 
 from .cache_part import CachePart, DamagedPart, open_part
 from .cached_features import CachedFeatures, CachedRows, parse_rows, serialize_rows
-from .packed_cache import open_cache
+from .packing import open_cache
 
 _INDEX_BITS = 40
 

@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 from headstart import cli
-from headstart.pipeline import frontier as frontier_module
+from headstart.pipeline import next_job
 from headstart.pipeline import supervisor as supervisor_module
 from headstart.pipeline import worker as worker_module
 from headstart.pipeline import workspace as workspace_module
@@ -74,7 +74,7 @@ def in_one_thread(steps: Sequence[Step], root: Path, hard_links: bool = True) ->
         stack.enter_context(mock.patch.object(worker_module, "ThreadPoolExecutor", AtOnce))
         # `work` would go on in a forked child, that would come back here too, and be forked anew after each kill.
         stack.enter_context(mock.patch.object(supervisor_module, "supervised", lambda run: run(None)))
-        stack.enter_context(mock.patch.object(frontier_module, "_LISTING_S", math.inf))  # no call depends on the clock
+        stack.enter_context(mock.patch.object(next_job, "_LISTING_S", math.inf))  # no call depends on the clock
         if not hard_links:
             stack.enter_context(mock.patch.object(workspace_module, "probe", return_value=FileSystem(hard_links=False)))
         return next((code for code in (step(root) for step in steps) if code), 0)

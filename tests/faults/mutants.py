@@ -155,13 +155,13 @@ MUTANTS = (
     ),
     Mutant(
         "who says that nothing is left has verified each marker",
-        "pipeline/frontier.py",
+        "pipeline/next_job.py",
         "            return Pass.MARKED\n",
         "            return None\n",
     ),
     Mutant(
         "a job that was finished since the look is not done again",
-        "pipeline/frontier.py",
+        "pipeline/next_job.py",
         "            elif self._is_done(job):  # finished between the look and the claim\n",
         "            elif False:\n",
     ),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from headstart.pipeline import liveness, status
-from headstart.pipeline.frontier import Frontier
+from headstart.pipeline.next_job import Frontier
 from headstart.pipeline.retry import retry
 
 from .fakes import scratch

@@ -18,7 +18,7 @@ from headstart.experiments.heads import trainer as training
 from headstart.experiments.runs import database
 from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.features.encoders.folder import chosen_encoder
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 from headstart.pipeline import worker
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.stop import Stop

@@ -20,7 +20,7 @@ from headstart.experiments.runs.catalog import read_runs
 from headstart.experiments.runs.database import open_database
 from headstart.experiments.runs.experiment_data import experiment_data
 from headstart.experiments.runs.head_experiment import best_head_path, head_path
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.retry import retry
 from headstart.pipeline.status import quarantined_jobs, read_status

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 
 from .killed_head import OPTIONS
 from .trained_head import begun, worked

@@ -2,7 +2,7 @@
 
 from headstart.experiments.config import USUAL_BASELINES
 from headstart.experiments.runs.begin_heads import Request, begin_heads
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 from headstart.jobs import train_head
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.worker import Limits, Worker

@@ -10,16 +10,16 @@ import pytest
 from headstart.pipeline import claims, liveness
 from headstart.pipeline.claims import LEASE_S, Claimant, live_workers
 from headstart.pipeline.files import FileSystem
-from headstart.pipeline.frontier import Frontier
 from headstart.pipeline.history import NO_HISTORY, History, read_histories
 from headstart.pipeline.liveness import current_owner, is_alive
+from headstart.pipeline.next_job import Frontier
 from headstart.pipeline.workspace import Workspace, open_workspace
 from tests.support import enqueue_fakes, spawn_python
 
 HOLD = """
 from pathlib import Path
 from headstart.pipeline.claims import Claimant
-from headstart.pipeline.frontier import Frontier
+from headstart.pipeline.next_job import Frontier
 from headstart.pipeline.workspace import open_workspace
 workspace = open_workspace(Path(sys.argv[1]))
 claimant = Claimant(workspace).__enter__()

@@ -32,7 +32,7 @@ def test_who_asks_for_the_kinds_loads_no_worker():
     code = (
         "import sys; from headstart.pipeline.kinds import known_kinds; known_kinds()\n"
         "print(sorted(n for n in sys.modules if n.startswith('headstart.') and n.rpartition('.')[2] in "
-        "('worker', 'suspect', 'watchdog', 'extract', 'train_head', 'frontier')))"
+        "('worker', 'suspect', 'watchdog', 'extract', 'train_head', 'next_job')))"
     )
     assert run_python(code) == (0, "[]\n", "")
 

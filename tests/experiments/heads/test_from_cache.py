@@ -14,7 +14,7 @@ from headstart.experiments.data.statistics import gather
 from headstart.experiments.data.targets import class_targets
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trainer import train
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.experiments.samples import clouds
 from tests.features.packed import Extracted

@@ -10,7 +10,7 @@ from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.experiment_data import experiment_data
 from headstart.experiments.runs.head_experiment import list_head_experiments, read_head_experiment
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.kinds import known_kinds
 from headstart.pipeline.queue import Reader

@@ -8,7 +8,7 @@ from headstart.experiments.runs.begin_heads import begin_heads
 from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.head_experiment import read_head_experiment
 from headstart.features.store.cached_features import of_dataset
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import HeadstartError
 
 from .test_begin_heads import COUNT, extracted, features, request  # noqa: F401

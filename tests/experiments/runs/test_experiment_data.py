@@ -3,7 +3,7 @@ import pytest
 
 from headstart.experiments.data.columns import column_of, detected_task
 from headstart.experiments.runs.experiment_data import data_of, training_folds
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import HeadstartError
 from tests.features.packed import Extracted
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from headstart.features.store.cached_features import of_dataset
-from headstart.features.store.packed_cache import load_cached_features, open_cache
+from headstart.features.store.packing import load_cached_features, open_cache
 from headstart.features.store.snapshot import open_snapshot, serialize_snapshot
 from headstart.pipeline.errors import HeadstartError
 from tests.features.packed import Extracted, numbered

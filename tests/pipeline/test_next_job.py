@@ -1,5 +1,5 @@
 from headstart.pipeline.claims import Claimant
-from headstart.pipeline.frontier import Frontier
+from headstart.pipeline.next_job import Frontier
 from headstart.pipeline.retry import bytes_of, retire
 from headstart.pipeline.worker import run_job
 from tests.support import enqueue_fakes

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from headstart.features.manifest import reading
-from headstart.features.store import cached_features, packed_cache
+from headstart.features.store import cached_features, packing
 from headstart.features.store.cache_part import ALIGNMENT, PackedShard, open_part, serialize_part
 from headstart.features.store.cached_features import of_dataset
 from headstart.features.store.load import load_features
-from headstart.features.store.packed_cache import load_cached_features, open_cache
+from headstart.features.store.packing import load_cached_features, open_cache
 from headstart.pipeline.errors import HeadstartError
 from tests.features.packed import Extracted, numbered
 
@@ -160,7 +160,7 @@ def test_many_small_parts_become_one(extracted):
         extracted.add(numbered(1, first=number), ["a"], names=[f"image_{number:06d}.png"])
         cached = open_cache(extracted.folder)
         assert len(cached) == number + 1
-        assert len(extracted.cache_files()) <= packed_cache._SMALL_PARTS + 1
+        assert len(extracted.cache_files()) <= packing._SMALL_PARTS + 1
     assert cached.take(np.arange(52))[:, 0].tolist() == [int(path[6:12]) for path in cached.paths]
 
 
@@ -240,8 +240,8 @@ def test_rows_that_a_killed_packer_left_in_two_parts_count_once(extracted):
 
 
 def test_those_who_open_it_at_once_pack_each_shard_once(extracted, monkeypatch):
-    packed, plain = [], packed_cache._part_of
-    monkeypatch.setattr(packed_cache, "_part_of", lambda fingerprint, block: packed.extend(block) or plain(fingerprint, block))
+    packed, plain = [], packing._part_of
+    monkeypatch.setattr(packing, "_part_of", lambda fingerprint, block: packed.extend(block) or plain(fingerprint, block))
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: len(open_cache(extracted.folder)), range(4))) == [40] * 4
     assert len(packed) == 5

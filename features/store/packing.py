@@ -1,4 +1,4 @@
-"""The packed cache of one encoder: finished features in large mapped parts, brought up to date with the markers when opened.
+"""Packs one encoder's finished features in large mapped parts, brought up to date with the markers when opened.
 
 Derived: every file in it may be deleted and comes back. What it holds is decided by the markers alone.
 """

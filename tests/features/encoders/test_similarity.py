@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from headstart.features.encoders.cosine import cosines
+from headstart.features.encoders.similarity import cosines
 
 
 @pytest.mark.parametrize(
