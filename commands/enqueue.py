@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from headstart.commands.output.terminal import plural
+from headstart.commands.output.terminal import plural, say
 
 from .options import Pool, data_options, weights_option, workspace_option
+
+_PROGRESS_S = 3.0
 
 
 @click.command("enqueue")
@@ -42,6 +46,15 @@ from .options import Pool, data_options, weights_option, workspace_option
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of splits and shuffling; the first one of a data set stays."
 )
+@click.option(
+    "--digest",
+    type=click.Choice(["auto", "now", "later"]),
+    default="auto",
+    show_default=True,
+    help="When images are read to know them again wherever they lie. auto: now, unless it would take over a minute; later: by "
+    "`work`, which reads them anyway.",
+)
+@click.option("--keep-missing", is_flag=True, help="Keep rows of images that are no longer in DATA. [default: they are retired]")
 @click.option("--dry-run", is_flag=True, help="Show what would happen, write nothing.")
 @workspace_option
 def command(
@@ -54,6 +67,8 @@ def command(
     device_decode: bool,
     spatial: int | None,
     seed: int,
+    digest: str,
+    keep_missing: bool,
     dry_run: bool,
     workspace: str | None,
     **about_data: Any,
@@ -61,15 +76,16 @@ def command(
     """Split the images in DATA into jobs.
 
     DATA is a folder of class folders (with or without train/val/test above them), a flat folder, a CSV, TSV or Parquet table
-    with one row an image, or an HDF5 file with `images` (n, h, w, 3) uint8. Doing it again adds only what is new.
+    with one row an image, or an HDF5 file with `images` (n, h, w, 3) uint8. Doing it again adds what is new, takes over other
+    labels, and retires what left; an image that moved is the same image.
     """
-    from headstart.features.planning.enqueue import enqueue_images
-    from headstart.features.sources.find import describe, find_images
+    from headstart.features.planning.enqueue import enqueue_images, read_data
+    from headstart.features.sources.find import describe
     from headstart.features.sources.source import SourceOptions
 
     options = SourceOptions(**about_data)
     if dry_run:
-        source = find_images(data, options)
+        source = read_data(data, workspace, options)
         click.echo("\n".join(describe(source)))
         jobs = -(-len(source.images) // job_size)
         click.echo(f"dry run: at most {plural(jobs, 'job')} of {job_size}; nothing was written")
@@ -86,7 +102,10 @@ def command(
         job_size=job_size,
         seed=seed,
         options=options,
+        digest=digest,
+        keep_missing=keep_missing,
         report=click.echo,
+        progress=_digesting(),
     )
     added, restored, fresh = enqueued.added, enqueued.restored, enqueued.fresh
     if enqueued.graph_refused:
@@ -95,10 +114,25 @@ def command(
         )
     for note in added.notes:
         click.echo(f"note: {note}")
-    counts = f"{plural(added.new, 'new image')}, {added.known:,} known, {added.changed:,} changed"
+    known = ", ".join(f"{count:,} {word}" for word in ("moved", "relabelled", "returned") if (count := getattr(added, word)))
+    counts = f"{plural(added.new, 'new image')}, {added.known:,} known{f' ({known})' if known else ''}, {added.changed:,} changed"
+    if added.retired:
+        click.echo(f"{plural(added.retired, 'row')} retired: no longer in the data (--keep-missing keeps them)")
     click.echo(f"{counts}; splits: " + ", ".join(f"{name} {count:,}" for name, count in added.splits.items()))
     if restored:
         click.echo(f"{plural(len(restored), 'row')} restored that the queue had lost")
     click.echo(f"{plural(len(fresh), 'job')} added to {enqueued.workspace.queue}")
     if fresh:
         click.echo("next: headstart work")
+
+
+def _digesting() -> Callable[[int, int], None]:
+    """Says every few seconds how many images have been digested; nothing where that takes no longer."""
+    said = [time.monotonic()]
+
+    def progress(done: int, of: int) -> None:
+        if time.monotonic() - said[0] > _PROGRESS_S:
+            said[0] = time.monotonic()
+            say(f"digested {done:,} of {of:,} images")
+
+    return progress

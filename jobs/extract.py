@@ -51,7 +51,8 @@ class ExtractSession:
         self._settings = settings
         self._spec = read_encoder(self._folder)
         self._manifest = open_manifest(part.parent)
-        self._read = open_reader(self._manifest.dataset, self._spec.transform, settings.device)
+        self._digests: dict[int, str] = {}
+        self._read = open_reader(self._manifest.dataset, self._spec.transform, settings.device, self._note)
         self._decoders = ThreadPoolExecutor(cores(), "decode")
         self._batching: Batching | None = None
         self._budget_facts: dict[str, int] = {}
@@ -72,6 +73,8 @@ class ExtractSession:
         errors = {rows[item - job.start].index: ImageError("killed", reason) for item, reason in killers.items()}
 
         def read(row: Row) -> NDArray[np.uint8]:
+            if row.retired:
+                raise ImageError("retired", "it left the data before its turn came")
             if row.index in errors:
                 raise errors[row.index]
             return self._read(row)
@@ -83,8 +86,9 @@ class ExtractSession:
         from headstart.features.images.decode import ImageError
 
         [row] = self._manifest.rows(self._part, item, item + 1)
-        with contextlib.suppress(ImageError):
-            self._read(row)
+        if not row.retired:
+            with contextlib.suppress(ImageError):
+                self._read(row)
 
     def compute(self, prepared: Decoding, check: Callable[[], None]) -> Result:
         """Encodes batch after batch, the first ones while others are still being decoded, and makes the shard."""
@@ -114,9 +118,14 @@ class ExtractSession:
         failed = tuple(
             FailedItem(prepared.rows[i].index, prepared.rows[i].path, error.code, error.reason)
             for i, error in sorted(errors.items())
+            if error.code != "retired"
         )
         decoders = ("numpy", "pillow", *(["torchcodec"] if self._spec.transform.device_decode else []))
+        retired = [prepared.rows[i].index for i, error in sorted(errors.items()) if error.code == "retired"]
+        digests = {str(row.index): digest for row in prepared.rows if (digest := self._digests.pop(row.index, ""))}
         facts = {
+            **({"retired": retired} if retired else {}),
+            **({"digests": digests} if digests else {}),
             "device": batching.encoder.device,
             "batch_size": batching.batch,
             "threads": batching.threads,
@@ -124,7 +133,11 @@ class ExtractSession:
             **gpu_facts(batching.encoder),
             "versions": {**versions_of(*decoders), **batching.encoder.versions},
         }
-        return Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), len(prepared.rows), len(kept), failed, facts)
+        items = len(prepared.rows) - len(retired)
+        return Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), items, len(kept), failed, facts)
+
+    def _note(self, row: Row, digest: str) -> None:
+        self._digests[row.index] = digest
 
     def close(self) -> None:
         self._decoders.shutdown(cancel_futures=True)

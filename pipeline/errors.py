@@ -22,6 +22,10 @@ class TryLaterError(ExplainedError):
     exit_code = 75
 
 
+class SourceGoneError(TryLaterError):
+    """What one source of items lies on is gone or cannot be read: its jobs wait, those of other sources can be done."""
+
+
 class InterruptedWork(Exception):
     """A signal asked for the end; the current job was given back."""
 

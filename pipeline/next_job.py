@@ -87,6 +87,11 @@ class Frontier:
         self._refused.add((job.folder, job.source))
         self.unusable[f"{job.folder} {job.source}"] = reason
 
+    def readmit(self) -> None:
+        """Hands out jobs of all folders and sources again: those that were gone may be there now."""
+        self._refused.clear()
+        self.unusable.clear()
+
     def fingerprint(self, job: Job) -> str:
         return self._fingerprints.of(job)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .child import Child, ChildEnded
 from .claims import Claim, Claimant
-from .errors import HeadstartError, TryLaterError
+from .errors import HeadstartError, SourceGoneError, TryLaterError
 from .job import Job
 from .kinds import Settings, kind_folders
 from .markers import FailedItem, Result
@@ -107,8 +107,9 @@ def _answer(
     head, body = child.ask(request, seconds, memory, check)
     if "error" not in head:
         return head, body
-    if "is_later" in head:
-        raise (TryLaterError if head["is_later"] else HeadstartError)(head["error"])
+    for kind in (SourceGoneError, TryLaterError, HeadstartError):
+        if head.get("kind") == kind.__name__:
+            raise kind(head["error"])
     raise JobError(head["error"])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .child import follow_parent
-from .errors import ExplainedError, TryLaterError
+from .errors import ExplainedError, HeadstartError, SourceGoneError, TryLaterError
 from .job import Job
 from .kinds import Examiner, Settings, load_kind, look_for_kinds_in
 from .markers import Result
@@ -34,7 +34,8 @@ def main() -> None:
     try:
         _serve(answer)
     except ExplainedError as error:
-        answer({"error": str(error), "is_later": isinstance(error, TryLaterError)})
+        kinds = (SourceGoneError, TryLaterError, HeadstartError)
+        answer({"error": str(error), "kind": next(kind.__name__ for kind in kinds if isinstance(error, kind))})
     except Exception as error:
         answer({"error": f"{type(error).__name__}: {error}".splitlines()[0]})
     sys.stdin.readline()  # the parent ends this process once it has read all

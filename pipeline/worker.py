@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .claims import Claim, Claimant
-from .errors import ExplainedError, HeadstartError, InterruptedWork, TryLaterError, WithdrawnWork
+from .errors import ExplainedError, HeadstartError, InterruptedWork, SourceGoneError, TryLaterError, WithdrawnWork
 from .files import environment_faults
 from .history import DEATHS
 from .job import Job
@@ -69,6 +69,7 @@ class Summary:
     exit_code: int = 0
     problems: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
+    is_source_gone: bool = False  # what was passed over may be there later
 
 
 _POLL_S = 0.5  # at most between two looks at what others hold; while looks take no 50 ms, a tenth of the time goes into them
@@ -103,13 +104,14 @@ class Worker:
         self._taken = 0
         self._longest_s = 0.0
         self._sessions: dict[tuple[str, str], Session] = {}
-        self._refusal: HeadstartError | None = None
+        self._refusal: HeadstartError | SourceGoneError | None = None
         self._in_hand: Job | None = None
         self._looked = 0.0
 
     def run(self) -> Summary:
-        """Works. Raises, and blames no job: TryLaterError if the disk is full or gone; HeadstartError if nothing could be done
-        because models or data cannot be opened. Where other jobs could be done, that is one of the summary's problems."""
+        """Works. Raises, and blames no job: TryLaterError if the disk is full or gone; HeadstartError or SourceGoneError if
+        nothing could be done because models or data cannot be opened. Where other jobs could be done, that is one of the
+        summary's problems."""
         try:
             with (
                 self.watchdog,
@@ -130,6 +132,7 @@ class Worker:
             raise self._refusal
         self.summary.seconds = time.monotonic() - self._begun
         self.summary.problems = [*self.frontier.problems, *self.frontier.unusable.values()]
+        self.summary.is_source_gone = isinstance(self._refusal, SourceGoneError)
         self.summary.exit_code = self.stop.exit_code
         return self.summary
 
@@ -162,7 +165,7 @@ class Worker:
         while (claim := self._next_claim(wait)) is not None:
             try:
                 session = self._suspect_session(claim) if claim.deaths >= DEATHS else self._session(claim.job)
-            except HeadstartError as error:
+            except (HeadstartError, SourceGoneError) as error:
                 self._refuse(claim, error)
                 continue
             self._taken += 1
@@ -196,6 +199,9 @@ class Worker:
             if self.limits.loop_s is None:
                 break
             self.stop.wait(self.limits.loop_s)
+            if isinstance(self._refusal, SourceGoneError):
+                self.frontier.readmit()
+                self._refusal = None
         return claim
 
     def _is_over(self) -> bool:
@@ -214,11 +220,11 @@ class Worker:
             if isinstance(interruption, WithdrawnWork):
                 self.summary.withdrawn.append(str(interruption))
             return None
-        except TryLaterError:
-            raise  # leaving gives every claim back
-        except HeadstartError as error:
+        except (HeadstartError, SourceGoneError) as error:
             self._refuse(hand.claim, error)
             return None
+        except TryLaterError:
+            raise  # leaving gives every claim back
         except Exception as error:
             self.workspace.require()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -232,12 +238,13 @@ class Worker:
             self.watchdog.finished(hand.claim.job.folder, seconds)
         return with_usage(result, seconds)
 
-    def _refuse(self, claim: Claim, error: HeadstartError) -> None:
+    def _refuse(self, claim: Claim, error: HeadstartError | SourceGoneError) -> None:
         """The encoder or the data is to blame, and not this job."""
         self.workspace.require()
         self.claimant.release(claim)
         self.frontier.refuse(claim.job, str(error))
-        self._refusal = self._refusal or error
+        if self._refusal is None or isinstance(error, SourceGoneError):  # what may be there later decides how this worker ends
+            self._refusal = error
 
     def _check(self) -> None:
         self.watchdog.sign_of_life()

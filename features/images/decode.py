@@ -3,6 +3,7 @@
 Whatever is wrong with an image is an ImageError and costs one row. torch is imported only where a GPU decodes.
 """
 
+import errno
 import functools
 import io
 import os
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.devices import choose_device
-from headstart.pipeline.errors import HeadstartError, TryLaterError, as_try_later
+from headstart.features.manifest.digests import digest_of_bytes
+from headstart.pipeline.errors import HeadstartError, SourceGoneError, as_try_later
 from headstart.pipeline.text import reason_of
 
 from .gpu_jpeg import DeviceJpeg
@@ -42,6 +44,7 @@ STATUS: dict[str, int] = {
     "too_large": 8,  # more than MAX_FILE_BYTES or MAX_PIXELS, or than fits into memory
     "non_finite": 9,  # the encoder gave NaN, or a value beyond float16
     "killed": 10,  # decoding or encoding it ended the process
+    "retired": 11,  # it left the data before its turn came; no failure
 }
 # Safe raster formats only: EPS would start Ghostscript. JPEG includes MPO. The first five load without Pillow's slow init(),
 # the last is missing from some builds, so it is asked last.
@@ -61,15 +64,16 @@ class ImageError(Exception):
         return type(self), (self.code, self.reason)  # it crosses process borders
 
 
-def read_file(root: Path, relative: str, size: int, mtime_ns: int, allow_symlinks: bool) -> bytes:
+def read_file(root: Path, relative: str, size: int, mtime_ns: int, allow_symlinks: bool, digest: str = "") -> bytes:
     """The bytes of the regular file `relative` under `root`, exactly as the manifest knew it. Never blocks on a FIFO.
 
     Args:
         relative: may carry surrogate escapes, as os.fsdecode makes them.
         size, mtime_ns: bytes and nanoseconds that the manifest recorded.
         allow_symlinks: let symbolic links lead out of `root`; '..' and absolute paths stay refused.
+        digest: of the bytes that the manifest knew; where it is given, another time stamp alone is no change.
 
-    Raises: ImageError; TryLaterError if the disk or mount is the problem and not the file.
+    Raises: ImageError; SourceGoneError if the root, its disk or mount is the problem and not the file.
     """
     path = _inside(root, relative, allow_symlinks)
     try:
@@ -79,19 +83,38 @@ def read_file(root: Path, relative: str, size: int, mtime_ns: int, allow_symlink
         with open(descriptor, "rb") as file:
             before = os.fstat(descriptor)
             _must_be_regular(before)
-            _must_be_unchanged(before, size, mtime_ns)
+            # Unpacked anew, copied or touched: the digest decides then.
+            is_touched = digest != "" and before.st_mtime_ns != mtime_ns
+            _must_be_unchanged(before, size, before.st_mtime_ns if is_touched else mtime_ns)
             data = file.read(size + 1)
-            _must_be_unchanged(os.fstat(descriptor), len(data), mtime_ns)
+            _must_be_unchanged(os.fstat(descriptor), len(data), before.st_mtime_ns)
+            if is_touched and digest_of_bytes(data) != digest:
+                raise ImageError("changed", "its bytes differ from those that were enqueued; enqueue it again")
             return data
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(root) or not any(os.scandir(root)):  # noqa: PTH112
-            raise TryLaterError(f"{root} is gone or empty. Is its disk mounted? Then run the same command again.") from None
+            raise _gone(root) from None
         raise ImageError("missing", "there is no such file any more") from None
     except (OSError, ValueError) as error:
-        later = as_try_later(error, f"cannot read {path}") if isinstance(error, OSError) else None
-        if later is not None:
-            raise later from error
+        if isinstance(error, OSError):
+            raise_if_environment(error, f"cannot read {path}")
+            if isinstance(error, PermissionError) and not os.access(root, os.R_OK | os.X_OK):
+                raise SourceGoneError(f"{root}: {error.strerror}. Make it readable, then run the same command again.") from None
         raise ImageError("unreadable", getattr(error, "strerror", None) or reason_of(error)) from None
+
+
+def _gone(root: Path) -> SourceGoneError:
+    return SourceGoneError(
+        f"{root} is gone or empty. Is its disk mounted? Then run the same command again; if it moved: headstart data move OLD NEW"
+    )
+
+
+def raise_if_environment(error: OSError, doing: str) -> None:
+    """Raises TryLaterError if the machine is at fault (no more file handles), SourceGoneError if the disk of the data is."""
+    later = as_try_later(error, doing)
+    if later is not None:
+        is_machine = error.errno in (errno.EMFILE, errno.ENFILE)
+        raise (later if is_machine else SourceGoneError(str(later))) from error
 
 
 def _inside(root: Path, relative: str, allow_symlinks: bool) -> str:

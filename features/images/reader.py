@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.manifest.digests import digest_of_bytes, digest_of_pixels
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
-from headstart.pipeline.errors import TryLaterError, as_try_later
+from headstart.pipeline.errors import SourceGoneError
 from headstart.pipeline.text import reason_of
 
-from .decode import ImageError, open_decoder, read_file
+from .decode import ImageError, open_decoder, raise_if_environment, read_file
 from .transform import Transform, fit
 
 if TYPE_CHECKING:
@@ -22,24 +23,35 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 
 
-def open_reader(dataset: Dataset, transform: Transform, device: str = "cpu") -> Callable[[Row], Pixels]:
+def open_reader(
+    dataset: Dataset, transform: Transform, device: str = "cpu", note: Callable[[Row, str], None] | None = None
+) -> Callable[[Row], Pixels]:
     """A function from a row to its pixels, (h, w, 3) uint8; many threads may call it at once. It raises ImageError.
 
+    `note` is told the digest of each row that has none yet, as soon as its bytes were read.
     `device` and errors: see `decode.open_decoder`. The pixels of an HDF5 file are not encoded, and scaled by Pillow always.
     """
     root = Path(dataset.root)
     if dataset.layout == "hdf5":
         assert dataset.file is not None
-        return _Hdf5Reader(root / dataset.file, transform)
+        return _Hdf5Reader(root / dataset.file, transform, note)
     decode = open_decoder(transform, device)
-    return lambda row: decode(read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks))
+
+    def read(row: Row) -> Pixels:
+        data = read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks, row.digest)
+        if note is not None and not row.digest:
+            note(row, digest_of_bytes(data))
+        return decode(data)
+
+    return read
 
 
 class _Hdf5Reader:
     """Reads `images[i]` for rows named `file.h5#i`; h5py itself lets one thread in at a time."""
 
-    def __init__(self, path: Path, transform: Transform) -> None:
+    def __init__(self, path: Path, transform: Transform, note: Callable[[Row, str], None] | None) -> None:
         self._path = path
+        self._note = note
         self._transform = transform
         self._file: h5py.File | None = None
 
@@ -53,20 +65,24 @@ class _Hdf5Reader:
 
         try:
             facts = self._path.stat()
-            if (facts.st_size, facts.st_mtime_ns) != (row.size, row.mtime_ns):
+            is_touched = (facts.st_size, facts.st_mtime_ns) != (row.size, row.mtime_ns)
+            if is_touched and not row.digest:
                 raise ImageError("changed", f"{self._path.name} has changed since it was enqueued; enqueue it again")
             if self._file is None:
                 self._file = h5py.File(self._path, "r")
             # Inside the try: a chunk is decompressed only now, and one that is damaged costs the images in it.
             pixels: NDArray[Any] = self._file["images"][int(row.path.rpartition("#")[2])]
-            return pixels
         except FileNotFoundError:
-            raise TryLaterError(f"{self._path} is gone. Is its disk mounted? Then run the same command again.") from None
+            raise SourceGoneError(f"{self._path} is gone. Is its disk mounted? Then run the same command again.") from None
         except (OSError, KeyError, RuntimeError) as error:  # a RuntimeError is what HDF5 has no better name for
-            later = as_try_later(error, f"cannot read {self._path}") if isinstance(error, OSError) else None
-            if later is not None:
-                raise later from error
+            if isinstance(error, OSError):
+                raise_if_environment(error, f"cannot read {self._path}")
             raise ImageError("unreadable", f"{self._path.name}: {reason_of(error)}") from None
+        if is_touched and digest_of_pixels(pixels) != row.digest:
+            raise ImageError("changed", f"an image of {self._path.name} changed since it was enqueued; enqueue it again")
+        if self._note is not None and not row.digest:
+            self._note(row, digest_of_pixels(pixels))
+        return pixels
 
 
 class Decoding:

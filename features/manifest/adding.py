@@ -296,7 +296,14 @@ def _spread(
 def _opened_or_new(workspace: Workspace, source: Source, seed: int) -> tuple[Manifest, list[str]]:
     folder = dataset_of(workspace, source)
     asked = Dataset(
-        str(source.root), source.layout, source.file, dict(source.roles), seed, source.allow_symlinks, source.keep_case
+        root=str(source.root),
+        layout=source.layout,
+        file=source.file,
+        roles=dict(source.roles),
+        seed=seed,
+        allow_symlinks=source.allow_symlinks,
+        keep_case=source.keep_case,
+        said_layout=source.said_layout,
     )
     if not (folder / DATASET_FILE).exists():
         return Manifest(folder, asked), []

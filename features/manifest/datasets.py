@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, cast
 
-from headstart.features.sources.source import MISSING, Source
+from headstart.features.sources.source import MISSING, Source, SourceOptions
 from headstart.features.sources.walk import facts_of, join
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
@@ -46,6 +47,24 @@ def dataset_at(workspace: Workspace, root: Path, file: str | None, source: Sourc
         same = [m for m in here if (m.dataset.layout, m.dataset.roles) == (source.layout, dict(source.roles))]
         here = same or here
     return here[0].folder if here else None
+
+
+def remembered_options(workspace: Workspace, data: Path, options: SourceOptions) -> SourceOptions:
+    """`options`, and what was said of the data set that lies at `data` before wherever they say nothing."""
+    whole = data.absolute()
+    root, file = (whole.resolve(), None) if whole.is_dir() else (whole.parent.resolve(), whole.name)
+    folder = dataset_at(workspace, root, file)
+    if folder is None:
+        return options
+    before = open_manifest(folder).dataset
+    is_folder = before.file is None and options.layout == "auto" and before.said_layout != "auto"
+    return replace(
+        options,
+        layout=cast(Literal["auto", "classes", "flat"], before.said_layout) if is_folder else options.layout,
+        allow_symlinks=options.allow_symlinks or before.allow_symlinks,
+        keep_case=options.keep_case or before.keep_case,
+        remembered=tuple(before.roles.items()),
+    )
 
 
 def is_there(dataset: Dataset, columns: Columns) -> bool:

@@ -43,6 +43,7 @@ class Dataset:
     seed: int
     allow_symlinks: bool
     keep_case: bool = False
+    said_layout: str = "auto"
     needs: tuple[str, ...] = ()
 
     def encode(self) -> bytes:

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.features.devices import has_nvidia_device
+from headstart.features.encoders.folder import SPEC_NAME
 from headstart.features.encoders.onnx_export import export_graph
 from headstart.features.encoders.resolve import resolve_encoder
 from headstart.features.encoders.saved import save_encoder
-from headstart.features.encoders.spec import EncoderSpec
+from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.manifest.adding import Added, add_images
+from headstart.features.manifest.datasets import dataset_at, remembered_options
+from headstart.features.manifest.digests import Digested, digest_images, forget_journal
+from headstart.features.manifest.reading import DATASET_FILE, read_columns
 from headstart.features.networks.weights import Weights
 from headstart.features.sources.find import describe, find_images
 from headstart.features.sources.source import Source, SourceOptions
+from headstart.features.store.load import finished_markers
 from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import known_kinds
+from headstart.pipeline.markers import Marker
+from headstart.pipeline.queue import Reader
 from headstart.pipeline.text import size_words
-from headstart.pipeline.workspace import Workspace, find_root, open_or_create_workspace
+from headstart.pipeline.workspace import Workspace, find_root, has_workspace, open_or_create_workspace, open_workspace
 
 from .disk import require_room
 
 KIND = "extract"  # the module in `jobs/` that does what is queued here
 JOB_SIZE = 64
+HUB = "hub"
+_AWAY = frozenset({"missing", "not_a_file", "unreadable", "changed", "outside_root"})
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ def enqueue_images(
     workspace: Workspace | Path | str | None = None,
     *,
     encoder: str | None = None,
-    weights: str = "hub",
+    weights: str = HUB,
     image_size: int | None = None,
     fast_decode: bool = False,
     spatial: int | None = None,
@@ -74,50 +85,148 @@ def enqueue_images(
     job_size: int = JOB_SIZE,
     seed: int = 0,
     options: SourceOptions | None = None,
+    digest: str = "auto",
+    keep_missing: bool = False,
     report: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Enqueued:
-    """Splits the images in `data` into jobs, which `headstart work` does. Doing it again adds only what is new.
+    """Splits the images in `data` into jobs, which `headstart work` does. Doing it again brings the data set up to date.
+
+    An image is its bytes: one that moved or has another label is known, and rows that left the data no longer count.
 
     Args:
         data: a folder, a table or an HDF5 file; or what `find_images` made of one.
         workspace: a folder, made if absent; None is the one that every command would take, see `find_root`.
-        encoder, weights, image_size, fast_decode, spatial, device_decode: see `resolve_encoder`.
+        encoder, weights, image_size, fast_decode, spatial, device_decode: see `resolve_encoder`. If none is given, a data set
+            that has encoders keeps to them.
         job_size: images a job.
         seed: of splits and shuffling; the first one of a data set stays.
-        options: how `data` is to be read; a Source has been read and takes none.
+        options: how `data` is to be read; a Source has been read and takes none. What was said of it before holds.
+        digest: when images are digested: 'now', 'later' (by `work`), or 'auto': now, unless it would take over a minute.
+        keep_missing: rows that left the data still count.
         report: gets a line as soon as it is known: what was found, the encoder, the disk that features will take.
+        progress: called now and then with how many of how many images have been digested.
 
     Raises: HeadstartError with one line if data, encoder or weights are not what they should be, or the disk is too small;
         TryLaterError if it is full, or another enqueue is at work.
     """
-    source = data if isinstance(data, Source) else find_images(Path(data), options or SourceOptions())
+    source = data if isinstance(data, Source) else read_data(data, workspace, options or SourceOptions())
     for line in describe(source):
         report(line)
     if not isinstance(workspace, Workspace):
         workspace = open_or_create_workspace(find_root(workspace))
     # Before the lock: what may take long or fail.
-    spec, tensors = resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode)
-    height, width = spec.transform.image_size
-    report(f"encoder {spec.model}, {height}x{width} pixels, {spec.embed_dim} features")
-    report(f"weights {spec.weights_source}")
+    is_named = (encoder, weights, image_size, fast_decode, spatial, device_decode) != (None, HUB, None, False, None, False)
+    there = dataset_at(workspace, source.root, source.file, source)
+    before = [] if is_named or there is None else encoders_of(workspace, there)
+    chosen: list[tuple[EncoderSpec, Weights | None]] = [(spec, None) for spec in before]
+    if not chosen:
+        chosen = [resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode)]
     workspace.make_folder(workspace.features)
-    disk_bytes = require_room(workspace.features / spec.folder_name, spec, len(source.images), job_size)
-    map_shape = f", map {' x '.join(map(str, spec.spatial.shape))}" if spec.spatial else ""
-    report(f"disk about {size_words(disk_bytes)} for features{map_shape}")
-    queued = queue_extraction(workspace, source, spec, tensors, job_size, seed)
+    disk_bytes = 0
+    for spec, _ in chosen:
+        height, width = spec.transform.image_size
+        report(f"encoder {spec.model}, {height}x{width} pixels, {spec.embed_dim} features" + (", as before" if before else ""))
+        report(f"weights {spec.weights_source}")
+        its_bytes = require_room(workspace.features / spec.folder_name, spec, len(source.images), job_size)
+        map_shape = f", map {' x '.join(map(str, spec.spatial.shape))}" if spec.spatial else ""
+        report(f"disk about {size_words(its_bytes)} for features{map_shape}")
+        disk_bytes += its_bytes
+    digested = _digested(workspace, source, there, digest, progress)
+    if digested.left:
+        report(_left_words(digested))
+    queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing)
+    forget_journal(workspace, source)
     # torch is loaded here anyway, and a worker without a GPU never needs it then.
-    refused = "" if has_nvidia_device() else export_graph(queued.folder).refused
-    return Enqueued(**vars(queued), workspace=workspace, encoder=spec, disk_bytes=disk_bytes, graph_refused=refused)
+    refused = "" if before or has_nvidia_device() else export_graph(queued.folder).refused
+    return Enqueued(**vars(queued), workspace=workspace, encoder=chosen[0][0], disk_bytes=disk_bytes, graph_refused=refused)
+
+
+def read_data(data: Path | str, workspace: Workspace | Path | str | None, options: SourceOptions) -> Source:
+    """The images of `data`, read as before where it is a data set of the workspace and `options` say nothing else."""
+    if not isinstance(workspace, Workspace):
+        root = find_root(workspace)
+        if not has_workspace(root):
+            return find_images(Path(data), options)
+        workspace = open_workspace(root)
+    return find_images(Path(data), remembered_options(workspace, Path(data), options))
 
 
 def queue_extraction(
-    workspace: Workspace, source: Source, spec: EncoderSpec, weights: Weights, job_size: int, seed: int
+    workspace: Workspace,
+    source: Source,
+    encoders: Sequence[tuple[EncoderSpec, Weights | None]],
+    job_size: int,
+    seed: int,
+    keep_missing: bool = False,
 ) -> Queued:
-    """Freezes the images, saves the encoder, and queues a job for every row that no job covers yet; one caller at a time."""
+    """Freezes the images, saves the encoders, and queues a job for every row that no job covers yet; one caller at a time.
+
+    Args:
+        encoders: each with its weights, None for one that is saved already.
+    """
     with queue_lock(workspace):
-        added = add_images(workspace, source, seed)
-        folder = save_encoder(workspace, spec, weights)
-        encoder, dataset = workspace.relative(folder), workspace.relative(added.manifest.folder)
-        works = [Work(KIND, encoder, f"{dataset}/{part.name}", part.rows, job_size) for part in added.manifest.parts]
+        added = add_images(workspace, source, seed, keep_missing, lambda folder: rows_without_features(workspace, folder))
+        folders = [
+            workspace.features / spec.folder_name if weights is None else save_encoder(workspace, spec, weights)
+            for spec, weights in encoders
+        ]
+        dataset = workspace.relative(added.manifest.folder)
+        works = [
+            Work(KIND, workspace.relative(folder), f"{dataset}/{part.name}", part.rows, job_size)
+            for folder in folders
+            for part in added.manifest.parts
+        ]
         restored, fresh = append_work(workspace, works, known_kinds(), lambda reader: restorable_jobs(workspace, reader))
-    return Queued(folder, added, tuple(restored), tuple(fresh))
+    return Queued(folders[0], added, tuple(restored), tuple(fresh))
+
+
+def encoders_of(workspace: Workspace, dataset: Path) -> list[EncoderSpec]:
+    """The encoders that jobs of the data set in that folder are of, those that can be read, in the order of the queue."""
+    prefix = f"{workspace.relative(dataset)}/"
+    folders = dict.fromkeys(job.folder for job in Reader(workspace, known_kinds()) if job.source.startswith(prefix))
+    specs = []
+    for folder in folders:
+        with contextlib.suppress(HeadstartError):  # a damaged one is said by `work`; it must not hold up the others
+            specs.append(read_encoder(workspace.root / folder))
+    return specs
+
+
+def rows_without_features(workspace: Workspace, dataset: Path) -> frozenset[int]:
+    """Rows that a finished job passed over because the image was away, changed or retired: no job will look at them again."""
+    rows: set[int] = set()
+    for marker in _markers(workspace, dataset):
+        rows.update(item.item for item in marker.failed if item.code in _AWAY)
+        rows.update(int(row) for row in marker.facts.get("retired", ()))
+    return frozenset(rows)
+
+
+def digests_by_work(workspace: Workspace, dataset: Path) -> dict[int, str]:
+    """Digests that workers noted of rows that had none, by row."""
+    notes = (marker.facts.get("digests", {}) for marker in _markers(workspace, dataset))
+    return {int(row): digest for note in notes for row, digest in note.items()}
+
+
+def _markers(workspace: Workspace, dataset: Path) -> Iterator[Marker]:
+    prefix = f"{workspace.relative(dataset)}/"
+    for folder in sorted(path.parent for path in workspace.features.glob(f"*/{SPEC_NAME}")):
+        with contextlib.suppress(HeadstartError):
+            yield from (marker for marker in finished_markers(workspace, folder) if marker.job.source.startswith(prefix))
+
+
+def _digested(
+    workspace: Workspace, source: Source, there: Path | None, digest: str, progress: Callable[[int, int], None]
+) -> Digested:
+    known = read_columns(there) if there is not None and (there / DATASET_FILE).exists() else None
+    if there is not None and known is not None and not all(map(bool, known.digest)):
+        noted = digests_by_work(workspace, there)
+        known = replace(known, digest=[digest or noted.get(row, "") for row, digest in enumerate(known.digest)])
+    return digest_images(workspace, source, known, digest, progress)
+
+
+def _left_words(digested: Digested) -> str:
+    why = f": reading them now would take about {digested.left_s / 60:.0f} min (--digest now does it)" if digested.left_s else ""
+    return (
+        f"note: digests of {digested.left:,} images are left to work{why}. Until then an image is known by path, size and time: "
+        "one that moves counts as new"
+    )

@@ -123,7 +123,7 @@ def plan(
             exact: Path | None = None
             for is_fast in (False, True) if fast_decode else (False,):
                 spec, tensors = resolve_encoder(model, weights, image_size, is_fast, spatial)
-                folder = queue_extraction(trial, sample, spec, tensors, job_size, seed=0).folder
+                folder = queue_extraction(trial, sample, [(spec, tensors)], job_size, seed=0).folder
                 if device == "cpu" or not has_nvidia_device():
                     export_graph(folder)
                 began = time.time()

@@ -35,6 +35,7 @@ def folder_source(root: Path, options: SourceOptions) -> Source:
         ignored=listed.ignored.total() + loose,
         allow_symlinks=options.allow_symlinks,
         keep_case=options.keep_case,
+        said_layout=options.layout,
         notes=tuple(_notes(listed, images, layout, loose)),
     )
 

@@ -52,7 +52,11 @@ class Image:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What the user said about the data. A column '' means: this role has none, do not look for one."""
+    """What the user said about the data. A column '' means: this role has none, do not look for one.
+
+    Attributes:
+        remembered: (role, column) as the data set was read before: taken where nothing else was said and the column is there.
+    """
 
     path_col: str | None = None
     label_col: str | None = None
@@ -61,6 +65,7 @@ class SourceOptions:
     layout: Literal["auto", "classes", "flat"] = "auto"
     allow_symlinks: bool = False
     keep_case: bool = False
+    remembered: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Source:
         roles: (role, column) of a table, for example ('label', 'species').
         ignored: files that are no images by their extension, and hidden ones.
         duplicates: rows dropped because they name a path again.
+        allow_symlinks, keep_case, said_layout: as in SourceOptions.
         notes: decisions to print.
     """
 
@@ -88,6 +94,7 @@ class Source:
     duplicates: int = 0
     allow_symlinks: bool = False
     keep_case: bool = False
+    said_layout: Literal["auto", "classes", "flat"] = "auto"
     notes: tuple[str, ...] = ()
 
 

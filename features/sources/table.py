@@ -189,8 +189,11 @@ def find_roles(table: Table, options: SourceOptions) -> dict[str, str]:
                 hint = f"Did you mean --{role}-col {printable(near[0])}?" if near else f"Choose one with --{role}-col."
                 raise HeadstartError(f"{table.name} has no column '{printable(flag)}' for --{role}-col; {there}. {hint}")
             roles[role] = flag
+    for role, column in options.remembered:
+        if flags.get(role) is None and column in table.columns and column not in roles.values():
+            roles[role] = column
     for role, flag in flags.items():
-        if flag is not None and (flag or role != "path"):
+        if role in roles or (flag is not None and (flag or role != "path")):
             continue
         names = [name for name in table.columns if _plain(name) in _COMMON[role].split() and name not in roles.values()]
         if len(names) > 1:
