@@ -43,6 +43,7 @@ COMMANDS = (
     "allow",
     "retry",
     "verify",
+    "data",
     "clean",
     "remove",
 )

@@ -14,6 +14,7 @@ from headstart.commands.output.terminal import plural, say, span
 from .options import as_json, opened, workspace_option
 
 if TYPE_CHECKING:
+    from headstart.features.manifest.names import RowCounts
     from headstart.pipeline.status import Status, Tally
     from headstart.pipeline.workspace import Workspace
 
@@ -41,6 +42,7 @@ def command(failed: bool, disk: bool, as_json: bool, workspace: str | None) -> N
         click.echo("\n".join(map(one_line, _paragraph(kind, folder, tally, len(status.workers)))))
     if not status.folders:
         click.echo("The queue is empty. Fill it: headstart enqueue DATA")
+    click.echo("".join(f"{line}\n" for line in _data_lines(opened_workspace)), nl=False)
     if status.workers:
         workers = ", ".join(owner.worker for owner in status.workers)
         click.echo(one_line(f"{plural(len(status.workers), 'worker')}: {workers}"))
@@ -80,12 +82,29 @@ def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> list[str]:
     return lines
 
 
+def _data_lines(workspace: Workspace) -> list[str]:
+    lines = []
+    for name, counts in _datasets(workspace).items():
+        retired = f", {counts.retired:,} retired (see: headstart data show {name})" if counts.retired else ""
+        lines.append(f"data  {name}  {plural(counts.rows - counts.retired, 'image')}{retired}")
+    return lines
+
+
+def _datasets(workspace: Workspace) -> dict[str, RowCounts]:
+    """Rows of each data set by its name, without opening a file."""
+    from headstart.features.manifest.names import count_rows
+
+    folders = sorted(path.parent for path in workspace.manifests.glob("*/dataset.json"))
+    return {folder.name: count_rows(folder) for folder in folders}
+
+
 def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:
     waiting = [{"state": state, "what": why, "jobs": jobs} for state, why, jobs in status.withdrawn]
     return {
         "workspace": str(workspace.root),
         "remaining_jobs": status.remaining,
         "folders": [{"kind": kind, "folder": folder, **asdict(tally)} for (kind, folder), tally in status.folders.items()],
+        "datasets": [{"name": name, **counts._asdict()} for name, counts in _datasets(workspace).items()],
         "workers": [owner.as_json() for owner in status.workers],
         "problems": status.problems,
         **({"withdrawn": waiting} if waiting else {}),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .errors import HeadstartError
+from .errors import HeadstartError, TryLaterError
 from .kinds import Settings, known_kinds
 from .status import Status, read_status
 from .worker import Finished, Limits, Summary, Worker
@@ -51,7 +51,8 @@ class Worked:
             # Although there may be problems: they hold up their own jobs alone, and whoever drains the queue reports them.
             return COME_BACK
         if self.summary.problems or (tells_remaining and self.quarantined and not self.remaining):
-            return 1  # more runs of the same command would change nothing
+            # What was passed over may be there later, or more runs of the same command would change nothing.
+            return TryLaterError.exit_code if self.summary.is_source_gone else 1
         return COME_BACK if tells_remaining and self.remaining else 0  # what was enqueued since the queue was drained
 
 

@@ -221,6 +221,7 @@ class Worker:
                 self.summary.withdrawn.append(str(interruption))
             return None
         except (HeadstartError, SourceGoneError) as error:
+            self._taken -= 1  # else jobs that cannot be done would use up --max-jobs, and a loop never reach the others
             self._refuse(hand.claim, error)
             return None
         except TryLaterError:

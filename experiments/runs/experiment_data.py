@@ -88,6 +88,11 @@ def data_of(
     lacking = len(train) + len(val) + len(test) - int(known[np.concatenate([train, val, test])].sum())
     if lacking:
         notes.append(f"{lacking:,} images have no target and are left out")
+    if cached.rows.divided:
+        notes.append(
+            f"{cached.rows.divided:,} images of validation or test are also in train, byte for byte: scores on them are too "
+            "optimistic"
+        )
     if task == "classification":
         counts = np.bincount(wanted.codes[data.train], minlength=wanted.outputs)
         lone = [name for name, count in zip(wanted.names, counts, strict=True) if count == 1]

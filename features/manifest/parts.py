@@ -8,7 +8,6 @@ The first column tells the two formats apart: parts of format 1 begin with `path
 import contextlib
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +22,8 @@ from headstart.pipeline.files import FileSystem, environment_faults
 from headstart.pipeline.text import printable, unescape
 
 from .csv_lines import columns, fields, written
+from .names import PART
 
-_NAME = re.compile(r"part_(\d{4,9})\.(\d{1,18})-(\d{1,18})\.([0-9a-f]{16})\.csv")
 _CHUNK = 1 << 22
 
 
@@ -117,7 +116,7 @@ class CheckedPart:
 def part_of(folder: Path, name: str) -> Part:
     """What `name` says about a part in `folder`. Raises: HeadstartError if it is no part's name, for example a path."""
     path = folder / name
-    match = _NAME.fullmatch(name)
+    match = PART.fullmatch(name)
     if not match or int(match[3]) <= int(match[2]):
         raise HeadstartError(
             f"{printable(str(path))} is no part of a manifest; expected a name like part_0000.0-640.<16 hex>.csv. "
@@ -129,7 +128,7 @@ def part_of(folder: Path, name: str) -> Part:
 
 def list_parts(folder: Path) -> tuple[Part, ...]:
     """The parts in `folder` in order. Raises: HeadstartError if one is missing or stands twice."""
-    names = [name for name in os.listdir(folder) if _NAME.fullmatch(name)] if folder.is_dir() else []
+    names = [name for name in os.listdir(folder) if PART.fullmatch(name)] if folder.is_dir() else []
     parts = sorted(part_of(folder, name) for name in names)
     row = 0
     for number, part in enumerate(parts):

@@ -7,7 +7,6 @@ because trainings were begun on them. The name says how many rows are retired, s
 import csv
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,8 +19,8 @@ from headstart.pipeline.files import FileSystem, environment_faults
 from headstart.pipeline.text import printable, unescape
 
 from .csv_lines import columns, fields, written
+from .names import REVISION
 
-_NAME = re.compile(r"revision_(\d{4,9})\.(\d{1,18})\.([0-9a-f]{16})\.csv")
 _HEADER = ("row", "retired", *IMAGE_COLUMNS)
 
 
@@ -58,7 +57,7 @@ class RevisedRows:
 
 def list_revisions(folder: Path) -> list[Revision]:
     """The revisions in `folder`, oldest first. Raises: HeadstartError if one stands twice."""
-    matches = [match for name in os.listdir(folder) if (match := _NAME.fullmatch(name))] if folder.is_dir() else []
+    matches = [match for name in os.listdir(folder) if (match := REVISION.fullmatch(name))] if folder.is_dir() else []
     revisions = sorted(Revision(int(m[1]), int(m[2]), m[3], folder / m[0]) for m in matches)
     for one, two in pairwise(revisions):
         if one.number == two.number:

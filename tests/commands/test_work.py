@@ -1,6 +1,7 @@
 import pytest
 
-from headstart.pipeline.worker import Worker
+from headstart.pipeline.kinds import Settings
+from headstart.pipeline.worker import Limits, Worker
 from tests.pipeline.suspects import enqueue_fragile
 from tests.support import enqueue_fakes
 
@@ -18,6 +19,36 @@ def test_a_loop_goes_on_past_a_broken_folder_until_only_that_is_left(workspace, 
     assert [run.status for run in runs] == [10, 10, 1, 1]
     assert said == ["2 jobs done", "2 jobs done", "1 job done", "0 jobs done"]
     assert "warning: features/broken is broken. Mend it" in runs[-1].errors
+
+
+@pytest.mark.parametrize("gone", ["before the others", "after the others"])
+def test_data_that_is_gone_holds_up_nobody_else_and_the_loop_waits_for_it(workspace, gone):
+    folders = ["features/gone", "features/fake"]
+    for folder in folders if gone == "before the others" else reversed(folders):
+        enqueue_fakes(workspace, 50, folder=folder)
+    (workspace.root / "features/gone/gone").touch()
+    runs = [call("work", "--max-jobs", 3, "--exit-status", "-w", workspace.root) for _ in range(4)]
+    assert [run.status for run in runs][-1] == 75
+    assert {run.status for run in runs} <= {10, 75}
+    assert "5 of 5 done" in call("status", "-w", workspace.root).output
+    assert "gone's data is gone" in runs[-1].errors
+    (workspace.root / "features/gone/gone").unlink()
+    assert call("work", "--exit-status", "-w", workspace.root).status == 0
+
+
+def test_a_worker_that_waits_looks_again_at_data_that_was_gone(workspace):
+    enqueue_fakes(workspace, 30, folder="features/gone")
+    gone = workspace.root / "features/gone/gone"
+    gone.touch()
+    worker = Worker(workspace, Settings(), Limits(loop_s=0.01, max_jobs=3), lambda finished: None)
+    plain = worker.stop.wait
+
+    def back(seconds):
+        gone.unlink(missing_ok=True)
+        plain(0)
+
+    worker.stop.wait = back
+    assert worker.run().jobs == 3
 
 
 def test_jobs_of_other_kinds_are_nothing_to_come_back_for(workspace):

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.errors import HeadstartError, SourceGoneError, TryLaterError
 from headstart.pipeline.markers import FailedItem, Result
 
 
@@ -37,6 +37,8 @@ class _Session:
             raise HeadstartError("the model does not fit. Take a smaller one")
         if (self.folder / f"raise_{job.job_id}").exists():
             raise ValueError("asked to fail")
+        if (self.folder / "gone").exists():
+            raise SourceGoneError(f"{self.folder.name}'s data is gone")
         if (self.folder / f"full_{job.job_id}").exists():
             raise TryLaterError("the disk is full")
         bad = {int(name[4:]) for name in os.listdir(self.folder) if name.startswith("bad_")}

@@ -1,0 +1,35 @@
+import pytest
+
+from tests.jobs.extraction import draw, enqueue, enqueued
+
+from .calling import call
+
+
+@pytest.fixture
+def data(tmp_path):
+    for number in range(8):
+        draw(tmp_path / f"pets/{'ab'[number % 2]}/{number}.png", number)
+    return tmp_path / "pets"
+
+
+def test_data_sets_are_listed_shown_and_moved(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w")
+    (data / "a/0.png").unlink()
+    enqueued(data, workspace.root)
+    [one] = call("data", "list", "--json", "-w", workspace.root).json
+    assert (one["images"], one["retired"], one["reasons"], one["is_there"]) == (7, 1, {"gone": 1}, True)
+    assert one["place"] == str(data)
+    listed = call("data", "list", "-w", workspace.root).output.splitlines()
+    assert [line.split()[:3] for line in listed] == [["data", "set", "images"], [one["name"], "7", "1"]]
+    place = data.rename(tmp_path / "elsewhere")
+    assert "gone: headstart data move" in call("data", "list", "-w", workspace.root).output
+    assert call("data", "move", "pets", place, "-w", workspace.root).output == f"{one['name']} lies at {place}\n"
+    shown = call("data", "show", "pets", "-w", workspace.root).output
+    assert f"lies at   {place}\n" in shown
+    assert "retired   1 row, 1 gone\n" in shown
+    assert f"data  {one['name']}  7 images, 1 retired" in call("status", "-w", workspace.root).output
+
+
+def test_a_workspace_without_data_says_so(workspace):
+    assert "headstart enqueue DATA" in call("data", "list", "-w", workspace.root).output
+    assert "it has: none" in call("data", "show", "pets", "-w", workspace.root).reason

@@ -1,0 +1,159 @@
+"""Data that moves, changes and leaves, from enqueue to features: nothing is computed twice, nothing stale is trained on."""
+
+import os
+import shutil
+
+import pytest
+
+from headstart import load_features
+from headstart.features.manifest.reading import open_manifest
+from headstart.features.store.packed_cache import open_cache
+from headstart.pipeline.errors import SourceGoneError
+from headstart.pipeline.kinds import Settings
+from headstart.pipeline.queue import Reader
+from headstart.pipeline.status import failed_items
+from headstart.pipeline.worker import Limits, Worker
+
+from .extraction import KINDS, digests, draw, encoder_of, enqueue, enqueued, work
+from .format_1 import as_format_1
+
+
+@pytest.fixture
+def data(tmp_path):
+    for number in range(24):
+        draw(tmp_path / f"data/{'ab'[number % 2]}/{number:02d}.png", number)
+    return tmp_path / "data"
+
+
+def unpack_anew(data):
+    for path in data.rglob("*.png"):
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+        os.utime(path, (1, 1))
+
+
+def loaded(workspace):
+    found = load_features(encoder_of(workspace))
+    return {path: (label, row.tobytes()) for path, label, row in zip(found.paths, found.labels, found.features, strict=True)}
+
+
+def some_work(workspace, jobs):
+    return Worker(workspace, Settings(device="cpu"), Limits(max_jobs=jobs), lambda finished: None).run()
+
+
+def test_an_archive_unpacked_anew_between_two_runs_costs_nothing(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w", "--job-size", "8")
+    some_work(workspace, 1)
+    done = digests(workspace)
+    unpack_anew(data)
+    assert work(workspace).jobs == 2
+    assert list(failed_items(workspace)) == []
+    assert done.items() <= digests(workspace).items()
+    assert "24 known" in enqueued(data, workspace.root)
+    assert work(workspace).jobs == 0
+
+
+@pytest.mark.parametrize("is_format_1", [False, True], ids=["format-2", "format-1"])
+def test_data_that_moved_is_not_computed_again(data, tmp_path, is_format_1):
+    workspace = enqueue(data, tmp_path / "w")
+    if is_format_1:
+        as_format_1(workspace)
+    work(workspace)
+    done, before = digests(workspace), loaded(workspace)
+    place = data.rename(tmp_path / "elsewhere")
+    (place / "a").rename(place / "first")
+    said = enqueued(place, workspace.root)
+    assert "0 new images, 24 known (12 moved, 12 relabelled), 0 changed" in said
+    assert "0 jobs added" in said
+    assert digests(workspace) == done
+    after = loaded(workspace)
+    assert {path.replace("first/", "a/"): row for path, (_, row) in after.items()} == {p: row for p, (_, row) in before.items()}
+    assert {label for label, _ in after.values()} == {"first", "b"}
+
+
+def test_what_left_is_neither_loaded_nor_cached_and_comes_back_without_work(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w")
+    work(workspace)
+    before = loaded(workspace)
+    shutil.move(data / "a", tmp_path / "kept")
+    assert "12 rows retired" in enqueued(data, workspace.root)
+    assert set(loaded(workspace)) == {path for path in before if path.startswith("b/")}
+    cached = open_cache(encoder_of(workspace))
+    assert (len(cached), cached.coverage) == (12, "12 of 12 images")
+    shutil.move(tmp_path / "kept", data / "a")
+    assert "24 known (12 returned)" in enqueued(data, workspace.root)
+    assert work(workspace).jobs == 0
+    assert loaded(workspace) == before
+
+
+def test_a_row_that_left_before_its_turn_is_no_failure_and_computed_once_it_is_back(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w")
+    shutil.move(data / "a", tmp_path / "kept")
+    enqueued(data, workspace.root)
+    summary = work(workspace)
+    assert (summary.items, summary.failed_items, list(failed_items(workspace))) == (12, 0, [])
+    shutil.move(tmp_path / "kept", data / "a")
+    said = enqueued(data, workspace.root)
+    assert "12 known, 12 changed" in said
+    assert work(workspace).items == 12
+    assert len(loaded(workspace)) == 24
+
+
+def test_a_file_that_work_missed_and_enqueue_found_elsewhere_is_computed(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w")
+    (data / "a").rename(data / "c")
+    assert work(workspace).failed_items == 12
+    assert "12 changed" in enqueued(data, workspace.root)
+    assert work(workspace).items == 12
+    assert len(loaded(workspace)) == 24
+
+
+def test_digests_left_to_work_are_in_the_manifest_after_the_next_enqueue_without_reading(data, tmp_path, monkeypatch):
+    said = enqueued(data, tmp_path / "w", "--digest", "later")
+    assert "digests of 24 images are left to work" in said
+    workspace = enqueue(data, tmp_path / "w", "--digest", "later")
+    work(workspace)
+    monkeypatch.setattr("headstart.features.manifest.digests.digest_of_file", lambda *_: pytest.fail("an image was read again"))
+    enqueued(data, workspace.root)
+    [folder] = workspace.manifests.iterdir()
+    assert len({*open_manifest(folder).read_all().digest} - {""}) == 24
+
+
+def test_data_that_is_gone_is_said_and_its_jobs_wait(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w", "--job-size", "8")
+    data.rename(tmp_path / "unplugged")
+    with pytest.raises(SourceGoneError, match=r"gone or empty.*headstart data move"):
+        work(workspace)
+    (tmp_path / "unplugged").rename(data)
+    assert work(workspace).jobs == 3
+
+
+def test_a_workspace_of_format_1_is_migrated_by_enqueue_and_its_files_stay_as_they_are(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w", "--job-size", "8")
+    as_format_1(workspace)
+    some_work(workspace, 2)
+    kept = {path: path.read_bytes() for path in workspace.root.rglob("*") if path.suffix in (".npz", ".done", ".csv")}
+    said = enqueued(data, workspace.root, "--job-size", "8")
+    assert "0 new images, 24 known, 0 changed" in said
+    assert "0 jobs added" in said
+    assert {path: path.read_bytes() for path in kept} == kept
+    [folder] = workspace.manifests.iterdir()
+    assert open_manifest(folder).read_all().changes == ""  # no experiment sees a difference
+    unpack_anew(data)
+    assert work(workspace).jobs == 1
+    assert list(failed_items(workspace)) == []
+
+
+def test_the_second_enqueue_uses_the_encoder_of_the_first(data, tmp_path):
+    from click.testing import CliRunner
+
+    from headstart.cli import group
+
+    workspace = enqueue(data, tmp_path / "w")
+    draw(data / "a/new.png", 99)
+    done = CliRunner().invoke(group, ["enqueue", str(data), "-w", str(workspace.root)], catch_exceptions=False)
+    assert (done.exit_code, "as before" in done.output) == (0, True)
+    assert len({job.folder for job in Reader(workspace, KINDS)}) == 1
+    work(workspace)
+    assert len(loaded(workspace)) == 25
