@@ -1,20 +1,36 @@
 """`experiments.db`: what every run measured, in SQLite, written by many processes at once.
 
 Writing the same again changes nothing: a run that was killed and resumed leaves the rows of one that was not.
+
+A database is a program: a view or trigger of a stranger may never end, and a journal may name any file for SQLite to delete. So
+nobody opens one beside a journal that names other files or through a link, its schema has to be this project's word for word,
+every statement has a limit of steps, and every value is checked before it is used.
 """
 
 import contextlib
 import json
+import math
+import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.pipeline.doors import paths, reading, records
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults, probe
 
 BUSY_S = 60.0
+_MOST_STEPS = 2_000_000_000  # of SQLite's machine in one statement: a hundred times what a list of a million runs takes
+_STEPS_A_LOOK = 100_000
+_LONGEST_VALUE = 1 << 26
+_AGAIN = "Move it away and run the same command again: every run's folder has its numbers, too"
+# What becomes part of a path, or is compared with words of this project; not every name that a configuration may have.
+_NAME = re.compile(r"[^\W][^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,99}")
+_WORD = re.compile(r"[a-z][a-z_]{0,39}")
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 # Entry i takes a database from version i to i + 1. Entries are only ever added: somebody's database is at each of them.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -184,22 +200,22 @@ class Database:
         """By experiment and head: of what file the rows were made; None if an earlier version wrote them."""
         query = "SELECT experiment, head, stamp FROM runs LEFT JOIN about USING (run)"
         stamps: dict[str, dict[str, str | None]] = {}
-        with _explained(self.path):
+        with _read(self.path):
             for experiment, head, stamp in self._connection.execute(query):
                 stamps.setdefault(experiment, {})[head] = stamp
         return stamps
 
     def wide(self) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Names of the columns, and a row a run, oldest first."""
-        with _explained(self.path):
+        with _read(self.path):
             cursor = self._connection.execute("SELECT * FROM wide ORDER BY run")
             return [column[0] for column in cursor.description], cursor.fetchall()
 
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        with _explained(self.path):
+        with _read(self.path):
             rows = self._connection.execute("SELECT run, experiment, head, task, config FROM runs ORDER BY run").fetchall()
-        return [Run(run, experiment, head, task, json.loads(config)) for run, experiment, head, task, config in rows]
+        return [_run(self.path, *row) for row in rows]
 
     def run(self, number: int) -> Run:
         """Raises: HeadstartError if there is no such run."""
@@ -211,8 +227,8 @@ class Database:
     def metrics(self, run: int) -> list[Metric]:
         """Of one run, by step, split and name."""
         query = "SELECT step, split, metric, value FROM metrics WHERE run = ? ORDER BY step, split, metric"
-        with _explained(self.path):
-            return [Metric(*row) for row in self._connection.execute(query, (run,)).fetchall()]
+        with _read(self.path):
+            return [_metric(self.path, *row) for row in self._connection.execute(query, (run,)).fetchall()]
 
     def final_metrics(self) -> dict[int, list[Metric]]:
         """Of each run, by split and name, those of its last step alone: a long training notes thousands before."""
@@ -221,9 +237,9 @@ class Database:
             "(SELECT max(step) FROM metrics WHERE metrics.run = runs.run) ORDER BY runs.run, split, metric"
         )
         by_run: dict[int, list[Metric]] = {}
-        with _explained(self.path):
+        with _read(self.path):
             for run, *metric in self._connection.execute(query):
-                by_run.setdefault(run, []).append(Metric(*metric))
+                by_run.setdefault(run, []).append(_metric(self.path, *metric))
         return by_run
 
     @contextlib.contextmanager
@@ -240,22 +256,41 @@ class Database:
                 raise
 
 
+def _run(path: Path, run: Any, experiment: Any, head: Any, task: Any, config: Any) -> Run:
+    is_sound = isinstance(run, int) and 0 < run <= records.LARGEST
+    for text, pattern in ((experiment, _NAME), (head, _NAME), (task, _WORD)):
+        is_sound = is_sound and isinstance(text, str) and pattern.fullmatch(text) is not None
+    if not is_sound or not isinstance(config, str):
+        raise _damaged(path, f"a run is {ascii((run, experiment, head, task))[:120]}")
+    return Run(run, experiment, head, task, dict(records.parse_record(config, f"{path}, run {run}, config", None, _AGAIN)))
+
+
+def _metric(path: Path, step: Any, split: Any, metric: Any, value: Any) -> Metric:
+    is_sound = isinstance(step, int) and isinstance(split, str) and isinstance(metric, str)
+    if not is_sound or not (value is None or (isinstance(value, int | float) and math.isfinite(value))):
+        raise _damaged(path, f"a number is {ascii((step, split, metric, value))[:120]}")
+    return Metric(step, split, metric, value)
+
+
 @contextlib.contextmanager
 def open_database(path: Path, busy_s: float = BUSY_S) -> Iterator[Database]:
-    """The database at `path`, made if absent and brought to this version's schema.
+    """The database at `path`, made if absent and brought to this version's schema, for somebody who writes.
 
     Args:
         busy_s: how long to wait for another process that writes.
 
-    Raises: HeadstartError if it is no database, damaged, newer, or must not be written;
-        TryLaterError if it stays locked or the disk is full.
+    Raises: HeadstartError if it is no database, damaged, newer, or must not be written, or another program put something into it
+        or beside it; TryLaterError if it stays locked or the disk is full.
     """
-    with environment_faults(f"cannot make {path.parent}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not path.exists() and _publish_empty(path)
+    with environment_faults(f"cannot make {path.parent}"), contextlib.suppress(FileExistsError):
+        paths.make_folder(path.parent)
+    is_new = not paths.exists(path) and _publish_empty(path)
+    _refuse_foreign_files(path)
     with _explained(path):
         connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
     with contextlib.closing(connection):
+        with _explained(path):
+            _distrust(connection)
         if is_new:
             # WAL lets readers go on while one writes. Some network file systems cannot; SQLite then keeps its journal.
             with contextlib.suppress(sqlite3.OperationalError):
@@ -281,6 +316,50 @@ def _make_tables(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {number + 1}")
 
 
+def _refuse_foreign_files(path: Path) -> None:
+    """Raises: HeadstartError if SQLite would follow a link, wait for a pipe, or delete what a journal names."""
+    for beside in (path, *(path.with_name(f"{path.name}-{what}") for what in ("journal", "wal", "shm"))):
+        with environment_faults(f"cannot read {beside}"):
+            try:
+                # Only looked at: to open and close the database would let go of every lock that this process has on it.
+                reading.require_file(paths.stat(beside), beside)
+                if beside.name.endswith("-journal"):
+                    _refuse_super_journal(beside)
+            except FileNotFoundError:
+                continue
+            except reading.UnreadableError as error:
+                raise _unusable(error) from None
+
+
+def _refuse_super_journal(journal: Path) -> None:
+    with reading.opened(journal) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(_SUPER_JOURNAL)))
+        # At its end a journal may name another file, which SQLite then deletes. None of this project's does.
+        if file.read() == _SUPER_JOURNAL:
+            raise HeadstartError(
+                f"{journal} is of another program: it names a file to delete. Remove that and run the same command again"
+            )
+
+
+def _unusable(error: reading.UnreadableError) -> HeadstartError:
+    return HeadstartError(f"{error.path} cannot be written (it {error.why}). Move it away and run the same command again")
+
+
+def _distrust(connection: sqlite3.Connection) -> None:
+    """Nothing that stands in the database may act, and no statement may go on for ever."""
+    steps = 0
+
+    def look() -> int:
+        nonlocal steps
+        steps += _STEPS_A_LOOK
+        return steps > _MOST_STEPS
+
+    connection.set_progress_handler(look, _STEPS_A_LOOK)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+    connection.execute("PRAGMA trusted_schema = OFF")
+
+
 def _publish_empty(path: Path) -> bool:
     """Puts a database with all tables there, whole when it appears, so that an empty file is always one that lost its rows."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
@@ -295,6 +374,7 @@ def _publish_empty(path: Path) -> bool:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
+    _require_schema(connection, _version(connection, path), path)
     if _version(connection, path) < len(MIGRATIONS):
         connection.execute("BEGIN IMMEDIATE")
         # Looked at again: another process may have done it while this one waited for the lock.
@@ -305,8 +385,24 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("COMMIT")
 
 
+def _require_schema(connection: sqlite3.Connection, version: int, path: Path) -> None:
+    """Raises: HeadstartError unless the tables of that version, and nothing else, are there."""
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name"
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        for statements in MIGRATIONS[:version]:
+            for statement in statements:
+                model.execute(statement)
+        expected = model.execute(query).fetchall()
+    with _read(path):
+        there = connection.execute(query).fetchall()
+    if there != expected:
+        odd = next((row[1] for row in [*there, *expected] if (row in there) != (row in expected)), "")
+        raise _damaged(path, f"its tables are not those of version {version}: {str(odd)[:60]!r}")
+
+
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    with _read(path):
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version == 0:
         raise HeadstartError(
             f"{path} is empty or of another program: it has no tables of runs. Make it again from the folders of the runs: "
@@ -320,6 +416,16 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 @contextlib.contextmanager
+def _read(path: Path) -> Iterator[None]:
+    """What SQLite has no better name for is damage where nothing but reading is asked for."""
+    try:
+        with _explained(path):
+            yield
+    except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: text that is no UTF-8
+        raise _damaged(path, str(error)) from None
+
+
+@contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turns SQLite's errors into one line that says what to do."""
     try:
@@ -328,19 +434,25 @@ def _explained(path: Path) -> Iterator[None]:
         raise _explanation(path, error) from error
 
 
+def _damaged(path: Path, why: str) -> HeadstartError:
+    return records.DamagedError(path, why, _AGAIN)
+
+
+def _locked(path: Path) -> TryLaterError:
+    return TryLaterError(f"{path} is locked by another process. Nothing is lost: end it, then run the same command again.")
+
+
 def _explanation(path: Path, error: sqlite3.DatabaseError) -> Exception:
-    reason = str(error).splitlines()[0]
+    reason = (str(error).splitlines() or [""])[0]
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return TryLaterError(f"{path} is locked by another process. Nothing is lost: end it, then run the same command again.")
+        return _locked(path)
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return TryLaterError(
             f"{path}: {reason}. Nothing is lost: free some space or check the disk, then run the same command again."
         )
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return HeadstartError(f"{path} cannot be written ({reason}). Give this user access to it and its folder")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return HeadstartError(
-            f"{path} is damaged ({reason}). Make it again from the folders of the runs: headstart runs --rebuild"
-        )
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_INTERRUPT", "SQLITE_TOOBIG", "SQLITE_FORMAT")):
+        return _damaged(path, reason)
     return error

@@ -101,10 +101,15 @@ def _all(descriptor: int, path: Path | str, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _size(descriptor: int, path: Path | str, limit: int | None) -> int:
-    facts = os.fstat(descriptor)
+def require_file(facts: os.stat_result, path: Path | str) -> None:
+    """Raises: UnreadableError if that is no regular file."""
     if not stat.S_ISREG(facts.st_mode):
         raise UnreadableError(path, f"is {_kind(facts.st_mode)}, expected a file")
+
+
+def _size(descriptor: int, path: Path | str, limit: int | None) -> int:
+    facts = os.fstat(descriptor)
+    require_file(facts, path)
     if limit is not None and facts.st_size > limit:
         raise UnreadableError(path, f"has {facts.st_size:,} bytes, expected at most {limit:,}")
     return facts.st_size
@@ -112,6 +117,7 @@ def _size(descriptor: int, path: Path | str, limit: int | None) -> int:
 
 def _kind(mode: int) -> str:
     known = {
+        stat.S_IFLNK: "a symbolic link",
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a pipe",
         stat.S_IFCHR: "a device",
