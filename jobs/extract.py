@@ -94,6 +94,7 @@ class ExtractSession:
         """Encodes batch after batch, the first ones while others are still being decoded, and makes the shard."""
         import numpy as np
 
+        from headstart.features.arrays import summary
         from headstart.features.extraction.memory_budget import gpu_facts
         from headstart.features.images.decode import STATUS
         from headstart.features.store import shards
@@ -134,7 +135,7 @@ class ExtractSession:
             "versions": {**versions_of(*decoders), **batching.encoder.versions},
         }
         items = len(prepared.rows) - len(retired)
-        return Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), items, len(kept), failed, facts)
+        return Result(shards.pack(arrays), shards.SUFFIX, summary(arrays), items, len(kept), failed, facts)
 
     def _note(self, row: Row, digest: str) -> None:
         self._digests[row.index] = digest

@@ -1,15 +1,16 @@
 """Many heads from few words: grid files whose lists multiply out, and seeds; refuses more than fits into memory."""
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from headstart.experiments.config import HeadConfig, head_config
+from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
+from headstart.pipeline.text import reason_of
 
 MAX_HEADS = 1000
 _COPIES = 8  # of each weight: values, gradient, two moments, the best, and what a checkpoint and its bytes take
@@ -91,20 +92,24 @@ def refuse_too_large(heads: Sequence[HeadConfig], inputs: int, outputs: int, mem
 def _read(path: Path) -> Any:
     try:
         with environment_faults(f"cannot read {path}"):
-            text = path.read_text(encoding="utf-8")
+            text = reading.read_given(path, reading.GRID_BYTES).decode()
     except OSError as error:
         raise HeadstartError(f"{path}: {error.strerror}. Expected a grid file in YAML or JSON") from None
     except UnicodeDecodeError:
         raise HeadstartError(f"{path} is no text, expected a grid file in YAML or JSON") from None
     if path.suffix == ".json":
         try:
-            return json.loads(text)
-        except ValueError as error:
-            raise HeadstartError(f"{path} is no JSON: {error}") from None
+            return records.parse(text, path)
+        except records.DamagedError as error:
+            raise HeadstartError(f"{path} is no JSON: {error.why}") from None
     import yaml
 
     try:
         return yaml.safe_load(text)
+    except RecursionError:
+        raise HeadstartError(f"{path} is no grid file: it is nested too deep") from None
+    except ValueError as error:  # of a number or date that is none
+        raise HeadstartError(f"{path} is no YAML: {reason_of(error)}") from None
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         where = f" in line {place.line + 1}" if place else ""

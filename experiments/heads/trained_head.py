@@ -13,7 +13,6 @@ import json
 import math
 import pickletools
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,8 @@ from numpy.typing import NDArray
 from headstart.experiments.config import HeadConfig, as_facts, head_config
 from headstart.experiments.data.feature_source import FeatureSource, as_float32, by_blocks
 from headstart.experiments.data.sigmoid import sigmoid
+from headstart.features.arrays import DamagedArrays, stored_members, unpacked_size
+from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import ExplainedError, HeadstartError
 from headstart.pipeline.files import environment_faults
 
@@ -112,13 +113,9 @@ def read_head(path: Path) -> TrainedHead:
     """The head at `path`. Raises: HeadstartError if it is missing, damaged, or newer."""
     try:
         with environment_faults(f"cannot read {path}"):
-            data = path.read_bytes()
+            data = reading.read(path, reading.HEAD_BYTES)
         content = _content(data)
-        facts = json.loads(content["facts"])
-        if facts["format"] > FORMAT:
-            raise HeadstartError(
-                f"{path} has format {facts['format']}, this version reads up to {FORMAT}: pip install -U headstart"
-            )
+        facts = records.parse_record(content["facts"], path, FORMAT, "Train it again: headstart train-head")
         count = sum(key.endswith(".weight") for key in content)
         layers = tuple((np.asarray(content[f"{i}.weight"]), np.asarray(content[f"{i}.bias"])) for i in range(count))
         return TrainedHead(head_config(facts["config"]), facts["task"], tuple(facts["names"]), layers)
@@ -132,12 +129,17 @@ def read_head(path: Path) -> TrainedHead:
 
 
 def _content(data: bytes) -> dict[str, Any]:
+    if unpacked_size(data) > len(data):
+        raise DamagedArrays("it is compressed, which torch never does")
     try:
         return read_content(data)
     except UnknownLayout:
         import torch
 
         content: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
+        size = sum(value.numel() * value.element_size() for value in content.values() if isinstance(value, torch.Tensor))
+        if size > len(data):  # a view may say that one number stands a million times
+            raise DamagedArrays(f"it holds {len(data):,} bytes and unpacks to {size:,}") from None
         return content
 
 
@@ -203,22 +205,22 @@ class UnknownLayout(Exception):
 def read_content(data: bytes) -> dict[str, Any]:
     """What `TrainedHead.encode` put into a file: 'facts', a text, and float32 arrays by name.
 
-    Raises: UnknownLayout if torch wrote it in another way; zipfile.BadZipFile if the bytes are no such file or damaged.
+    Raises: UnknownLayout if torch wrote it in another way; DamagedArrays if the bytes are no such file or damaged.
     """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        root = archive.namelist()[0].partition("/")[0] if archive.namelist() else ""
-        try:
-            if archive.read(f"{root}/byteorder") != b"little":
-                raise UnknownLayout("other byte order")
-            texts, shapes = _read_pickle(archive.read(f"{root}/data.pkl"))
-            names = [text for text in texts if _TENSOR.fullmatch(text)]
-            if len(names) != len(shapes) or "facts" not in texts[:-1]:
-                raise UnknownLayout("other content")
-            content: dict[str, Any] = {"facts": texts[texts.index("facts") + 1]}
-            for number, (name, shape) in enumerate(zip(names, shapes, strict=True)):
-                content[name] = _array(archive.read(f"{root}/data/{number}"), shape)
-        except KeyError as error:  # no such member
-            raise UnknownLayout(str(error)) from None
+    members = stored_members(data)
+    root = next(iter(members), "").partition("/")[0]
+    try:
+        if bytes(members[f"{root}/byteorder"]) != b"little":
+            raise UnknownLayout("other byte order")
+        texts, shapes = _read_pickle(bytes(members[f"{root}/data.pkl"]))
+        names = [text for text in texts if _TENSOR.fullmatch(text)]
+        if len(names) != len(shapes) or "facts" not in texts[:-1]:
+            raise UnknownLayout("other content")
+        content: dict[str, Any] = {"facts": texts[texts.index("facts") + 1]}
+        for number, (name, shape) in enumerate(zip(names, shapes, strict=True)):
+            content[name] = _array(members[f"{root}/data/{number}"], shape)
+    except KeyError as error:  # no such member
+        raise UnknownLayout(str(error)) from None
     return content
 
 
@@ -255,7 +257,7 @@ def _shape(numbers: list[int]) -> tuple[int, ...]:
     return shape
 
 
-def _array(data: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _array(data: memoryview, shape: tuple[int, ...]) -> NDArray[np.float32]:
     if len(data) != 4 * math.prod(shape):
         raise UnknownLayout(f"{len(data)} bytes for a tensor of shape {shape}")
     return np.frombuffer(data, "<f4").reshape(shape).astype(np.float32)  # a copy: torch complains of memory it must not write

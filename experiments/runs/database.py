@@ -26,7 +26,7 @@ BUSY_S = 60.0
 _MOST_STEPS = 2_000_000_000  # of SQLite's machine in one statement: a hundred times what a list of a million runs takes
 _STEPS_A_LOOK = 100_000
 _LONGEST_VALUE = 1 << 26
-_AGAIN = "Move it away and run the same command again: every run's folder has its numbers, too"
+_AGAIN = "Make it again from the folders of the runs: headstart runs --rebuild"
 # What becomes part of a path, or is compared with words of this project; not every name that a configuration may have.
 _NAME = re.compile(r"[^\W][^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,99}")
 _WORD = re.compile(r"[a-z][a-z_]{0,39}")

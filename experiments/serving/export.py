@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.runs.catalog import Chosen
 from headstart.experiments.runs.head_experiment import HeadExperiment
-from headstart.features.encoders.spec import EncoderSpec
+from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.store import shards
 from headstart.features.store.load import finished_markers
 from headstart.pipeline.errors import HeadstartError
@@ -218,7 +218,7 @@ def check_rows(workspace: Workspace, experiment: HeadExperiment, inputs: int) ->
     rows = np.random.default_rng(0).standard_normal((_ROWS, inputs)).astype(np.float32)
     for marker in finished_markers(workspace, experiment.encoder):
         if marker.ok:
-            features = shards.read(marker.payload, marker.arrays)["global_pool"][:_ROWS]
+            features = shards.read_finished(marker, read_encoder(experiment.encoder).embed_dim)["global_pool"][:_ROWS]
             rows = rows[: len(features)]
             rows[:, : features.shape[1]] = features
             break

@@ -130,6 +130,12 @@ def _inside(root: Path, relative: str, allow_symlinks: bool) -> str:
     return real_path
 
 
+def require_decodable(width: int, height: int) -> None:
+    """Raises: ImageError before any pixel is allocated, if there are too many."""
+    if width * height > MAX_PIXELS:
+        raise ImageError("too_large", f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
+
+
 def _must_be_regular(facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
         raise ImageError("not_a_file", "a folder" if stat.S_ISDIR(facts.st_mode) else "a FIFO, socket or device")
@@ -165,8 +171,7 @@ def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None
     except Exception as error:
         raise ImageError("truncated", f"{type(error).__name__}: {reason_of(error)}") from None
     width, height = image.size
-    if width * height > MAX_PIXELS:  # before any pixel is allocated
-        raise ImageError("too_large", f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
+    require_decodable(width, height)
     pixels = elsewhere(data, image) if elsewhere is not None else None
     if pixels is not None:
         return pixels

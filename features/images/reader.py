@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.arrays import DamagedArrays, hdf5_dataset
 from headstart.features.manifest.digests import digest_of_bytes, digest_of_pixels
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
 from headstart.pipeline.errors import SourceGoneError
 from headstart.pipeline.text import reason_of
 
-from .decode import ImageError, open_decoder, raise_if_environment, read_file
+from .decode import ImageError, open_decoder, raise_if_environment, read_file, require_decodable
 from .transform import Transform, fit
 
 if TYPE_CHECKING:
@@ -70,11 +71,16 @@ class _Hdf5Reader:
                 raise ImageError("changed", f"{self._path.name} has changed since it was enqueued; enqueue it again")
             if self._file is None:
                 self._file = h5py.File(self._path, "r")
+            images = hdf5_dataset(self._file, "images")
+            require_decodable(images.shape[2], images.shape[1])
             # Inside the try: a chunk is decompressed only now, and one that is damaged costs the images in it.
-            pixels: NDArray[Any] = self._file["images"][int(row.path.rpartition("#")[2])]
+            pixels: NDArray[Any] = images[int(row.path.rpartition("#")[2])]
+        except DamagedArrays as error:
+            raise ImageError("unreadable", f"{self._path.name}: {reason_of(error)}") from None
         except FileNotFoundError:
             raise SourceGoneError(f"{self._path} is gone. Is its disk mounted? Then run the same command again.") from None
-        except (OSError, KeyError, RuntimeError) as error:  # a RuntimeError is what HDF5 has no better name for
+        # A RuntimeError is what HDF5 has no better name for.
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, OSError):
                 raise_if_environment(error, f"cannot read {self._path}")
             raise ImageError("unreadable", f"{self._path.name}: {reason_of(error)}") from None

@@ -79,6 +79,15 @@ class Columns:
     revision: int
     changes: str
 
+    def live_at(self, index: npt.NDArray[np.int64], dataset: str) -> npt.NDArray[np.bool_]:
+        """(n,) bool: which of these rows (n,) count. Raises: HeadstartError, naming the data set, if it has no such row."""
+        if len(index) and int(index.max()) >= len(self.live):
+            raise HeadstartError(
+                f"{dataset} has {len(self.live):,} rows, there are features of row {int(index.max()):,}. Restore its parts "
+                "from a copy"
+            )
+        return np.asarray(self.live[index])
+
 
 @dataclass(frozen=True)
 class Manifest:

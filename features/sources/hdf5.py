@@ -1,15 +1,22 @@
 """Describes the images inside an HDF5 file: `images` (n, h, w, 3) uint8 and, if there, `labels` (n,)."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+from headstart.features.arrays import DamagedArrays, hdf5_dataset
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 
+from .read_table import MAX_CHARACTERS
 from .source import Image, Source, SourceOptions, refuse_two_spellings
 from .walk import facts_of
 
+_LARGEST_CHUNK = 1 << 29
+_BEST_RATIO = 1100  # of deflate: 1,032
+_ALWAYS_FINE = 1 << 26
 _EXPECTED = "expected a dataset 'images' of shape (n, h, w, 3) and type uint8"
 
 
@@ -22,10 +29,14 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
     import h5py
 
     try:
-        with environment_faults(f"cannot read {name}"), h5py.File(file, "r") as content:
-            count = _count(name, content)
-            labels = _labels(name, content, count)
-    except OSError as error:
+        with environment_faults(f"cannot read {name}"):
+            reading.require_file(file.stat(), name)
+            with h5py.File(file, "r") as content:
+                count = _count(name, content)
+                labels = _labels(name, content, count)
+    except DamagedArrays as error:
+        raise HeadstartError(f"{name}: {printable(str(error))}. Copy the data into the file itself.") from None
+    except (OSError, RuntimeError) as error:  # a RuntimeError is what HDF5 has no better name for
         raise HeadstartError(
             f"{name} cannot be read as HDF5: {printable(str(error))}. Copy it again, or write it anew."
         ) from None
@@ -37,26 +48,45 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
 
 
 def _count(name: str, content: Any) -> int:
-    images = content.get("images")
+    images = hdf5_dataset(content, "images")
     if not hasattr(images, "shape"):
         raise HeadstartError(f"{name}: {_EXPECTED}, found {_contents(content)}. Save the images so.")
     if len(images.shape) != 4 or images.shape[3] != 3 or str(images.dtype) != "uint8" or 0 in images.shape[1:]:
         raise HeadstartError(f"{name}: {_EXPECTED}, found {images.shape} {images.dtype}. Save the images so.")
     if not len(images):
         raise HeadstartError(f"{name} holds no image: 'images' has shape {images.shape}. Add some.")
+    _refuse_declared_only(name, images)
+    if images.chunks and math.prod(images.chunks) > _LARGEST_CHUNK:
+        raise HeadstartError(
+            f"{name}: each chunk of 'images' has {math.prod(images.chunks):,} bytes, expected at most {_LARGEST_CHUNK:,}, as "
+            "it is unpacked for every image in it. Write the file anew, with one image a chunk."
+        )
     return len(images)
+
+
+def _refuse_declared_only(name: str, dataset: Any) -> None:
+    """A data set may declare rows that were never written and take no room; no filter packs more than a thousand to one."""
+    declared, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
+    if declared > _BEST_RATIO * stored + _ALWAYS_FINE:
+        raise HeadstartError(
+            f"{name}: '{dataset.name.lstrip('/')}' declares {declared:,} bytes and {stored:,} are stored: most of it was never "
+            "written. Write the file anew."
+        )
 
 
 def _labels(name: str, content: Any, count: int) -> list[str]:
     import h5py
 
-    labels = content.get("labels")
+    labels = hdf5_dataset(content, "labels")
     if labels is None:
         return [""] * count
     if getattr(labels, "shape", None) != (count,):
         raise HeadstartError(
             f"{name}: expected 'labels' of shape ({count},) as there are {count:,} images, found {_contents(content)}. Mend it."
         )
+    _refuse_declared_only(name, labels)
+    if labels.dtype.itemsize > MAX_CHARACTERS:
+        raise HeadstartError(f"{name}: 'labels' of {labels.dtype.itemsize:,} bytes each, at most {MAX_CHARACTERS:,} are read.")
     if h5py.check_string_dtype(labels.dtype) or labels.dtype.kind == "S":
         values = [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value) for value in labels[:]]
     elif labels.dtype.kind in "iub":

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 PARQUET = frozenset({".parquet", ".pq"})
+MAX_ROWS = 20_000_000
+_BATCH = 1 << 16
 MAX_CHARACTERS = 20_000  # of one value; escaped it stays below the csv module's own limit of 131,072
 
 
@@ -55,7 +58,10 @@ def _read_text(path: Path) -> Table:
     name = printable(str(path))
     try:
         with environment_faults(f"cannot read {name}"):
-            data = path.read_bytes()
+            data = reading.read_given(path, reading.TABLE_BYTES)
+        if b"\0" in data:
+            line = data.count(b"\n", 0, data.index(b"\0")) + 1
+            raise HeadstartError(f"{name} line {line} holds a NUL, which no text does. Save the table as UTF-8.")
         text = data.decode("utf-8-sig")
     except OSError as error:
         raise HeadstartError(f"{name} cannot be read: {error.strerror}. Make it readable, or copy it.") from error
@@ -112,20 +118,51 @@ def _read_parquet(path: Path) -> Table:
         raise HeadstartError(f"{name} is Parquet, which needs a package: pip install 'headstart[parquet]'") from None
     try:
         with environment_faults(f"cannot read {name}"):
-            schema = pq.read_schema(path)
+            reading.require_file(path.stat(), name)
+            content = pq.ParquetFile(path)
+            schema = content.schema_arrow
             # Columns of pictures or vectors may be gigabytes, and none of them is a label.
             usable = [f.name for f in schema if not (pa.types.is_nested(f.type) or pa.types.is_large_binary(f.type))]
             usable = [column for column in usable if not pa.types.is_binary(schema.field(column).type)]
-            table = pq.read_table(path, columns=usable)
+            _refuse_large(name, content.metadata, usable)
+            columns: dict[str, list[str]] = {column: [] for column in usable}
+            for batch in content.iter_batches(_BATCH, columns=usable):
+                for column, values in zip(usable, batch.columns, strict=True):
+                    columns[column] += _texts(name, column, values)
     except (pa.ArrowException, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise HeadstartError(
             f"{name} cannot be read as Parquet: {printable(reason)}. Write it again, or convert it to CSV."
         ) from None
-    columns = {column: [_text(value) for value in table.column(column).to_pylist()] for column in usable}
     left_out = [f"'{printable(f.name)}' ({f.type})" for f in schema if f.name not in usable]
     notes = (f"left out columns that hold no text or numbers: {', '.join(left_out)}",) if left_out else ()
-    return Table(name, columns, range(1, table.num_rows + 1), notes)
+    return Table(name, columns, range(1, content.metadata.num_rows + 1), notes)
+
+
+def _refuse_large(name: str, metadata: Any, usable: Sequence[str]) -> None:
+    if metadata.num_rows > MAX_ROWS:
+        raise HeadstartError(f"{name} has {metadata.num_rows:,} rows, at most {MAX_ROWS:,} are read. Divide the table.")
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    parts = (group.column(number) for group in groups for number in range(group.num_columns))
+    size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.partition(".")[0] in usable)
+    if size > reading.TABLE_BYTES:
+        raise HeadstartError(f"{name} unpacks to {size:,} bytes, at most {reading.TABLE_BYTES:,} are read. Divide the table.")
+
+
+def _texts(name: str, column: str, values: Any) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Of a dictionary only the words are there once; as text each row costs its own.
+    words = values.dictionary if pa.types.is_dictionary(values.type) else values
+    if pa.types.is_string(words.type) or pa.types.is_large_string(words.type):
+        longest = pc.max(pc.binary_length(words)).as_py() or 0
+        if longest > 4 * MAX_CHARACTERS:
+            raise HeadstartError(
+                f"{name}: column '{printable(column)}' has a value of {longest:,} bytes, at most {MAX_CHARACTERS:,} characters "
+                "are read. Remove the column."
+            )
+    return [_text(value) for value in values.to_pylist()]
 
 
 def _text(value: Any) -> str:

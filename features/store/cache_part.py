@@ -3,15 +3,26 @@
 import hashlib
 import io
 import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.arrays import DamagedArrays, contiguous, hdf5_dataset
+from headstart.pipeline.doors import reading, records
+from headstart.pipeline.doors.paths import LinkError
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.job import is_job_id
+from headstart.pipeline.queue import is_inside
+
 FORMAT = 1
+PART_NAME = re.compile(r"part_[0-9a-f]{16}\.h5")
+_WIDEST = 1 << 20
 ALIGNMENT = 4096  # one page: a mapping begins where the data does
 
 
@@ -73,34 +84,59 @@ def serialize_part(
     return f"part_{hashlib.sha256(data).hexdigest()[:16]}.h5", data
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a part has the bytes that its name says. Raises: FileNotFoundError; OSError."""
+    try:
+        with reading.opened(path) as file:
+            return path.name == f"part_{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}.h5"
+    except (reading.UnreadableError, LinkError):
+        return False
+
+
 def open_part(path: Path) -> CachePart:
     """The part at `path`, its features mapped. Raises: DamagedPart saying why; FileNotFoundError."""
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with reading.opened(path) as raw, h5py.File(raw, "r") as file:
+            size = os.fstat(raw.fileno()).st_size
             if int(file.attrs["format"]) != FORMAT:
                 raise DamagedPart(f"format {file.attrs['format']}, expected {FORMAT}")
-            listing = json.loads(bytes(file["shards"][()]))
-            shards = tuple(PackedShard(**entry) for entry in listing)
-            features, index = _mapped(path, file["global_pool"]), file["index"][()]
+            listing = records.parse(contiguous(hdf5_dataset(file, "shards"), "u1", 1, size).tobytes(), path)
+            shards = tuple(_shard(path, entry) for entry in listing)
+            index = contiguous(hdf5_dataset(file, "index"), "<i8", 1, size)
+            features = _mapped(raw, hdf5_dataset(file, "global_pool"))
             fingerprint = str(file.attrs["fingerprint"])
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise DamagedPart(str(error).splitlines()[0]) from None
+    except LinkError as error:
+        if error.path != path:
+            raise  # of the whole cache, so nothing may be packed there
+        raise DamagedPart(str(error)) from None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, HeadstartError, DamagedArrays) as error:
+        raise DamagedPart((str(error).splitlines() or [type(error).__name__])[0]) from None
     if len(features) != len(index) or len(index) != sum(shard.rows for shard in shards):
         raise DamagedPart(f"{len(features)} rows of features, {len(index)} of index")
+    if len(index) and not 0 <= index.min() <= index.max() < 1 << 40:
+        raise DamagedPart(f"index has {index.min()} to {index.max()}")
     return CachePart(path, fingerprint, shards, features, index)
 
 
-def _mapped(path: Path, dataset: Any) -> NDArray[np.float16]:
-    if dataset.dtype != np.float16 or dataset.ndim != 2:
-        raise DamagedPart(f"global_pool is {dataset.dtype} {dataset.shape}")
+def _shard(path: Path, entry: Any) -> PackedShard:
+    facts = records.Record(entry, path)
+    job_id, source = facts.text("job_id"), facts.text("source")
+    if not is_job_id(job_id) or not is_inside(source):
+        raise DamagedPart(f"a shard of {job_id[:40]!r}, {source[:80]!r}")
+    return PackedShard(job_id, source, facts.text("sha256", "[0-9a-f]{64}"), facts.integer("rows"))
+
+
+def _mapped(raw: BinaryIO, dataset: Any) -> NDArray[np.float16]:
+    if dataset is None or dataset.dtype != np.float16 or dataset.ndim != 2 or dataset.shape[1] > _WIDEST:
+        raise DamagedPart(f"global_pool is {dataset and dataset.dtype} {dataset and dataset.shape}")
     if not dataset.size:
         return np.empty(dataset.shape, np.float16)
     offset = dataset.id.get_offset()
     if offset is None or offset % ALIGNMENT:
         raise DamagedPart("global_pool is not contiguous and aligned")
     # ValueError if the file is shorter than that: a mapping beyond its end would kill the process on the first read.
-    return np.memmap(path, np.float16, "r", offset, dataset.shape)
+    return np.memmap(raw, np.float16, "r", offset, dataset.shape)

@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.arrays import DamagedArrays, unpack_npz
 from headstart.features.manifest.reading import Columns, read_columns
+from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.queue import is_inside
 from headstart.pipeline.workspace import Workspace
 
-from .cache_part import CachePart, PackedShard
+from .cache_part import PART_NAME, CachePart, PackedShard
 
 _NAMES = ("label", "split", "group")
 _NO_DATASET = -1
+_MOST_ROWS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def rows_of(
     live = np.zeros(len(index), np.bool_)
     for code, manifest in enumerate(manifests):
         mine = dataset == code
-        live[mine] = manifest.live[index[mine]]
+        live[mine] = manifest.live_at(index[mine], datasets[code])
     order = np.lexsort((index, dataset))
     physical = order[live[order]]
     coded = {name: _coded(name, manifests, dataset[physical], index[physical]) for name in _NAMES}
@@ -176,24 +180,53 @@ def serialize_rows(rows: CachedRows) -> bytes:
 
 
 def parse_rows(data: bytes) -> CachedRows:
-    """Reads what `serialize_rows` wrote. Raises: whatever the damage leads to."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        facts = json.loads(bytes(file["facts"]))
-        return CachedRows(
-            fingerprint=facts["fingerprint"],
-            digest=facts["digest"],
-            parts=tuple(facts["parts"]),
-            physical=file["physical"],
-            datasets=tuple(facts["datasets"]),
-            dataset=file["dataset"],
-            index=file["index"],
-            label=Codes(tuple(facts["label"]), file["label"]),
-            split=Codes(tuple(facts["split"]), file["split"]),
-            group=Codes(tuple(facts["group"]), file["group"]),
-            images=int(facts["images"]),
-            revisions=tuple(facts.get("revisions", [0] * len(facts["datasets"]))),
-            divided=int(facts.get("divided", 0)),
-        )
+    """Reads what `serialize_rows` wrote. Raises: DamagedArrays, or records.DamagedError, whatever is wrong."""
+    arrays = unpack_npz(data)
+    missing = {"facts", "physical", "dataset", "index", *_NAMES} - arrays.keys()
+    if missing:
+        raise DamagedArrays(f"it lacks {', '.join(sorted(missing))}")
+    facts = records.parse_record(arrays["facts"].tobytes(), "facts of the rows", None)
+    parts, datasets = facts.texts("parts"), facts.texts("datasets")
+    # These become paths.
+    if not all(PART_NAME.fullmatch(name) for name in parts) or not all(map(is_inside, datasets)):
+        raise DamagedArrays(f"it names {ascii([*parts, *datasets])[:200]}")
+    n = len(arrays["index"])
+    codes = {name: _parsed_codes(facts, name, arrays[name], n) for name in _NAMES}
+    for name, dtype, most in (
+        ("physical", np.int64, _MOST_ROWS),
+        ("index", np.int64, _MOST_ROWS),
+        ("dataset", np.int32, len(datasets)),
+    ):
+        _require_range(name, arrays[name], np.dtype(dtype), n, most)
+    revisions = facts.get("revisions", [0] * len(datasets))
+    if len(revisions) != len(datasets) or not all(type(number) is int for number in revisions):
+        facts.refuse("revisions", revisions)
+    return CachedRows(
+        fingerprint=facts.text("fingerprint"),
+        digest=facts.text("digest"),
+        parts=tuple(parts),
+        physical=arrays["physical"],
+        datasets=tuple(datasets),
+        dataset=arrays["dataset"],
+        index=arrays["index"],
+        **codes,
+        images=facts.integer("images"),
+        revisions=tuple(revisions),
+        divided=facts.integer("divided") if "divided" in facts else 0,
+    )
+
+
+def _parsed_codes(facts: records.Record, name: str, codes: NDArray[Any], n: int) -> Codes:
+    names = facts.texts(name)
+    _require_range(name, codes, np.dtype(np.int32), n, len(names))
+    return Codes(tuple(names), codes)
+
+
+def _require_range(name: str, array: NDArray[Any], dtype: np.dtype[Any], n: int, most: int) -> None:
+    if array.dtype != dtype or array.shape != (n,):
+        raise DamagedArrays(f"{name} is {array.dtype} of shape {array.shape}, expected {dtype} of {(n,)}")
+    if n and not 0 <= array.min() <= array.max() < most:
+        raise DamagedArrays(f"{name} has {array.min()} to {array.max()}, expected 0 to {most - 1}")
 
 
 class ManifestColumns:

@@ -56,10 +56,11 @@ def load_features(encoder_folder: str | Path) -> Features:
     workspace = open_workspace(folder.parent.parent)
     manifest = lru_cache(read_columns)
     blocks: list[tuple[str, NDArray[np.int64], NDArray[Any]]] = []
+    embed_dim = read_encoder(folder).embed_dim
     for marker in finished_markers(workspace, folder):
-        arrays = shards.read(marker.payload, marker.arrays)
+        arrays = shards.read_finished(marker, embed_dim)
         source = marker.job.source.rpartition("/")[0]
-        keep = manifest(workspace.root / source).live[arrays["index"]]
+        keep = manifest(workspace.root / source).live_at(arrays["index"], source)
         blocks.append((source, arrays["index"][keep], arrays["global_pool"][keep]))
     if not blocks:
         raise HeadstartError(f"{folder} has no finished job yet. Do some: headstart work")

@@ -5,6 +5,7 @@ Derived: every file in it may be deleted and comes back. What it holds is decide
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +13,22 @@ from numpy.typing import NDArray
 
 from headstart.features.encoders.folder import SPEC_NAME, encoder_folders
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
+from headstart.pipeline.doors import paths, records
 from headstart.pipeline.doors.locks import held_or_later
-from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.markers import Marker
 from headstart.pipeline.workspace import Workspace, has_workspace, open_workspace
 
 from . import shards
-from .cache_part import CachePart, DamagedPart, PackedShard, open_part, serialize_part
+from .cache_part import CachePart, DamagedPart, PackedShard, is_whole, open_part, serialize_part
 from .cached_features import CachedFeatures, ManifestColumns, rows_of
 from .load import finished_markers
 
 PART_BYTES = 64 << 20  # of features: packing holds one part in memory, twice
 _SMALL_PARTS = 8
 _LOCK_TIMEOUT_S = 600.0
+_CHECKED = ".checked"  # stamps of parts whose bytes were compared with their names
 _Key = tuple[str, str]
 
 
@@ -87,29 +90,56 @@ def _packed(
     workspace: Workspace, folder: Path, spec: EncoderSpec, markers: dict[_Key, Marker], part_bytes: int
 ) -> list[CachePart]:
     home = workspace.cache(folder)
-    kept, stale = _usable_parts(home, spec.fingerprint, set(markers), part_bytes)
+    kept, stale = _usable_parts(workspace, home, spec.fingerprint, set(markers), part_bytes)
     held = {_key(shard.job_id, shard.sha256) for part in kept for shard in part.shards}
     missing = [marker for key, marker in sorted(markers.items()) if key not in held]
     for block in _blocks(missing, spec.embed_dim * 2, part_bytes):
-        name, data = _part_of(spec.fingerprint, block)
+        name, data = _part_of(spec, block)
         workspace.files.publish(home / name, data)
-        kept.append(open_part(home / name))
+        kept.append(open_checked(workspace, home / name))
     for path in stale - {part.path for part in kept}:
         # Only now: until its rows stand in another part. Who has it mapped keeps it.
         with contextlib.suppress(OSError):
-            path.unlink()
+            paths.remove(path)
     return kept
 
 
-def _usable_parts(home: Path, fingerprint: str, wanted: set[_Key], part_bytes: int) -> tuple[list[CachePart], set[Path]]:
+def open_checked(workspace: Workspace, path: Path) -> CachePart:
+    """The part at `path`, all its bytes as they were packed: looked at again whenever its stamp has changed.
+
+    Raises: DamagedPart; FileNotFoundError.
+    """
+    facts = paths.stat(path)
+    stamp = [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+    notes = path.with_name(_CHECKED)
+    try:
+        checked = dict(records.read_record(notes, None))
+    except (OSError, HeadstartError):
+        checked = {}
+    if checked.get(path.name) != stamp:
+        if not is_whole(path):
+            raise DamagedPart("it has other bytes than its name says")
+        there = set(paths.names(path.parent))
+        checked = {name: value for name, value in checked.items() if name in there} | {path.name: stamp}
+        with contextlib.suppress(OSError, HeadstartError, TryLaterError):  # derived: who cannot write it looks again
+            replace(workspace.files, fsync=False).replace(notes, records.encode(checked))
+    return open_part(path)
+
+
+def _usable_parts(
+    workspace: Workspace, home: Path, fingerprint: str, wanted: set[_Key], part_bytes: int
+) -> tuple[list[CachePart], set[Path]]:
     kept: list[CachePart] = []
     stale: set[Path] = set()
     held: set[_Key] = set()
-    for path in sorted(home.glob("part_*.h5")):
+    for path in paths.matching(home, "part_*.h5"):
         try:
-            part = open_part(path)
+            part = open_checked(workspace, path)
+        except FileNotFoundError:
+            continue
         except DamagedPart:
-            path.unlink(missing_ok=True)  # now: the good bytes have the same name
+            with contextlib.suppress(FileNotFoundError):
+                paths.remove(path)  # now: the good bytes have the same name
             continue
         if part.fingerprint != fingerprint:
             raise HeadstartError(
@@ -142,14 +172,14 @@ def _blocks(markers: list[Marker], row_bytes: int, part_bytes: int) -> Iterator[
         yield block
 
 
-def _part_of(fingerprint: str, markers: list[Marker]) -> tuple[str, bytes]:
-    arrays = [shards.read(marker.payload, marker.arrays) for marker in markers]
+def _part_of(spec: EncoderSpec, markers: list[Marker]) -> tuple[str, bytes]:
+    arrays = [shards.read_finished(marker, spec.embed_dim) for marker in markers]
     listing = [
         PackedShard(marker.job.job_id, marker.job.source, marker.sha256, len(array["index"]))
         for marker, array in zip(markers, arrays, strict=True)
     ]
     features: NDArray[np.float16] = np.concatenate([array["global_pool"] for array in arrays])
-    return serialize_part(fingerprint, listing, features, np.concatenate([array["index"] for array in arrays]))
+    return serialize_part(spec.fingerprint, listing, features, np.concatenate([array["index"] for array in arrays]))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Shards: the features of one job, rounded to float16, as an uncompressed NPZ whose bytes depend on the arrays alone."""
 
 import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.arrays import Arrays, DamagedArrays, require_arrays, require_positions, unpack_npz
 from headstart.features.images.decode import ImageError
+from headstart.features.manifest.parts import part_of
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.markers import Marker
 
 SUFFIX = ".npz"
-Arrays = dict[str, NDArray[Any]]
+_REDO = "Redo it: headstart verify --deep --repair"
 
 
 def pack(arrays: Arrays) -> bytes:
@@ -23,25 +27,43 @@ def pack(arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def summary(arrays: Arrays) -> dict[str, dict[str, Any]]:
-    """dtype and shape by name, as a marker records them."""
-    return {name: {"dtype": array.dtype.name, "shape": list(array.shape)} for name, array in arrays.items()}
+def read(path: Path, expected: dict[str, dict[str, Any]], sha256: str | None = None) -> Arrays:
+    """The arrays of a shard, checked against its marker: exactly these members, dtypes and shapes.
 
-
-def read(path: Path, expected: dict[str, dict[str, Any]]) -> Arrays:
-    """The arrays of a shard, checked against its marker: exactly these members, dtypes and shapes, and the zip's CRCs.
+    Args:
+        sha256: of the file, hex; without one the zip's CRCs are checked.
 
     Raises: HeadstartError naming the file if anything differs.
     """
     try:
-        with np.load(path, allow_pickle=False) as shard:
-            arrays = {name: shard[name] for name in shard.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise HeadstartError(f"{path} cannot be read ({error}). Redo it: headstart verify --deep --repair") from None
-    if summary(arrays) != expected:
-        raise HeadstartError(
-            f"{path} holds {summary(arrays)}, its marker says {expected}. Redo it: headstart verify --deep --repair"
-        )
+        with environment_faults(f"cannot read {path}"):
+            arrays = unpack_npz(reading.read(path, reading.PAYLOAD_BYTES), sha256)
+        require_arrays(arrays, expected)
+    except (OSError, DamagedArrays, reading.UnreadableError) as error:
+        raise HeadstartError(f"{path} cannot be read ({error}). {_REDO}") from None
+    return arrays
+
+
+def read_finished(marker: Marker, embed_dim: int) -> Arrays:
+    """The arrays of a job that is done, every byte of them as it was committed, and of rows of that job alone.
+
+    Raises: HeadstartError as `read`, also if a row is not the job's or stands twice, or the features are of another width.
+    """
+    arrays = read(marker.payload, marker.arrays, marker.sha256)
+    source, _, name = marker.job.source.rpartition("/")
+    first = part_of(Path(source), name).first_row
+    try:
+        missing = {"global_pool", "index"} - arrays.keys()
+        if missing:
+            raise DamagedArrays(f"it lacks {', '.join(sorted(missing))}")
+        index, pooled = arrays["index"], arrays["global_pool"]
+        require_positions(index, first + marker.job.start, first + marker.job.stop, "index")
+        if pooled.dtype != np.float16 or pooled.shape != (len(index), embed_dim):
+            raise DamagedArrays(
+                f"global_pool is {pooled.dtype} of shape {pooled.shape}, expected float16 of {(len(index), embed_dim)}"
+            )
+    except DamagedArrays as error:
+        raise HeadstartError(f"{marker.payload} cannot be read ({error}). {_REDO}") from None
     return arrays
 
 

@@ -3,6 +3,7 @@
 Labels, splits and row numbers are in the snapshot; features stay in the cache and are found again wherever they lie by then.
 """
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.arrays import DamagedArrays
 from headstart.features.encoders.spec import read_encoder
+from headstart.pipeline.doors import paths, records
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.markers import digest_of
 from headstart.pipeline.workspace import Workspace
 
-from .cache_part import CachePart, DamagedPart, open_part
+from .cache_part import CachePart, DamagedPart, is_whole
 from .cached_features import CachedFeatures, CachedRows, parse_rows, serialize_rows
-from .packing import open_cache
+from .packing import open_cache, open_checked
 
 _INDEX_BITS = 40
 
@@ -40,9 +42,7 @@ def open_snapshot(workspace: Workspace, encoder_folder: Path, data: bytes, is_ch
 
     Raises: HeadstartError if the encoder is another one by now, or some of the features were made again since.
     """
-    size = int.from_bytes(data[:8], "little")
-    payloads = {(job_id, digest) for job_id, digest in json.loads(data[8 : 8 + size])}
-    rows = parse_rows(data[8 + size :])
+    payloads, rows = _parsed(data)
     fingerprint = read_encoder(encoder_folder).fingerprint
     if rows.fingerprint != fingerprint:
         raise HeadstartError(
@@ -53,17 +53,40 @@ def open_snapshot(workspace: Workspace, encoder_folder: Path, data: bytes, is_ch
     if is_checked:
         _drop_damaged(home, rows.parts)
     try:
-        return CachedFeatures(workspace, encoder_folder, rows, tuple(open_part(home / name) for name in rows.parts))
+        parts = tuple(open_checked(workspace, home / name) for name in rows.parts)
+        if len(rows.physical) and int(rows.physical.max()) >= sum(len(part.index) for part in parts):
+            raise DamagedPart("the parts have fewer rows than there were")
+        return CachedFeatures(workspace, encoder_folder, rows, parts)
     except (FileNotFoundError, DamagedPart):
         parts = open_cache(encoder_folder).parts
         return CachedFeatures(workspace, encoder_folder, _moved(rows, payloads, parts, encoder_folder), parts)
 
 
+def _parsed(data: bytes) -> tuple[set[tuple[str, str]], CachedRows]:
+    size = int.from_bytes(data[:8], "little")
+    try:
+        if len(data) < 8 + size:
+            raise DamagedArrays("it is cut off")
+        listing = records.parse(data[8 : 8 + size], "list of payloads")
+        if not isinstance(listing, list) or not all(_is_pair(entry) for entry in listing):
+            raise DamagedArrays("its list of payloads is none")
+        return {(job_id, digest) for job_id, digest in listing}, parse_rows(data[8 + size :])
+    except (DamagedArrays, records.DamagedError) as error:
+        raise HeadstartError(
+            f"the rows that the training was begun on are damaged ({error}). Train anew: headstart train-head"
+        ) from None
+
+
+def _is_pair(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(word, str) for word in entry)
+
+
 def _drop_damaged(home: Path, names: tuple[str, ...]) -> None:
     for path in (home / name for name in names):
         # The name of a part is the digest of its bytes.
-        if path.exists() and path.name != f"part_{digest_of(path)[:16]}.h5":
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if not is_whole(path):
+                paths.remove(path)
 
 
 def _moved(rows: CachedRows, payloads: set[tuple[str, str]], parts: tuple[CachePart, ...], folder: Path) -> CachedRows:

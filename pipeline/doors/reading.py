@@ -20,6 +20,7 @@ SMALL_BYTES = 64 * KB  # who a worker is, why an attempt failed
 PAYLOAD_BYTES = 4 * GB  # features of one job
 DATABASE_BYTES = 1 * GB
 TABLE_BYTES = 1 * GB  # a CSV or TSV of the user
+HEAD_BYTES = 1 * GB
 GRID_BYTES = 1 * MB
 _STEP = 1 * MB
 

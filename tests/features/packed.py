@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.features.arrays import summary
 from headstart.features.encoders.spec import EncoderSpec
 from headstart.features.manifest.adding import add_images
 from headstart.features.sources.source import Image, Source
@@ -91,7 +92,7 @@ class Extracted:
             "index": np.asarray(index, np.int64),
             "status": np.zeros(len(index), np.uint8),
         }
-        result = Result(shards.pack(arrays), shards.SUFFIX, shards.summary(arrays), len(index), len(index))
+        result = Result(shards.pack(arrays), shards.SUFFIX, summary(arrays), len(index), len(index))
         assert commit(self.workspace, job, self.spec.fingerprint, result)
 
     def cache_files(self) -> dict[str, str]:

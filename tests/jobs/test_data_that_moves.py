@@ -7,7 +7,7 @@ import pytest
 
 from headstart import load_features
 from headstart.features.manifest.reading import open_manifest
-from headstart.features.store.packed_cache import open_cache
+from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import SourceGoneError
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.queue import Reader

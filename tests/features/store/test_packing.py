@@ -114,7 +114,7 @@ def test_the_digest_does_not_depend_on_how_rows_lie_in_parts(extracted):
 
 def test_nothing_is_written_but_parts(extracted):
     open_cache(extracted.folder)
-    assert {path.name for path in (extracted.folder / "cache").iterdir()} == {".lock", *extracted.cache_files()}
+    assert {path.name for path in (extracted.folder / "cache").iterdir()} == {".lock", ".checked", *extracted.cache_files()}
 
 
 def test_only_the_latest_row_of_a_path_counts(extracted):

@@ -1,0 +1,80 @@
+"""A table costs what is in it, and says so before it is unpacked."""
+
+import os
+import time
+
+import pytest
+
+from headstart.features.sources import read_table as tables
+from headstart.features.sources.read_table import read_table
+from headstart.pipeline.errors import HeadstartError
+
+pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+
+
+def parquet(path, table, times=1, **options):
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(path, table.schema, compression="zstd", **options) as writer:
+        for _ in range(times):
+            writer.write_table(table)
+
+
+def many_rows(path):
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int32()), pa.array(["x.jpg"]))
+    parquet(path, pa.table({"path": words}), 30)
+
+
+def one_long_word_many_times(path):
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * 10**6]))
+    parquet(path, pa.table({"path": words}))
+
+
+def one_long_value(path):
+    parquet(path, pa.table({"path": ["x" * 10**7]}))
+
+
+def much_text(path):
+    parquet(path, pa.table({"path": ["x" * 15_000] * 80_000}), use_dictionary=False)
+
+
+def sparse(path):
+    path.write_text("path,label\n")
+    os.truncate(path, 12 << 30)
+
+
+def sparse_below_the_limit(path):
+    path.write_text("path,label\n")
+    os.truncate(path, 100 << 20)
+
+
+ODD = {
+    "many rows.parquet": many_rows,
+    "one long word many times.parquet": one_long_word_many_times,
+    "one long value.parquet": one_long_value,
+    "much text.parquet": much_text,
+    "sparse.csv": sparse,
+    "sparse below the limit.csv": sparse_below_the_limit,
+    "a pipe.csv": os.mkfifo,
+    "a pipe.parquet": os.mkfifo,
+    "a device.csv": lambda path: path.symlink_to("/dev/zero"),
+    "a device.parquet": lambda path: path.symlink_to("/dev/zero"),
+    "a folder.csv": os.mkdir,
+    "noise.parquet": lambda path: path.write_bytes(b"PAR1" + os.urandom(999) + b"PAR1"),
+}
+
+
+@pytest.mark.parametrize(("name", "make"), ODD.items(), ids=ODD.keys())
+def test_it_is_one_line_at_once(tmp_path, name, make):
+    make(tmp_path / name)
+    begun = time.monotonic()
+    with pytest.raises(HeadstartError) as caught:
+        read_table(tmp_path / name)
+    assert time.monotonic() - begun < 10
+    assert str(caught.value).isprintable()
+
+
+def test_a_table_at_the_limit_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_ROWS", 3)
+    parquet(tmp_path / "t.parquet", pa.table({"path": ["a", "b", "c"], "n": [1, None, 3]}))
+    assert read_table(tmp_path / "t.parquet").columns == {"path": ["a", "b", "c"], "n": ["1", "", "3"]}
