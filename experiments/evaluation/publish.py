@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from headstart.experiments.heads.trainer import Outcome
 from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.experiment_data import ExperimentData
-from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path
-from headstart.experiments.runs.removal import removed_heads
+from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path, removed_heads
 from headstart.experiments.runs.rows import HISTORY
 from headstart.experiments.runs.synchronize import record
 from headstart.pipeline.doors.records import encode

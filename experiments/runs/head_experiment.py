@@ -1,5 +1,6 @@
 """An experiment that trains heads: what its description adds to any training's, and where its heads lie."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,13 @@ from headstart.experiments.config import (
     flaw_of_head_names,
     head_config,
 )
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import environment_faults
 from headstart.pipeline.workspace import Workspace
 
 from .experiment import Experiment, facts_digest, list_experiments, read_experiment
+
+REMOVED_HEADS = "removed.json"
 
 
 @dataclass(frozen=True)
@@ -150,3 +155,15 @@ def _inside(workspace: Workspace, relative: str) -> Path:
     if len(parts) != 2 or parts[0] != "features" or parts[1] in ("", ".", "..") or "\\" in relative:
         raise ValueError(f"encoder {relative!r}")
     return workspace.root / relative
+
+
+def removed_heads(folder: Path) -> frozenset[str]:
+    """Names of the heads of an experiment that were removed."""
+    path = folder / REMOVED_HEADS
+    try:
+        with environment_faults(f"cannot read {path}"):
+            return frozenset(map(str, json.loads(path.read_bytes())["heads"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except (ValueError, KeyError, TypeError):
+        raise HeadstartError(f"{path} is damaged. Delete it: the heads whose files are gone are then trained again") from None

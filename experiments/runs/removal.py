@@ -31,9 +31,8 @@ from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
 from .experiment import DESCRIPTION, experiment_folders, name_of
-from .head_experiment import best_head_path, head_path, read_head_experiment
+from .head_experiment import REMOVED_HEADS, best_head_path, head_path, read_head_experiment, removed_heads
 
-REMOVED_HEADS = "removed.json"
 WAIT_S = 30.0
 _POLL_S = 0.2
 _INTENT = ".json"
@@ -184,18 +183,6 @@ def unfinished_removals(workspace: Workspace) -> list[str]:
 def leftover_bytes(workspace: Workspace) -> int:
     """Of what was moved out of sight and not deleted yet."""
     return sum(size_of(path) for path in _leftovers(workspace))
-
-
-def removed_heads(folder: Path) -> frozenset[str]:
-    """Names of the heads of an experiment that were removed."""
-    path = folder / REMOVED_HEADS
-    try:
-        with environment_faults(f"cannot read {path}"):
-            return frozenset(map(str, json.loads(path.read_bytes())["heads"]))
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
-    except (ValueError, KeyError, TypeError):
-        raise HeadstartError(f"{path} is damaged. Delete it: the heads whose files are gone are then trained again") from None
 
 
 def size_of(path: Path) -> int:

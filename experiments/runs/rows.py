@@ -13,8 +13,7 @@ from headstart.pipeline.files import environment_faults
 
 from .database import MadeRun, Metric
 from .experiment import DESCRIPTION, METRICS, Experiment, read_metrics
-from .head_experiment import HeadExperiment
-from .removal import REMOVED_HEADS, removed_heads
+from .head_experiment import REMOVED_HEADS, HeadExperiment, removed_heads
 
 HISTORY = "training_history.json"
 NUMBERS = "runs.json"
