@@ -163,6 +163,7 @@ def test_status_as_json_is_one_object(workspace):
         "failed_items": [],
         "quarantined_jobs": [],
         "suspect_jobs": [],
+        "datasets": [],
     }
 
 
