@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from headstart.experiments.serving import export as exporting
+from headstart.experiments.serving import export
 
 from .calling import call
 
 
 @pytest.fixture(autouse=True)
 def _few_calls(monkeypatch):
-    monkeypatch.setattr(exporting, "_CALLS", 5)
-    monkeypatch.setattr(exporting, "_ENCODER_CALLS", 2)
-    monkeypatch.setattr(exporting, "_WARM_UP", 1)
+    monkeypatch.setattr(export, "_CALLS", 5)
+    monkeypatch.setattr(export, "_ENCODER_CALLS", 2)
+    monkeypatch.setattr(export, "_WARM_UP", 1)
 
 
 def test_an_export_says_what_it_is_how_exact_and_how_fast(trained, tmp_path):

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from headstart.experiments.runs import removal as removals
+from headstart.experiments.runs import removal
 from headstart.experiments.runs.removal import finish_removals, perform, plan_data, plan_encoder, plan_experiment, plan_run
 from headstart.features.store.load import load_features
 from headstart.pipeline.claims import Claimant
@@ -319,5 +319,5 @@ def test_removals_in_a_folder_of_a_stranger_reach_nothing_outside(own, tmp_path)
     for number, path in enumerate(["../treasure", "/" + str(treasure), "experiments/../../treasure"]):
         (own.removed / f"{number}.json").write_text(json.dumps({**facts, "trees": [path], "files": [f"{path}/gold"]}))
     (own.removed / "link").symlink_to(treasure)
-    removals.finish_removals(own)
+    removal.finish_removals(own)
     assert (treasure / "gold").read_text() == "gold"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headstart.commands.output.run import verdict
-from headstart.experiments.evaluation import evaluate_run as reevaluation
+from headstart.experiments.evaluation import evaluate_run
 from headstart.experiments.runs.catalog import averaged, goodness
 from headstart.experiments.runs.database import Database, Run
 from tests.support import run_python
@@ -107,7 +107,7 @@ def test_a_head_does_not_differ_from_itself(measured):
 
 def with_rows(monkeypatch, choose):
     """From now on run 1 has only the test rows that `choose` picks of their positions, in that order."""
-    real = reevaluation.score_run
+    real = evaluate_run.score_run
 
     def score(workspace, chosen, split):
         scored = real(workspace, chosen, split)
@@ -116,7 +116,7 @@ def with_rows(monkeypatch, choose):
         picked = choose(np.arange(len(scored.positions)))
         return replace(scored, positions=scored.positions[picked], scores=scored.scores[picked])
 
-    monkeypatch.setattr(reevaluation, "score_run", score)
+    monkeypatch.setattr(evaluate_run, "score_run", score)
 
 
 def test_runs_on_other_test_images_are_not_compared(trained, monkeypatch):

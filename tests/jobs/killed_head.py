@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart.experiments.config import BaselineOptions, TrainingOptions
-from headstart.experiments.heads import trainer as training
+from headstart.experiments.heads import trainer
 from headstart.experiments.runs import database
 from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.features.encoders.folder import chosen_encoder
@@ -77,12 +77,12 @@ def tick_at_each_event(tick: Callable[[], None]) -> None:
 
 def kept_after_every_chunk() -> None:
     """States every ten seconds would be none at all in so short a training."""
-    plain = training.train
+    plain = trainer.train
 
     def often(data, heads, options, *others):
         return plain(data, heads, replace(options, checkpoint_s=0), *others)
 
-    training.train = often
+    trainer.train = often
 
 
 def begin_child(action: Callable[[], object]) -> int:

@@ -181,7 +181,7 @@ def test_an_hdf5_file_that_changed_costs_its_rows(tmp_path):
 
 @pytest.mark.parametrize("spatial", [(), ("--spatial", "1")], ids=["vectors", "with maps"])
 def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_path, monkeypatch, spatial):
-    from headstart.features.encoders import runtime as opening
+    from headstart.features.encoders import runtime
 
     workspace = enqueue(photos, tmp_path / "w", *spatial)
 
@@ -200,7 +200,7 @@ def test_a_feature_that_float16_cannot_hold_is_an_error_of_its_row(photos, tmp_p
         def close(self):
             pass
 
-    monkeypatch.setattr(opening, "open_encoder", lambda folder, device: Overflowing())
+    monkeypatch.setattr(runtime, "open_encoder", lambda folder, device: Overflowing())
     worker = Worker(workspace, Settings(device="cpu", batch_size=64), Limits(max_jobs=1), lambda finished: None)
     assert worker.run().failed_items == 2
     assert [item.code for _, item in failed_items(workspace)] == ["non_finite"] * 2

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from headstart.commands.output import forecast as outcome
+from headstart.commands.output import forecast
 from headstart.commands.output.forecast import planned_against_actual
 from headstart.features.planning.forecast import Forecast, keep_forecast, read_forecast
 from headstart.pipeline.status import Status, Tally
@@ -27,7 +27,7 @@ def lines(workspace, items, vram=0):
 
 
 def test_the_plan_stands_beside_what_it_came_to(planned, monkeypatch):
-    monkeypatch.setattr(outcome, "peak_rss_bytes", lambda: 280_000_000)
+    monkeypatch.setattr(forecast, "peak_rss_bytes", lambda: 280_000_000)
     assert lines(planned, {FOLDER: 110}) == ["planned for 110 images: 52s, 0.30 GB; it took 1m 01s, 0.28 GB"]
 
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from headstart.experiments.evaluation.metrics import probabilities_of
-from headstart.experiments.serving import export as exporting
-from headstart.experiments.serving import torch_head as torch_formats
+from headstart.experiments.serving import export, torch_head
 from headstart.experiments.serving.export import FORMATS, export_head
 from headstart.experiments.serving.onnx_head import encoded, graph_with_encoder, head_graph
 from headstart.experiments.serving.predict import answering
@@ -24,8 +23,8 @@ FACTS = {"names": ["a", "b", "c"], "task": "classification"}
 
 @pytest.fixture(autouse=True)
 def few_calls(monkeypatch):
-    monkeypatch.setattr(exporting, "_CALLS", 5)
-    monkeypatch.setattr(exporting, "_WARM_UP", 1)
+    monkeypatch.setattr(export, "_CALLS", 5)
+    monkeypatch.setattr(export, "_WARM_UP", 1)
 
 
 def asked(data: bytes, form: str, inputs: np.ndarray) -> np.ndarray:
@@ -62,14 +61,14 @@ def test_names_stand_in_the_metadata_of_every_format():
     head = made_head("deep softmax")
     graph = onnx.load_from_string(export_head(head, "onnx", FACTS, rows()).data)
     assert json.loads({entry.key: entry.value for entry in graph.metadata_props}["headstart"]) == FACTS
-    extra = {torch_formats.FACTS_NAME: ""}
+    extra = {torch_head.FACTS_NAME: ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.load(io.BytesIO(export_head(head, "torchscript", FACTS, rows()).data), _extra_files=extra)
-    assert json.loads(extra[torch_formats.FACTS_NAME]) == FACTS
-    extra = {torch_formats.FACTS_NAME: ""}
+    assert json.loads(extra[torch_head.FACTS_NAME]) == FACTS
+    extra = {torch_head.FACTS_NAME: ""}
     torch.export.load(io.BytesIO(export_head(head, "pt2", FACTS, rows()).data), extra_files=extra)
-    assert json.loads(extra[torch_formats.FACTS_NAME]) == FACTS
+    assert json.loads(extra[torch_head.FACTS_NAME]) == FACTS
 
 
 def test_two_processes_export_the_same_bytes_that_name_no_path_of_this_machine(tmp_path):
@@ -77,12 +76,12 @@ def test_two_processes_export_the_same_bytes_that_name_no_path_of_this_machine(t
 import sys
 from pathlib import Path
 from tests.experiments.made_heads import made_head
-from headstart.experiments.serving import onnx_head as head_graph, torch_head as torch_formats
+from headstart.experiments.serving import onnx_head, torch_head
 head, facts = made_head("sigmoid classes"), {"b": [1], "a": "x"}
 out = Path(sys.argv[1]); out.mkdir()
-(out / "onnx").write_bytes(head_graph.encoded(head_graph.head_graph(head, facts)))
-(out / "torchscript").write_bytes(torch_formats.torchscript(head, facts))
-(out / "pt2").write_bytes(torch_formats.exported_program(head, facts))
+(out / "onnx").write_bytes(onnx_head.encoded(onnx_head.head_graph(head, facts)))
+(out / "torchscript").write_bytes(torch_head.torchscript(head, facts))
+(out / "pt2").write_bytes(torch_head.exported_program(head, facts))
 """
     for process in [spawn_python(code, str(tmp_path / place)) for place in ("one", "two")]:
         _, errors = process.communicate(timeout=120)
@@ -100,7 +99,7 @@ def test_a_graph_asks_for_no_newer_runtime_than_it_needs():
 
 
 def test_an_export_that_differs_from_torch_is_refused(monkeypatch):
-    monkeypatch.setattr(exporting, "_torch_head", lambda head, logits: lambda found: answering(head)(found) + 2e-5)
+    monkeypatch.setattr(export, "_torch_head", lambda head, logits: lambda found: answering(head)(found) + 2e-5)
     with pytest.raises(HeadstartError, match=r"differ from torch's by 2\.0e-05, at most 1e-05"):
         export_head(made_head("deep softmax"), "onnx", FACTS, rows())
 

@@ -7,7 +7,7 @@ import safetensors.torch
 from headstart.features.encoders.resolve import resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
-from headstart.features.encoders.torch_encoder import open_torch as open_encoder
+from headstart.features.encoders.torch_encoder import open_torch
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.features.samples import CENTER, python_says
@@ -49,7 +49,7 @@ def test_the_fingerprint_of_a_given_encoder_never_changes():
 def test_a_saved_encoder_is_read_back_whole(place):
     spec, weights = resolve_encoder("test_vit", "random:0", 96)
     folder = save_encoder(place, spec, weights)
-    assert read_encoder(folder) == spec == open_encoder(folder, "cpu").spec
+    assert read_encoder(folder) == spec == open_torch(folder, "cpu").spec
     assert spec.model_args == {"img_size": 96}
     assert spec.embed_dim == 64
     assert sorted(path.name for path in folder.iterdir()) == ["encoder.json", "weights.safetensors"]
@@ -120,7 +120,7 @@ def test_a_damaged_description_is_told_and_repaired_by_saving_again(place, damag
 
 @pytest.mark.parametrize("damage", DAMAGED_WEIGHTS.values(), ids=DAMAGED_WEIGHTS)
 def test_damaged_weights_are_told_and_repaired_by_saving_again(place, damage):
-    require_told_and_repaired(place, "weights.safetensors", damage, lambda folder: open_encoder(folder, "cpu"))
+    require_told_and_repaired(place, "weights.safetensors", damage, lambda folder: open_torch(folder, "cpu"))
 
 
 @pytest.mark.parametrize("newer", [{"format": 2}, {"colour_space": "oklab"}], ids=["format", "unknown key"])

@@ -11,7 +11,7 @@ from timm.data import resolve_data_config
 from headstart.features.encoders.resolve import DEFAULT_MODEL, resolve_encoder
 from headstart.features.encoders.runtime import open_encoder
 from headstart.features.encoders.saved import save_encoder
-from headstart.features.networks import weights as weights_module
+from headstart.features.networks import weights
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
 
@@ -97,7 +97,7 @@ def embedded(tmp_path, monkeypatch):
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     (folder / "encoder.json").write_text(json.dumps(card))
-    monkeypatch.setattr(weights_module, "EMBEDDED", folder)
+    monkeypatch.setattr(weights, "EMBEDDED", folder)
 
 
 @pytest.mark.parametrize("model", [None, TINY])

@@ -11,7 +11,7 @@ from timm.data import create_transform, resolve_data_config
 
 from headstart.features.encoders.resolve import resolve_encoder
 from headstart.features.encoders.saved import save_encoder
-from headstart.features.encoders.torch_encoder import open_torch as open_encoder
+from headstart.features.encoders.torch_encoder import open_torch
 from headstart.features.images.decode import decode
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
@@ -52,7 +52,7 @@ def cosines(a, b):
     ("model", "image_size"), [("vit_tiny_patch16_224", None), ("efficientnet_b0", None), ("convnext_tiny", 64)]
 )
 def test_features_are_what_timm_hands_to_the_classifier(place, model, image_size):
-    encoder = open_encoder(saved(place, model, image_size=image_size), "cpu")
+    encoder = open_torch(saved(place, model, image_size=image_size), "cpu")
     images = photos(encoder)
     reference = timm.create_model(model).eval()
     missing = reference.load_state_dict(
@@ -79,7 +79,7 @@ def test_float16_features_of_photos_are_timms_and_so_are_the_classes(place, ever
     if not weights.is_file():
         pytest.skip(f"{weights} is absent")
     paths, classes = sorted(folder.iterdir())[::every], 4 * np.arange(250)[::every]
-    encoder = open_encoder(saved(place, "mobilenetv2_100", str(weights)), "cpu")
+    encoder = open_torch(saved(place, "mobilenetv2_100", str(weights)), "cpu")
     reference = timm.create_model("mobilenetv2_100").eval()
     reference.load_state_dict(
         {name: tensor.float() for name, tensor in safetensors.torch.load_file(weights).items()}, strict=False
@@ -109,8 +109,8 @@ def test_float16_features_of_photos_are_timms_and_so_are_the_classes(place, ever
 
 
 def test_the_same_images_give_the_same_bits(place):
-    encoder = open_encoder(saved(place), "cpu")
-    again = open_encoder(place.features / encoder.spec.folder_name, "cpu")
+    encoder = open_torch(saved(place), "cpu")
+    again = open_torch(place.features / encoder.spec.folder_name, "cpu")
     images = photos(encoder, 5)
     torch.manual_seed(3)
     np.testing.assert_array_equal(encoder.encode(images), again.encode(images))
@@ -118,12 +118,12 @@ def test_the_same_images_give_the_same_bits(place):
 
 
 def test_no_images_give_no_features(place):
-    encoder = open_encoder(saved(place), "cpu")
+    encoder = open_torch(saved(place), "cpu")
     assert encoder.encode(np.empty((0, 160, 160, 3), np.uint8)).shape == (0, encoder.spec.embed_dim)
 
 
 def test_read_only_pixels_are_encoded_without_a_warning(place):
-    encoder = open_encoder(saved(place), "cpu")
+    encoder = open_torch(saved(place), "cpu")
     images = photos(encoder)
     expected = encoder.encode(images)
     images.flags.writeable = False
@@ -139,17 +139,17 @@ def test_read_only_pixels_are_encoded_without_a_warning(place):
 )
 def test_pixels_of_another_kind_are_refused(place, images):
     with pytest.raises(ValueError, match="expected uint8"):
-        open_encoder(saved(place), "cpu").encode(images)
+        open_torch(saved(place), "cpu").encode(images)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_a_mistake(place):
     with pytest.raises(HeadstartError, match="--device cpu"):
-        open_encoder(saved(place), "cuda")
+        open_torch(saved(place), "cuda")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_gpu_gives_the_features_of_the_cpu(place):
     folder = saved(place)
-    images = photos(open_encoder(folder, "cpu"), 4)
-    assert cosines(open_encoder(folder, "cuda").encode(images), open_encoder(folder, "cpu").encode(images)).min() > 0.9999
+    images = photos(open_torch(folder, "cpu"), 4)
+    assert cosines(open_torch(folder, "cuda").encode(images), open_torch(folder, "cpu").encode(images)).min() > 0.9999

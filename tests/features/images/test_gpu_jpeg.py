@@ -158,11 +158,11 @@ def test_enqueue_takes_it_and_work_without_a_gpu_loses_nothing(tmp_path):
 
 
 def test_an_encoder_whose_images_a_gpu_cannot_scale_is_refused(tmp_path, monkeypatch):
-    from headstart.features.encoders import resolve as encoder_choice
+    from headstart.features.encoders import resolve
 
-    monkeypatch.setattr(encoder_choice, "_transform_of", lambda model: TRANSFORMS["center, padded"])
+    monkeypatch.setattr(resolve, "_transform_of", lambda model: TRANSFORMS["center, padded"])
     with pytest.raises(HeadstartError, match=r"--device-decode: .* scaled by lanczos, a GPU knows bilinear and bicubic"):
-        encoder_choice.resolve_encoder("mobilenetv2_100", "random:0", None, device_decode=True)
+        resolve.resolve_encoder("mobilenetv2_100", "random:0", None, device_decode=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
