@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.data.feature_source import FeatureSource
 from headstart.experiments.data.group_folds import group_folds
-from headstart.experiments.data.statistics import gather, standardization_of
+from headstart.experiments.data.statistics import gather_statistics, standardization_of
 from headstart.experiments.data.targets import Targets, class_targets
 from headstart.experiments.linear.closed_form import scores_of
 from headstart.experiments.linear.cross_validation import cross_validate_ridge
@@ -49,7 +49,7 @@ class Reference:
     """scikit-learn, one fit a penalty."""
 
     def __init__(self, source: FeatureSource, targets: Targets, train: Rows, test: Rows) -> None:
-        standard = standardization_of(gather(source, targets, {"train": train})["train"])
+        standard = standardization_of(gather_statistics(source, targets, {"train": train})["train"])
         self.rows, self.unseen = ((source.take(p).astype(np.float32) - standard.mean) / standard.scale for p in (train, test))
         self.rows, self.unseen = self.rows.astype(np.float32), self.unseen.astype(np.float32)
         self.codes, self.wanted = targets.codes[train], targets.codes[test]
@@ -81,7 +81,7 @@ def main() -> None:
     found: dict[str, ScoredPath] = {}
 
     def path(method: str, penalties: list[float] = penalties) -> None:
-        statistics = gather(source, targets, {"train": train})["train"]
+        statistics = gather_statistics(source, targets, {"train": train})["train"]
         if method != "logistic":
             found[method] = ridge_path(source, targets, statistics, val, penalties)
         else:

@@ -9,7 +9,7 @@ import click
 
 from headstart.commands.output.terminal import plural, say
 
-from .options import as_json, opened, workspace_option
+from .options import as_json, chosen_workspace, workspace_option
 
 
 @click.command("clean")
@@ -30,7 +30,7 @@ def command(dry_run: bool, yes: bool, keep_caches: bool, as_json: bool, workspac
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.text import size_words
 
-    found = opened(workspace)
+    found = chosen_workspace(workspace)
     can_go = spent(found)
     if keep_caches:
         can_go = replace(can_go, caches=())

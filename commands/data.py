@@ -10,7 +10,7 @@ import click
 
 from headstart.commands.output.terminal import aligned, plural
 
-from .options import as_json, opened, workspace_option
+from .options import as_json, chosen_workspace, workspace_option
 
 if TYPE_CHECKING:
     from headstart.pipeline.workspace import Workspace
@@ -26,7 +26,7 @@ def command() -> None:
 @workspace_option
 def list_command(as_json: bool, workspace: str | None) -> None:
     """Each data set: its images, the rows that are retired, and where it lies."""
-    found = opened(workspace)
+    found = chosen_workspace(workspace)
     facts = [_facts(found, folder) for folder in _folders(found)]
     if as_json:
         click.echo(json.dumps(facts, indent=1))
@@ -45,7 +45,7 @@ def show_command(name: str, as_json: bool, workspace: str | None) -> None:
     """Everything about the data set whose name contains NAME, or that lies at NAME."""
     from headstart.features.manifest.datasets import named_dataset
 
-    found = opened(workspace)
+    found = chosen_workspace(workspace)
     one = _facts(found, named_dataset(found, name))
     if as_json:
         click.echo(json.dumps(one, indent=1))
@@ -75,7 +75,7 @@ def move_command(old: str, new: Path, workspace: str | None) -> None:
     from headstart.pipeline.enqueue import queue_lock
     from headstart.pipeline.text import printable
 
-    found = opened(workspace)
+    found = chosen_workspace(workspace)
     with queue_lock(found):
         moved = move_dataset(found, named_dataset(found, old), new)
     click.echo(f"{moved.folder.name} lies at {printable(place_of(moved.dataset))}")

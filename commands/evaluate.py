@@ -9,7 +9,7 @@ import click
 
 from headstart.commands.output.terminal import say, write_line
 
-from .options import as_json, opened, workspace_option
+from .options import as_json, chosen_workspace, workspace_option
 
 if TYPE_CHECKING:
     from headstart.experiments.evaluation.evaluate_run import Scored
@@ -35,7 +35,7 @@ def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | 
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    opened_workspace = opened(workspace)
+    opened_workspace = chosen_workspace(workspace)
     if as_csv:
         _write_csv(score_run(opened_workspace, choose_run(opened_workspace, run), split))
         return

@@ -12,7 +12,7 @@ import click
 
 from headstart.commands.output.terminal import plural
 
-from .options import as_json, opened, run_option, workspace_option
+from .options import as_json, chosen_workspace, run_option, workspace_option
 
 if TYPE_CHECKING:
     from headstart.experiments.serving.export_run import ExportedFile
@@ -45,7 +45,9 @@ def command(
     """
     from headstart.experiments.serving.export_run import export_run
 
-    written = export_run(run, opened(workspace), form=form, with_encoder=with_encoder, logits=logits, output=output, force=force)
+    written = export_run(
+        run, chosen_workspace(workspace), form=form, with_encoder=with_encoder, logits=logits, output=output, force=force
+    )
     if as_json:
         click.echo(json.dumps(_record(written, form), indent=1))
         return

@@ -27,6 +27,7 @@ def finish(workspace: Workspace, begun: Begun[RecipeExperiment], settings: Setti
 
     Raises: HeadstartError if the training failed.
     """
+    from headstart.experiments.training.failure import told
     from headstart.pipeline.markers import NotDone, read_marker
     from headstart.pipeline.retry import bytes_of, retire, retry
     from headstart.pipeline.worker import Finished, Limits, Worker
@@ -57,7 +58,7 @@ def finish(workspace: Workspace, begun: Begun[RecipeExperiment], settings: Setti
     with limited(time_limit, worker.stop.ask) as is_over:
         summary = worker.run()
     if failures:
-        raise HeadstartError(failures[0].removeprefix("TrainingFailed: "))
+        raise HeadstartError(told(failures[0]))
     with contextlib.suppress(NotDone):
         read_marker(workspace, job, experiment.identity)
         return None

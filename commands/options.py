@@ -73,7 +73,7 @@ def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def opened(directory: str | None) -> Workspace:
+def chosen_workspace(directory: str | None) -> Workspace:
     return open_workspace(find_root(directory))
 
 

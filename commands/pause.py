@@ -6,7 +6,7 @@ import click
 
 from headstart.commands.output.terminal import say
 
-from .options import opened, workspace_option
+from .options import chosen_workspace, workspace_option
 
 
 @click.command("pause")
@@ -27,7 +27,7 @@ def command(experiment: str, cancel: bool, undo: bool, workspace: str | None) ->
     if cancel and undo:
         raise click.UsageError("--cancel and --undo exclude each other")
     state = LIVE if undo else CANCELLED if cancel else PAUSED
-    name = set_state(opened(workspace), experiment, state)
+    name = set_state(chosen_workspace(workspace), experiment, state)
     goes_on = "goes on with the next: headstart work" if undo else f"was {state}; go on: headstart pause {name} --undo"
     say(f"{name} {goes_on}")
     return 0

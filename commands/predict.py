@@ -8,7 +8,7 @@ import click
 
 from headstart.commands.output.terminal import plural, say
 
-from .options import as_json, opened, run_option, workspace_option
+from .options import as_json, chosen_workspace, run_option, workspace_option
 
 
 @click.command("predict")
@@ -36,14 +36,18 @@ def command(
 
     They are decoded and encoded as `work` would do it. One that cannot be read costs its own line; the exit status is 1 then.
     """
-    from headstart.commands.output.predictions import Layout, write_csv, write_json, write_table
+    from headstart.commands.output.predictions import PredictionLayout, write_csv, write_json, write_table
     from headstart.experiments.serving.predict import predict
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    predictions = predict(images, opened(workspace), run=run, auxiliary=given, device=device, allow_symlinks=allow_symlinks)
+    predictions = predict(
+        images, chosen_workspace(workspace), run=run, auxiliary=given, device=device, allow_symlinks=allow_symlinks
+    )
     listed = predictions.images
-    layout = Layout(predictions.task, predictions.names, min(top, len(predictions.names)), [image.name for image in listed])
+    layout = PredictionLayout(
+        predictions.task, predictions.names, min(top, len(predictions.names)), [image.name for image in listed]
+    )
     if as_json:
         failed = write_json(iter(predictions), layout, predictions.chosen.as_json())
     else:

@@ -10,10 +10,10 @@ import click
 
 from headstart.commands.output.terminal import plural, say
 
-from .options import as_json, opened, workspace_option
+from .options import as_json, chosen_workspace, workspace_option
 
 if TYPE_CHECKING:
-    from headstart.experiments.runs.removal import Plan
+    from headstart.experiments.runs.removal import RemovalPlan
     from headstart.pipeline.workspace import Workspace
 
 _KINDS = ("run", "experiment", "encoder", "data")
@@ -42,7 +42,7 @@ def command(kind: str, name: str, dry_run: bool, yes: bool, as_json: bool, works
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.text import size_words
 
-    found = opened(workspace)
+    found = chosen_workspace(workspace)
     plan = _plan(found, kind, name)
     facts = {"what": plan.removal.what, "jobs": len(plan.jobs), "bytes": plan.size_bytes, "removed": not dry_run}
     jobs = f", {plural(len(plan.jobs), 'job')} of the queue" if plan.jobs else ""
@@ -62,7 +62,7 @@ def command(kind: str, name: str, dry_run: bool, yes: bool, as_json: bool, works
     return 0
 
 
-def _plan(workspace: Workspace, kind: str, name: str) -> Plan:
+def _plan(workspace: Workspace, kind: str, name: str) -> RemovalPlan:
     from headstart.experiments.runs import removal
 
     if kind == "experiment":

@@ -4,7 +4,7 @@ import click
 
 from headstart.commands.output.terminal import plural
 
-from .options import opened, workspace_option
+from .options import chosen_workspace, workspace_option
 
 
 @click.command("retry")
@@ -21,5 +21,5 @@ def command(jobs: tuple[str, ...], everything: bool, workspace: str | None) -> N
 
     if bool(jobs) == everything:
         raise click.UsageError("name the jobs to try again, or pass --all; see them with: headstart status --failed")
-    revived = retry(opened(workspace), None if everything else frozenset(jobs))
+    revived = retry(chosen_workspace(workspace), None if everything else frozenset(jobs))
     click.echo(f"{plural(len(revived), 'job')} to try again" + (": headstart work" if revived else ""))

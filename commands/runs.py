@@ -9,7 +9,7 @@ import click
 
 from headstart.commands.output.terminal import aligned, interval_text, plural, say, write_line
 
-from .options import as_json, opened, workspace_option
+from .options import as_json, chosen_workspace, workspace_option
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.catalog import Line
@@ -36,11 +36,11 @@ def command(context: click.Context, as_csv: bool, rebuild: bool, as_json: bool, 
     if rebuild:
         from headstart.experiments.runs.synchronize import rebuild as make_again
 
-        say(f"the database was made again: {plural(make_again(opened(workspace)), 'run')}")
+        say(f"the database was made again: {plural(make_again(chosen_workspace(workspace)), 'run')}")
     if as_csv:
         _write_csv(workspace)
         return
-    lines = list_runs(opened(workspace))
+    lines = list_runs(chosen_workspace(workspace))
     if as_json:
         click.echo(json.dumps({"runs": [line.as_json() for line in lines]}, indent=1))
         return
@@ -59,7 +59,7 @@ def show(run: str, as_json: bool, workspace: str | None) -> None:
     from headstart.experiments.evaluation.record import record_of
     from headstart.experiments.runs.catalog import choose_run
 
-    opened_workspace = opened(workspace)
+    opened_workspace = chosen_workspace(workspace)
     chosen = choose_run(opened_workspace, run)
     record = record_of(opened_workspace, chosen)
     if as_json:
@@ -80,7 +80,7 @@ def compare(first: str, second: str, as_json: bool, workspace: str | None) -> No
     from headstart.experiments.evaluation.evaluate_run import compare_runs
     from headstart.experiments.runs.catalog import choose_run
 
-    opened_workspace = opened(workspace)
+    opened_workspace = chosen_workspace(workspace)
     left, right = choose_run(opened_workspace, first), choose_run(opened_workspace, second)
     results = compare_runs(opened_workspace, left, right)
     if as_json:
@@ -94,7 +94,7 @@ def compare(first: str, second: str, as_json: bool, workspace: str | None) -> No
 def _write_csv(workspace: str | None) -> None:
     from headstart.experiments.runs.synchronize import open_synchronized
 
-    with open_synchronized(opened(workspace)) as database:
+    with open_synchronized(chosen_workspace(workspace)) as database:
         names, rows = database.wide()
     write_line(names)
     for row in rows:

@@ -11,7 +11,7 @@ import click
 
 from headstart.commands.output.terminal import plural, say, span
 
-from .options import as_json, opened, workspace_option
+from .options import as_json, chosen_workspace, workspace_option
 
 if TYPE_CHECKING:
     from headstart.features.manifest.names import RowCounts
@@ -29,7 +29,7 @@ def command(failed: bool, disk: bool, as_json: bool, workspace: str | None) -> N
     from headstart.pipeline.status import read_status
     from headstart.pipeline.text import one_line, printable
 
-    opened_workspace = opened(workspace)
+    opened_workspace = chosen_workspace(workspace)
     status = read_status(opened_workspace)
     listed = _failures(opened_workspace) if failed else {}
     if disk:

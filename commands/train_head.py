@@ -10,7 +10,7 @@ import click
 from headstart.commands.output.terminal import say
 
 from .head_options import baseline_options, head_options, heads_of, training_options
-from .options import Duration, as_json, opened, workspace_option
+from .options import Duration, as_json, chosen_workspace, workspace_option
 
 
 @click.command("train-head")
@@ -66,7 +66,7 @@ def command(
     from headstart.experiments.train_heads import train_heads
     from headstart.features.devices import choose_device
 
-    opened_workspace = opened(workspace)
+    opened_workspace = chosen_workspace(workspace)
     ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
     shared = {key: given[key] for key in ("epochs", "batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
     monitor = given["monitor"] or ("pearson" if preset == "quality" else "auto")

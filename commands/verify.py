@@ -8,7 +8,7 @@ import click
 
 from headstart.commands.output.terminal import plural, say
 
-from .options import as_json, opened, work_options, workspace_option
+from .options import as_json, chosen_workspace, work_options, workspace_option
 
 
 @click.command("verify")
@@ -31,16 +31,16 @@ def command(
     from headstart.pipeline.text import one_line
     from headstart.pipeline.verify import verify
 
-    opened_workspace = opened(workspace)
+    opened_workspace = chosen_workspace(workspace)
     findings = verify(opened_workspace, deep)
     redone = removed = interrupted = 0
     if repairs:
-        from headstart.commands.output.progress import Progress
+        from headstart.commands.output.progress import ProgressDisplay
         from headstart.pipeline.kinds import Settings
         from headstart.pipeline.repair import repair
 
         settings = Settings(device, batch_size, ram_budget, vram_budget)
-        with Progress(opened_workspace) as progress:
+        with ProgressDisplay(opened_workspace) as progress:
             redone, removed, interrupted = repair(opened_workspace, findings, deep, settings, progress.hear)
     still_torn = len(findings.torn) - redone
     status = interrupted or (1 if still_torn or findings.problems else 0)

@@ -8,7 +8,7 @@ import click
 
 from headstart.commands.output.terminal import plural, say, span
 
-from .options import Duration, opened, work_options, workspace_option
+from .options import Duration, chosen_workspace, work_options, workspace_option
 
 if TYPE_CHECKING:
     from headstart.pipeline.supervisor import Supervision
@@ -52,12 +52,12 @@ def command(
     committed stays, what was not is done again by the next one. A worker that crashes is started again.
     """
     from headstart.commands.output.forecast import planned_against_actual
-    from headstart.commands.output.progress import Progress
+    from headstart.commands.output.progress import ProgressDisplay
     from headstart.pipeline.kinds import Settings
     from headstart.pipeline.work import work
     from headstart.pipeline.worker import Limits
 
-    opened_workspace = opened(workspace)
+    opened_workspace = chosen_workspace(workspace)
     limits = Limits(
         max_jobs=max_jobs,
         seconds=time_limit,
@@ -65,7 +65,7 @@ def command(
         loop_s=None if loop_s is None else max(1.0, loop_s),
         job_timeout_s=job_timeout,
     )
-    with Progress(opened_workspace) as progress:
+    with ProgressDisplay(opened_workspace) as progress:
         settings = Settings(device, batch_size, ram_budget, vram_budget)
         worked = work(opened_workspace, settings, limits, progress.hear, supervision)
     summary = worked.summary

@@ -14,6 +14,7 @@ from headstart.experiments.evaluation.publish import damaged_files
 from headstart.experiments.runs.begin import Begun
 from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.experiments.runs.head_experiment import HeadExperiment
+from headstart.experiments.training.failure import told
 from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.cached_features import CachedFeatures, of_dataset
 from headstart.features.store.packing import open_cache
@@ -125,7 +126,7 @@ def _brought_to_its_end(
     with _limited(time_limit_s, worker.stop.ask) as is_over:
         summary = worker.run()
     if failures:
-        raise HeadstartError(failures[0].removeprefix("TrainingFailed: "))
+        raise HeadstartError(told(failures[0]))
     try:
         read_marker(workspace, job, experiment.identity)
         return TrainedHeads(experiment, is_finished=True)

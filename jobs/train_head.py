@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.tracking.console import Narrator
+from headstart.experiments.training.failure import TrainingFailed
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings
@@ -14,10 +15,6 @@ from headstart.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.head_experiment import HeadExperiment
-
-
-class TrainingFailed(Exception):
-    """What a training cannot get over; it counts as an attempt, so that no other job waits for it for ever."""
 
 
 def fingerprint(workspace: Workspace, folder: str) -> str:

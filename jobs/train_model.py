@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.experiments.training.failure import TrainingFailed
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.markers import Result
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
     from headstart.experiments.training.conduct import Conduct
     from headstart.experiments.training.loop import Listener
     from headstart.experiments.training.recipe import Recipe
-
-NAME = "train_model"
-
-
-class TrainingFailed(Exception):
-    """What a training cannot get over; it counts as an attempt, so that no other job waits for it for ever."""
 
 
 def fingerprint(workspace: Workspace, folder: str) -> str:
@@ -55,8 +50,6 @@ class TrainModelSession:
         """Trains from the last checkpoint on, judges, and writes weights and numbers; the marker that follows makes it done."""
         try:
             return self._trained(prepared, check)
-        except TryLaterError:
-            raise
         except HeadstartError as error:
             raise TrainingFailed(str(error)) from error
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .errors import HeadstartError
-from .files import environment_faults, link
+from .files import environment_faults, hard_link
 from .history import History, names_in
 from .job import Job
 from .liveness import Owner, current_owner, is_alive, is_of_this_boot
@@ -182,7 +182,7 @@ class Claimant:
         with environment_faults(f"cannot claim {path.name}"):
             if self.workspace.files.hard_links:
                 try:
-                    link(self._file, path)
+                    hard_link(self._file, path)
                     return
                 except FileNotFoundError:
                     if self._file.exists():

@@ -98,7 +98,7 @@ class FileSystem:
     def _appear(self, temporary: Path, path: Path) -> bool:
         try:
             if self.hard_links:
-                link(temporary, path)
+                hard_link(temporary, path)
                 return True
             # Without links there is no portable atomic "rename unless it exists"; two writers that pass this check
             # at the same moment both published something valid, and the later one stays.
@@ -127,7 +127,7 @@ class FileSystem:
                     os.unlink(temporary)
 
 
-def link(existing: Path, path: Path) -> None:
+def hard_link(existing: Path, path: Path) -> None:
     """Gives a file a second name.
 
     Raises: FileExistsError, FileNotFoundError; HeadstartError on a file system that cannot, although it could when the

@@ -88,7 +88,7 @@ def test_a_bug_is_one_line_with_the_place_of_its_traceback(tmp_path):
     code = """
 sys.argv = ["headstart", "status"]
 import headstart.commands.status as status
-status.opened = None
+status.chosen_workspace = None
 from headstart.cli import main
 main()
 """

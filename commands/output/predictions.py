@@ -18,7 +18,7 @@ _WIDEST = 60
 
 
 @dataclass(frozen=True)
-class Layout:
+class PredictionLayout:
     """What is shown of each prediction.
 
     Attributes:
@@ -37,7 +37,7 @@ class Layout:
         return self.task == "classification"
 
 
-def write_table(predictions: Iterator[Prediction], layout: Layout) -> int:
+def write_table(predictions: Iterator[Prediction], layout: PredictionLayout) -> int:
     """Prints a line a prediction; returns how many images had none."""
     from headstart.pipeline.text import printable
 
@@ -62,7 +62,7 @@ def write_table(predictions: Iterator[Prediction], layout: Layout) -> int:
     return failed
 
 
-def write_csv(predictions: Iterator[Prediction], layout: Layout) -> int:
+def write_csv(predictions: Iterator[Prediction], layout: PredictionLayout) -> int:
     """Prints CSV that no spreadsheet runs as a formula, spelled as in manifests; returns how many images had no prediction."""
     if layout.is_classes:
         columns = ["label", "probability"]
@@ -81,7 +81,7 @@ def write_csv(predictions: Iterator[Prediction], layout: Layout) -> int:
     return failed
 
 
-def write_json(predictions: Iterator[Prediction], layout: Layout, about: Mapping[str, Any]) -> int:
+def write_json(predictions: Iterator[Prediction], layout: PredictionLayout, about: Mapping[str, Any]) -> int:
     """Prints one JSON object; returns how many images had no prediction."""
     rows: list[dict[str, Any]] = []
     failed = 0
@@ -99,7 +99,7 @@ def write_json(predictions: Iterator[Prediction], layout: Layout, about: Mapping
     return failed
 
 
-def _best(item: Prediction, layout: Layout) -> list[tuple[str, float]]:
+def _best(item: Prediction, layout: PredictionLayout) -> list[tuple[str, float]]:
     """Names and numbers that are shown: the most probable classes first, or every target."""
     if item.answer is None:
         return []

@@ -19,7 +19,7 @@ _LOOK_S = 5.0
 _LOOK_SHARE = 20  # a look at a huge queue takes seconds; it may cost a twentieth of the time at most
 
 
-class Progress:
+class ProgressDisplay:
     """Counts for the whole queue, so that the time left is that of all workers together.
 
     Attributes:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.experiments.evaluation.publish import REPORT, headline
-from headstart.experiments.runs.experiment import METRICS
+from headstart.experiments.evaluation.publish import headline
+from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.head_experiment import best_head_path
 from headstart.pipeline.text import printable
 

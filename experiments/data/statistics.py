@@ -115,7 +115,7 @@ def standardization_from(source: FeatureSource, positions: NDArray[np.int64]) ->
     return _standardization(len(positions), shift, sums, squares)
 
 
-def gather(
+def gather_statistics(
     source: FeatureSource, targets: Targets, cells: Mapping[str, NDArray[np.int64]], shift: _Array | None = None
 ) -> dict[str, Statistics]:
     """Statistics of each cell (a split, a fold) in one pass.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.heads.trainer import Outcome
-from headstart.experiments.runs.experiment import METRICS
+from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.experiment_data import ExperimentData
 from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path, removed_heads
 from headstart.experiments.runs.rows import HISTORY
@@ -24,7 +24,6 @@ from headstart.pipeline.workspace import Workspace
 from .evaluate_experiment import ExperimentEvaluation
 from .metrics import probabilities_of
 
-REPORT = "classification_report.txt"
 FORMAT = 1
 
 

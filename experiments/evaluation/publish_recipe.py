@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from headstart.experiments.runs.experiment import METRICS
+from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.experiments.runs.rows import HISTORY
 from headstart.experiments.runs.synchronize import record
@@ -28,7 +28,6 @@ from .intervals import Sample
 
 FORMAT = 1
 RESULTS = "test_results.json"
-REPORT = "classification_report.txt"
 SHOWN = "shown"
 
 
@@ -52,7 +51,7 @@ def publish_recipe(workspace: Workspace, experiment: RecipeExperiment, loop: Loo
         workspace.files.replace(path, data)
     record(workspace, experiment)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
-    payload = {"format": FORMAT, "experiment": experiment.folder.name, "headline": headline(judged), "files": digests}
+    payload = {"format": FORMAT, "experiment": experiment.folder.name, "headline": recipe_headline(judged), "files": digests}
     return _json(payload)
 
 
@@ -100,7 +99,7 @@ def _judged(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequenc
     }
 
 
-def headline(judged: Mapping[str, Any]) -> dict[str, Any]:
+def recipe_headline(judged: Mapping[str, Any]) -> dict[str, Any]:
     """What it was judged by, on each split, with its interval."""
     name = judged["judged_by"]["metric"]
     return {

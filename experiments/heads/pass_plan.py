@@ -21,7 +21,7 @@ _WORTH_THREADS = 5e7  # operations of one product below which waking a second co
 
 
 @dataclass(frozen=True)
-class Plan:
+class PassPlan:
     """One pass.
 
     Attributes:
@@ -39,7 +39,7 @@ class Plan:
     identity: str
 
 
-def plan(data: TrainingData, heads: Sequence[HeadConfig], options: TrainingOptions) -> Plan:
+def plan_pass(data: TrainingData, heads: Sequence[HeadConfig], options: TrainingOptions) -> PassPlan:
     """Raises: HeadstartError if names repeat, or an output does not fit the targets."""
     _refuse_repeated([head.name for head in heads])
     targets = data.targets
@@ -53,7 +53,7 @@ def plan(data: TrainingData, heads: Sequence[HeadConfig], options: TrainingOptio
     members = tuple(tuple(lane) for lane in split_into_lanes(heads, targets.outputs))
     widest = max(sum((heads[i].hidden or (targets.outputs,))[0] for i in lane) for lane in members)
     is_worth_it = 2.0 * options.batch_size * data.inputs * widest > _WORTH_THREADS
-    return Plan(
+    return PassPlan(
         task=Task(targets.task, data.inputs, targets.outputs, _balanced(data), options.device, options.amp),
         members=members,
         is_scaled=outputs == {"linear"},

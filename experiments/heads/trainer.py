@@ -29,7 +29,7 @@ from .batches import BatchReader, Chunk
 from .lanes import Lane
 from .losses import losses, scores
 from .parameters import STATE
-from .pass_plan import Plan, intraop_threads, plan
+from .pass_plan import PassPlan, intraop_threads, plan_pass
 from .trained_head import TrainedHead, folded
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ class Trainer:
         data: TrainingData,
         configurations: Sequence[HeadConfig],
         options: TrainingOptions,
-        planned: Plan | None = None,
+        planned: PassPlan | None = None,
         state: State | None = None,
     ) -> None:
         """Args: planned: of these arguments, if it is there already; state: of the same training, to go on from."""
         import torch
 
         self.data, self.options = data, options
-        self.plan = planned or plan(data, configurations, options)
+        self.plan = planned or plan_pass(data, configurations, options)
         if state is None:
             self.scaling = scaling_of(data, standardization_from(data.source, data.train), self.plan.is_scaled)
         else:  # a resumed training need not read all rows again before its first step
@@ -267,7 +267,7 @@ def train(
 
     Raises: HeadstartError if a target does not fit an output, names repeat, or every head diverges.
     """
-    planned = plan(data, configurations, options)
+    planned = plan_pass(data, configurations, options)
     state = keeper.latest(planned.identity) if keeper else None
     trainer = Trainer(data, configurations, options, planned, state)
     trainer.run(keeper, check, report)

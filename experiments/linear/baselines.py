@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.config import USUAL_BASELINES, BaselineOptions
 from headstart.experiments.data.feature_source import FeatureSource, as_float32
-from headstart.experiments.data.statistics import Statistics, gather
+from headstart.experiments.data.statistics import Statistics, gather_statistics
 from headstart.experiments.data.training_data import TrainingData
 
 from .closed_form import LinearHead, fit_lda, fit_nearest_mean
@@ -89,7 +89,7 @@ def fit_baselines(
     Raises: HeadstartError if logistic regression is wanted of numbers.
     """
     source, targets = inputs_of(data), data.targets
-    statistics = gather(source, targets, {"train": data.train})["train"]
+    statistics = gather_statistics(source, targets, {"train": data.train})["train"]
     path = ridge_path(source, targets, statistics, data.val, RIDGE_PENALTIES)
     baselines = [Baseline("ridge", {"l2": path.penalties[path.best]}, path.heads[path.best])]
     if fold_of is not None:

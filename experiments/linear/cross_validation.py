@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.data.feature_source import FeatureSource
-from headstart.experiments.data.statistics import Statistics, gather, merged
+from headstart.experiments.data.statistics import Statistics, gather_statistics, merged
 from headstart.experiments.data.targets import Targets
 
 from .closed_form import (
@@ -68,7 +68,7 @@ def cross_validate_ridge(
     known = targets.is_known[positions]
     positions, fold_of = positions[known], fold_of[known]
     members = [positions[fold_of == fold] for fold in range(int(fold_of.max()) + 1)]
-    cells = gather(source, targets, {str(fold): rows for fold, rows in enumerate(members)})
+    cells = gather_statistics(source, targets, {str(fold): rows for fold, rows in enumerate(members)})
     whole = merged(list(cells.values()))
     all_heads, fit = _path_and_folds(whole, penalties)
 

@@ -11,7 +11,7 @@ from headstart.experiments.config import (
     refuse_bad_head_names,
 )
 from headstart.experiments.heads.grid import refuse_too_large
-from headstart.experiments.heads.pass_plan import plan
+from headstart.experiments.heads.pass_plan import plan_pass
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.features.store.snapshot import serialize_snapshot
 from headstart.pipeline.errors import HeadstartError
@@ -61,7 +61,7 @@ def begin_heads(workspace: Workspace, request: Request) -> Begun[HeadExperiment]
     def complete(sketch: HeadExperiment) -> Complete[HeadExperiment]:
         data = data_of(request.features, request.task, request.targets, request.auxiliary, sketch.val_part)
         refuse_too_large(request.heads, data.data.inputs, data.data.targets.outputs, _free_memory_bytes())
-        plan(data.data, request.heads, request.options)  # refuses what does not fit before anything is written, as below
+        plan_pass(data.data, request.heads, request.options)  # refuses what does not fit before anything is written, as below
         training_folds(data, request.baselines.folds)
         rows = serialize_snapshot(request.features)
         experiment = replace(sketch, counts=data.counts, rows_sha256=hashlib.sha256(rows).hexdigest())

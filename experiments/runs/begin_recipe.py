@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.loop import Loop
-from headstart.experiments.training.options import RecipeOptions, as_values, digest_of_file, files_of
+from headstart.experiments.training.options import RecipeOptions, as_values, option_files, sha256_of_file
 from headstart.experiments.training.recipe import Recipe, asking, digest_of_source, neighbours, recipe_path
 from headstart.experiments.training.sets import Splits
 from headstart.pipeline.workspace import Workspace
@@ -32,7 +32,7 @@ def begin_recipe(
         Loop(recipe, options, splits)  # refuses what cannot be trained before anything is written
         sources = neighbours(file) if sketch.is_from_file else [file]
         files = {f"{SOURCE}/{source.name}": source.read_bytes() for source in sources}
-        files |= {str(sketch.values[option]): path.read_bytes() for option, path in files_of(options).items()}
+        files |= {str(sketch.values[option]): path.read_bytes() for option, path in option_files(options).items()}
         return Complete(sketch, files, splits.notes)
 
     return begin_experiment(workspace, sketch, name, complete)
@@ -44,7 +44,7 @@ def sketch_of(
     """What such a training would be, not placed yet, and its data."""
     is_own = file.parent == recipe_path("tiny").parent
     # A user's file goes by its bytes: wherever it lies, it is the same training.
-    inputs = {option: f"{INPUTS}/{digest_of_file(path)[:16]}{path.suffix}" for option, path in files_of(options).items()}
+    inputs = {option: f"{INPUTS}/{sha256_of_file(path)[:16]}{path.suffix}" for option, path in option_files(options).items()}
     with asking("data"):
         splits = recipe.data(options, workspace)
     sketch = RecipeExperiment(

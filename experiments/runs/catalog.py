@@ -13,7 +13,7 @@ from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .any_experiment import read_any_experiment
-from .database import Metric, Run
+from .database import MetricRow, Run
 from .experiment import is_finished, read_metrics
 from .head_experiment import HeadExperiment, best_head_path, head_path, list_head_experiments, read_head_experiment
 from .recipe_experiment import RecipeExperiment, read_recipe_experiment
@@ -117,7 +117,7 @@ def averaged(metrics: Mapping[str, float | None], name: str) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def _by_split(metrics: Sequence[Metric]) -> dict[str, dict[str, float | None]]:
+def _by_split(metrics: Sequence[MetricRow]) -> dict[str, dict[str, float | None]]:
     result: dict[str, dict[str, float | None]] = {}
     for metric in metrics:
         result.setdefault(metric.split, {})[metric.metric] = metric.value

@@ -105,7 +105,7 @@ _NOTE = """
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricRow:
     """One number of a run."""
 
     step: int
@@ -139,7 +139,7 @@ class MadeRun:
     task: str
     config: Mapping[str, Any]
     about: Mapping[str, Any]
-    metrics: tuple[Metric, ...]
+    metrics: tuple[MetricRow, ...]
 
 
 class Database:
@@ -160,7 +160,7 @@ class Database:
             row = connection.execute("SELECT run FROM runs WHERE experiment = ? AND head = ?", (experiment, head)).fetchone()
         return int(row[0])
 
-    def record(self, run: int, metrics: Iterable[Metric]) -> None:
+    def record(self, run: int, metrics: Iterable[MetricRow]) -> None:
         """Notes all of them or none; what is there already under (run, step, split, metric) is replaced."""
         rows = [(run, m.step, m.split, m.metric, m.value if m.value == m.value else None) for m in metrics]
         with self._writing() as connection:
@@ -224,19 +224,19 @@ class Database:
             raise HeadstartError(f"{self.path} has no run {number}. See which there are: headstart runs")
         return matching[0]
 
-    def metrics(self, run: int) -> list[Metric]:
+    def metrics(self, run: int) -> list[MetricRow]:
         """Of one run, by step, split and name."""
         query = "SELECT step, split, metric, value FROM metrics WHERE run = ? ORDER BY step, split, metric"
         with _read(self.path):
             return [_metric(self.path, *row) for row in self._connection.execute(query, (run,)).fetchall()]
 
-    def final_metrics(self) -> dict[int, list[Metric]]:
+    def final_metrics(self) -> dict[int, list[MetricRow]]:
         """Of each run, by split and name, those of its last step alone: a long training notes thousands before."""
         query = (
             "SELECT runs.run, step, split, metric, value FROM runs JOIN metrics ON metrics.run = runs.run AND step = "
             "(SELECT max(step) FROM metrics WHERE metrics.run = runs.run) ORDER BY runs.run, split, metric"
         )
-        by_run: dict[int, list[Metric]] = {}
+        by_run: dict[int, list[MetricRow]] = {}
         with _read(self.path):
             for run, *metric in self._connection.execute(query):
                 by_run.setdefault(run, []).append(_metric(self.path, *metric))
@@ -265,11 +265,11 @@ def _run(path: Path, run: Any, experiment: Any, head: Any, task: Any, config: An
     return Run(run, experiment, head, task, dict(records.parse_record(config, f"{path}, run {run}, config", None, _AGAIN)))
 
 
-def _metric(path: Path, step: Any, split: Any, metric: Any, value: Any) -> Metric:
+def _metric(path: Path, step: Any, split: Any, metric: Any, value: Any) -> MetricRow:
     is_sound = isinstance(step, int) and isinstance(split, str) and isinstance(metric, str)
     if not is_sound or not (value is None or (isinstance(value, int | float) and math.isfinite(value))):
         raise _damaged(path, f"a number is {ascii((step, split, metric, value))[:120]}")
-    return Metric(step, split, metric, value)
+    return MetricRow(step, split, metric, value)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.workspace import Workspace
 
 from .experiment import experiment_folders
-from .removal import files_of, finish_removals, leftover_bytes, size_of, unfinished_removals
+from .removal import finish_removals, job_files, leftover_bytes, size_of, unfinished_removals
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _of_removed_jobs(workspace: Workspace) -> Iterator[Path]:
     reader = Reader(workspace, known_kinds())
     for _ in reader:
         pass
-    return files_of(workspace, [job for job, withdrawal in reader.withdrawn if withdrawal.state == REMOVED])
+    return job_files(workspace, [job for job, withdrawal in reader.withdrawn if withdrawal.state == REMOVED])
 
 
 def _unlink(path: Path) -> None:

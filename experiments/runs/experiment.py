@@ -24,6 +24,7 @@ ROWS = "rows.bin"
 SOURCE = "recipe"  # folder of the source of what is trained, where that is a file of code
 INPUTS = "inputs"  # folder of the user's files among its options
 METRICS = "metrics.json"
+REPORT = "classification_report.txt"
 _UNNAMED_KIND = "train_head"  # descriptions were written before there was a second kind of training: these name none
 _FOLDER = re.compile(r"exp_(\d{4,9})_([A-Za-z0-9][A-Za-z0-9._-]{0,59})")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from headstart.pipeline.errors import HeadstartError
 
-from .database import MadeRun, Metric
+from .database import MadeRun, MetricRow
 from .experiment import METRICS, read_metrics
 from .recipe_experiment import RecipeExperiment
-from .rows import HISTORY, NUMBERS, begun_at, read_json, stamp_of, versions_of
+from .rows import HISTORY, NUMBERS, begun_at, noted_versions, read_json, stamp_of
 
 TASK = "recipe"
 
@@ -48,27 +48,29 @@ def _about(experiment: RecipeExperiment, stamp: str) -> dict[str, Any]:
         "method": TASK,
         "is_baseline": 0,
         "is_chosen": 1,
-        "versions": json.dumps(versions_of(experiment), sort_keys=True),
+        "versions": json.dumps(noted_versions(experiment), sort_keys=True),
         "stamp": stamp,
     }
 
 
-def _course(entries: list[dict[str, Any]]) -> Iterator[Metric]:
+def _course(entries: list[dict[str, Any]]) -> Iterator[MetricRow]:
     for entry in entries:
         for split in ("train", "val"):
             for name, value in entry[split].items():
-                yield Metric(entry["step"], split, name if split == "train" else f"epoch_{name}", value)
-        yield Metric(entry["step"], "train", "learning_rate", entry["learning_rate"])
+                yield MetricRow(entry["step"], split, name if split == "train" else f"epoch_{name}", value)
+        yield MetricRow(entry["step"], "train", "learning_rate", entry["learning_rate"])
 
 
-def _final(experiment: RecipeExperiment, judged: Mapping[str, Any]) -> Iterator[Metric]:
+def _final(experiment: RecipeExperiment, judged: Mapping[str, Any]) -> Iterator[MetricRow]:
     step = judged["steps"]
     for split in ("val", "test"):
         if split not in judged:
             continue
-        yield Metric(step, split, "images", experiment.counts[split])
+        yield MetricRow(step, split, "images", experiment.counts[split])
         for name, value in judged[split].items():
             if name.endswith("_interval"):
-                yield from (Metric(step, split, f"{name}_{side}", end) for side, end in zip(("low", "high"), value, strict=True))
+                yield from (
+                    MetricRow(step, split, f"{name}_{side}", end) for side, end in zip(("low", "high"), value, strict=True)
+                )
             elif value is None or isinstance(value, int | float):
-                yield Metric(step, split, name, value)
+                yield MetricRow(step, split, name, value)

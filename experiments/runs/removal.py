@@ -66,7 +66,7 @@ class Removal:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RemovalPlan:
     """A removal, and what it means.
 
     Attributes:
@@ -81,7 +81,7 @@ class Plan:
     consequences: tuple[str, ...] = ()
 
 
-def plan_run(workspace: Workspace, experiment: str, head: str, others: int) -> Plan:
+def plan_run(workspace: Workspace, experiment: str, head: str, others: int) -> RemovalPlan:
     """Args: experiment: name of its folder; others: runs of it that stay, without which the whole experiment goes."""
     if not others:
         return plan_experiment(workspace, experiment)
@@ -97,7 +97,7 @@ def plan_run(workspace: Workspace, experiment: str, head: str, others: int) -> P
     return _planned(workspace, removal)
 
 
-def plan_experiment(workspace: Workspace, asked: str) -> Plan:
+def plan_experiment(workspace: Workspace, asked: str) -> RemovalPlan:
     """Args: asked: a folder's name, a number, or the name that the experiment was given, if only one has it."""
     wanted = Path(asked).name or "/"  # which is in no name
     folders = experiment_folders(workspace)
@@ -107,7 +107,7 @@ def plan_experiment(workspace: Workspace, asked: str) -> Plan:
     return _planned(workspace, Removal(f"experiment {folder.name}", folder=relative, trees=(relative,)))
 
 
-def plan_encoder(workspace: Workspace, asked: str) -> Plan:
+def plan_encoder(workspace: Workspace, asked: str) -> RemovalPlan:
     """Args: asked: a folder's name, or a part that only one has."""
     wanted = Path(asked).name or "/"  # which is in no name
     folders = sorted(path for path in workspace.features.glob("encoder_*") if path.is_dir())
@@ -119,7 +119,7 @@ def plan_encoder(workspace: Workspace, asked: str) -> Plan:
     return _planned(workspace, Removal(f"encoder {folder.name}", folder=relative, trees=(relative,)), consequences)
 
 
-def plan_data(workspace: Workspace, asked: str) -> Plan:
+def plan_data(workspace: Workspace, asked: str) -> RemovalPlan:
     """Args: asked: a folder in `features/manifests`, or a part that only one has."""
     wanted = Path(asked).name or "/"  # which is in no name
     folders = sorted(path for path in workspace.manifests.glob("*") if path.is_dir())
@@ -128,7 +128,7 @@ def plan_data(workspace: Workspace, asked: str) -> Plan:
     relative = workspace.relative(folder)
     jobs = [job for job in Reader(workspace, known_kinds()) if job.source.startswith(f"{relative}/")]
     encoders = sorted({job.folder for job in jobs})
-    files = tuple(workspace.relative(path) for path in files_of(workspace, jobs))
+    files = tuple(workspace.relative(path) for path in job_files(workspace, jobs))
     caches = tuple(path for encoder in encoders if (workspace.root / (path := f"{encoder}/cache")).is_dir())
     users = [name for name, (encoder, _) in _experiments(workspace).items() if encoder in encoders]
     consequences = []
@@ -262,7 +262,7 @@ def _held(workspace: Workspace, jobs: Iterable[Job]) -> Iterator[Job]:
         yield from (job for job in members if seems_held(workspace, job, histories.get(job.job_id, NO_HISTORY)))
 
 
-def files_of(workspace: Workspace, jobs: Iterable[Job]) -> Iterator[Path]:
+def job_files(workspace: Workspace, jobs: Iterable[Job]) -> Iterator[Path]:
     """What jobs left: markers, retired ones too, payloads and claims."""
     by_group: dict[tuple[str, str], set[str]] = {}
     for job in jobs:
@@ -275,14 +275,14 @@ def files_of(workspace: Workspace, jobs: Iterable[Job]) -> Iterator[Path]:
                         yield path
 
 
-def _planned(workspace: Workspace, removal: Removal, consequences: Iterable[str] = ()) -> Plan:
+def _planned(workspace: Workspace, removal: Removal, consequences: Iterable[str] = ()) -> RemovalPlan:
     jobs = tuple(_concerned(workspace, removal))
     reader = Reader(workspace, known_kinds())
     for _ in reader:
         pass
     removal = replace(removal, through=reader.highest)
     size = sum(size_of(workspace.root / path) for path in (*removal.trees, *removal.files))
-    return Plan(removal, jobs, size, tuple(consequences))
+    return RemovalPlan(removal, jobs, size, tuple(consequences))
 
 
 def _experiments(workspace: Workspace) -> dict[str, tuple[str, str | None]]:

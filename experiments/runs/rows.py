@@ -11,7 +11,7 @@ from headstart.experiments.config import as_facts
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 
-from .database import MadeRun, Metric
+from .database import MadeRun, MetricRow
 from .experiment import DESCRIPTION, METRICS, Experiment, read_metrics
 from .head_experiment import REMOVED_HEADS, HeadExperiment, removed_heads
 
@@ -84,7 +84,7 @@ def _about(experiment: HeadExperiment, judged: Mapping[str, Any], stamp: str) ->
         "data": experiment.data,
         **{split: int(counts.get(split, 0)) for split in ("train", "val", "test", "images")},
         "groups": None if groups is None else int(groups),
-        "versions": json.dumps(versions_of(experiment), sort_keys=True),
+        "versions": json.dumps(noted_versions(experiment), sort_keys=True),
         "stamp": stamp,
     }
 
@@ -95,7 +95,7 @@ def begun_at(experiment: Experiment) -> str:
     return datetime.datetime.fromtimestamp(begun, datetime.UTC).isoformat(timespec="seconds")
 
 
-def versions_of(experiment: Experiment) -> dict[str, Any]:
+def noted_versions(experiment: Experiment) -> dict[str, Any]:
     """From the job's marker, where there is one."""
     for path in sorted(experiment.folder.glob("done/*/job_*.done")):
         try:
@@ -115,20 +115,20 @@ def read_json(experiment: Experiment, name: str) -> dict[str, Any]:
         return {}
 
 
-def _course(entry: Mapping[str, Any], epochs: list[dict[str, Any]], monitor: str) -> Iterator[Metric]:
+def _course(entry: Mapping[str, Any], epochs: list[dict[str, Any]], monitor: str) -> Iterator[MetricRow]:
     a_step = entry["steps"] // entry["epochs"] if entry["epochs"] else 0
     for epoch in epochs:
         step = (epoch["epoch"] + 1) * a_step
-        yield Metric(step, "train", "loss", epoch["train_loss"])
-        yield Metric(step, "val", "loss", epoch["val_loss"])
+        yield MetricRow(step, "train", "loss", epoch["train_loss"])
+        yield MetricRow(step, "val", "loss", epoch["val_loss"])
         if monitor != "loss":
-            yield Metric(step, "val", f"epoch_{monitor}", epoch["val_score"])
+            yield MetricRow(step, "val", f"epoch_{monitor}", epoch["val_score"])
 
 
-def _final(entry: Mapping[str, Any]) -> Iterator[Metric]:
+def _final(entry: Mapping[str, Any]) -> Iterator[MetricRow]:
     for split in ("val", "test"):
         for name, value in _scalars(entry.get(split) or {}):
-            yield Metric(entry["steps"], split, name, value)
+            yield MetricRow(entry["steps"], split, name, value)
 
 
 def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
@@ -147,5 +147,5 @@ def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", value
 
 
-def _unique(metrics: list[Metric]) -> list[Metric]:
+def _unique(metrics: list[MetricRow]) -> list[MetricRow]:
     return list({(m.step, m.split, m.metric): m for m in metrics}.values())

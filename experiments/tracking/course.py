@@ -15,7 +15,7 @@ from headstart.pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from headstart.experiments.training.loop import Loop, Taken
 
-NAME = "course.json"
+COURSE = "course.json"
 FORMAT = 1
 
 
@@ -24,7 +24,7 @@ class CourseFile:
 
     def __init__(self, workspace: Workspace, folder: Path, about: Mapping[str, Any]) -> None:
         """Args: folder: of the experiment; about: recipe and options, for who reads it."""
-        self._workspace, self._path, self._about = workspace, folder / "checkpoints" / NAME, dict(about)
+        self._workspace, self._path, self._about = workspace, folder / "checkpoints" / COURSE, dict(about)
         self._begun, self._first, self._steps = time.monotonic(), 0, 0
         self._entry: Mapping[str, Any] | None = None
 
@@ -56,7 +56,7 @@ class CourseFile:
 def read_course(folder: Path) -> dict[str, Any] | None:
     """What is known of the training in `folder`, None if nothing is."""
     try:
-        course = json.loads((folder / "checkpoints" / NAME).read_bytes())
+        course = json.loads((folder / "checkpoints" / COURSE).read_bytes())
         return course if isinstance(course, dict) and course.get("format") == FORMAT else None
     except (OSError, ValueError):
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from .batch import Batch, Facts, Step
 from .keys import Key
 from .schedule import permuted
-from .sets import DataSet, Part, Splits, batches_in_order
+from .sets import DataSet, Splits, Subset, batches_in_order
 
 if TYPE_CHECKING:
     from .options import RecipeOptions
@@ -61,7 +61,7 @@ class Batches:
             return self
         places = np.arange(count, dtype=np.uint64)
         rows = permuted(places, len(self.rows), self.key.of("subset").number).astype(np.int64)
-        return replace(self, rows=Part(self.rows, np.sort(rows)))
+        return replace(self, rows=Subset(self.rows, np.sort(rows)))
 
 
 def judged_batches(

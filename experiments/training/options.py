@@ -218,7 +218,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def files_of(options: RecipeOptions) -> dict[str, Path]:
+def option_files(options: RecipeOptions) -> dict[str, Path]:
     """The user's files among the options, by the name of the option. Raises: HeadstartError if one is not there."""
     found: dict[str, Path] = {}
     for field in fields_of(type(options)):
@@ -230,7 +230,7 @@ def files_of(options: RecipeOptions) -> dict[str, Path]:
     return found
 
 
-def digest_of_file(path: Path) -> str:
+def sha256_of_file(path: Path) -> str:
     """sha256 (hex) of its bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -109,7 +109,7 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Some rows of a data set, as one of their own."""
 
     whole: DataSet
@@ -198,7 +198,7 @@ def split(
         order = order[np.argsort(ranks, kind="stable")]
     sizes = [round(test * count), round(val * count)]
     bounds = [0, sizes[0], sizes[0] + sizes[1], count]
-    parts = [Part(whole, np.sort(order[start:stop])) for start, stop in itertools.pairwise(bounds)]
+    parts = [Subset(whole, np.sort(order[start:stop])) for start, stop in itertools.pairwise(bounds)]
     if not len(parts[1]) or not len(parts[2]) or (test and not len(parts[0])):
         raise HeadstartError(
             f"{count} rows are too few for a part of {val:g} to validate and {test:g} to test on. Take more rows"

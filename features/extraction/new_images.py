@@ -15,7 +15,7 @@ from headstart.features.devices import cores
 from headstart.features.images.decode import ImageError, open_decoder, read_file
 from headstart.features.manifest.parts import Row
 from headstart.features.sources.source import MISSING, refuse_links
-from headstart.features.sources.walk import facts_of, join, walk
+from headstart.features.sources.walk import facts_of, join, walk_images
 from headstart.features.store.shards import round_features
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
@@ -68,7 +68,7 @@ def find_new_images(places: Sequence[Path], allow_symlinks: bool = False) -> lis
             # A link that was named is followed: where it leads is what was meant.
             new.append(NewImage(str(place), whole.parent, whole.name, *facts_of(str(whole)), allow_symlinks=True))
             continue
-        listed = walk(place.resolve(), allow_symlinks)
+        listed = walk_images(place.resolve(), allow_symlinks)
         refuse_links(listed.outside, place)
         if not listed.files:
             raise HeadstartError(f"{printable(str(place))} holds no image. Expected files such as .jpg or .png below it")

@@ -8,7 +8,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
 from .source import Image, Layout, Source, SourceOptions, refuse_links, refuse_two_spellings, split_of
-from .walk import ListedFile, Walk, walk
+from .walk import ListedFile, Walk, walk_images
 
 
 def folder_source(root: Path, options: SourceOptions) -> Source:
@@ -17,7 +17,7 @@ def folder_source(root: Path, options: SourceOptions) -> Source:
     Raises: HeadstartError if there is none, if the layout is ambiguous, a link leaves the root or labels differ in case only.
     """
     shown = printable(str(root))
-    listed = walk(root, options.allow_symlinks)
+    listed = walk_images(root, options.allow_symlinks)
     refuse_links(listed.outside, root)
     if not listed.files:
         raise HeadstartError(f"{shown} holds no image, but {_others(listed)}. Expected files such as .jpg or .png.")

@@ -20,7 +20,7 @@ MAX_CHARACTERS = 20_000  # of one value; escaped it stays below the csv module's
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Columns of text of equal length; an empty cell, a null and a NaN are ''.
 
     Attributes:
@@ -35,7 +35,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> TextTable:
     """The table at `path`. Raises: HeadstartError if it is damaged, empty, not UTF-8 or needs a missing package."""
     table = _read_parquet(path) if path.suffix.lower() in PARQUET else _read_text(path)
     if not table.row_numbers:
@@ -50,11 +50,11 @@ def read_table(path: Path) -> Table:
     return table
 
 
-def _columns(table: Table) -> str:
+def _columns(table: TextTable) -> str:
     return f"the columns {', '.join(map(printable, table.columns))}" if table.columns else "no columns"
 
 
-def _read_text(path: Path) -> Table:
+def _read_text(path: Path) -> TextTable:
     name = printable(str(path))
     try:
         with environment_faults(f"cannot read {name}"):
@@ -92,7 +92,7 @@ def _read_text(path: Path) -> Table:
     except csv.Error as error:
         raise HeadstartError(f"{name} line {reader.line_num} is not valid CSV: {error}. Check its quotes.") from None
     values = map(list, zip(*rows, strict=True)) if rows else ([] for _ in header)
-    return Table(name, dict(zip(header, values, strict=True)), numbers)
+    return TextTable(name, dict(zip(header, values, strict=True)), numbers)
 
 
 def _check_header(name: str, header: list[str], delimiter: str) -> None:
@@ -109,7 +109,7 @@ def _check_header(name: str, header: list[str], delimiter: str) -> None:
         )
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path) -> TextTable:
     name = printable(str(path))
     try:
         import pyarrow as pa
@@ -136,7 +136,7 @@ def _read_parquet(path: Path) -> Table:
         ) from None
     left_out = [f"'{printable(f.name)}' ({f.type})" for f in schema if f.name not in usable]
     notes = (f"left out columns that hold no text or numbers: {', '.join(left_out)}",) if left_out else ()
-    return Table(name, columns, range(1, content.metadata.num_rows + 1), notes)
+    return TextTable(name, columns, range(1, content.metadata.num_rows + 1), notes)
 
 
 def _refuse_large(name: str, metadata: Any, usable: Sequence[str]) -> None:

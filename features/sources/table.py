@@ -11,7 +11,7 @@ from posixpath import normpath
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
-from .read_table import Table, read_table
+from .read_table import TextTable, read_table
 from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings, split_of
 from .walk import facts_of, is_inside, join
 
@@ -62,7 +62,7 @@ def table_source(file: Path, options: SourceOptions) -> Source:
     )
 
 
-def _checked(table: Table, i: int, value: str) -> str:
+def _checked(table: TextTable, i: int, value: str) -> str:
     row = f"{table.name} row {table.row_numbers[i]}"
     if not value.strip() or "\0" in value:
         raise HeadstartError(f"{row} has {'a NUL in its' if value.strip() else 'no'} path. Fill it in, or delete the row.")
@@ -75,7 +75,7 @@ def _checked(table: Table, i: int, value: str) -> str:
     return normpath(value)
 
 
-def _labels(table: Table, column: str | None, options: SourceOptions) -> list[str]:
+def _labels(table: TextTable, column: str | None, options: SourceOptions) -> list[str]:
     if column is None:
         return [""] * len(table.row_numbers)
     labels = table.columns[column]
@@ -95,7 +95,7 @@ def _labels(table: Table, column: str | None, options: SourceOptions) -> list[st
     return labels
 
 
-def _splits(table: Table, column: str | None) -> list[str]:
+def _splits(table: TextTable, column: str | None) -> list[str]:
     if column is None:
         return [""] * len(table.row_numbers)
     values = table.columns[column]
@@ -109,7 +109,7 @@ def _splits(table: Table, column: str | None) -> list[str]:
     return [known[value] or "" for value in values]
 
 
-def _first_rows(table: Table, paths: Sequence[str], labels: Sequence[str], splits: Sequence[str]) -> list[int]:
+def _first_rows(table: TextTable, paths: Sequence[str], labels: Sequence[str], splits: Sequence[str]) -> list[int]:
     first: dict[str, int] = {}
     for i, path in enumerate(paths):
         earlier = first.setdefault(path, i)
@@ -123,7 +123,7 @@ def _first_rows(table: Table, paths: Sequence[str], labels: Sequence[str], split
 
 
 def _facts(
-    table: Table, root: Path, paths: Sequence[str], rows: Sequence[int], options: SourceOptions
+    table: TextTable, root: Path, paths: Sequence[str], rows: Sequence[int], options: SourceOptions
 ) -> dict[int, tuple[int, int]]:
     find = _finder(root, options.allow_symlinks)
     outside: list[str] = []
@@ -177,7 +177,7 @@ _COMMON = {
 }
 
 
-def find_roles(table: Table, options: SourceOptions) -> dict[str, str]:
+def find_roles(table: TextTable, options: SourceOptions) -> dict[str, str]:
     """Role to column; 'path' is always there. Raises: HeadstartError if a flag names no column or a choice is needed."""
     flags = {"path": options.path_col, "label": options.label_col, "split": options.split_col, "group": options.group_col}
     there = f"it has {', '.join(printable(name) for name in table.columns)}"

@@ -81,7 +81,7 @@ def facts_of(path: str) -> tuple[int, int]:
     return facts.st_size, facts.st_mtime_ns
 
 
-def walk(root: Path, allow_symlinks: bool) -> Walk:
+def walk_images(root: Path, allow_symlinks: bool) -> Walk:
     """Everything below `root` that has an image's name, whatever it is: a broken one fails later, as its own row.
 
     Links to folders are followed once each and never upwards, so loops end. A folder with an image's name counts as an

@@ -8,7 +8,7 @@ from headstart.experiments.data.statistics import standardization_from
 from headstart.experiments.data.training_data import TrainingData, scaling_of
 from headstart.experiments.heads.batches import BatchReader
 from headstart.experiments.heads.parameters import Parameters
-from headstart.experiments.heads.pass_plan import plan
+from headstart.experiments.heads.pass_plan import plan_pass
 from headstart.experiments.heads.trained_head import create_classifier_head
 from headstart.experiments.training.schedule import learning_rate_factor, row_order
 
@@ -16,7 +16,7 @@ from headstart.experiments.training.schedule import learning_rate_factor, row_or
 def plain_training(data: TrainingData, config: HeadConfig, options: TrainingOptions) -> tuple[torch.nn.Module, list[float]]:
     """The head after all epochs, on standardized rows, and the mean loss of each epoch. No noise, mixup or dropout."""
     torch.manual_seed(0)
-    planned = plan(data, [config], options)
+    planned = plan_pass(data, [config], options)
     reader = BatchReader(data, scaling_of(data, standardization_from(data.source, data.train), planned.is_scaled), options)
     module = create_classifier_head(data.inputs, data.targets.outputs, config.hidden, 0.0, config.batch_norm).train()
     start = Parameters([config], data.inputs, data.targets.outputs, "cpu")

@@ -80,6 +80,6 @@ def test_a_bug_report_is_only_text(tmp_path, monkeypatch):
     def fail(directory):
         raise ValueError(EVIL)
 
-    monkeypatch.setattr(status, "opened", fail)
+    monkeypatch.setattr(status, "chosen_workspace", fail)
     said = call("status")
     assert (said.status, acts(said.errors), len(said.errors.splitlines())) == (3, False, 2)

@@ -10,7 +10,7 @@ import pytest
 import headstart
 from headstart.experiments.config import HeadConfig, TrainingOptions
 from headstart.experiments.data.feature_source import ArrayFeatures
-from headstart.experiments.data.statistics import gather
+from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.data.targets import class_targets
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trainer import train
@@ -61,7 +61,7 @@ def test_statistics_come_from_the_cache_as_from_memory(extracted):
     cached = open_cache(extracted.folder)
     data = data_of(cached, cached)
     in_memory = ArrayFeatures(cached.take(np.arange(len(cached))))
-    left, right = (gather(source, data.targets, {"train": data.train})["train"] for source in (cached, in_memory))
+    left, right = (gather_statistics(source, data.targets, {"train": data.train})["train"] for source in (cached, in_memory))
     assert np.allclose(left.about(right.shift).gram, right.gram, rtol=1e-5, atol=1e-3)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from headstart.experiments.config import BaselineOptions
 from headstart.experiments.data.group_folds import group_folds
-from headstart.experiments.data.statistics import gather
+from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.linear.baselines import fit_baselines, inputs_of
 from headstart.experiments.linear.cross_validation import cross_validate_ridge
 from headstart.experiments.linear.penalty_path import PENALTIES, logistic_path
@@ -31,7 +31,7 @@ def test_without_being_asked_for_none_that_takes_long_is_fitted():
 def test_logistic_is_the_head_of_the_path_that_validation_likes_best(data):
     found = fitted(data, BaselineOptions(logistic=True))["logistic"]
     source = inputs_of(data)
-    statistics = gather(source, data.targets, {"train": data.train})["train"]
+    statistics = gather_statistics(source, data.targets, {"train": data.train})["train"]
     path = logistic_path(source, data.targets, data.train, statistics, data.val)
     assert max(path.scores) > min(path.scores)
     assert found.settings == {"l2": PENALTIES[path.best]}

@@ -5,7 +5,7 @@ from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestCentroid
 
 from headstart.experiments.data.feature_source import ArrayFeatures
-from headstart.experiments.data.statistics import gather
+from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.data.targets import class_targets
 from headstart.experiments.linear import closed_form
 from headstart.experiments.linear.closed_form import (
@@ -23,7 +23,7 @@ PENALTIES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
 
 
 def statistics_of(made, positions=None):
-    return gather(made.source, made.targets, {"x": made.train if positions is None else positions})["x"]
+    return gather_statistics(made.source, made.targets, {"x": made.train if positions is None else positions})["x"]
 
 
 def fit_ridge(statistics, l2):

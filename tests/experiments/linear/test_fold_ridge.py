@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from headstart.experiments.data.group_folds import group_folds
-from headstart.experiments.data.statistics import gather
-from headstart.experiments.linear import cross_validation as fold_ridge
+from headstart.experiments.data.statistics import gather_statistics
+from headstart.experiments.linear import cross_validation
 from headstart.experiments.linear.closed_form import center, fit_ridge_path, ridge_factor
 from headstart.experiments.linear.cross_validation import (
     cross_validate_ridge,
@@ -17,8 +17,8 @@ PENALTIES = list(np.geomspace(1e-6, 10, 12))
 
 
 def parts(made):
-    whole = gather(made.source, made.targets, {"x": made.train})["x"]
-    rest = gather(made.source, made.targets, {"x": made.train[len(made.train) // 5 :]})["x"]
+    whole = gather_statistics(made.source, made.targets, {"x": made.train})["x"]
+    rest = gather_statistics(made.source, made.targets, {"x": made.train[len(made.train) // 5 :]})["x"]
     return center(whole), rest
 
 
@@ -39,7 +39,7 @@ def refused(*arguments):
 def test_a_fold_is_solved_from_what_was_computed_for_all_rows(made, preconditioner, monkeypatch):
     whole, rest = parts(made)
     wanted = fit_ridge_path(rest, PENALTIES)
-    monkeypatch.setattr(fold_ridge, "fit_ridge_path", refused)
+    monkeypatch.setattr(cross_validation, "fit_ridge_path", refused)
     for left, right in zip(fit_fold_path(rest, PENALTIES, preconditioner(whole)), wanted, strict=True):
         assert np.allclose(left.weight, right.weight, rtol=0, atol=1e-3 * np.abs(right.weight).max())
         assert np.allclose(left.bias, right.bias, rtol=1e-3, atol=1e-3 * np.abs(right.bias).max())
@@ -47,7 +47,7 @@ def test_a_fold_is_solved_from_what_was_computed_for_all_rows(made, precondition
 
 def test_rows_that_say_little_about_the_rest_are_solved_directly(monkeypatch):
     whole, rest = parts(clouds(60, 40))  # fewer rows than channels
-    monkeypatch.setattr(fold_ridge, "_MOST_STEPS", 1)
+    monkeypatch.setattr(cross_validation, "_MOST_STEPS", 1)
     misleading = preconditioner_by_eigenvectors(whole, (np.ones(40), np.eye(40)), PENALTIES)
     for left, right in zip(fit_fold_path(rest, PENALTIES, misleading), fit_ridge_path(rest, PENALTIES), strict=True):
         assert np.array_equal(left.weight, right.weight)

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from headstart.experiments.data.statistics import gather
+from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.data.targets import class_targets
 from headstart.experiments.linear import logistic
-from headstart.experiments.linear import logistic as likelihood_module
 from headstart.experiments.linear.closed_form import scores_of
 from headstart.experiments.linear.logistic import fit_logistic_path, likelihood
 from headstart.pipeline.errors import HeadstartError
@@ -18,7 +17,7 @@ MADE = clouds(4000, spread=2.5)  # more rows than a block has
 
 
 def fitted(made=MADE, penalties=PENALTIES, **options):
-    statistics = gather(made.source, made.targets, {"x": made.train})["x"]
+    statistics = gather_statistics(made.source, made.targets, {"x": made.train})["x"]
     return fit_logistic_path(made.source, made.targets, made.train, statistics, penalties, **options)
 
 
@@ -76,9 +75,9 @@ def test_many_classes_are_solved_in_groups_with_the_same_result(monkeypatch):
 
 def test_twice_gives_the_same_bits_with_any_number_of_cores(monkeypatch):
     made = clouds(16_000, spread=2.5)  # five blocks, so that their order matters
-    monkeypatch.setattr(likelihood_module, "cores", lambda: 1)
+    monkeypatch.setattr(logistic, "cores", lambda: 1)
     first = fitted(made, PENALTIES[:2])
-    monkeypatch.setattr(likelihood_module, "cores", lambda: 7)
+    monkeypatch.setattr(logistic, "cores", lambda: 7)
     for left, right in zip(first, fitted(made, PENALTIES[:2]), strict=True):
         assert np.array_equal(left.weight, right.weight)
         assert np.array_equal(left.bias, right.bias)

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score
 
-from headstart.experiments.data.statistics import gather
+from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.data.targets import class_targets
 from headstart.experiments.linear.penalty_path import ScoredPath, logistic_path, ridge_path, scored_path
 from tests.experiments.samples import clouds, line
 
 
 def statistics_of(made):
-    return gather(made.source, made.targets, {"x": made.train})["x"]
+    return gather_statistics(made.source, made.targets, {"x": made.train})["x"]
 
 
 def test_numbers_are_judged_by_r2_averaged_over_the_targets():

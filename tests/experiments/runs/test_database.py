@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headstart.experiments.runs import database
-from headstart.experiments.runs.database import Metric, open_database
+from headstart.experiments.runs.database import MetricRow, open_database
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,7 +21,7 @@ def path(tmp_path) -> Path:
 def filled(path: Path, rows: int = 500) -> int:
     with open_database(path) as found:
         run = found.begin_run("exp_0001_first", "linear", "classification", {"epochs": 3})
-        found.record(run, [Metric(step, "val", "accuracy", step / rows) for step in range(rows)])
+        found.record(run, [MetricRow(step, "val", "accuracy", step / rows) for step in range(rows)])
     return run
 
 
@@ -29,18 +29,18 @@ def test_what_was_noted_is_read_back(path):
     run = filled(path, 3)
     with open_database(path) as found:
         assert found.run(run).config == {"epochs": 3}
-        assert found.metrics(run) == [Metric(step, "val", "accuracy", step / 3) for step in range(3)]
+        assert found.metrics(run) == [MetricRow(step, "val", "accuracy", step / 3) for step in range(3)]
 
 
 def test_the_last_step_of_each_run_is_read_alone(path):
     first = filled(path, 3)
     with open_database(path) as found:
         second = found.begin_run("exp_0001_first", "mlp", "classification", {})
-        found.record(second, [Metric(step, split, "loss", step) for step in (2, 7) for split in ("val", "test")])
+        found.record(second, [MetricRow(step, split, "loss", step) for step in (2, 7) for split in ("val", "test")])
         found.begin_run("exp_0001_first", "never measured", "classification", {})
         assert found.final_metrics() == {
-            first: [Metric(2, "val", "accuracy", 2 / 3)],
-            second: [Metric(7, "test", "loss", 7.0), Metric(7, "val", "loss", 7.0)],
+            first: [MetricRow(2, "val", "accuracy", 2 / 3)],
+            second: [MetricRow(7, "test", "loss", 7.0), MetricRow(7, "val", "loss", 7.0)],
         }
 
 
@@ -48,7 +48,7 @@ def test_writing_the_same_again_changes_nothing_and_another_value_replaces(path)
     run = filled(path, 3)
     assert filled(path, 3) == run
     with open_database(path) as found:
-        found.record(run, [Metric(1, "val", "accuracy", 0.5)])
+        found.record(run, [MetricRow(1, "val", "accuracy", 0.5)])
         assert [metric.value for metric in found.metrics(run)] == [0.0, 0.5, 2 / 3]
         assert len(found.runs()) == 1
 
@@ -64,14 +64,14 @@ def test_a_batch_is_noted_whole_or_not_at_all(path):
     run = filled(path, 3)
     with open_database(path) as found:
         with pytest.raises(sqlite3.IntegrityError):
-            found.record(run, [Metric(9, "val", "accuracy", 1.0), Metric(None, "val", "accuracy", 1.0)])
+            found.record(run, [MetricRow(9, "val", "accuracy", 1.0), MetricRow(None, "val", "accuracy", 1.0)])
         assert len(found.metrics(run)) == 3
 
 
 def test_a_number_that_does_not_exist_is_null(path):
     run = filled(path, 1)
     with open_database(path) as found:
-        found.record(run, [Metric(0, "val", "pearson", float("nan")), Metric(0, "val", "r2", None)])
+        found.record(run, [MetricRow(0, "val", "pearson", float("nan")), MetricRow(0, "val", "r2", None)])
         assert [metric.value for metric in found.metrics(run)] == [0.0, None, None]
 
 
@@ -79,14 +79,14 @@ def test_many_processes_lose_nothing_and_write_nothing_twice(path):
     code = """
 import sys
 from pathlib import Path
-from headstart.experiments.runs.database import Metric, open_database
+from headstart.experiments.runs.database import MetricRow, open_database
 with open_database(Path(sys.argv[1])) as found:
     run = found.begin_run("exp", "shared", "classification", {})
     mine = found.begin_run("exp", sys.argv[2], "classification", {})
     for start in range(0, 1000, 50):
         rows = range(start, start + 50)
-        found.record(run, [Metric(row, "val", "writer " + sys.argv[2], row) for row in rows])
-        found.record(mine, [Metric(row, "val", "accuracy", row) for row in rows])
+        found.record(run, [MetricRow(row, "val", "writer " + sys.argv[2], row) for row in rows])
+        found.record(mine, [MetricRow(row, "val", "accuracy", row) for row in rows])
 """
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(path), str(number)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -132,7 +132,7 @@ def test_a_database_that_cannot_be_used_is_explained_in_one_line(path, harm, kin
     filled(path)
     kept = harm(path)
     with pytest.raises(kind, match=says) as caught, open_database(path, busy_s=0.05) as found:
-        found.record(1, [Metric(step, "val", "accuracy", 1.0) for step in range(500)])
+        found.record(1, [MetricRow(step, "val", "accuracy", 1.0) for step in range(500)])
     assert "\n" not in str(caught.value)
     del kept
 
@@ -142,7 +142,7 @@ def test_a_read_only_database_is_explained_in_one_line(path):
     with open_database(path) as found:
         found._connection.execute("PRAGMA query_only = ON")  # chmod does not stop root
         with pytest.raises(HeadstartError, match="cannot be written"):
-            found.record(1, [Metric(0, "val", "accuracy", 1.0)])
+            found.record(1, [MetricRow(0, "val", "accuracy", 1.0)])
 
 
 def test_a_full_disk_asks_to_try_later(path):
@@ -151,7 +151,7 @@ def test_a_full_disk_asks_to_try_later(path):
         [pages] = found._connection.execute("PRAGMA page_count").fetchone()
         found._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(TryLaterError, match="free some space"):
-            found.record(run, [Metric(step, "val", "x" * 99, 1.0) for step in range(5000)])
+            found.record(run, [MetricRow(step, "val", "x" * 99, 1.0) for step in range(5000)])
         assert len(found.metrics(run)) == 3
 
 

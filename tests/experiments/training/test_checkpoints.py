@@ -13,7 +13,7 @@ import torch
 from headstart.experiments.config import HeadConfig
 from headstart.experiments.data.feature_source import ArrayFeatures
 from headstart.experiments.heads.parameters import STATE
-from headstart.experiments.heads.pass_plan import plan
+from headstart.experiments.heads.pass_plan import plan_pass
 from headstart.experiments.heads.trainer import Trainer, train
 from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.pipeline.errors import HeadstartError, TryLaterError
@@ -90,7 +90,7 @@ FIELDS = ["0.values", "0.first", "0.second", "1.running", "0.loss_sums", "scalin
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_state_without_one_field_ends_otherwise(kept, uninterrupted, field):
     interrupt(kept.folder, 6)
-    planned = plan(data(), HEADS, OPTIONS)
+    planned = plan_pass(data(), HEADS, OPTIONS)
     state = kept.latest(planned.identity)
     assert state is not None
     state[field] = torch.zeros_like(state[field])
@@ -105,7 +105,7 @@ def test_a_state_without_the_best_heads_gives_others_if_nothing_better_comes(kep
     interrupt(kept.folder, 6)
     digests = []
     for left_out in (None, field):
-        planned = plan(data(), HEADS, OPTIONS)
+        planned = plan_pass(data(), HEADS, OPTIONS)
         state = kept.latest(planned.identity)
         assert state is not None
         facts = json.loads(state["facts"])
@@ -189,7 +189,7 @@ SEEN = {
 
 @pytest.mark.parametrize(("one", "other"), SEEN.values(), ids=SEEN)
 def test_whatever_a_training_sees_is_part_of_its_identity(one, other):
-    assert plan(one, [HeadConfig()], OPTIONS).identity != plan(other, [HeadConfig()], OPTIONS).identity
+    assert plan_pass(one, [HeadConfig()], OPTIONS).identity != plan_pass(other, [HeadConfig()], OPTIONS).identity
 
 
 class Noted:

@@ -10,7 +10,7 @@ from torch import nn
 from headstart.experiments.training.batch import Batch
 from headstart.experiments.training.metrics import gather, mean
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.experiments.training.sets import Part, Splits
+from headstart.experiments.training.sets import Splits, Subset
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Lines:
         return Batch({"line": nn.utils.rnn.pad_sequence(lines, batch_first=True), "points": points}, weight=points)
 
 
-class Lengths(Part):
+class Lengths(Subset):
     """Some of them."""
 
     def batches(self, key, size):
