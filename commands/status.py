@@ -100,13 +100,14 @@ def _datasets(workspace: Workspace) -> dict[str, RowCounts]:
 
 def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:
     waiting = [{"state": state, "what": why, "jobs": jobs} for state, why, jobs in status.withdrawn]
+    datasets = [{"name": name, **counts._asdict()} for name, counts in _datasets(workspace).items()]
     return {
         "workspace": str(workspace.root),
         "remaining_jobs": status.remaining,
         "folders": [{"kind": kind, "folder": folder, **asdict(tally)} for (kind, folder), tally in status.folders.items()],
-        "datasets": [{"name": name, **counts._asdict()} for name, counts in _datasets(workspace).items()],
         "workers": [owner.as_json() for owner in status.workers],
         "problems": status.problems,
+        **({"datasets": datasets} if datasets else {}),
         **({"withdrawn": waiting} if waiting else {}),
     }
 

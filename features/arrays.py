@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]
+NamedArrays = dict[str, NDArray[Any]]
 
 _LOCAL = struct.Struct("<4s5HLLLHH")
 _NPY = b"\x93NUMPY"
@@ -34,7 +34,7 @@ class DamagedArrays(Exception):
     """Bytes are not what they are said to be; the text says in what way, on one line."""
 
 
-def unpack_npz(data: bytes, sha256: str | None = None) -> Arrays:
+def unpack_npz(data: bytes, sha256: str | None = None) -> NamedArrays:
     """The arrays of an NPZ that is stored, not compressed, as `np.savez` writes it; read-only views of `data`.
 
     Args:

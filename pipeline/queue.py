@@ -89,7 +89,7 @@ class Reader:
         return job
 
     def _is_foreign(self, job: Job) -> bool:
-        return job.kind not in self.known_kinds and is_inside(job.folder) and is_inside(job.source)
+        return job.kind not in self.known_kinds and is_workspace_path(job.folder) and is_workspace_path(job.source)
 
     def _flaw(self, fields: list[str]) -> str | None:
         if len(fields) != 6:
@@ -101,7 +101,7 @@ class Reader:
             known = ", ".join(sorted(self.known_kinds))
             return f"unknown kind {kind!r} (this version knows {known}); the row is passed over"
         for path in (folder, source):
-            if not is_inside(path):
+            if not is_workspace_path(path):
                 return f"{path!r} is not a path inside the workspace; the row is passed over"
         if _job(fields) is None:
             return f"{start!r} to {stop!r} is not a range of items; the row is passed over"
@@ -142,6 +142,6 @@ def _job(fields: list[str]) -> Job | None:
     return tuple.__new__(Job, (job_id, kind, folder, source, first, end)) if 0 <= first < end else None
 
 
-def is_inside(path: str) -> bool:
+def is_workspace_path(path: str) -> bool:
     """Whether `path` is one as this project writes it: relative, with forward slashes, of plain words, never upwards."""
     return bool(path) and all(part not in ("", ".", "..") and _WORD.issuperset(part) for part in path.split("/"))

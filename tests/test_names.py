@@ -18,8 +18,6 @@ BY_RULE = {
     "main": "where a child process, or the command line, begins",
     "fingerprint": "what the engine asks of each kind of job, see `pipeline/kinds.py`",
     "open_session": "what the engine asks of each kind of job, see `pipeline/kinds.py`",
-    "read": "of the door `reading` and of `shards`: both are called with their module's name",
-    "Arrays": "arrays by name: of a shard, and of a data set that lies in memory",
 }
 # What each recipe has, as `experiments/training/recipe.py` says. Whatever else two recipes have is no second meaning either:
 # none imports another.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.features.arrays import Arrays, DamagedArrays, require_arrays, require_positions, unpack_npz
+from headstart.features.arrays import DamagedArrays, NamedArrays, require_arrays, require_positions, unpack_npz
 from headstart.features.images.decode import ImageError
 from headstart.features.manifest.parts import part_of
 from headstart.pipeline.doors import reading
@@ -20,14 +20,14 @@ SUFFIX = ".npz"
 _REDO = "Redo it: headstart verify --deep --repair"
 
 
-def pack(arrays: Arrays) -> bytes:
+def pack(arrays: NamedArrays) -> bytes:
     """NPZ bytes: stored, not compressed, members in the given order, no time stamps. numpy writes it, so numpy reads it."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
-def read(path: Path, expected: dict[str, dict[str, Any]], sha256: str | None = None) -> Arrays:
+def read_shard(path: Path, expected: dict[str, dict[str, Any]], sha256: str | None = None) -> NamedArrays:
     """The arrays of a shard, checked against its marker: exactly these members, dtypes and shapes.
 
     Args:
@@ -44,12 +44,12 @@ def read(path: Path, expected: dict[str, dict[str, Any]], sha256: str | None = N
     return arrays
 
 
-def read_finished(marker: Marker, embed_dim: int) -> Arrays:
+def read_finished(marker: Marker, embed_dim: int) -> NamedArrays:
     """The arrays of a job that is done, every byte of them as it was committed, and of rows of that job alone.
 
     Raises: HeadstartError as `read`, also if a row is not the job's or stands twice, or the features are of another width.
     """
-    arrays = read(marker.payload, marker.arrays, marker.sha256)
+    arrays = read_shard(marker.payload, marker.arrays, marker.sha256)
     source, _, name = marker.job.source.rpartition("/")
     first = part_of(Path(source), name).first_row
     try:

@@ -126,7 +126,7 @@ def test_a_bad_image_costs_its_own_row_and_nothing_else(tmp_path):
 
     [job] = Reader(workspace, KINDS)
     marker = read_marker(workspace, job, __import__("headstart.jobs.extract", fromlist=["x"]).fingerprint(workspace, job.folder))
-    arrays = shards.read(marker.payload, marker.arrays)
+    arrays = shards.read_shard(marker.payload, marker.arrays)
     assert sorted(np.flatnonzero(arrays["status"] == 0)) == sorted(arrays["index"])
     codes = {item.item: STATUS[item.code] for item in failed.values()}
     assert {row: int(arrays["status"][row]) for row in codes} == codes

@@ -20,7 +20,7 @@ def shard(tmp_path):
 
 
 def test_what_is_packed_is_read(shard):
-    read = shards.read(shard, summary(ARRAYS))
+    read = shards.read_shard(shard, summary(ARRAYS))
     assert list(read) == list(ARRAYS)
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(read[name], array)
@@ -49,7 +49,7 @@ def test_a_damaged_shard_is_named_with_the_command_that_mends_it(shard, flaw):
     FLAWS[flaw](data)
     shard.write_bytes(data)
     with pytest.raises(HeadstartError, match=r"job_000000.*headstart verify --deep --repair"):
-        shards.read(shard, summary(ARRAYS))
+        shards.read_shard(shard, summary(ARRAYS))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_damaged_shard_is_named_with_the_command_that_mends_it(shard, flaw):
 def test_a_shard_that_differs_from_its_marker_is_refused(shard, arrays):
     shard.write_bytes(shards.pack(arrays))
     with pytest.raises(HeadstartError, match="its marker says"):
-        shards.read(shard, summary(ARRAYS))
+        shards.read_shard(shard, summary(ARRAYS))
 
 
 def test_a_pickle_in_a_shard_is_never_loaded(tmp_path):
@@ -76,4 +76,4 @@ def test_a_pickle_in_a_shard_is_never_loaded(tmp_path):
     path = tmp_path / "job_000000.x.npz"
     path.write_bytes(buffer.getvalue())
     with pytest.raises(HeadstartError, match="cannot be read"):
-        shards.read(path, {})
+        shards.read_shard(path, {})
