@@ -10,6 +10,7 @@ import click
 from headstart.commands.output.terminal import say, write_line
 
 from .options import as_json, chosen_workspace, workspace_option
+from .train import judge_again
 
 if TYPE_CHECKING:
     from headstart.experiments.evaluation.evaluate_run import Scored
@@ -26,16 +27,22 @@ def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | 
 
     It is read from its file, and the images' features from the cache. Baselines on the same features stand beside it.
 
-    N is a run's number, see `headstart runs`. `best` is the run that did best on validation among the finished ones that share
-    task and targets with the newest experiment.
+    A run of `headstart train` is judged from its weights and its data. N is a run's number, see `headstart runs`. `best` is the
+    head that did best on validation among the finished ones that share task and targets with the newest experiment of heads.
     """
     from headstart.commands.output.evaluation import evaluation_lines
     from headstart.experiments.evaluation.evaluate_run import evaluate_run, score_run
-    from headstart.experiments.runs.catalog import choose_run
+    from headstart.experiments.runs.catalog import choose_run, recipe_of_run
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
     opened_workspace = chosen_workspace(workspace)
+    experiment = recipe_of_run(opened_workspace, run)
+    if experiment is not None:
+        if as_csv:
+            raise click.UsageError("--csv is for trained heads")
+        judge_again(opened_workspace, experiment, split, as_json)
+        return
     if as_csv:
         _write_csv(score_run(opened_workspace, choose_run(opened_workspace, run), split))
         return

@@ -15,6 +15,7 @@ from headstart.commands.output.terminal import plural
 from .options import as_json, chosen_workspace, run_option, workspace_option
 
 if TYPE_CHECKING:
+    from headstart.experiments.runs.recipe_experiment import RecipeExperiment
     from headstart.experiments.serving.export_run import ExportedFile
 
 
@@ -43,16 +44,33 @@ def command(
     classes (or numbers) come out. Names of classes and what an image must go through before are in the file's metadata. The same
     head gives the same bytes.
     """
+    from headstart.experiments.runs.catalog import recipe_of_run
     from headstart.experiments.serving.export_run import export_run
 
-    written = export_run(
-        run, chosen_workspace(workspace), form=form, with_encoder=with_encoder, logits=logits, output=output, force=force
-    )
+    opened_workspace = chosen_workspace(workspace)
+    experiment = recipe_of_run(opened_workspace, run)
+    if experiment is not None:
+        _export_recipe(experiment, form, output, force, as_json)
+        return
+    written = export_run(run, opened_workspace, form=form, with_encoder=with_encoder, logits=logits, output=output, force=force)
     if as_json:
         click.echo(json.dumps(_record(written, form), indent=1))
         return
     for line in _lines(written, form, with_encoder):
         click.echo(line)
+
+
+def _export_recipe(experiment: RecipeExperiment, form: str, output: Path | None, force: bool, as_json: bool) -> None:
+    from headstart.experiments.serving.recipe_run import export_trained, open_trained
+
+    path, difference = export_trained(open_trained(experiment), form, output, force)
+    if as_json:
+        click.echo(
+            json.dumps({"experiment": experiment.folder.name, "file": str(path), "largest_difference": difference}, indent=1)
+        )
+        return
+    click.echo(f"wrote {path}, the model of {experiment.folder.name} as {form}")
+    click.echo(f"  parity   within {difference:.1e} of the largest number that torch gives")
 
 
 def _lines(written: ExportedFile, form: str, with_encoder: bool) -> Iterator[str]:

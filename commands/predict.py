@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from headstart.commands.output.terminal import plural, say
 
 from .options import as_json, chosen_workspace, run_option, workspace_option
+
+if TYPE_CHECKING:
+    from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 
 
 @click.command("predict")
@@ -37,13 +42,16 @@ def command(
     They are decoded and encoded as `work` would do it. One that cannot be read costs its own line; the exit status is 1 then.
     """
     from headstart.commands.output.predictions import PredictionLayout, write_csv, write_json, write_table
+    from headstart.experiments.runs.catalog import recipe_of_run
     from headstart.experiments.serving.predict import predict
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    predictions = predict(
-        images, chosen_workspace(workspace), run=run, auxiliary=given, device=device, allow_symlinks=allow_symlinks
-    )
+    opened_workspace = chosen_workspace(workspace)
+    experiment = recipe_of_run(opened_workspace, run)
+    if experiment is not None:
+        return _by_recipe(experiment, images, as_json, allow_symlinks)
+    predictions = predict(images, opened_workspace, run=run, auxiliary=given, device=device, allow_symlinks=allow_symlinks)
     listed = predictions.images
     layout = PredictionLayout(
         predictions.task, predictions.names, min(top, len(predictions.names)), [image.name for image in listed]
@@ -55,3 +63,25 @@ def command(
     if failed:
         say(f"{plural(failed, 'image')} of {len(listed):,} could not be read")
     return 1 if failed else 0
+
+
+def _by_recipe(experiment: RecipeExperiment, images: tuple[Path, ...], as_json: bool, allow_symlinks: bool) -> int:
+    """What a run of `headstart train` says of each; the exit status."""
+    from headstart.experiments.serving.recipe_run import open_trained, predict_files
+    from headstart.pipeline.text import printable
+
+    said = predict_files(open_trained(experiment), images, allow_symlinks)
+    if as_json:
+        answers = [{"path": name, **answer} for name, answer in said]
+        click.echo(json.dumps({"experiment": experiment.folder.name, "predictions": answers}, indent=1))
+        return int(any("error" in answer for answer in answers))
+    failed = 0
+    for name, answer in said:
+        failed += "error" in answer
+        probabilities = answer.get("probabilities")
+        if probabilities:
+            label = max(probabilities, key=lambda one: probabilities[one])
+            click.echo(f"{printable(name)}  {printable(label)}  {probabilities[label]:.4f}")
+        else:
+            click.echo(f"{printable(name)}  {printable(str(answer.get('error') or json.dumps(dict(answer))))}")
+    return int(failed > 0)

@@ -55,11 +55,17 @@ def command(context: click.Context, as_csv: bool, rebuild: bool, as_json: bool, 
 @workspace_option
 def show(run: str, as_json: bool, workspace: str | None) -> None:
     """Show how a head was trained, epoch by epoch, and what was measured at the end, class by class."""
+    from headstart.commands.output.recipe import lines as recipe_lines
     from headstart.commands.output.run import run_lines
     from headstart.experiments.evaluation.record import record_of
-    from headstart.experiments.runs.catalog import choose_run
+    from headstart.experiments.runs.catalog import choose_run, recipe_of_run
 
     opened_workspace = chosen_workspace(workspace)
+    experiment = recipe_of_run(opened_workspace, run)
+    if experiment is not None:
+        for line in recipe_lines(opened_workspace, experiment, as_json):
+            click.echo(line)
+        return
     chosen = choose_run(opened_workspace, run)
     record = record_of(opened_workspace, chosen)
     if as_json:

@@ -14,6 +14,8 @@ from headstart.commands.output.terminal import plural, say, span
 from .options import as_json, chosen_workspace, workspace_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from headstart.features.manifest.names import RowCounts
     from headstart.pipeline.status import Status, Tally
     from headstart.pipeline.workspace import Workspace
@@ -39,7 +41,8 @@ def command(failed: bool, disk: bool, as_json: bool, workspace: str | None) -> N
         return
     click.echo(one_line(f"workspace {opened_workspace.root}"))
     for (kind, folder), tally in status.folders.items():
-        click.echo("\n".join(map(one_line, _paragraph(kind, folder, tally, len(status.workers)))))
+        course = _course(opened_workspace.root / folder) if tally.done < tally.jobs else []
+        click.echo("\n".join(map(one_line, [*_paragraph(kind, folder, tally, len(status.workers)), *course])))
     if not status.folders:
         click.echo("The queue is empty. Fill it: headstart enqueue DATA")
     click.echo("".join(f"{line}\n" for line in _data_lines(opened_workspace)), nl=False)
@@ -96,6 +99,20 @@ def _datasets(workspace: Workspace) -> dict[str, RowCounts]:
 
     folders = sorted(path.parent for path in workspace.manifests.glob("*/dataset.json"))
     return {folder.name: count_rows(folder) for folder in folders}
+
+
+def _course(folder: Path) -> list[str]:
+    """Where a training of a recipe is, as of its newest checkpoint."""
+    from headstart.experiments.runs.course import read_course
+
+    course = read_course(folder)
+    if course is None:
+        return []
+    step, steps, seconds = course["step"], course["steps"], course["seconds_a_step"]
+    line = f"  step    {step:,} of {steps:,} as of {course['time']}"
+    if seconds is not None:
+        line += f", {seconds:.3g} s a step, about {span((steps - step) * seconds)} left"
+    return [line]
 
 
 def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:

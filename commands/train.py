@@ -162,7 +162,9 @@ def _run(recipe: Recipe, file: Path, fields: list[Field], given: dict[str, Any])
     if given["run"] is not None and not given["test_only"]:
         raise click.UsageError("--run goes with --test-only")
     if given["test_only"]:
-        return _judged_again(workspace, _trained(workspace, recipe, file, options, given), given["as_json"])
+        experiment = _trained(workspace, recipe, file, options, given)
+        judge_again(workspace, experiment, "test" if "test" in experiment.counts else "val", given["as_json"])
+        return 0
     conduct = Conduct(choose_device(given["device"]), given["save_every"], given["save_seconds"], given["data_workers"])
     begun = begin_recipe(workspace, recipe, file, options, conduct, given["name"])
     for note in begun.notes:
@@ -186,7 +188,7 @@ def _trained(workspace: Workspace, recipe: Recipe, file: Path, options: RecipeOp
     from headstart.features.devices import choose_device
 
     if given["run"] is not None:
-        chosen = recipe_of_run(workspace, given["run"])
+        chosen = recipe_of_run(workspace, str(given["run"]))
         if chosen is None:
             raise HeadstartError(f"run {given['run']} trained heads. Judge it again: headstart evaluate {given['run']}")
         return chosen
@@ -197,11 +199,11 @@ def _trained(workspace: Workspace, recipe: Recipe, file: Path, options: RecipeOp
     raise HeadstartError("nothing was trained with these options on this data. Leave --test-only out, or name a run: --run N")
 
 
-def _judged_again(workspace: Workspace, experiment: RecipeExperiment, as_json: bool) -> int:
+def judge_again(workspace: Workspace, experiment: RecipeExperiment, split: str, as_json: bool) -> None:
+    """Prints what a finished training's weights say of a split, and whether training noted the same."""
     from headstart.commands.output.recipe import table
     from headstart.experiments.evaluation.evaluate_recipe import evaluate_recipe, noted
 
-    split = "test" if "test" in experiment.counts else "val"
     found = evaluate_recipe(workspace, experiment, split)
     if as_json:
         click.echo(json.dumps({"experiment": experiment.folder.name, "split": split, **found}, indent=1))
@@ -212,4 +214,3 @@ def _judged_again(workspace: Workspace, experiment: RecipeExperiment, as_json: b
     before = noted(experiment, split)
     if before is not None and any(before.get(name) != value for name, value in found.items()):
         say("warning: these are not the numbers that training noted: other versions of a library, or another machine")
-    return 0

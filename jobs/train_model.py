@@ -65,7 +65,7 @@ class TrainModelSession:
         options = options_of(experiment, self._recipe)
         splits = splits_of(self._workspace, experiment, self._recipe, options)
         keeper = Checkpoints(experiment.checkpoints, self._workspace.files)
-        loop = Loop(self._recipe, options, splits, conduct_of(experiment), keeper.latest(experiment.identity))
+        loop = Loop(self._recipe, options, splits, conduct_of(experiment), keeper.latest(experiment.identity), self._workspace)
         loop.run(keeper, experiment.identity, check, _listeners(self._workspace, experiment))
         payload = publish_recipe(self._workspace, experiment, loop, check)
         keeper.keep_only_newest()
@@ -83,8 +83,8 @@ def conduct_of(experiment: RecipeExperiment) -> Conduct:
 
 
 def _listeners(workspace: Workspace, experiment: RecipeExperiment) -> Sequence[Listener]:
+    from headstart.experiments.runs.course import CourseFile
     from headstart.experiments.tracking.console import TrainingNarrator
-    from headstart.experiments.tracking.course import CourseFile
 
     about = {"recipe": experiment.recipe, "options": dict(experiment.values)}
     return (TrainingNarrator(experiment.folder.name), CourseFile(workspace, experiment.folder, about))

@@ -29,7 +29,7 @@ def begin_recipe(
     sketch, splits = sketch_of(workspace, recipe, file, options, conduct, name)
 
     def complete(sketch: RecipeExperiment) -> Complete[RecipeExperiment]:
-        Loop(recipe, options, splits)  # refuses what cannot be trained before anything is written
+        Loop(recipe, options, splits, workspace=workspace)  # refuses what cannot be trained before anything is written
         sources = neighbours(file) if sketch.is_from_file else [file]
         files = {f"{SOURCE}/{source.name}": source.read_bytes() for source in sources}
         files |= {str(sketch.values[option]): path.read_bytes() for option, path in option_files(options).items()}
@@ -56,6 +56,7 @@ def sketch_of(
         recipe=file.stem if is_own else file.name,
         code=digest_of_source(file, with_neighbours=not is_own),
         values={**as_values(options), **inputs},
+        settled=dict(splits.settled),
         device=conduct.device,
         conduct={"save_every": conduct.save_every, "save_s": conduct.save_s, "data_workers": conduct.data_workers},
     )

@@ -218,8 +218,10 @@ def _subject(experiment: HeadExperiment) -> tuple[Any, ...]:
     return experiment.task, experiment.targets, tuple(notes.get("classes") or notes.get("targets") or ())
 
 
-def recipe_of_run(workspace: Workspace, number: int) -> RecipeExperiment | None:
+def recipe_of_run(workspace: Workspace, text: str) -> RecipeExperiment | None:
     """What a run of a recipe trained; None if it trained something else. Raises: HeadstartError if there is no run."""
+    if not text.isdecimal() or not workspace.database.exists():
+        return None
     with open_synchronized(workspace, _BUSY_S) as database:
-        run = database.run(number)
+        run = database.run(int(text))
     return read_recipe_experiment(workspace, workspace.experiments / run.experiment) if run.task == RECIPE_TASK else None

@@ -31,6 +31,7 @@ class RecipeExperiment(Experiment):
         recipe: its name, or that of a user's file, `mine.py`.
         code: digest of its source.
         values: every option, ready for JSON; a user's file is named by its place in the experiment's folder.
+        settled: options that the data decided; instead of what the user wrote there `data` stands for them.
         device: cpu or cuda: other devices round otherwise.
         conduct: how it runs and who listens, which decides no bit: save_every, save_s, data_workers, trackers.
     """
@@ -41,6 +42,7 @@ class RecipeExperiment(Experiment):
     recipe: str
     code: str
     values: Mapping[str, Any]
+    settled: Mapping[str, Any]
     device: str
     conduct: Mapping[str, Any]
 
@@ -55,6 +57,7 @@ class RecipeExperiment(Experiment):
             recipe=str(record["recipe"]),
             code=str(record["code"]),
             values=dict(record["options"]),
+            settled=dict(record["settled"]),
             device=str(record["device"]),
             conduct=dict(record["conduct"]),
         )
@@ -70,13 +73,14 @@ class RecipeExperiment(Experiment):
         return self.identity
 
     def record(self) -> dict[str, Any]:
-        return {**self.facts(), "counts": dict(self.counts), "conduct": dict(self.conduct)}
+        more = {"settled": dict(self.settled), "counts": dict(self.counts), "conduct": dict(self.conduct)}
+        return {**self.facts(), "options": dict(self.values), **more}
 
     def facts(self) -> dict[str, Any]:
         return {
             "recipe": self.recipe,
             "code": self.code,
-            "options": dict(self.values),
+            "options": {name: value for name, value in self.values.items() if name not in self.settled},
             "data": self.data,
             "device": self.device,
         }
@@ -133,7 +137,9 @@ def recipe_of(experiment: RecipeExperiment) -> Recipe:
 
 def options_of(experiment: RecipeExperiment, recipe: Recipe) -> RecipeOptions:
     """Its options, files at their place in its folder."""
-    options = options_from(recipe.Options, experiment.values, str(experiment.folder / "experiment.json"))
+    options = options_from(
+        recipe.Options, {**experiment.values, **experiment.settled}, str(experiment.folder / "experiment.json")
+    )
     files = {
         field.name: experiment.folder / value
         for field in fields_of(recipe.Options)

@@ -25,11 +25,13 @@ from .keys import Key
 from .metrics import Metric, judging
 from .optimizer import make_optimizer, rate_factor, set_learning_rate, set_training
 from .reading import read_ahead
-from .recipe import Grouping, Recipe, asking, has
+from .recipe import Grouping, Recipe, Starting, asking, has
 from .sets import Order, Splits
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from headstart.pipeline.workspace import Workspace
 
     from .options import RecipeOptions
 
@@ -111,8 +113,9 @@ class Loop:
         splits: Splits,
         conduct: Conduct | None = None,
         state: State | None = None,
+        workspace: Workspace | None = None,
     ) -> None:
-        """Args: state: of the same training, to go on from."""
+        """Args: state: of the same training, to go on from; workspace: of it, for a recipe that starts from something there."""
         import torch
 
         for name, rows in splits.named().items():
@@ -127,6 +130,9 @@ class Loop:
         self.progress = Progress(micro_batch=options.batch_size, threads=options.threads or torch.get_num_threads())
         with self.key.of("model").seeding(), asking("model"):
             self.model = recipe.model(options, self.about)
+        if state is None and workspace is not None and has(recipe, "start"):
+            with asking("start"):
+                cast(Starting, recipe).start(self.model, options, self.about, workspace)
         if options.gradient_checkpointing:
             _checkpoint_gradients(self.model)
         self.model.to(conduct.device)

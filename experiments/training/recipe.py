@@ -60,6 +60,13 @@ class Grouping(Protocol):
         """What is in no group is frozen, its statistics included."""
 
 
+class Starting(Protocol):
+    """May be there: first weights that are not drawn, such as pretrained ones."""
+
+    def start(self, model: Any, options: Any, about: Facts, workspace: Workspace) -> None:
+        """Puts them into the model; called once, when the training begins. What they are must be part of options or `about`."""
+
+
 class Showing(Protocol):
     """May be there: what to see of the best model, at the end."""
 

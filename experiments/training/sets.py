@@ -142,6 +142,7 @@ class Splits:
         about: whatever the model must know of the data (classes, channels, an alphabet), ready for JSON. It is kept with the
             weights, so that a trained model is built again without its data.
         notes: what a reader of the numbers should know, one line each.
+        settled: options that `data` decided, by name: with these it gives the same rows later, whatever was added meanwhile.
     """
 
     train: DataSet
@@ -149,6 +150,7 @@ class Splits:
     test: DataSet | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    settled: Mapping[str, Any] = field(default_factory=dict)
 
     def named(self) -> dict[str, DataSet]:
         parts = {"train": self.train, "val": self.val}

@@ -148,6 +148,11 @@ def _must_be_unchanged(facts: os.stat_result, size: int, mtime_ns: int) -> None:
         raise ImageError("changed", f"size or time differ from the manifest's: {facts.st_size:,} bytes, expected {size:,}")
 
 
+def open_rgb(data: bytes) -> "PillowImage":
+    """The whole image as RGB, in memory: what `decode` would scale. Raises: ImageError, whatever Pillow raised."""
+    return _rgb(_opened(data), None)
+
+
 def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None) -> NDArray[np.uint8]:
     """What `Image.open(f).convert('RGB')` gives, scaled and cropped: (height, width, 3).
 
@@ -155,6 +160,17 @@ def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None
     many threads. `elsewhere` may decode an image whose header is sound, or give None.
     Raises: ImageError, whatever Pillow raised.
     """
+    image = _opened(data)
+    width, height = image.size
+    pixels = elsewhere(data, image) if elsewhere is not None else None
+    if pixels is not None:
+        return pixels
+    rgb = _rgb(image, transform)
+    return fit(rgb, transform, (height, width))  # outside of the above: what fails here is our mistake and not the image's
+
+
+def _opened(data: bytes) -> "PillowImage":
+    """Its header was read, and no pixel."""
     from PIL import Image, UnidentifiedImageError
 
     _silence_pillow()
@@ -170,21 +186,23 @@ def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None
         raise ImageError("not_an_image", f"none of {', '.join(_FORMATS)}") from None
     except Exception as error:
         raise ImageError("truncated", f"{type(error).__name__}: {reason_of(error)}") from None
+    require_decodable(*image.size)
+    return image
+
+
+def _rgb(image: "PillowImage", transform: Transform | None) -> "PillowImage":
+    from PIL import Image
+
     width, height = image.size
-    require_decodable(width, height)
-    pixels = elsewhere(data, image) if elsewhere is not None else None
-    if pixels is not None:
-        return pixels
     try:
-        if transform.fast_decode:
+        if transform is not None and transform.fast_decode:
             draft(image, transform)
         image.load()  # convert() alone would do it, but copies an image that is RGB already
-        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     except (MemoryError, Image.DecompressionBombError):
         raise ImageError("too_large", f"{width} x {height} pixels do not fit into memory") from None
     except Exception as error:
         raise ImageError("truncated", f"{type(error).__name__}: {reason_of(error)}") from None
-    return fit(rgb, transform, (height, width))  # outside of the above: what fails here is our mistake and not the image's
 
 
 @functools.cache

@@ -15,11 +15,12 @@ from headstart.features.manifest.reading import Dataset
 from headstart.pipeline.errors import SourceGoneError
 from headstart.pipeline.text import reason_of
 
-from .decode import ImageError, open_decoder, raise_if_environment, read_file, require_decodable
+from .decode import ImageError, open_decoder, open_rgb, raise_if_environment, read_file, require_decodable
 from .transform import Transform, fit
 
 if TYPE_CHECKING:
     import h5py
+    from PIL.Image import Image as PillowImage
 
 Pixels = NDArray[np.uint8]
 
@@ -47,10 +48,22 @@ def open_reader(
     return read
 
 
+def open_whole_reader(dataset: Dataset) -> "Callable[[Row], PillowImage]":
+    """A function from a row to its image as it is, RGB, for whoever cuts and scales it otherwise. It raises ImageError."""
+    root = Path(dataset.root)
+    if dataset.layout == "hdf5":
+        from PIL import Image
+
+        assert dataset.file is not None
+        stored = _Hdf5Reader(root / dataset.file, None, None).stored
+        return lambda row: Image.fromarray(stored(row))
+    return lambda row: open_rgb(read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks, row.digest))
+
+
 class _Hdf5Reader:
     """Reads `images[i]` for rows named `file.h5#i`; h5py itself lets one thread in at a time."""
 
-    def __init__(self, path: Path, transform: Transform, note: Callable[[Row, str], None] | None) -> None:
+    def __init__(self, path: Path, transform: Transform | None, note: Callable[[Row, str], None] | None) -> None:
         self._path = path
         self._note = note
         self._transform = transform
@@ -59,9 +72,10 @@ class _Hdf5Reader:
     def __call__(self, row: Row) -> Pixels:
         from PIL import Image
 
-        return fit(Image.fromarray(self._stored(row)), self._transform)
+        assert self._transform is not None
+        return fit(Image.fromarray(self.stored(row)), self._transform)
 
-    def _stored(self, row: Row) -> NDArray[Any]:
+    def stored(self, row: Row) -> NDArray[Any]:
         import h5py
 
         try:
