@@ -89,7 +89,11 @@ def training_options(function: _Command) -> _Command:
     """What all heads of a pass share."""
     for option in reversed(
         (
-            click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True),
+            click.option(
+                "--epochs",
+                type=click.IntRange(min=1),
+                help="[default: 10; small sets: up to 1,500 steps or 200 epochs, while validation gets better]",
+            ),
             click.option("--batch-size", type=click.IntRange(min=2), default=128, show_default=True),
             click.option("--accumulation", type=click.IntRange(min=1), default=1, show_default=True, help="Batches a step."),
             click.option("--warmup", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="Part of all steps."),
@@ -117,7 +121,11 @@ def training_options(function: _Command) -> _Command:
 
 def baseline_options(function: _Command) -> _Command:
     """What stands beside the heads."""
-    logistic = click.option("--logistic", is_flag=True, help="Also the best logistic regression of twelve penalties. [classes]")
+    logistic = click.option(
+        "--logistic/--no-logistic",
+        default=None,
+        help="The best logistic regression of twelve penalties. [default: yes for classes]",
+    )
     folds = click.option(
         "--folds",
         type=click.IntRange(min=2),

@@ -47,8 +47,9 @@ def command(
 ) -> int:
     """Train heads on the features that are there, all of them in one pass.
 
-    Without options: one linear head. The heads are chosen by validation, and the test split is read once, at the end, for
-    them and for baselines that need no training. Kill it whenever you must: the same command, or `headstart work`, goes on
+    Without options: one linear head, and what needs no gradient or hardly one: ridge, LDA, nearest class mean, and the best of
+    twelve logistic regressions. All of them are runs; the best on validation is chosen, of equals the simplest, and the test
+    split is read once, at the end. Kill it whenever you must: the same command, or `headstart work`, goes on
     from the last checkpoint and ends in the same bits. When it is done, it says so and trains nothing.
 
     \b
@@ -60,15 +61,18 @@ def command(
     headstart train-head --preset quality --target score --aux sharpness --aux exposure
     """
     from headstart.commands.output.training import training_lines
-    from headstart.experiments.config import BaselineOptions, TrainingOptions
+    from headstart.experiments.config import USUAL_STEPS, TrainingOptions
     from headstart.experiments.evaluation.record import as_record
     from headstart.experiments.runs.experiment import read_metrics
+    from headstart.experiments.runs.rows import run_numbers
     from headstart.experiments.train_heads import train_heads
     from headstart.features.devices import choose_device
 
     opened_workspace = chosen_workspace(workspace)
     ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
-    shared = {key: given[key] for key in ("epochs", "batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
+    shared = {key: given[key] for key in ("batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
+    # Without a word on epochs, steps decide: ten epochs of a small set are too few.
+    shared |= {"steps": USUAL_STEPS} if given["epochs"] is None else {"epochs": given["epochs"]}
     monitor = given["monitor"] or ("pearson" if preset == "quality" else "auto")
     trained = train_heads(
         heads_of(ablation, preset, seeds, seed, given),
@@ -80,7 +84,8 @@ def command(
         auxiliary=auxiliary,
         val_part=val_part,
         options=TrainingOptions(**shared, monitor=monitor, seed=seed, device=choose_device(given["device"])),
-        baselines=BaselineOptions(given["logistic"], given["folds"] or 0),
+        logistic=given["logistic"],
+        folds=given["folds"] or 0,
         name=name,
         time_limit_s=time_limit,
         report=say,
@@ -91,6 +96,6 @@ def command(
     if as_json:
         click.echo(json.dumps(as_record(opened_workspace, experiment), indent=1))
         return 0
-    for line in training_lines(experiment, read_metrics(experiment), opened_workspace.database):
+    for line in training_lines(experiment, read_metrics(experiment), opened_workspace.database, run_numbers(experiment)):
         click.echo(line)
     return 0

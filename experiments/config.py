@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from headstart.pipeline.errors import HeadstartError
@@ -13,6 +13,11 @@ OUTPUTS = ("auto", "softmax", "sigmoid", "linear")
 OPTIMIZERS = ("adamw", "sgd")
 CLASS_WEIGHTS = ("none", "balanced")
 MONITORS = ("auto", "accuracy", "loss", "pearson")
+# Heads without a gradient; of those that do equally well the first in this order is chosen: fewer choices first.
+SIMPLEST = ("mean", "nearest-mean", "ridge", "lda", "logistic")
+USUAL_STEPS = 1500
+MOST_EPOCHS = 200  # however few rows an epoch has
+PATIENCE = 0.3  # part of all epochs: the last ones, of small steps, still find something
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ class TrainingOptions:
     """What all heads of one pass share.
 
     Attributes:
+        steps: of the optimizer; above 0: small sets are trained for so many at least, in more epochs than `epochs`, and stop when
+            validation has not got better for long. 0: `epochs` alone says how long.
         epochs, batch_size: a batch of a single row, if one is left over, is skipped: BatchNorm has no variance for it.
         accumulation: batches whose gradients are averaged before a step.
         warmup: part of all steps over which the learning rate rises.
@@ -109,6 +116,16 @@ class TrainingOptions:
     checkpoint_s: float = 10.0
     device: str = "cpu"
     amp: bool = False
+    steps: int = 0
+
+    def settled(self, rows: int) -> "TrainingOptions":
+        """What `steps` means for so many training rows, in epochs."""
+        if not self.steps:
+            return self
+        an_epoch = max(1, rows // (self.batch_size * self.accumulation))
+        epochs = max(self.epochs, min(MOST_EPOCHS, -(-self.steps // an_epoch)))
+        patience = self.patience or (0 if epochs == self.epochs else max(10, round(PATIENCE * epochs)))
+        return replace(self, epochs=epochs, patience=patience, steps=0)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation"):
@@ -170,6 +187,8 @@ def head_config(facts: Mapping[str, Any]) -> HeadConfig:
 
 def as_facts(config: HeadConfig | TrainingOptions | BaselineOptions) -> dict[str, Any]:
     """For JSON; `head_config` reads a head back."""
+    if isinstance(config, TrainingOptions) and not config.steps:  # as before there were any, so that identities stay
+        return {key: value for key, value in asdict(config).items() if key != "steps"}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 
@@ -203,8 +222,14 @@ _RESERVED = ("best_head", "best", "final")
 def refuse_bad_head_names(heads: tuple[HeadConfig, ...]) -> None:
     """Raises: HeadstartError if a head's file could not carry its name."""
     flaw = flaw_of_head_names(heads)
+    taken = next((head.name for head in heads if _BASELINE.fullmatch(head.name.casefold())), None)
+    if flaw is None and taken is not None:
+        flaw = f"a head is named {taken!r}, and so is a baseline that every experiment has"
     if flaw:
         raise HeadstartError(f"{flaw}. Give it another name")
+
+
+_BASELINE = re.compile(r"ridge(-\d+-fold)?|logistic|lda|nearest-mean|mean")
 
 
 def flaw_of_head_names(heads: tuple[HeadConfig, ...]) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.experiments.config import USUAL_BASELINES, BaselineOptions, HeadConfig, TrainingOptions
+from headstart.experiments.config import USUAL_STEPS, BaselineOptions, HeadConfig, TrainingOptions
 from headstart.experiments.data.columns import detected_task
 from headstart.experiments.evaluation.publish import damaged_files
 from headstart.experiments.runs.begin import Begun
@@ -53,7 +53,8 @@ def train_heads(
     auxiliary: Sequence[str] = (),
     val_part: float | None = None,
     options: TrainingOptions | None = None,
-    baselines: BaselineOptions = USUAL_BASELINES,
+    logistic: bool | None = None,
+    folds: int = 0,
     name: str | None = None,
     time_limit_s: float | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -66,6 +67,8 @@ def train_heads(
         encoder: whose features, if there are several encoders; data: only the images of this data set.
         task: classification, regression, or auto: by the targets.
         targets, auxiliary, val_part, name: see `begin_heads.Request`.
+        options: None: small sets are trained until validation gets no better, see `TrainingOptions.steps`.
+        logistic: whether logistic regression is fitted, too; None: for classes. folds: see BaselineOptions.
         time_limit_s: leave by then, with a checkpoint.
         report: gets a line as soon as it is known.
 
@@ -75,7 +78,8 @@ def train_heads(
     opened = as_workspace(workspace)
     features = _features(opened, encoder, data)
     decided = detected_task(features, tuple(targets)) if task == "auto" else task
-    options = options or TrainingOptions()
+    options = options or TrainingOptions(steps=USUAL_STEPS)
+    baselines = BaselineOptions(decided == "classification" if logistic is None else logistic, folds)
     request = Request(
         features, decided, tuple(targets), tuple(auxiliary), tuple(heads or [HeadConfig()]), options, name, val_part, baselines
     )
@@ -112,8 +116,9 @@ def _brought_to_its_end(
     retry(workspace, frozenset({job.job_id}))  # failed attempts are forgiven: whoever calls this wants another one
     if not begun.is_new:
         report(f"goes on with {experiment.folder.name}, begun on {counts['train']:,} training images")
+    heads = f"{len(experiment.heads)} head{'s' if len(experiment.heads) > 1 else ''}"
     report(
-        f"{experiment.folder.name}: {experiment.task}, {len(experiment.heads)} heads, {counts['train']:,} train, "
+        f"{experiment.folder.name}: {experiment.task}, {heads}, {counts['train']:,} train, "
         f"{counts['val']:,} val and {counts['test']:,} test images"
     )
     failures: list[str] = []

@@ -58,15 +58,19 @@ class TrainHeadSession:
         from headstart.experiments.runs.experiment_data import experiment_data
         from headstart.experiments.runs.head_experiment import best_head_path
         from headstart.experiments.training.checkpoints import Checkpoints
+        from headstart.experiments.training.kept_parts import KeptParts
         from headstart.pipeline.versions import versions_of
 
         keeper = Checkpoints(best_head_path(experiment).parent, self._workspace.files)
         # A training that goes on has read every byte of the cache before.
         data = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
-        narrator = Narrator(experiment.folder.name, experiment.options.epochs, [head.name for head in experiment.heads])
-        outcomes = train(data.data, experiment.heads, experiment.options, keeper, check, narrator.hear)
-        evaluation = evaluate_experiment(experiment, data, outcomes, check)
+        options = experiment.options.settled(len(data.data.train))
+        narrator = Narrator(experiment.folder.name, options.epochs, [head.name for head in experiment.heads])
+        outcomes = train(data.data, experiment.heads, options, keeper, check, narrator.hear)
+        parts = KeptParts(experiment.checkpoints, self._workspace.files)
+        evaluation = evaluate_experiment(experiment, data, outcomes, check, parts, narrator.note)
         payload = publish(self._workspace, experiment, data, outcomes, evaluation)
         keeper.keep_only_newest()
+        parts.clear()
         facts: dict[str, Any] = {"device": experiment.options.device, "versions": versions_of("numpy", "torch")}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.head_experiment import best_head_path
 from headstart.pipeline.text import printable
 
-from .terminal import interval_text
+from .terminal import interval_text, plural
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.head_experiment import HeadExperiment
@@ -19,36 +19,60 @@ if TYPE_CHECKING:
 _ROWS = 20
 
 
-def training_lines(experiment: HeadExperiment, judged: Mapping[str, Any], database: Path) -> list[str]:
-    """A table for people. Args: judged: what its `metrics.json` says; database: where all runs are, for the last line."""
-    heads = [(entry["head"], headline(entry), entry["head"] == judged["selected"]) for entry in judged["heads"]]
-    heads.sort(key=lambda row: _value(row[1], "val"), reverse=True)
-    shown = heads[:_ROWS]
-    baselines = [(entry["baseline"], headline(entry), False) for entry in judged["baselines"]]
-    name_width = max(len(name) for name, _, _ in [*shown, *baselines])
+def training_lines(
+    experiment: HeadExperiment, judged: Mapping[str, Any], database: Path, runs: Mapping[str, int] | None = None
+) -> list[str]:
+    """A table for people.
+
+    Args: judged: what its `metrics.json` says; database: where all runs are, for the last line; runs: numbers by head.
+    """
+    numbers = runs or {}
+    entries = [(entry.get("head") or entry["baseline"], entry) for entry in (*judged["heads"], *judged["baselines"])]
+    rows = [(name, headline(entry), name == judged["selected"]) for name, entry in entries]
+    rows.sort(key=lambda row: (row[2], _value(row[1], "val")), reverse=True)
+    shown = rows[:_ROWS]
+    name_width = max(len(name) for name, _, _ in shown)
     metric = "accuracy" if experiment.task == "classification" else "Pearson r"
     result = [
         f"{experiment.folder.name}: {metric} on {judged['rows']['val']:,} validation and {judged['rows']['test']:,} test images"
     ]
     result.append(f"  {'':{name_width}}  validation    test  95 % interval")
     result += [_row(name, headlines, is_best, name_width) for name, headlines, is_best in shown]
-    if len(heads) > len(shown):
-        result.append(f"  and {len(heads) - len(shown):,} more heads in {METRICS}")
-    result += [_row(name, headlines, is_best, name_width) for name, headlines, is_best in baselines]
+    if len(rows) > len(shown):
+        result.append(f"  and {plural(len(rows) - len(shown), 'more head')} in {METRICS}")
     result += [_cross_validation(entry) for entry in judged["baselines"] if "cross_validation" in entry]
     result += [f"note: {note}" for note in judged["notes"]]
-    result.append("best on validation is marked *; baselines are trained on the same rows without a gradient")
+    result += _reasons(judged)
     result.append(f"heads    {best_head_path(experiment)}")
     result.append(f"numbers  {experiment.folder / METRICS}" + (f", {REPORT}" if experiment.task == "classification" else ""))
     result.append(f"all runs {database}")
+    if judged["selected"] in numbers:
+        low, high = min(numbers.values()), max(numbers.values())
+        these = f"runs {low} to {high}, the chosen one is" if high > low else "run"
+        result.append(
+            f"{these} {numbers[judged['selected']]}; use it: headstart predict IMAGES --run {numbers[judged['selected']]}"
+        )
     return [printable(line) for line in result]
+
+
+def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
+    by = judged["selected_by"]
+    heads = f"of {plural(by['of'], 'head')} " if "of" in by else ""
+    yield f"best on validation is marked *: {judged['selected']} has the best {by['metric']} {heads}on validation"
+    if by.get("equals"):
+        yield f"as good there, and less simple: {', '.join(by['equals'][:5])}"
+    corrected = judged.get("corrected_validation")
+    if by.get("of", 1) > 1:
+        promise = f"; without that flattery about {corrected:.4f}" if corrected is not None else ""
+        yield f"the best of several is flattered by validation{promise}; on test it is not: nothing was chosen there"
 
 
 def _row(name: str, headlines: dict[str, Any], is_best: bool, width: int) -> str:
     test = headlines.get("test")
     interval = "" if test is None or test["interval"][0] is None else interval_text(test["interval"])
     validation = _shown(headlines, "val") if headlines else "diverged"
-    return f"{'*' if is_best else ' '} {name:{width}}  {validation:>10}  {_shown(headlines, 'test'):>6}  {interval}".rstrip()
+    mark = "*" if is_best else " "
+    return f"{mark} {name:{width}}  {validation:>10}  {_shown(headlines, 'test'):>6}  {interval}".rstrip()
 
 
 def _cross_validation(entry: dict[str, Any]) -> str:

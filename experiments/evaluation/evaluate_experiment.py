@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.data.statistics import dead_channels
+from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.heads.trainer import Outcome
 from headstart.experiments.linear.baselines import fit_baselines, inputs_of
 from headstart.experiments.linear.closed_form import scores_of
 from headstart.experiments.runs.experiment_data import ExperimentData, training_folds
 from headstart.experiments.runs.head_experiment import HeadExperiment
+from headstart.experiments.training.kept_parts import Parts
 from headstart.experiments.training.progress import monitor_for
 
+from .fitted_heads import Candidate, as_head, choose, corrected_validation, simplicity_of
+from .intervals import SMALL, Sample
 from .metrics import classification_metrics, compare_classifiers, compare_regressors, probabilities_of, regression_metrics
 
-FORMAT = 2  # 1 had intervals of the percentile bootstrap
-_NOT_OF_SCORES = (
-    "log_loss",
-    "log_loss_interval",
-    "ece",
-    "per_class",
-    "confusion_matrix",
-)  # baselines give scores, not probabilities
+FORMAT = 2  # 1 had intervals of the percentile bootstrap, and baselines that were no heads
 
 
 @dataclass(frozen=True)
@@ -34,64 +32,73 @@ class ExperimentEvaluation:
     """Attributes:
     metrics: everything that `metrics.json` says, ready for JSON.
     scores: (n, k) logits or numbers of the selected head on the test rows, or on validation if there are none.
+    baselines: as heads, in the order of `metrics["baselines"]`.
     """
 
     metrics: dict[str, Any]
     scores: NDArray[np.float32]
+    baselines: tuple[TrainedHead, ...]
 
 
 def evaluate_experiment(
-    experiment: HeadExperiment, data: ExperimentData, outcomes: Sequence[Outcome], check: Callable[[], None] = lambda: None
+    experiment: HeadExperiment,
+    data: ExperimentData,
+    outcomes: Sequence[Outcome],
+    check: Callable[[], None] = lambda: None,
+    parts: Parts | None = None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> ExperimentEvaluation:
     """The same for the same heads.
 
     Args:
         outcomes: one a head, in the order of `experiment.heads`.
         check: called between heads, and between passes over the rows; may raise to leave.
+        parts: keeps what takes long for whoever goes on; report: hears what is done.
     """
     folds = training_folds(data, experiment.baselines.folds)
-    baselines, statistics = fit_baselines(data.data, experiment.baselines, folds, check)
-    test_scores: dict[str, NDArray[np.float32]] = {}
-    heads, others = [], []
-    for outcome in outcomes:
+    baselines, statistics = fit_baselines(data.data, experiment.baselines, folds, check, parts, report)
+    val_scores = scores_of(inputs_of(data.data), data.data.val, [each.head for each in baselines])
+    fitted = []
+    for baseline, scores in zip(baselines, val_scores, strict=True):
+        head = as_head(baseline, data.data.targets, scores, data.data.val)
+        fitted.append(_renamed(head, {config.name for config in experiment.heads}))
+    scores_by_head: dict[str, dict[str, NDArray[np.float32]]] = {}
+    candidates = []
+
+    def evaluated(head: TrainedHead, entry: dict[str, Any]) -> dict[str, Any]:
         check()
-        entry = _course(outcome)
-        if outcome.best_epoch >= 0:
-            for split, positions in _splits(data):
-                scores = outcome.head.scores(data.data.source, positions, data.data.auxiliary)
-                entry[split] = head_metrics(data, outcome.head.config.output_for(experiment.task), scores, positions)
-                test_scores[entry["head"]] = scores  # of the last split, which is test where there is one
-        heads.append(entry)
-    found_scores = {
-        split: scores_of(inputs_of(data.data), positions, [each.head for each in baselines]) for split, positions in _splits(data)
-    }
-    for number, baseline in enumerate(baselines):
-        entry = {"baseline": baseline.name, **baseline.settings}
         for split, positions in _splits(data):
-            metrics = head_metrics(data, "linear", found_scores[split][number], positions)
-            entry[split] = {key: value for key, value in metrics.items() if key not in _NOT_OF_SCORES}
-        others.append(entry)
-    selected = selected_head(outcomes)
-    judged = {
+            scores = head.scores(data.data.source, positions, data.data.auxiliary)
+            entry[split] = head_metrics(data, head.config.output_for(experiment.task), scores, positions)
+            scores_by_head.setdefault(head.config.name, {})[split] = scores
+        candidates.append(Candidate(head.config.name, entry, simplicity_of(head)))
+        return entry
+
+    heads = [evaluated(each.head, _course(each)) if each.best_epoch >= 0 else _course(each) for each in outcomes]
+    others = [
+        evaluated(head, {"baseline": head.config.name, **_settings(head), "sha256_of_weights": head.digest}) for head in fitted
+    ]
+    monitor = monitor_for(experiment.options.monitor, experiment.task)
+    selected, equals = choose(candidates, monitor)
+    last = _splits(data)[-1][0]  # test where there is one
+    groups = data.features.groups
+    metrics = {
         "format": FORMAT,
         "experiment": experiment.folder.name,
         "task": experiment.task,
         "classes" if experiment.task == "classification" else "targets": list(data.data.targets.names),
         "rows": data.counts,
+        "groups": len(set(groups[groups != ""].tolist())) or None,
+        "validation": _digest_of(data, data.data.val),
         "selected": selected,
-        "selected_by": {"split": "val", "metric": monitor_for(experiment.options.monitor, experiment.task)},
+        "selected_by": {"split": "val", "metric": monitor, "of": len(candidates), "equals": equals},
+        "corrected_validation": _corrected(data, scores_by_head),
         "heads": heads,
         "baselines": others,
-        "comparisons": _comparisons(data, selected, test_scores),
-        "notes": [*data.notes, *_channel_notes(dead_channels(statistics), data.data.inputs)],
+        "comparisons": _comparisons(data, selected, {name: scores[last] for name, scores in scores_by_head.items()}),
+        "notes": [*data.notes, *_notes(data, dead_channels(statistics), candidates, selected)],
     }
-    return ExperimentEvaluation(judged, test_scores[selected])
-
-
-def selected_head(outcomes: Sequence[Outcome]) -> str:
-    """Name of the head that is best on validation; of equals the one with the lower loss, then the first."""
-    best = max(outcomes, key=lambda outcome: (outcome.best_score, -_best_loss(outcome)))
-    return best.head.config.name
+    return ExperimentEvaluation(metrics, scores_by_head[selected][last], tuple(fitted))
 
 
 def head_metrics(data: ExperimentData, output: str, scores: NDArray[np.float32], positions: NDArray[np.int64]) -> dict[str, Any]:
@@ -116,9 +123,30 @@ def _course(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _best_loss(outcome: Outcome) -> float:
-    loss = outcome.history[outcome.best_epoch]["val_loss"] if outcome.best_epoch >= 0 else None
-    return float("inf") if loss is None else float(loss)
+def _digest_of(data: ExperimentData, positions: NDArray[np.int64]) -> str:
+    """sha256 (hex) of which images these are, whatever encoder saw them."""
+    rows = data.features.rows
+    names = [f"{rows.datasets[rows.dataset[position]]} {rows.index[position]}" for position in positions.tolist()]
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def _settings(head: TrainedHead) -> dict[str, Any]:
+    return {key: value for key, value in (head.fitted or {}).items() if key != "method"}
+
+
+def _renamed(head: TrainedHead, taken: set[str]) -> TrainedHead:
+    """Under a name that no trained head of an earlier version has."""
+    if head.config.name not in taken:
+        return head
+    return replace(head, config=replace(head.config, name=f"{head.config.name}-baseline"))
+
+
+def _corrected(data: ExperimentData, scores: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> float | None:
+    """Accuracy alone: of numbers, choosing the best is only said to flatter."""
+    if data.data.targets.task != "classification":
+        return None
+    codes = data.data.targets.codes[data.data.val]
+    return corrected_validation({name: found["val"].argmax(axis=1) == codes for name, found in scores.items()})
 
 
 def _splits(data: ExperimentData) -> list[tuple[str, NDArray[np.int64]]]:
@@ -145,5 +173,24 @@ def _comparisons(data: ExperimentData, selected: str, scores: dict[str, NDArray[
     return result
 
 
-def _channel_notes(dead: int, inputs: int) -> list[str]:
-    return [f"{dead:,} of {inputs:,} inputs never change on the training rows and say nothing"] if dead else []
+def _notes(data: ExperimentData, dead: int, candidates: Sequence[Candidate], selected: str) -> Iterator[str]:
+    if dead:
+        yield f"{dead:,} of {data.data.inputs:,} inputs never change on the training rows and say nothing"
+    for split, positions in _splits(data):
+        sample = Sample(len(positions), data.features.groups[positions])
+        if sample.units < SMALL:
+            name = {"val": "validation", "test": "test"}[split]
+            yield f"{sample.words} in {name} are few: another draw may give quite other numbers"
+    if data.data.targets.task != "classification":
+        return
+    rows = data.test if len(data.test) else data.data.val
+    counts = np.bincount(data.data.targets.codes[data.data.train], minlength=data.data.targets.outputs)
+    commonest = int(counts.argmax())
+    share = float((data.data.targets.codes[rows] == commonest).mean())
+    entry = next(each.entry for each in candidates if each.name == selected)
+    split = "test" if len(data.test) else "val"
+    if entry[split]["accuracy"] < share:
+        yield (
+            f"{selected} is right on {entry[split]['accuracy']:.4f} of the {'test' if split == 'test' else 'validation'} images, "
+            f"less than always saying '{data.data.targets.names[commonest]}' ({share:.4f})"
+        )

@@ -28,7 +28,7 @@ class RunEvaluation:
 
     Attributes:
         metrics: see `evaluate_experiment.head_metrics`.
-        baselines: by name, on the same rows, as training noted them.
+        baselines: the others by name, on the same rows, as training noted them.
         is_as_noted: whether training noted the same, to six digits; None if its notes are gone.
     """
 
@@ -109,8 +109,11 @@ def evaluate_scored(chosen: Chosen, scored: Scored) -> RunEvaluation:
     split = scored.split
     metrics = head_metrics(scored.data, scored.head.config.output_for(scored.head.task), scored.scores, scored.positions)
     notes = read_metrics(chosen.experiment)
-    noted = next((entry.get(split) for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), None)
-    baselines = {entry["baseline"]: entry[split] for entry in notes.get("baselines", []) if split in entry}
+    entries = {entry["head"]: entry for entry in notes.get("heads", [])}
+    entries |= {entry["baseline"]: entry for entry in notes.get("baselines", [])}
+    noted = entries.get(chosen.run.head, {}).get(split)
+    others = [entry["baseline"] for entry in notes.get("baselines", []) if entry["baseline"] != chosen.run.head]
+    baselines = {name: entries[name][split] for name in others if split in entries[name]}
     return RunEvaluation(
         chosen, split, scored.head.names, metrics, baselines, None if noted is None else _is_noted(noted, metrics, notes)
     )

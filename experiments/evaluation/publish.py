@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.heads.trainer import Outcome
 from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.experiment_data import ExperimentData
@@ -50,6 +51,7 @@ def publish(
     record(workspace, experiment)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     headlines = {entry["head"]: headline(entry) for entry in judged["heads"]}
+    headlines |= {entry["baseline"]: headline(entry) for entry in judged["baselines"]}
     payload = {"format": FORMAT, "experiment": experiment.folder.name, "selected": judged["selected"]}
     return encode({**payload, "heads": headlines, "files": digests})
 
@@ -104,28 +106,29 @@ def _files(
         for outcome in outcomes
     }
     yield HISTORY, encode({"format": FORMAT, "monitor": judged["selected_by"]["metric"], "heads": course})
-    for outcome in outcomes:
-        if outcome.best_epoch < 0:
+    removed = removed_heads(experiment.folder)
+    for head in (*(outcome.head for outcome in outcomes if outcome.best_epoch >= 0), *evaluation.baselines):
+        name = head.config.name
+        if name == judged["selected"] and experiment.task == "classification":
+            yield REPORT, _report(experiment, rows, head, evaluation.scores)
+        if name in removed:
             continue
-        data = outcome.head.encode()
-        name = outcome.head.config.name
+        data = head.encode()
         yield head_path(experiment, name).relative_to(experiment.folder).as_posix(), data
         if name == judged["selected"]:
             yield best_head_path(experiment).relative_to(experiment.folder).as_posix(), data
-            if experiment.task == "classification":
-                yield REPORT, _report(experiment, rows, outcome, evaluation.scores)
     yield METRICS, encode(judged)  # the last one: who sees it sees the others
 
 
-def _report(experiment: HeadExperiment, data: ExperimentData, outcome: Outcome, scores: NDArray[np.float32]) -> bytes:
+def _report(experiment: HeadExperiment, data: ExperimentData, head: TrainedHead, scores: NDArray[np.float32]) -> bytes:
     from sklearn.metrics import classification_report
 
     split, rows = ("test", data.test) if len(data.test) else ("val", data.data.val)
     targets = data.data.targets
-    said = probabilities_of(scores, outcome.head.config.output_for(experiment.task)).argmax(axis=1)
+    said = probabilities_of(scores, head.config.output_for(experiment.task)).argmax(axis=1)
     names = [printable(name) for name in targets.names]
     text = classification_report(
         targets.codes[rows], said, labels=np.arange(len(names)), target_names=names, digits=4, zero_division=0
     )
-    head = f"{experiment.folder.name}, head {outcome.head.config.name}, {len(rows):,} images of the split '{split}'\n\n"
-    return f"{head}{text}".encode()
+    title = f"{experiment.folder.name}, head {head.config.name}, {len(rows):,} images of the split '{split}'\n\n"
+    return f"{title}{text}".encode()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.head_experiment import best_head_path
+from headstart.experiments.runs.rows import run_numbers
 
 from .publish import headline
 
@@ -23,7 +24,8 @@ def record_of(workspace: Workspace, chosen: Chosen) -> dict[str, Any]:
         metrics = database.metrics(chosen.run.run)
     last = max((metric.step for metric in metrics), default=0)
     notes = read_metrics(chosen.experiment)
-    noted: dict[str, Any] = next((entry for entry in notes.get("heads", []) if entry["head"] == chosen.run.head), {})
+    entries = [*notes.get("heads", []), *notes.get("baselines", [])]
+    noted: dict[str, Any] = next((each for each in entries if each.get("head", each.get("baseline")) == chosen.run.head), {})
     course: dict[int, dict[str, float | None]] = {}
     final: dict[str, dict[str, float | None]] = {}
     for metric in metrics:
@@ -54,6 +56,8 @@ def as_record(workspace: Workspace, experiment: HeadExperiment) -> dict[str, Any
         "best_head": str(best_head_path(experiment)),
         "database": str(workspace.database),
         "selected": judged["selected"],
+        "selected_by": judged["selected_by"],
+        "runs": run_numbers(experiment),
         "task": experiment.task,
         "rows": judged["rows"],
         "heads": [

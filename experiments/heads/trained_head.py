@@ -13,7 +13,7 @@ import json
 import math
 import pickletools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,12 +44,14 @@ class TrainedHead:
         config: as it was trained.
         task, names: classification or regression; classes or targets, k of them.
         layers: weight (out, in) and bias (out,) of each, float32, standardization and the rest folded in.
+        fitted: of a head that no gradient trained: its `method` (ridge, lda, ...) and what was chosen for it; else None.
     """
 
     config: HeadConfig
     task: str
     names: tuple[str, ...]
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+    fitted: Mapping[str, Any] | None = None
 
     @property
     def inputs(self) -> int:
@@ -91,7 +93,9 @@ class TrainedHead:
         """File content that `torch.load(weights_only=True)` reads: tensors, and one string of JSON."""
         import torch
 
-        facts = {"format": FORMAT, "config": as_facts(self.config), "task": self.task, "names": self.names}
+        facts: dict[str, Any] = {"format": FORMAT, "config": as_facts(self.config), "task": self.task, "names": self.names}
+        if self.fitted is not None:
+            facts["fitted"] = dict(self.fitted)
         content: dict[str, Any] = {"facts": json.dumps(facts)}
         for number, (weight, bias) in enumerate(self.layers):
             content[f"{number}.weight"], content[f"{number}.bias"] = torch.from_numpy(weight), torch.from_numpy(bias)
@@ -118,7 +122,7 @@ def read_head(path: Path) -> TrainedHead:
         facts = records.parse_record(content["facts"], path, FORMAT, "Train it again: headstart train-head")
         count = sum(key.endswith(".weight") for key in content)
         layers = tuple((np.asarray(content[f"{i}.weight"]), np.asarray(content[f"{i}.bias"])) for i in range(count))
-        return TrainedHead(head_config(facts["config"]), facts["task"], tuple(facts["names"]), layers)
+        return TrainedHead(head_config(facts["config"]), facts["task"], tuple(facts["names"]), layers, facts.get("fitted"))
     except FileNotFoundError:
         raise HeadstartError(f"{path} does not exist. The same headstart train-head command makes it again") from None
     except ExplainedError:

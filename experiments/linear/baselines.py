@@ -16,6 +16,7 @@ from headstart.experiments.config import USUAL_BASELINES, BaselineOptions
 from headstart.experiments.data.feature_source import FeatureSource, as_float32
 from headstart.experiments.data.statistics import Statistics, gather_statistics
 from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.training.kept_parts import Parts
 
 from .closed_form import LinearHead, fit_lda, fit_nearest_mean
 from .cross_validation import cross_validate_ridge
@@ -79,12 +80,15 @@ def fit_baselines(
     wanted: BaselineOptions = USUAL_BASELINES,
     fold_of: NDArray[np.int64] | None = None,
     check: Callable[[], None] = lambda: None,
+    parts: Parts | None = None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Baseline], Statistics]:
     """Baselines of the training rows, penalties as validation likes them best; and the statistics they are from.
 
     Args:
         fold_of: (len(data.train),) fold of each training row; given, the penalty of one more ridge is chosen by them.
         check: called between passes over the rows; may raise to leave.
+        parts: keeps what took long; report: hears what is fitted.
 
     Raises: HeadstartError if logistic regression is wanted of numbers.
     """
@@ -93,9 +97,9 @@ def fit_baselines(
     path = ridge_path(source, targets, statistics, data.val, RIDGE_PENALTIES)
     baselines = [Baseline("ridge", {"l2": path.penalties[path.best]}, path.heads[path.best])]
     if fold_of is not None:
-        baselines.append(_cross_validated(data, fold_of, check))
+        baselines.append(_cross_validated(data, fold_of, check, parts))
     if wanted.logistic:
-        path = logistic_path(source, targets, data.train, statistics, data.val, check=check)
+        path = logistic_path(source, targets, data.train, statistics, data.val, check=check, parts=parts, report=report)
         baselines.append(Baseline("logistic", {"l2": path.penalties[path.best]}, path.heads[path.best]))
     if targets.task == "regression":
         mean = statistics.target_sums / statistics.count
@@ -104,8 +108,8 @@ def fit_baselines(
     return [*baselines, Baseline("lda", {"shrinkage": 1e-3}, lda), Baseline("nearest-mean", {}, nearest)], statistics
 
 
-def _cross_validated(data: TrainingData, fold_of: NDArray[np.int64], check: Callable[[], None]) -> Baseline:
-    path = cross_validate_ridge(inputs_of(data), data.targets, data.train, fold_of, PENALTIES, check)
+def _cross_validated(data: TrainingData, fold_of: NDArray[np.int64], check: Callable[[], None], parts: Parts | None) -> Baseline:
+    path = cross_validate_ridge(inputs_of(data), data.targets, data.train, fold_of, PENALTIES, check, parts)
     scores = path.scores[:, path.best]
     facts = {
         "folds": len(scores),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.feature_source import FeatureSource
 from headstart.experiments.data.statistics import Statistics, gather_statistics, merged
 from headstart.experiments.data.targets import Targets
+from headstart.experiments.training.kept_parts import NoParts, Parts
 
 from .closed_form import (
     Centered,
@@ -56,12 +57,14 @@ def cross_validate_ridge(
     fold_of: NDArray[np.int64],
     penalties: Sequence[float],
     check: Callable[[], None] = lambda: None,
+    parts: Parts | None = None,
 ) -> CrossValidated:
     """Ridge for every fold and penalty; the Gram matrix of each row is computed once.
 
     Args:
         positions: rows to learn from; `fold_of` (len(positions),) their folds from 0.
         check: called before each fold is looked at; may raise to leave.
+        parts: keeps the scores of each fold, and gives back what an earlier call kept.
     """
     from threadpoolctl import threadpool_limits
 
@@ -72,7 +75,16 @@ def cross_validate_ridge(
     whole = merged(list(cells.values()))
     all_heads, fit = _path_and_folds(whole, penalties)
 
-    def scores_of_fold(fold: int) -> list[float]:
+    kept = parts or NoParts()
+
+    def scores_of_fold(fold: int) -> NDArray[np.float64]:
+        known_scores = kept.load(f"fold_{fold}")
+        if known_scores is None:
+            known_scores = np.array(computed(fold))
+            kept.keep(f"fold_{fold}", known_scores)
+        return known_scores
+
+    def computed(fold: int) -> list[float]:
         held_out, rows = cells[str(fold)], members[fold]
         heads = fit(whole - held_out)
         if targets.task == "regression":

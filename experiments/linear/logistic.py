@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.feature_source import FeatureSource, as_float32
 from headstart.experiments.data.statistics import Statistics, standardization_of
 from headstart.experiments.data.targets import Targets
+from headstart.experiments.training.kept_parts import NoParts, Parts
 from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 
@@ -27,6 +28,7 @@ _MEMORY = 12  # steps whose change of the gradient is remembered
 _MOST_PASSES = 200
 _ENOUGH = 1e-4  # part of the promised decrease that a step must bring (Armijo)
 _FLATTEST = 1e-6
+_AT_ONCE = 6  # penalties that share a pass: more would save little and lose more to a kill
 _MOST_COLUMNS = 2048  # of one wide product, which bounds the memory that many classes take
 
 
@@ -124,6 +126,8 @@ def fit_logistic_path(
     penalties: Sequence[float],
     tolerance: float = 1e-5,
     check: Callable[[], None] = lambda: None,
+    parts: Parts | None = None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> list[LinearHead]:
     """Softmax regression for each penalty, features standardized on the training rows, the bias not penalized.
 
@@ -132,6 +136,8 @@ def fit_logistic_path(
         penalties: a row, above 0; scikit-learn's C is 1 / (penalty * rows), of two classes twice that.
         tolerance: of the loss a row, with which the minimum is good enough.
         check: called before each pass over the rows; may raise to leave.
+        parts: keeps what is solved, a few penalties at a time, and gives back what an earlier call kept.
+        report: hears how far it is.
 
     Returns: heads whose weights act on raw, unstandardized features.
     Raises: HeadstartError if targets are numbers, or a penalty is not above 0.
@@ -143,11 +149,19 @@ def fit_logistic_path(
         raise HeadstartError(f"a logistic penalty is {wrong}, expected a number above 0")
     positions = positions[targets.is_known[positions]]
     axes = _Axes.of(statistics)
-    problems = [_Problem(penalty, axes) for penalty in penalties]
-    width = max(1, _MOST_COLUMNS // targets.outputs)
-    for first in range(0, len(problems), width):
-        _solve(source, targets, positions, axes, problems[first : first + width], tolerance, check)
-    return [_head(axes, problem.trial) for problem in problems]
+    kept = parts or NoParts()
+    width = max(1, min(_AT_ONCE, _MOST_COLUMNS // targets.outputs))
+    points: list[_Array] = []
+    for first in range(0, len(penalties), width):
+        solved = kept.load(f"logistic_{first}")
+        if solved is None:
+            report(f"logistic regression, penalties {first + 1} to {min(first + width, len(penalties))} of {len(penalties)}")
+            problems = [_Problem(penalty, axes) for penalty in penalties[first : first + width]]
+            _solve(source, targets, positions, axes, problems, tolerance, check)
+            solved = np.stack([problem.trial for problem in problems])
+            kept.keep(f"logistic_{first}", solved)
+        points.extend(solved)
+    return [_head(axes, point) for point in points]
 
 
 def _solve(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.feature_source import FeatureSource
 from headstart.experiments.data.statistics import Statistics
 from headstart.experiments.data.targets import Targets
+from headstart.experiments.training.kept_parts import Parts
 
 from .closed_form import LinearHead, fit_ridge_path, scores_of
 from .logistic import fit_logistic_path
@@ -49,9 +50,11 @@ def logistic_path(
     val: NDArray[np.int64],
     penalties: Sequence[float] = PENALTIES,
     check: Callable[[], None] = lambda: None,
+    parts: Parts | None = None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> ScoredPath:
     """`fit_logistic_path` on `train`, which `statistics` are of, scored on `val`."""
-    heads = fit_logistic_path(source, targets, train, statistics, penalties, check=check)
+    heads = fit_logistic_path(source, targets, train, statistics, penalties, check=check, parts=parts, report=report)
     return scored_path(source, targets, val, penalties, heads)
 
 

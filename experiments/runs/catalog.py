@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.experiments.config import SIMPLEST
 from headstart.experiments.training.progress import monitor_for
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
@@ -176,7 +177,8 @@ class Chosen:
 
 def choose_run(workspace: Workspace, text: str) -> Chosen:
     """The run of that number; or 'best', the one that did best on validation among the finished ones with the task and targets
-    (classes, or columns) of the newest experiment, judged by what that one was trained for; of equals the newest.
+    (classes, or columns) of the newest experiment, judged by what that one was trained for and on the same validation images; of
+    equals the simplest, and of these the newest.
 
     Raises: HeadstartError if there is no such run, or its experiment is gone.
     """
@@ -209,13 +211,23 @@ def _best(workspace: Workspace) -> Chosen:
     candidates = [(run, goodness(run, metrics, monitor)) for run, metrics in runs if run.experiment in alike]
     if not candidates:
         raise HeadstartError(f"{newest.folder.name} has no finished run. Finish it: headstart work")
-    run, _ = max(candidates, key=lambda item: (item[1], item[0].run))
+    run, _ = max(candidates, key=lambda item: (item[1], _plainness(item[0]), item[0].run))
     return Chosen(run, experiments[run.experiment])
+
+
+def _plainness(run: Run) -> tuple[int, int]:
+    """Larger is simpler; as `fitted_heads.simplicity_of` has it, of what the database knows."""
+    hidden = run.config.get("hidden")
+    if hidden is None:
+        return (-SIMPLEST.index(run.head) if run.head in SIMPLEST else -len(SIMPLEST), 0)
+    return (-len(SIMPLEST) - 1, -sum(hidden))
 
 
 def _subject(experiment: HeadExperiment) -> tuple[Any, ...]:
     notes = read_metrics(experiment)
-    return experiment.task, experiment.targets, tuple(notes.get("classes") or notes.get("targets") or ())
+    # An earlier version noted no validation images: equal rows, equally divided, are the same.
+    judged_on = notes.get("validation") or (experiment.data, experiment.val_part)
+    return experiment.task, experiment.targets, tuple(notes.get("classes") or notes.get("targets") or ()), judged_on
 
 
 def recipe_of_run(workspace: Workspace, text: str) -> RecipeExperiment | None:

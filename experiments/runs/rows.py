@@ -43,7 +43,7 @@ def made_runs(experiment: HeadExperiment) -> list[MadeRun]:
     if stamp is None or not judged:
         return []
     gone = removed_heads(experiment.folder)
-    history, numbers = read_json(experiment, HISTORY), read_json(experiment, NUMBERS)
+    history, numbers = read_json(experiment, HISTORY), run_numbers(experiment)
     configs = {head.name: head for head in experiment.heads}
     shared = _about(experiment, judged, stamp)
     made = []
@@ -71,6 +71,11 @@ def made_runs(experiment: HeadExperiment) -> list[MadeRun]:
             f"{experiment.folder / METRICS} is damaged. The same {experiment.COMMAND} command writes it again"
         ) from None
     return made
+
+
+def run_numbers(experiment: HeadExperiment) -> dict[str, int]:
+    """By head, as they were given when the training was finished; {} if an earlier version did."""
+    return {str(name): int(number) for name, number in read_json(experiment, NUMBERS).items()}
 
 
 def _about(experiment: HeadExperiment, judged: Mapping[str, Any], stamp: str) -> dict[str, Any]:

@@ -24,6 +24,10 @@ class Narrator:
         self._begun = time.monotonic()
         self._first: int | None = None
 
+    def note(self, text: str) -> None:
+        """What is done besides epochs, and takes its time."""
+        _say(f"{self._name}  {text}", is_last=False)
+
     def hear(self, epoch: int, progress: list[TrainingProgress]) -> None:
         """After each epoch, from 0; the time left is judged by the epochs since this process began."""
         self._first = epoch if self._first is None else self._first

@@ -22,10 +22,10 @@ def test_a_new_head_is_trained_listed_and_evaluated_by_calls(own):
     assert trained.is_finished
     assert (trained.experiment.number, [head.name for head in trained.experiment.heads]) == (2, ["linear"])
     lines = headstart.list_runs(own.root)
-    assert [line.run.run for line in lines] == [1, 2, 3, 4]
-    evaluation = headstart.evaluate_run(4, own)
-    assert evaluation.metrics["accuracy"] == lines[-1].test
-    assert evaluation.as_json() == call("evaluate", "4", "--json", "-w", own.root).json
+    assert [line.run.run for line in lines] == list(range(1, 13))  # heads and baselines of two experiments
+    evaluation = headstart.evaluate_run(8, own)
+    assert evaluation.metrics["accuracy"] == lines[7].test
+    assert evaluation.as_json() == call("evaluate", "8", "--json", "-w", own.root).json
 
 
 def test_predictions_by_a_call_are_those_of_the_command(trained, pictures):
@@ -41,7 +41,7 @@ def test_columns_beside_an_image_are_given_as_numbers(measured):
     picture = measured.root.parent / "data" / "000.png"
     [answer] = headstart.predict([picture], measured, run=1, auxiliary={"=size": 1, "age": 0.2})
     words = ["--aux", "=size=1", "--aux", "age=0.2", "--json", "-w", measured.root]
-    [row] = call("predict", picture, *words).json["predictions"]
+    [row] = call("predict", picture, *words, "--run", "1").json["predictions"]
     assert list(answer.answer) == list(row["values"].values())
     with pytest.raises(HeadstartError, match="expected a number"):
         headstart.predict([picture], measured, run=1, auxiliary={"=size": float("nan"), "age": 0.2})

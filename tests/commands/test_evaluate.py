@@ -25,7 +25,7 @@ def test_an_evaluation_repeats_the_numbers_of_training(trained, run, split):
     entry = noted(trained)["heads"][run - 1]
     assert done.json["metrics"] == entry[split]
     assert done.json["is_as_noted"] is True
-    assert set(done.json["baselines"]) == {"ridge", "lda", "nearest-mean"}
+    assert set(done.json["baselines"]) == {"ridge", "logistic", "lda", "nearest-mean"}
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
@@ -35,10 +35,10 @@ def test_baselines_stand_beside_a_head_as_training_noted_them(trained, split):
 
 
 def test_an_evaluation_of_numbers_repeats_those_of_training(measured):
-    done = call("evaluate", "--json", "-w", measured.root)
+    done = call("evaluate", "1", "--json", "-w", measured.root)
     [experiment] = [path.name for path in measured.experiments.glob("exp_*")]
     assert done.json["metrics"] == noted(measured, experiment)["heads"][0]["test"]
-    text = call("evaluate", "-w", measured.root).output
+    text = call("evaluate", "1", "-w", measured.root).output
     for part in ("target light", "target dark", "MSE", "R2", "Pearson", "Spearman", "baseline ridge", "within "):
         assert part in text
 
@@ -116,17 +116,24 @@ def chosen(workspace) -> int:
     return call("runs", "show", "best", "--json", "-w", workspace.root).json["run"]
 
 
-@pytest.mark.parametrize("run", [1, 2, 3])
+@pytest.mark.parametrize("run", [1, 2, 3, 4, 7])
 def test_best_is_the_run_that_did_best_on_validation(own, run):
-    for other in (1, 2, 3):
+    for other in range(1, 8):
         set_validation(own, other, 0.9 if other == run else 0.5)
     assert chosen(own) == run
 
 
-def test_of_equals_the_newest_is_best(own):
+def test_of_equals_the_simplest_is_best_and_of_these_the_newest(own):
     for run in (1, 2, 3):
-        set_validation(own, run, 0.7)
-    assert chosen(own) == 3
+        set_validation(own, run, 1.1)
+    assert chosen(own) == 1
+    for run in range(1, 8):
+        set_validation(own, run, 1.1)
+    heads = {run["run"]: run["head"] for run in call("runs", "--json", "-w", own.root).json["runs"]}
+    assert heads[chosen(own)] == "nearest-mean"
+    again = call("train-head", "--ablation", "--epochs", "3", "--name", "again", "-w", own.root)
+    assert again.status == 0
+    assert {run["head"] for run in call("runs", "--json", "-w", own.root).json["runs"]} == set(heads.values())
 
 
 def test_an_experiment_that_is_not_finished_does_not_decide_what_is_best(own):
@@ -137,12 +144,12 @@ def test_an_experiment_that_is_not_finished_does_not_decide_what_is_best(own):
 
 
 def test_best_looks_only_at_runs_with_the_targets_of_the_newest_experiment(own, measured):
-    for run in (1, 2, 3):
-        set_validation(own, run, 1.0)
+    for run in range(1, 8):
+        set_validation(own, run, 1.1)
     shutil.copytree(own.experiments / EXPERIMENT, own.experiments / "exp_0002_other")
     path = own.experiments / "exp_0002_other" / "metrics.json"
     path.write_text(path.read_text().replace('"c"', '"d"'))
-    assert chosen(own) > 3
+    assert chosen(own) > 7
 
 
 def newer(path):
@@ -175,7 +182,8 @@ def test_the_best_head_is_read_from_the_copy_that_its_experiment_keeps(own):
     folder = own.experiments / EXPERIMENT / "checkpoints"
     selected = noted(own)["selected"]
     (folder / f"{selected}.pt").unlink()
-    number = [entry["head"] for entry in noted(own)["heads"]].index(selected) + 1
+    numbers = json.loads((own.experiments / EXPERIMENT / "runs.json").read_text())
+    number = numbers[selected]
     assert call("evaluate", number, "-w", own.root).status == 0
 
 

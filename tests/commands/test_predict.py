@@ -39,7 +39,7 @@ def test_numbers_are_predicted_from_an_image_and_the_columns_beside_it(measured)
     for path, values in expected.items():
         number = int(path[:3])
         beside = ["--aux", f"age={number % 5 / 10}", "--aux", f"=size={number % 7}"]
-        done = call("predict", folder / path, *beside, "--json", "-w", measured.root)
+        done = call("predict", folder / path, *beside, "--json", "--run", "1", "-w", measured.root)
         assert done.status == 0, done.errors
         [found] = done.json["predictions"]
         assert list(found["values"].values()) == pytest.approx([float(value) for value in values[:2]], rel=1e-5)

@@ -70,7 +70,7 @@ def tick_at_each_event(tick: Callable[[], None]) -> None:
 
     for name in OPERATIONS:
         setattr(os, name, watched(getattr(os, name), tick))
-    for name in ("begin_run", "record"):
+    for name in ("replace_experiment",):
         setattr(database.Database, name, watched(getattr(database.Database, name), tick))
     Stop.check = watched(Stop.check, tick)
 

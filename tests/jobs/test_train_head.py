@@ -47,13 +47,17 @@ def test_a_worker_trains_it_and_every_file_says_the_same(ready):
     data = experiment_data(ready, training.experiment)
     said = best.scores(data.data.source, data.test).argmax(axis=1)
     accuracy = float((said == data.data.targets.codes[data.test]).mean())
-    entry = next(entry for entry in judged["heads"] if entry["head"] == judged["selected"])
+    entries = {entry["head"]: entry for entry in judged["heads"]} | {entry["baseline"]: entry for entry in judged["baselines"]}
+    entry = entries[judged["selected"]]
     assert entry["test"]["accuracy"] == pytest.approx(accuracy)
     with open_database(ready.database) as database:
         run = next(run for run in database.runs() if run.head == judged["selected"])
         rows = {(m.step, m.split, m.metric): m.value for m in database.metrics(run.run)}
-    assert rows[entry["steps"], "test", "accuracy"] == entry["test"]["accuracy"]
-    history = json.loads((folder / "training_history.json").read_text())["heads"][judged["selected"]]["epochs"]
+    assert rows[entry.get("steps", 0), "test", "accuracy"] == entry["test"]["accuracy"]
+    history = json.loads((folder / "training_history.json").read_text())["heads"]["linear"]["epochs"]
+    with open_database(ready.database) as database:
+        run = next(run for run in database.runs() if run.head == "linear")
+        rows = {(m.step, m.split, m.metric): m.value for m in database.metrics(run.run)}
     assert rows[75 // 2 + 1, "train", "loss"] == history[0]["train_loss"]
     assert "accuracy" in (folder / "classification_report.txt").read_text()
 
@@ -67,16 +71,15 @@ def test_no_head_reads_a_split_twice(ready, monkeypatch):
     )
     begun(ready)
     worked(ready)
-    assert len(read) == len(set(read)) == 2 * len(HEADS)
+    assert len(read) == len(set(read)) == 2 * (len(HEADS) + 3)
 
 
 def test_the_chosen_head_is_the_best_on_validation_not_on_test(ready):
     training = begun(ready)
     data = experiment_data(ready, training.experiment)
     worked(ready)
-    scored = {
-        head.name: read_head(head_path(training.experiment, head.name)).scores(data.data.source, data.data.val) for head in HEADS
-    }
+    names = [*(head.name for head in HEADS), "ridge", "lda", "nearest-mean"]
+    scored = {name: read_head(head_path(training.experiment, name)).scores(data.data.source, data.data.val) for name in names}
     codes = torch.from_numpy(data.data.targets.codes[data.data.val])
     loss = {name: float(torch.nn.functional.cross_entropy(torch.from_numpy(s), codes)) for name, s in scored.items()}
     judged = json.loads((training.experiment.folder / "metrics.json").read_text())
@@ -127,7 +130,7 @@ def test_a_head_that_diverges_costs_the_others_nothing(ready):
     folder = training.experiment.folder
     judged = json.loads((folder / "metrics.json").read_text())
     assert [(entry["has_diverged"], "test" in entry) for entry in judged["heads"]] == [(True, False), (False, True)]
-    assert judged["selected"] == "linear"
+    assert judged["selected"] != "lost"
     assert not head_path(training.experiment, "lost").exists()
     assert read_head(head_path(training.experiment, "linear")).config.name == "linear"
     assert next(line for line in training_lines(training.experiment, judged, ready.database) if " lost " in line).split() == [
@@ -136,7 +139,7 @@ def test_a_head_that_diverges_costs_the_others_nothing(ready):
         "none",
     ]
     assert as_record(ready, training.experiment)["heads"][0] == {"head": "lost", "epochs": OPTIONS.epochs, "has_diverged": True}
-    assert [run.head for run, _ in read_runs(ready)] == ["linear"]
+    assert [run.head for run, _ in read_runs(ready)] == ["linear", "ridge", "lda", "nearest-mean"]
 
 
 def test_heads_that_all_diverge_say_so(ready):
@@ -171,7 +174,7 @@ def test_a_database_that_stays_locked_asks_to_try_later_and_then_has_every_row(r
         database._connection.execute("ROLLBACK")
     assert worked(ready)[0].jobs == 1
     with open_database(ready.database) as database:
-        assert len(database.runs()) == 3
+        assert len(database.runs()) == 6
 
 
 def test_regression_is_judged_by_correlation(ready):

@@ -1,0 +1,122 @@
+"""Baselines as heads like any other, and which head of all an experiment chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.experiments.config import SIMPLEST, HeadConfig
+from headstart.experiments.data.targets import Targets
+from headstart.experiments.heads.trained_head import TrainedHead
+from headstart.experiments.linear.baselines import Baseline
+
+from .metrics import log_losses, probabilities_of
+
+_SCORES = ("ridge", "lda", "nearest-mean")  # their scores rank classes and are no log-odds
+_INVERSE_TEMPERATURES = (1e-3, 1e4)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A head that may be chosen.
+
+    Attributes:
+        entry: what `metrics.json` says of it, `val` included.
+        simplicity: less is simpler.
+    """
+
+    name: str
+    entry: Mapping[str, Any]
+    simplicity: tuple[int, int]
+
+
+def as_head(baseline: Baseline, targets: Targets, val_scores: NDArray[np.float32], val: NDArray[np.int64]) -> TrainedHead:
+    """The baseline as a head; the same answers, and of classes probabilities.
+
+    Args: val_scores: (len(val), k) of the baseline on validation, by which the probabilities are scaled where its scores are no
+        log-odds (temperature scaling: Guo et al., ICML 2017).
+    """
+    factor = 1.0
+    if targets.task == "classification" and baseline.name.split("-")[0] in {name.split("-")[0] for name in _SCORES}:
+        factor = _inverse_temperature(val_scores, targets.codes[val])
+    layer = (
+        (factor * baseline.head.weight).astype(np.float32),
+        (factor * baseline.head.bias).astype(np.float32),
+    )
+    fitted = {"method": baseline.name, **baseline.settings}
+    return TrainedHead(HeadConfig(name=baseline.name), targets.task, targets.names, (layer,), fitted)
+
+
+def simplicity_of(head: TrainedHead) -> tuple[int, int]:
+    """Less is simpler: closed forms before paths before gradients, and of these the one with fewer numbers."""
+    if head.fitted is not None:
+        method = str(head.fitted["method"])
+        return (SIMPLEST.index(method) if method in SIMPLEST else len(SIMPLEST), 0)
+    return (len(SIMPLEST) + 1, sum(weight.size + bias.size for weight, bias in head.layers))
+
+
+def goodness_of(metrics: Mapping[str, Any], monitor: str) -> float:
+    """Larger is better; -inf where the number does not exist. Args: metrics: of one split; monitor: accuracy, loss or pearson."""
+    if monitor == "accuracy":
+        return float(metrics["accuracy"])
+    if "log_loss" in metrics:
+        return -float(metrics["log_loss"])
+    values = [target["pearson" if monitor == "pearson" else "mse"] for target in metrics["targets"].values()]
+    if any(value is None for value in values):
+        return float("-inf")
+    mean = float(np.mean(values))
+    return mean if monitor == "pearson" else -mean
+
+
+def choose(candidates: Sequence[Candidate], monitor: str) -> tuple[str, list[str]]:
+    """Name of the best on validation, of equals the simplest; and the names of its equals."""
+    scores = [goodness_of(candidate.entry["val"], monitor) for candidate in candidates]
+    equals = [each for each, score in zip(candidates, scores, strict=True) if score == max(scores)]
+    equals.sort(key=lambda each: each.simplicity)  # stable: of two that are equally simple the first
+    return equals[0].name, [each.name for each in equals[1:]]
+
+
+def corrected_validation(answers: Mapping[str, NDArray[np.bool_]], seed: int = 0, resamples: int = 500) -> float | None:
+    """Accuracy that choosing the best of several heads on these validation images promises, without its optimism.
+
+    Args: answers: (n,) of each head, whether it is right.
+
+    Returns: the mean over resamples of the accuracy, on the images left out, of the head that is best on those drawn; None for
+        a single head, or too few images. Tsamardinos, Greasidou & Borboudakis, "Bootstrapping the out-of-sample predictions for
+        efficient and accurate cross-validation", Machine Learning 2018.
+    """
+    right = np.stack(list(answers.values()), axis=1).astype(np.float64)
+    count, heads = right.shape
+    if heads < 2 or count < 2:
+        return None
+    random = np.random.Generator(np.random.Philox(seed))
+    total, used = 0.0, 0
+    for _ in range(resamples):
+        drawn = np.bincount(random.integers(0, count, count), minlength=count)
+        out = drawn == 0
+        if out.any():
+            best = int((drawn @ right).argmax())
+            total, used = total + float(right[out, best].mean()), used + 1
+    return total / used if used else None
+
+
+def _inverse_temperature(scores: NDArray[np.float32], codes: NDArray[np.int64]) -> float:
+    from scipy.optimize import minimize_scalar
+
+    spread = float(np.abs(scores).max())
+    if not len(codes) or not np.isfinite(spread) or spread == 0:
+        return 1.0
+    # The true class is nearly, not wholly, certain (Platt 1999): else perfect answers on few images would be boasted of.
+    share = 1 / (len(codes) + 2)
+
+    def loss(log_factor: float) -> float:
+        probabilities = probabilities_of(np.exp(log_factor) * scores.astype(np.float64), "softmax")
+        others = -np.log(np.clip(probabilities, 1e-300, 1)).mean(axis=1)
+        return float(((1 - share) * log_losses(probabilities, codes) + share * others).mean())
+
+    low, high = np.log(_INVERSE_TEMPERATURES)
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-3}).x))
