@@ -231,9 +231,11 @@ def _subject(experiment: HeadExperiment) -> tuple[Any, ...]:
 
 
 def recipe_of_run(workspace: Workspace, text: str) -> RecipeExperiment | None:
-    """What a run of a recipe trained; None if it trained something else. Raises: HeadstartError if there is no run."""
-    if not text.isdecimal() or not workspace.database.exists():
+    """What a run of a recipe trained; None if it trained something else, or there is no such run."""
+    if not text.isdecimal():
         return None
     with open_synchronized(workspace, _BUSY_S) as database:
-        run = database.run(int(text))
-    return read_recipe_experiment(workspace, workspace.experiments / run.experiment) if run.task == RECIPE_TASK else None
+        run = next((run for run in database.runs() if run.run == int(text)), None)
+    if run is None or run.task != RECIPE_TASK:
+        return None
+    return read_recipe_experiment(workspace, workspace.experiments / run.experiment)
