@@ -146,13 +146,12 @@ def _option(field: Field) -> Callable[..., Any]:
 def _run(recipe: Recipe, file: Path, fields: list[Field], given: dict[str, Any]) -> int:
     from headstart.commands.output.recipe import lines
     from headstart.experiments.runs.begin_recipe import begin_recipe
+    from headstart.experiments.runs.finishing import Words, finish
     from headstart.experiments.training.conduct import Conduct
     from headstart.experiments.training.options import options_from, read_config
     from headstart.features.devices import choose_device
     from headstart.pipeline.kinds import Settings
     from headstart.pipeline.workspace import find_root, open_or_create_workspace
-
-    from .finishing import finish
 
     config, flags = given["config"], {field.name: given[field.name] for field in fields if given[field.name] is not None}
     written = {} if config is None else read_config(config)
@@ -171,9 +170,10 @@ def _run(recipe: Recipe, file: Path, fields: list[Field], given: dict[str, Any])
         say(f"note: {note}")
     counts = ", ".join(f"{count:,} {split}" for split, count in begun.experiment.counts.items())
     say(f"{begun.experiment.folder.name}: {counts} rows")
-    status = finish(workspace, begun, Settings(), given["time_limit"])
-    if status is not None:
-        return status
+    words = Words("the same recipe and options on the same data", again="train it again")
+    ending = finish(workspace, begun, words, Settings(), given["time_limit"], say)
+    if not ending.is_finished:
+        return ending.exit_code
     for line in lines(workspace, begun.experiment, given["as_json"]):
         click.echo(line)
     return 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,7 @@ from headstart.experiments.runs.experiment_data import ExperimentData
 from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path, removed_heads
 from headstart.experiments.runs.rows import HISTORY
 from headstart.experiments.runs.synchronize import record
-from headstart.pipeline.doors.records import encode
-from headstart.pipeline.files import environment_faults
+from headstart.pipeline.doors.records import Record, encode
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
@@ -74,27 +73,11 @@ def headline(entry: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def damaged_files(experiment: HeadExperiment, payload: bytes) -> list[str]:
-    """Files that are missing or other than the payload says, but those of heads that were removed."""
-    said = json.loads(payload)
-    digests: dict[str, str] = said["files"]
+def removed_files(experiment: HeadExperiment, payload: Record) -> frozenset[Path]:
+    """Files that the payload names and that are gone because their user removed the head."""
     removed = removed_heads(experiment.folder)
     gone = {head_path(experiment, head) for head in removed}
-    if said["selected"] in removed:
-        gone.add(best_head_path(experiment))
-    result = []
-    for name, digest in digests.items():
-        if experiment.folder / name in gone:
-            continue
-        path = experiment.folder / name
-        try:
-            with environment_faults(f"cannot read {path}"):
-                is_whole = hashlib.sha256(path.read_bytes()).hexdigest() == digest
-        except OSError:
-            is_whole = False
-        if not is_whole:
-            result.append(name)
-    return result
+    return frozenset(gone | ({best_head_path(experiment)} if payload.get("selected") in removed else set()))
 
 
 def _files(

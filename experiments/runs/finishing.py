@@ -1,0 +1,151 @@
+"""Brings the job of a training that was begun to its end, in this process; whatever it trains."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
+
+from headstart.experiments.training.failure import told
+from headstart.pipeline.doors.records import Record, parse_record
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.kinds import Settings
+from headstart.pipeline.markers import NotDone, read_marker
+from headstart.pipeline.retry import bytes_of, retire, retry
+from headstart.pipeline.worker import Finished, Limits, Worker
+from headstart.pipeline.workspace import Workspace
+
+from .begin import Begun
+from .experiment import AnyExperiment
+
+_LEAVES_S = 5.0  # from the signal to the end of the step, or chunk of steps, in hand
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a training of its sort is spoken of.
+
+    Attributes:
+        same: what makes a finished one the one that was asked for: "the same heads on the same 70 training images".
+        again: what to do if another one was meant: "train them again".
+        begun: said of one that goes on, such as what it was begun on; '' or from a comma on.
+        about: a line on what is trained; '' for none.
+    """
+
+    same: str
+    again: str
+    begun: str = ""
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Ending(Generic[AnyExperiment]):
+    """An experiment, and how far it is.
+
+    Attributes:
+        is_finished: whether what it trains and its numbers are there; if not, the same call goes on from the last checkpoint.
+        exit_code: of the command: 0 also where a time limit ended it.
+    """
+
+    experiment: AnyExperiment
+    is_finished: bool
+    exit_code: int = 0
+
+
+def finish(
+    workspace: Workspace,
+    begun: Begun[AnyExperiment],
+    words: Words,
+    settings: Settings,
+    time_limit_s: float | None,
+    report: Callable[[str], None],
+    removed: Callable[[AnyExperiment, Record], frozenset[Path]] = lambda experiment, payload: frozenset(),
+) -> Ending[AnyExperiment]:
+    """Trains it, unless it is finished and every file is as it was.
+
+    Args:
+        removed: files that its user took back, by the experiment and its job's payload; they are not missed.
+
+    Raises: HeadstartError if the training failed, or another worker gave up on it.
+    """
+    experiment, job = begun.experiment, begun.job
+    marker_bytes = bytes_of(workspace, job)
+    try:
+        marker = read_marker(workspace, job, experiment.identity, deep=True)
+        payload = parse_record(marker.payload.read_bytes(), marker.payload, None)
+        damaged = damaged_files(experiment.folder, payload, removed(experiment, payload))
+        if not damaged:
+            report(f"{experiment.folder.name} is finished: {words.same}")
+            report(f"{words.again} under another name: --name NEW")
+            return Ending(experiment, is_finished=True)
+        report(f"note: {experiment.folder.name} lost {damaged[0]}; it is made again")
+        retire(workspace, job, marker_bytes)
+    except NotDone:
+        pass
+    retry(workspace, frozenset({job.job_id}))  # failed attempts are forgiven: whoever calls this wants another one
+    if not begun.is_new:
+        report(f"goes on with {experiment.folder.name}{words.begun}")
+    if words.about:
+        report(words.about)
+    failures: list[str] = []
+
+    def note(finished: Finished) -> None:
+        if finished.error is not None:
+            failures.append(finished.error)
+
+    worker = Worker(workspace, settings, Limits(max_jobs=1, only=frozenset({job.job_id})), note)
+    with _limited(time_limit_s, worker.stop.ask) as is_over:
+        summary = worker.run()
+    if failures:
+        raise HeadstartError(told(failures[0]))
+    with contextlib.suppress(NotDone):
+        read_marker(workspace, job, experiment.identity)
+        return Ending(experiment, is_finished=True)
+    if summary.exit_code:
+        report("left; the same command goes on from the last checkpoint, and so does: headstart work")
+        return Ending(experiment, is_finished=False, exit_code=0 if is_over.is_set() else summary.exit_code)
+    reason = next(iter(summary.problems), f"another worker gave up on {job.job_id}; see: headstart status --failed")
+    raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Run the same command again")
+
+
+def damaged_files(folder: Path, payload: Record, removed: frozenset[Path]) -> list[str]:
+    """Files of an experiment that are missing or other than its job's payload says, but the removed ones."""
+    result = []
+    for name, digest in payload.record("files").items():
+        path = folder / name
+        if path in removed:
+            continue
+        try:
+            with environment_faults(f"cannot read {path}"):
+                is_whole = hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        except OSError:
+            is_whole = False
+        if not is_whole:
+            result.append(name)
+    return result
+
+
+@contextlib.contextmanager
+def _limited(time_limit_s: float | None, ask: Callable[[], None]) -> Iterator[threading.Event]:
+    """Within it, `ask` is called in time for the limit, and the event is set if it was."""
+    is_over = threading.Event()  # Timer.finished would not do: to cancel a timer sets it, too
+
+    def leave() -> None:
+        is_over.set()
+        ask()
+
+    if time_limit_s is None:
+        yield is_over
+        return
+    timer = threading.Timer(max(0.0, time_limit_s - _LEAVES_S), leave)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield is_over
+    finally:
+        timer.cancel()
