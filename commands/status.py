@@ -66,6 +66,8 @@ def command(failed: bool, disk: bool, as_json: bool, workspace: str | None) -> N
 
 
 def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> list[str]:
+    from headstart.pipeline.text import rough_size_words, size_words
+
     share = f"{tally.done / tally.jobs:.0%}" if tally.done < tally.jobs else "all"
     lines = [f"{kind}  {folder}", f"  jobs    {tally.done:,} of {tally.jobs:,} done ({share})"]
     others = [
@@ -73,12 +75,12 @@ def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> list[str]:
     ]
     lines[-1] += "".join(f", {other}" for other in others)
     if not folder.startswith("experiments/"):  # a training has no images of its own
-        lines.append(f"  images  {tally.items_done:,} of {tally.items:,} have features ({tally.payload_bytes / 1e6:,.1f} MB)")
+        lines.append(f"  images  {tally.items_done:,} of {tally.items:,} have features ({size_words(tally.payload_bytes)})")
     if tally.items_failed:
         lines[-1] += f", {tally.items_failed:,} failed (see: headstart status --failed)"
     if tally.peak_rss_bytes:
-        lines.append(f"  memory  at most {tally.peak_rss_bytes / 1e6:,.0f} MB a worker")
-        lines[-1] += f", {tally.peak_vram_bytes / 1e6:,.0f} MB on the GPU" if tally.peak_vram_bytes else ""
+        lines.append(f"  memory  at most {rough_size_words(tally.peak_rss_bytes, 'MB')} a worker")
+        lines[-1] += f", {rough_size_words(tally.peak_vram_bytes, 'MB')} on the GPU" if tally.peak_vram_bytes else ""
     seconds = tally.seconds_left(workers)
     if seconds is not None:
         lines.append(f"  left    about {span(seconds)} with {plural(max(1, workers), 'worker')}")

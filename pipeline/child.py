@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from .doors import python
+from .text import rough_size_words
 
 _TICK_S = 0.02
 
@@ -104,7 +105,7 @@ class Child:
 
         with contextlib.suppress(psutil.Error):
             if limit is not None and psutil.Process(self._process.pid).memory_info().rss > limit:
-                raise ChildEnded(f"took more than {limit / 1e9:.1f} GB of memory")
+                raise ChildEnded(f"took more than {rough_size_words(limit, 'GB')} of memory")
 
 
 def how_it_ended(status: int) -> str:

@@ -8,6 +8,7 @@ always one line of valid UTF-8.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 # U+0085, U+2028 and U+2029 end a line for str.splitlines and some editors, so they may not stand in a row as they are.
 _CONTROLS = "\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\ud800-\udfff"
@@ -64,6 +65,12 @@ def reason_of(error: BaseException) -> str:
 
 
 def size_words(size: int) -> str:
+    """Bytes as people say them, with what tells two files apart: `1.26 GB`, `230.0 MB`, `0.9 kB`."""
     if size >= 1e8:
         return f"{size / 1e9:,.2f} GB"
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
+
+
+def rough_size_words(size: float, unit: Literal["MB", "GB"]) -> str:
+    """Bytes of memory with no more digits than a limit or a measurement of it has: `1.5 GB`, `230 MB`."""
+    return f"{size / 1e9:,.1f} GB" if unit == "GB" else f"{size / 1e6:,.0f} MB"

@@ -11,6 +11,7 @@ from typing import Self
 
 from .claims import Claim
 from .memory import current_rss_bytes
+from .text import rough_size_words
 
 TIMED_OUT = 124  # as timeout(1) has it
 FIRST_S = 600.0  # before any job of a folder is finished: a model may have to be exported, a device to wake up
@@ -95,7 +96,7 @@ class Watchdog:
             if self._silent_s > limit_s:
                 self._end(claim, f"{claim.job.job_id if claim else 'leaving'} showed no sign of life for {limit_s:g} s")
             elif self._ram_bytes is not None and current_rss_bytes() > self._ram_bytes:
-                self._end(None, f"this process took more than {self._ram_bytes / 1e9:.1f} GB of memory")
+                self._end(None, f"this process took more than {rough_size_words(self._ram_bytes, 'GB')} of memory")
 
     def _hold_off_the_kernel(self) -> None:
         # Code that hangs and holds the interpreter's lock stops this thread, too. Then nobody puts the timer off any more,

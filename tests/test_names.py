@@ -22,7 +22,13 @@ BY_RULE = {
 # What each recipe has, as `experiments/training/recipe.py` says. Whatever else two recipes have is no second meaning either:
 # none imports another.
 RECIPES = "experiments/recipes/"
-OF_A_RECIPE = {"Options", "data", "model", "loss", "evaluate", "groups", "show", "predict", "export"}
+OF_A_RECIPE = {
+    each.target.id if isinstance(each, ast.AnnAssign) else each.name
+    for node in ast.parse((ROOT / "experiments" / "training" / "recipe.py").read_text()).body
+    if isinstance(node, ast.ClassDef) and any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
+    for each in node.body
+    if isinstance(each, ast.FunctionDef) or (isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name))
+}
 
 
 def names_in(text: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from headstart.commands.output.terminal import aligned
+from headstart.commands.output.terminal import aligned, interval_text
 from headstart.experiments.runs.experiment import METRICS, read_metrics
 from headstart.pipeline.text import printable
 
@@ -39,7 +39,7 @@ def table(found: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]) -> 
     rows = [["", *(f"{split} ({counts[split]:,})" for split in splits), f"95 % interval ({last})"]]
     for name in (name for name, value in found[last].items() if _is_number(name, value)):
         interval = found[last].get(f"{name}_interval") or [None, None]
-        shown = "" if interval[0] is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+        shown = "" if interval[0] is None else interval_text(interval)
         rows.append([name, *(_shown(found[split].get(name)) for split in splits), shown])
     return [f"  {line}".rstrip() for line in aligned(rows, "<" + ">" * len(splits) + "<")]
 

@@ -10,7 +10,7 @@ from headstart.experiments.config import HeadConfig, head_config
 from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
-from headstart.pipeline.text import reason_of
+from headstart.pipeline.text import reason_of, rough_size_words
 
 MAX_HEADS = 1000
 _COPIES = 8  # of each weight: values, gradient, two moments, the best, and what a checkpoint and its bytes take
@@ -84,8 +84,9 @@ def refuse_too_large(heads: Sequence[HeadConfig], inputs: int, outputs: int, mem
     if wanted > memory_bytes:
         fit = max(1, int(len(heads) * memory_bytes / wanted))
         raise HeadstartError(
-            f"{len(heads):,} heads on {inputs:,} inputs need about {wanted / 1e9:.1f} GB while they train, and "
-            f"{memory_bytes / 1e9:.1f} GB are free. About {fit:,} of them fit: divide the grid, or make `hidden` narrower"
+            f"{len(heads):,} heads on {inputs:,} inputs need about {rough_size_words(wanted, 'GB')} while they train, and "
+            f"{rough_size_words(memory_bytes, 'GB')} are free. About {fit:,} of them fit: divide the grid, or "
+            "make `hidden` narrower"
         )
 
 

@@ -9,6 +9,7 @@ from headstart.features.encoders.runtime import Encoder
 from headstart.features.images.gpu_jpeg import DEVICE_BYTES
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.memory import current_rss_bytes, peak_rss_bytes
+from headstart.pipeline.text import rough_size_words
 
 from .batching import Batching
 from .vram_budget import DEFAULT_BUDGET, plan_vram
@@ -99,8 +100,8 @@ def plan_ram(encoder: Encoder, batch: int, budget_bytes: int, other_bytes: int) 
             return RamPlan(batch, threads, peak)
         if batch == 1 and threads == 1:
             raise HeadstartError(
-                f"--ram-budget {_mb(budget_bytes)}: {encoder.spec.model} needs {_mb(peak)} even with one image at a time. "
-                "Raise the budget, or choose a smaller --encoder or --image-size"
+                f"--ram-budget {rough_size_words(budget_bytes, 'MB')}: {encoder.spec.model} needs {rough_size_words(peak, 'MB')} "
+                "even with one image at a time. Raise the budget, or choose a smaller --encoder or --image-size"
             )
         # Fewer threads only at the end: a second core brings more than a second image.
         batch, threads = (batch // 2, threads) if batch > 1 else (batch, threads // 2)
@@ -112,7 +113,3 @@ def _bytes_of_one_image(encoder: Encoder) -> int:
     kept, peak = current_rss_bytes() - before, peak_rss_bytes()
     # Some allocators keep what they took; of those that give it back at once, the peak knows, unless loading took more before.
     return max(kept, peak - before) if peak > peak_before or kept < _KEPT_BYTES else kept
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.pipeline.text import escape, one_line, printable, unescape
+from headstart.pipeline.text import escape, one_line, printable, rough_size_words, unescape
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40) | st.binary(max_size=40).map(os.fsdecode)
 
@@ -61,3 +61,8 @@ def test_a_csv_reader_gets_the_fields_back_from_one_line(fields):
 )
 def test_spelling_is_fixed_for_ever(text, escaped):
     assert escape(text) == escaped
+
+
+def test_memory_is_said_with_no_more_digits_than_were_measured():
+    assert [rough_size_words(size, "MB") for size in (230_400_000, 4_000_000_000)] == ["230 MB", "4,000 MB"]
+    assert [rough_size_words(size, "GB") for size in (230_400_000, 4 * 2**30)] == ["0.2 GB", "4.3 GB"]
