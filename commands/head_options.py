@@ -39,7 +39,7 @@ class Widths(ParamType[tuple[int, ...]]):
         return () if widths == (0,) else widths
 
 
-class Parts(ParamType[float | tuple[float, ...]]):
+class Fractions(ParamType[float | tuple[float, ...]]):
     """`0.3`, or one a hidden layer: `0.3,0.2,0.1`."""
 
     name = "parts"
@@ -68,7 +68,9 @@ def head_options(function: _Command) -> _Command:
             click.option("--hidden", type=Widths(), metavar="N[,N]", help="Widths of hidden layers, 0 for a linear head."),
             click.option("--activation", type=click.Choice(ACTIVATIONS)),
             click.option("--batch-norm/--no-batch-norm", default=None, help="Between a hidden layer and its activation."),
-            click.option("--dropout", type=Parts(), metavar="X[,X]", help="Part that is dropped, for all hidden layers or each."),
+            click.option(
+                "--dropout", type=Fractions(), metavar="X[,X]", help="Part that is dropped, for all hidden layers or each."
+            ),
             click.option("--output", type=click.Choice(OUTPUTS), help="auto: softmax for classes, linear for numbers."),
             click.option("--optimizer", type=click.Choice(OPTIMIZERS)),
             click.option("--learning-rate", type=float, metavar="X"),
