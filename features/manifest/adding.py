@@ -61,6 +61,7 @@ def add_images(
     seed: int,
     keep_missing: bool = False,
     without_features: Callable[[Path], frozenset[int]] = lambda folder: frozenset(),
+    known: Columns | None = None,
 ) -> Added:
     """Brings the manifest of the data set that `source` is up to date with it.
 
@@ -71,11 +72,12 @@ def add_images(
         keep_missing: rows that left the data stay as they are.
         without_features: rows of a data set that a job found missing or changed: where such an image is there again, it is added
             again, for no job would look at its row any more.
+        known: what was read of the manifest before the lock; it is read again only if it has changed since.
 
     Raises: HeadstartError if a part is damaged; TryLaterError if the disk is full.
     """
     manifest, notes = _opened_or_new(workspace, source, seed)
-    before = manifest.read_all()
+    before = known if known is not None and manifest.is_as_in(known) else manifest.read_all()
     matching = match_images(source.images, before)
     matching = _renewed(source, before, matching, lambda: without_features(manifest.folder))
     elsewhere = _elsewhere(workspace, manifest.folder) if NO_ROW in matching.rows else {}
@@ -144,9 +146,9 @@ def _revision(
         return RevisedRow(before.retired[row], (before.digest[row], *facts, *sizes, "", "", ""), extra)
 
     for i, row in enumerate(matching.rows):
-        if row == NO_ROW:
-            continue
         image = source.images[i]
+        if row == NO_ROW or (not columns and _is_as_before(image, splits[i], before, row)):
+            continue
         was = state(row)
         sizes = was.fixed[5:7] if image.size == MISSING else (str(image.size), str(image.mtime_ns))
         fixed = (image.digest or before.digest[row], image.path, image.label, splits[i], image.group, *sizes, "", "", "")
@@ -180,6 +182,20 @@ def _revision(
     return _Revision(RevisedRows(tuple(columns), kept | rows), *counts, tuple(notes))
 
 
+def _is_as_before(image: Image, split: str, before: Columns, row: int) -> bool:
+    """Whether nothing is to be revised of a row without other columns; a short way for the many that never change."""
+    return bool(
+        image.path == before.path[row]
+        and image.label == before.label[row]
+        and split == before.split[row]
+        and image.mtime_ns == before.mtime_ns[row]
+        and image.size == before.size[row]
+        and image.group == before.group[row]
+        and (not image.digest or image.digest == before.digest[row])
+        and before.live[row]
+    )
+
+
 def _columns(source: Source, before: Columns) -> list[str]:
     """The other columns from now on: those that were there and those of the table, without any that has a role by now."""
     roles = {column for _, column in source.roles}
@@ -200,12 +216,12 @@ def _with_all_columns(source: Source, before: Columns, images: Iterable[tuple[Im
 def _renewed(source: Source, before: Columns, matching: Matching, without_features: Callable[[], frozenset[int]]) -> Matching:
     """Images whose row no job would look at again, although they are there now, count as changed."""
     suspects = {}
+    size, mtime_ns, live = before.size.tolist(), before.mtime_ns.tolist(), before.live.tolist()
     for i, row in enumerate(matching.rows):
         image = source.images[i]
         if row == NO_ROW or image.size == MISSING:
             continue
-        was = (before.path[row], before.size[row], before.mtime_ns[row])
-        if was != (image.path, image.size, image.mtime_ns) or not before.live[row]:
+        if (before.path[row], size[row], mtime_ns[row]) != (image.path, image.size, image.mtime_ns) or not live[row]:
             suspects[row] = i
     lacking = without_features() & suspects.keys() if suspects else frozenset()
     if not lacking:
@@ -215,6 +231,10 @@ def _renewed(source: Source, before: Columns, matching: Matching, without_featur
 
 
 def _splits(source: Source, before: Columns, matching: Matching, seed: int, elsewhere: Mapping[str, str]) -> list[str]:
+    if NO_ROW not in matching.rows:
+        kept = [image.split or before.split[row] for image, row in zip(source.images, matching.rows, strict=True)]
+        if all(kept):  # nothing is to be drawn
+            return kept
     here = {image.path for image in source.images}
     taken = set(matching.rows)
     last = {path: row for row, path in enumerate(before.path) if row not in taken and path not in here}

@@ -125,25 +125,19 @@ def forget_journal(workspace: Workspace, source: Source) -> None:
 def _from_manifest(source: Source, known: Columns | None) -> list[str]:
     if known is None:
         return [image.digest for image in source.images]
-    at_path = {known.path[row]: row for row in range(len(known.path)) if known.digest[row]}
-    digests = []
-    for image in source.images:
-        row = at_path.get(image.path)
-        is_as_known = row is not None and (image.size, image.mtime_ns) == (known.size[row], known.mtime_ns[row])
-        digests.append(known.digest[row] if row is not None and is_as_known else image.digest)
-    return digests
+    facts = zip(known.path, known.size.tolist(), known.mtime_ns.tolist(), strict=True)
+    digest_of = dict(zip(facts, known.digest, strict=True))
+    return [digest_of.get((image.path, image.size, image.mtime_ns)) or image.digest for image in source.images]
 
 
 def _with(source: Source, digests: Sequence[str]) -> Source:
     images = (
-        image if image.digest == digest else Image(*_facts(image), image.extra, digest)
+        image
+        if image.digest == digest
+        else Image(image.path, image.label, image.split, image.group, image.size, image.mtime_ns, image.extra, digest)
         for image, digest in zip(source.images, digests, strict=True)
     )
     return replace(source, images=tuple(images))
-
-
-def _facts(image: Image) -> tuple[str, str, str, str, int, int]:
-    return image.path, image.label, image.split, image.group, image.size, image.mtime_ns
 
 
 def _read(source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]:

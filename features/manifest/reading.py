@@ -159,6 +159,12 @@ class Manifest:
             changes=changes,
         )
 
+    def is_as_in(self, columns: Columns) -> bool:
+        """Whether `columns` were read of this manifest as it is now, by the names of its files."""
+        newest = revision_of(self.folder, None)
+        is_same_revision = columns.revision == (0 if newest is None else newest.number)
+        return is_same_revision and len(columns.path) == sum(part.rows for part in self.parts)
+
     def _checked(self, part: Part) -> CheckedPart:
         if part.name not in self._checked_parts:
             self._checked_parts[part.name] = check_part(part)

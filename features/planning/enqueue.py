@@ -14,9 +14,9 @@ from headstart.features.encoders.resolve import resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.manifest.adding import Added, add_images
-from headstart.features.manifest.datasets import dataset_at, remembered_options
+from headstart.features.manifest.datasets import dataset_at, dataset_of, remembered_options
 from headstart.features.manifest.digests import Digested, digest_images, forget_journal
-from headstart.features.manifest.reading import DATASET_FILE, read_columns
+from headstart.features.manifest.reading import Columns, read_columns
 from headstart.features.networks.weights import Weights
 from headstart.features.sources.find import describe, find_images
 from headstart.features.sources.source import Source, SourceOptions
@@ -115,11 +115,16 @@ def enqueue_images(
         report(line)
     if not isinstance(workspace, Workspace):
         workspace = open_or_create_workspace(find_root(workspace))
-    # Before the lock: what may take long or fail.
+    # Before the lock: what may take long or fail. An encoder that was named first of all: a wrong name should not cost a reading.
     is_named = (encoder, weights, image_size, fast_decode, spatial, device_decode) != (None, HUB, None, False, None, False)
+    named = [resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode)] if is_named else []
     there = dataset_at(workspace, source.root, source.file, source)
-    before = [] if is_named or there is None else encoders_of(workspace, there)
-    chosen: list[tuple[EncoderSpec, Weights | None]] = [(spec, None) for spec in before]
+    known = read_columns(there) if there is not None else None
+    digested = _digested(workspace, source, there, known, digest, progress)
+    if digested.left:
+        report(_left_words(digested))
+    before = [] if is_named else encoders_of(workspace, dataset_of(workspace, digested.source))
+    chosen: list[tuple[EncoderSpec, Weights | None]] = [*named, *((spec, None) for spec in before)]
     if not chosen:
         chosen = [resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode)]
     workspace.make_folder(workspace.features)
@@ -132,10 +137,7 @@ def enqueue_images(
         map_shape = f", map {' x '.join(map(str, spec.spatial.shape))}" if spec.spatial else ""
         report(f"disk about {size_words(its_bytes)} for features{map_shape}")
         disk_bytes += its_bytes
-    digested = _digested(workspace, source, there, digest, progress)
-    if digested.left:
-        report(_left_words(digested))
-    queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing)
+    queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing, known)
     forget_journal(workspace, source)
     # torch is loaded here anyway, and a worker without a GPU never needs it then.
     refused = "" if before or has_nvidia_device() else export_graph(queued.folder).refused
@@ -159,14 +161,16 @@ def queue_extraction(
     job_size: int,
     seed: int,
     keep_missing: bool = False,
+    known: Columns | None = None,
 ) -> Queued:
     """Freezes the images, saves the encoders, and queues a job for every row that no job covers yet; one caller at a time.
 
     Args:
         encoders: each with its weights, None for one that is saved already.
+        known: see `add_images`.
     """
     with queue_lock(workspace):
-        added = add_images(workspace, source, seed, keep_missing, lambda folder: rows_without_features(workspace, folder))
+        added = add_images(workspace, source, seed, keep_missing, lambda folder: rows_without_features(workspace, folder), known)
         folders = [
             workspace.features / spec.folder_name if weights is None else save_encoder(workspace, spec, weights)
             for spec, weights in encoders
@@ -215,9 +219,13 @@ def _markers(workspace: Workspace, dataset: Path) -> Iterator[Marker]:
 
 
 def _digested(
-    workspace: Workspace, source: Source, there: Path | None, digest: str, progress: Callable[[int, int], None]
+    workspace: Workspace,
+    source: Source,
+    there: Path | None,
+    known: Columns | None,
+    digest: str,
+    progress: Callable[[int, int], None],
 ) -> Digested:
-    known = read_columns(there) if there is not None and (there / DATASET_FILE).exists() else None
     if there is not None and known is not None and not all(map(bool, known.digest)):
         noted = digests_by_work(workspace, there)
         known = replace(known, digest=[digest or noted.get(row, "") for row, digest in enumerate(known.digest)])

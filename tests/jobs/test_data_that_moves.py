@@ -145,14 +145,16 @@ def test_a_workspace_of_format_1_is_migrated_by_enqueue_and_its_files_stay_as_th
     assert list(failed_items(workspace)) == []
 
 
-def test_the_second_enqueue_uses_the_encoder_of_the_first(data, tmp_path):
+@pytest.mark.parametrize("has_moved", [False, True], ids=["in-place", "moved"])
+def test_the_second_enqueue_uses_the_encoder_of_the_first(data, tmp_path, has_moved):
     from click.testing import CliRunner
 
     from headstart.cli import group
 
     workspace = enqueue(data, tmp_path / "w")
-    draw(data / "a/new.png", 99)
-    done = CliRunner().invoke(group, ["enqueue", str(data), "-w", str(workspace.root)], catch_exceptions=False)
+    place = data.rename(tmp_path / "elsewhere") if has_moved else data
+    draw(place / "a/new.png", 99)
+    done = CliRunner().invoke(group, ["enqueue", str(place), "-w", str(workspace.root)], catch_exceptions=False)
     assert (done.exit_code, "as before" in done.output) == (0, True)
     assert len({job.folder for job in Reader(workspace, KINDS)}) == 1
     work(workspace)
