@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from headstart.features.sources.source import MISSING, SPLITS, Image, Source
+from headstart.features.sources.source import MISSING, Image, Source
+from headstart.features.sources.spellings import SPLITS
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -167,7 +168,7 @@ def _revision(
         if row in taken:
             continue
         successor = here.get(before.path[row])
-        if successor is None and keep_missing:
+        if successor is None and (keep_missing or any(before.path[row].startswith(f"{name}/") for name in source.unreadable)):
             continue
         is_changed = successor is not None and matching.rows[successor] == NO_ROW
         rows[row] = state(row)._replace(retired=CHANGED if is_changed else GONE)

@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from headstart.features.sources.source import SPLITS, Image
+from headstart.features.sources.source import Image
+from headstart.features.sources.spellings import SPLITS
 
 _SHARES = (0.70, 0.15, 0.15)
 _TRAIN, _TEST = 0, 2

@@ -11,13 +11,15 @@ from headstart.pipeline.text import printable
 
 from .folder import folder_source
 from .read_table import DELIMITERS, PARQUET
-from .source import SPLITS, Image, Source, SourceOptions
+from .source import Image, Source, SourceOptions
+from .spellings import SPLITS
 from .walk import is_image_name
 
 _HDF5 = frozenset({".h5", ".hdf5", ".hdf"})
 _LAYOUTS = {
     "classes": "folder of classes",
     "split_classes": "folders of splits with classes",
+    "class_splits": "folders of classes with splits",
     "flat": "folder without labels",
     "table": "table",
     "hdf5": "HDF5 file",

@@ -7,12 +7,13 @@ from pathlib import Path
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
-from .source import Image, Layout, Source, SourceOptions, refuse_links, refuse_two_spellings, split_of
+from .source import Image, Layout, Source, SourceOptions, refuse_links, refuse_two_spellings
+from .spellings import one_form, split_of
 from .walk import ListedFile, Walk, walk_images
 
 
 def folder_source(root: Path, options: SourceOptions) -> Source:
-    """The images below `root`: CLASS/…, SPLIT/CLASS/…, or without labels.
+    """The images below `root`: CLASS/…, SPLIT/CLASS/…, CLASS/SPLIT/…, or without labels.
 
     Raises: HeadstartError if there is none, if the layout is ambiguous, a link leaves the root or labels differ in case only.
     """
@@ -33,6 +34,7 @@ def folder_source(root: Path, options: SourceOptions) -> Source:
         file=None,
         images=images,
         ignored=listed.ignored.total() + loose,
+        unreadable=tuple(listed.unreadable),
         allow_symlinks=options.allow_symlinks,
         keep_case=options.keep_case,
         said_layout=options.layout,
@@ -66,38 +68,72 @@ def _layout(shown: str, files: Sequence[ListedFile], options: SourceOptions) -> 
             f"{shown} has split folders ('{printable(min(splits))}') beside other folders ('{other}'). "
             "Move one kind away, or pass --layout classes if all are classes."
         )
-    direct = [file.path for file in files if file.path.count("/") < 2]
-    if direct:
-        raise HeadstartError(
-            f"{shown}: {len(direct):,} images lie in a split folder but in no class folder, first: {printable(direct[0])}. "
-            "Expected SPLIT/CLASS/IMAGE. Pass --layout flat for no labels, or --layout classes if the split folders are classes."
-        )
+    _refuse_half_labelled(shown, files)
     return "split_classes"
+
+
+def _refuse_half_labelled(shown: str, files: Sequence[ListedFile]) -> None:
+    """A split folder without any class folder is read without labels beside one that has some; anything else is asked."""
+    direct = [file.path for file in files if file.path.count("/") < 2]
+    if not direct:
+        return
+    flat = {path.split("/", 1)[0] for path in direct}
+    classed = {file.path.split("/", 1)[0] for file in files if file.path.count("/") >= 2}
+    where = f"{shown}: {len(direct):,} images lie in a split folder but in no class folder, first: {printable(direct[0])}."
+    if not classed:
+        raise HeadstartError(
+            f"{where} Expected SPLIT/CLASS/IMAGE. Pass --layout flat for no labels, or --layout classes if the split folders are "
+            "classes."
+        )
+    if flat & classed:
+        raise HeadstartError(
+            f"{where} Expected SPLIT/CLASS/IMAGE. Move them into a class folder or away, or pass a split folder alone: "
+            f"{shown}/{printable(min(classed - flat or classed))}"
+        )
 
 
 def _classes(shown: str, files: Sequence[ListedFile], folders: Counter[str]) -> Layout:
     inner = {file.path.split("/")[1] for file in files if file.path.count("/") >= 2}
-    if len(folders) == 1 and len(inner) >= 2:
+    if len(folders) == 1 and len(inner) >= 2 and not all(map(split_of, inner)):
         only = printable(next(iter(folders)))
         raise HeadstartError(
             f"{shown} has one folder with images, '{only}', and that has {len(inner):,} folders with images. Did you mean "
             f"{shown}/{only}? Otherwise pass --layout classes for the single class '{only}', or --layout flat for no labels."
         )
+    splits = sum(file.path.count("/") >= 2 and split_of(file.path.split("/")[1]) is not None for file in files)
+    if splits == len(files) and len({split_of(name) for name in inner}) > 1:
+        return "class_splits"
+    with_splits = {file.path.split("/")[0] for file in files if file.path.count("/") >= 2 and split_of(file.path.split("/")[1])}
+    if len({split_of(name) for name in inner} - {None}) > 1 and with_splits == folders.keys():
+        other = next(file.path for file in files if file.path.count("/") < 2 or split_of(file.path.split("/")[1]) is None)
+        raise HeadstartError(
+            f"{shown} has folders of splits in each class, but {len(files) - splits:,} images lie beside them, first: "
+            f"{printable(other)}. Move those into a split's folder or away, or pass --layout classes to have splits drawn."
+        )
     return "classes"
 
 
 def _images(files: Sequence[ListedFile], layout: Layout) -> list[Image]:
+    parts = [file.path.split("/", 2) for file in files]
     if layout == "classes":
-        return [Image(file.path, file.path.split("/", 1)[0], "", "", file.size, file.mtime_ns) for file in files]
-    if layout == "split_classes":
-        parts = [file.path.split("/", 2) for file in files]
-        splits = {part[0]: split_of(part[0]) or "" for part in parts}
-        return [Image(file.path, p[1], splits[p[0]], "", file.size, file.mtime_ns) for file, p in zip(files, parts, strict=True)]
-    first = [file.path.split("/", 1)[0] if "/" in file.path else "" for file in files]
-    splits = {name: split_of(name) or "" for name in first}
-    if not all(splits.values()):
-        splits = dict.fromkeys(splits, "")
-    return [Image(file.path, "", splits[name], "", file.size, file.mtime_ns) for file, name in zip(files, first, strict=True)]
+        labels, splits = [part[0] for part in parts], [""] * len(files)
+    elif layout == "split_classes":
+        labels, splits = [part[1] if len(part) > 2 else "" for part in parts], _splits([part[0] for part in parts])
+    elif layout == "class_splits":
+        labels, splits = [part[0] for part in parts], _splits([part[1] for part in parts])
+    else:
+        labels, splits = [""] * len(files), _splits([part[0] if len(part) > 1 else "" for part in parts])
+        if not all(splits):
+            splits = [""] * len(files)
+    return [
+        Image(file.path, label, split, "", file.size, file.mtime_ns)
+        for file, label, split in zip(files, one_form(labels), splits, strict=True)
+    ]
+
+
+def _splits(names: Sequence[str]) -> list[str]:
+    meant = {name: split_of(name) or "" for name in set(names)}
+    return [meant[name] for name in names]
 
 
 def _others(listed: Walk) -> str:
@@ -113,6 +149,15 @@ def _notes(listed: Walk, images: Sequence[Image], layout: Layout, loose: int) ->
         notes.append(f"left out {listed.ignored.total():,} entries that are no images by their names: {kinds}")
     if loose:
         notes.append(f"left out {loose:,} images that lie in no class folder (--layout classes)")
+    if listed.unreadable:
+        more = f" and {len(listed.unreadable) - 3} more" if len(listed.unreadable) > 3 else ""
+        notes.append(f"passed over folders that may not be listed: {', '.join(map(printable, listed.unreadable[:3]))}{more}")
+    if layout == "split_classes" and (without := sum(not image.label for image in images)):
+        names = sorted({image.path.split("/", 1)[0] for image in images if not image.label})
+        notes.append(f"{without:,} images of {', '.join(map(printable, names))} lie in no class folder and have no label")
+    merged = {image.path.rpartition("/")[0] for image in images if layout == "classes" and image.path.count("/") > 1}
+    if merged:
+        notes.append(f"{len(merged):,} folders inside classes are part of their class, for example {printable(min(merged))}")
     if listed.repeated:
         notes.append(f"did not follow {listed.repeated:,} links to folders that were listed already or contain the link")
     given = {image.split for image in images} - {""}

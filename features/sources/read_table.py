@@ -12,6 +12,8 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 
+from .walk import is_image_name
+
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 PARQUET = frozenset({".parquet", ".pq"})
 MAX_ROWS = 20_000_000
@@ -26,13 +28,15 @@ class TextTable:
     Attributes:
         name: for messages.
         row_numbers: what to call each row in a message: as a spreadsheet counts them, or from 1 in Parquet.
-        notes: columns that were left out.
+        notes: what was read in another way than it stands, and columns that were left out.
+        pictures: columns that hold whole image files, as the Hugging Face hub writes them.
     """
 
     name: str
     columns: dict[str, list[str]]
     row_numbers: Sequence[int]
     notes: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
 
 
 def read_table(path: Path) -> TextTable:
@@ -71,42 +75,56 @@ def _read_text(path: Path) -> TextTable:
             f"{name} line {line} is not UTF-8: byte 0x{data[error.start]:02x}. Save the table as "
             "UTF-8 ('CSV UTF-8' in a spreadsheet)."
         ) from None
-    delimiter = DELIMITERS[path.suffix.lower()]
+    delimiter = _delimiter(text, DELIMITERS[path.suffix.lower()])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     rows: list[list[str]] = []
     numbers: list[int] = []
+    repeated = 0
     try:
-        header = next(reader, [])
-        _check_header(name, header, delimiter)
-        for number, row in enumerate(reader, start=2):
-            if not any(row):  # spreadsheets leave lines of bare commas behind
+        for number, row in enumerate(reader, start=1):
+            if not any(map(str.strip, row)):  # spreadsheets leave lines of bare commas behind
                 continue
-            if len(row) != len(header):
+            if not header:
+                header = row
+                _check_header(name, header, number)
+            elif row == header:  # where tables were joined
+                repeated += 1
+            elif len(row) != len(header):
                 raise HeadstartError(
                     f"{name} row {number} has {len(row)} fields, expected {len(header)} as in the header. Quote values that "
                     f"contain '{printable(delimiter)}'."
                 )
-            rows.append(row)
-            numbers.append(number)
+            else:
+                rows.append(row)
+                numbers.append(number)
     except csv.Error as error:
         raise HeadstartError(f"{name} line {reader.line_num} is not valid CSV: {error}. Check its quotes.") from None
-    values = map(list, zip(*rows, strict=True)) if rows else ([] for _ in header)
-    return TextTable(name, dict(zip(header, values, strict=True)), numbers)
-
-
-def _check_header(name: str, header: list[str], delimiter: str) -> None:
-    if not any(header):
+    if not header:
         raise HeadstartError(f"{name} is empty: expected a header line such as path{printable(delimiter)}label.")
+    values = map(list, zip(*rows, strict=True)) if rows else ([] for _ in header)
+    notes = [f"dropped {repeated:,} rows that repeat the header"] if repeated else []
+    if delimiter != DELIMITERS[path.suffix.lower()]:
+        notes.append(f"values are separated by '{printable(delimiter)}'")
+    return TextTable(name, dict(zip(header, values, strict=True)), numbers, tuple(notes))
+
+
+def _delimiter(text: str, usual: str) -> str:
+    """The usual one of the file's kind, unless the header has none of it and another that is as common."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return usual if usual in header else next((mark for mark in ";\t," if mark in header), usual)
+
+
+def _check_header(name: str, header: list[str], number: int) -> None:
+    image = next((cell for cell in header if is_image_name(cell.strip())), None)
+    if image is not None:
+        raise HeadstartError(
+            f"{name} has no header: row {number} names an image, {printable(image)}. Put a line above it that names the columns, "
+            "such as path,label."
+        )
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
         raise HeadstartError(f"{name} has the column '{printable(twice[0])}' twice. Rename one of them.")
-    other = next((mark for mark in ";\t," if mark != delimiter and mark in header[0]), "")
-    if len(header) == 1 and other:
-        raise HeadstartError(
-            f"{name} has a single column '{printable(header[0])}': its separator seems to be '{printable(other)}', expected "
-            f"'{printable(delimiter)}'. Save it with that one."
-        )
 
 
 def _read_parquet(path: Path) -> TextTable:
@@ -136,7 +154,8 @@ def _read_parquet(path: Path) -> TextTable:
         ) from None
     left_out = [f"'{printable(f.name)}' ({f.type})" for f in schema if f.name not in usable]
     notes = (f"left out columns that hold no text or numbers: {', '.join(left_out)}",) if left_out else ()
-    return TextTable(name, columns, range(1, content.metadata.num_rows + 1), notes)
+    pictures = tuple(f.name for f in schema if pa.types.is_struct(f.type) and "bytes" in {part.name for part in f.type})
+    return TextTable(name, columns, range(1, content.metadata.num_rows + 1), notes, pictures)
 
 
 def _refuse_large(name: str, metadata: Any, usable: Sequence[str]) -> None:

@@ -9,21 +9,10 @@ from typing import Literal
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
-SPLITS = ("train", "val", "test")
+from .spellings import label_key
+
 MISSING = -1  # size and mtime_ns of a file that is named but not there
-Layout = Literal["classes", "split_classes", "flat", "table", "hdf5"]
-# timm's synonyms for the names of split folders, and the two that it lacks.
-_SYNONYMS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "eval": "val",
-    "evaluation": "val",
-    "test": "test",
-    "testing": "test",
-}
+Layout = Literal["classes", "split_classes", "class_splits", "flat", "table", "hdf5"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +68,7 @@ class Source:
         columns: names of the images' `extra`.
         roles: (role, column) of a table, for example ('label', 'species').
         ignored: files that are no images by their extension, and hidden ones.
+        unreadable: folders that could not be listed, relative to root; what is known of them is left as it is.
         duplicates: rows dropped because they name a path again.
         allow_symlinks, keep_case, said_layout: as in SourceOptions.
         notes: decisions to print.
@@ -91,6 +81,7 @@ class Source:
     columns: tuple[str, ...] = ()
     roles: tuple[tuple[str, str], ...] = ()
     ignored: int = 0
+    unreadable: tuple[str, ...] = ()
     duplicates: int = 0
     allow_symlinks: bool = False
     keep_case: bool = False
@@ -98,17 +89,12 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def split_of(name: str) -> str | None:
-    """'train', 'val' or 'test' if `name` is one of their synonyms in any case, else None."""
-    return _SYNONYMS.get(name.strip().casefold())
-
-
 def refuse_two_spellings(labels: Sequence[str], where: Callable[[int], str]) -> None:
-    """Raises HeadstartError if two labels differ only in case or outer spaces, naming the rarer by `where(its first item)`."""
+    """Raises HeadstartError if two labels differ only in case, outer spaces or `.0`: names the rarer by `where(its first)`."""
     counts = Counter(labels)
     usual: dict[str, str] = {}
     for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        other = usual.setdefault(label.strip().casefold(), label)
+        other = usual.setdefault(label_key(label), label)
         if other != label:
             raise HeadstartError(
                 f"{where(labels.index(label))} has label '{printable(label)}', but {counts[other]:,} other images have "

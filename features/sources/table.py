@@ -1,22 +1,23 @@
 """The images that a CSV, TSV or Parquet file names: which column is which, and what each row says."""
 
 import difflib
+import math
 import os
-import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from posixpath import normpath
 
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
 from .read_table import TextTable, read_table
-from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings, split_of
+from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings
+from .spellings import one_form, split_of
+from .table_paths import meant_paths, names_files
 from .walk import facts_of, is_inside, join
 
-_UP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
-_ABSOLUTE = re.compile(r"/|[A-Za-z]:[/\\]|\\\\")
+_NAMED = 8  # columns in one note
+_MANY = 100  # numbers that so many different ones stand in a column of are amounts, not names of classes
 # Written by str(float('nan')); a class of that name is a missing label far more often than a kind of bread.
 _MISSING_LABELS = frozenset({"", "nan", "NaN"})
 
@@ -29,8 +30,8 @@ def table_source(file: Path, options: SourceOptions) -> Source:
     Raises: HeadstartError naming the column or row that is missing, ambiguous, contradictory or leads out of the folder.
     """
     table = read_table(file)
-    roles = find_roles(table, options)
-    paths = [_checked(table, i, value) for i, value in enumerate(table.columns[roles["path"]])]
+    roles = find_roles(table, options, lambda values: names_files(file.parent, values))
+    paths, path_notes = meant_paths(table, file.parent, table.columns[roles["path"]])
     labels = _labels(table, roles.get("label"), options)
     splits = _splits(table, roles.get("split"))
     first = _first_rows(table, paths, labels, splits)
@@ -44,6 +45,8 @@ def table_source(file: Path, options: SourceOptions) -> Source:
     notes = [
         *table.notes,
         "columns: " + ", ".join(f"{role} = '{printable(column)}'" for role, column in roles.items()),
+        *_column_notes(table, roles, extra),
+        *path_notes,
         *([f"dropped {duplicates:,} rows that name a path again"] if duplicates else []),
         *([f"{missing:,} files are named but not there; their rows will fail until they are"] if missing else []),
     ]
@@ -62,23 +65,35 @@ def table_source(file: Path, options: SourceOptions) -> Source:
     )
 
 
-def _checked(table: TextTable, i: int, value: str) -> str:
-    row = f"{table.name} row {table.row_numbers[i]}"
-    if not value.strip() or "\0" in value:
-        raise HeadstartError(f"{row} has {'a NUL in its' if value.strip() else 'no'} path. Fill it in, or delete the row.")
-    if _ABSOLUTE.match(value):
-        raise HeadstartError(f"{row}: path {printable(value)} is absolute; expected one relative to the table's folder.")
-    if _UP.search(value):
-        raise HeadstartError(
-            f"{row}: path {printable(value)} leads out of the table's folder by '..'. Move the table above the images."
-        )
-    return normpath(value)
+def _column_notes(table: TextTable, roles: dict[str, str], extra: Mapping[str, Sequence[str]]) -> list[str]:
+    """Columns that are not used, with the flag that would use them, and a label of numbers."""
+    notes = []
+    unused = [role for role in ("label", "split", "group") if role not in roles]
+    if extra:
+        names = list(extra)[:_NAMED]
+        flags = f" (--{unused[0]}-col {printable(names[0])} takes one as {unused[0]})" if unused else ""
+        more = f" and {len(extra) - len(names)} more" if len(extra) > len(names) else ""
+        notes.append(f"other columns, kept beside the features: {', '.join(map(printable, names))}{more}{flags}")
+    if "label" in roles and _are_amounts(table.columns[roles["label"]]):
+        column = printable(roles["label"])
+        notes.append(f"column '{column}' holds numbers: headstart train-head --target {column} predicts them as such")
+    return notes
+
+
+def _are_amounts(labels: Sequence[str]) -> bool:
+    """Whether labels are numbers that hardly name classes: fractions, or many different ones."""
+    values = set(labels)
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return False
+    return len(values) > _MANY or any(number != round(number) for number in numbers if math.isfinite(number))
 
 
 def _labels(table: TextTable, column: str | None, options: SourceOptions) -> list[str]:
     if column is None:
         return [""] * len(table.row_numbers)
-    labels = table.columns[column]
+    labels = list(one_form(table.columns[column]))
     missing = [i for i, label in enumerate(labels) if label.strip() in _MISSING_LABELS]
     where = f"column '{printable(column)}' is empty or NaN"
     if len(missing) == len(labels):
@@ -177,8 +192,12 @@ _COMMON = {
 }
 
 
-def find_roles(table: TextTable, options: SourceOptions) -> dict[str, str]:
-    """Role to column; 'path' is always there. Raises: HeadstartError if a flag names no column or a choice is needed."""
+def find_roles(
+    table: TextTable, options: SourceOptions, names_files: Callable[[Sequence[str]], bool] = lambda values: False
+) -> dict[str, str]:
+    """Role to column; 'path' is always there. `names_files`: whether values name files that are there, for a hint.
+
+    Raises: HeadstartError if a flag names no column or a choice is needed."""
     flags = {"path": options.path_col, "label": options.label_col, "split": options.split_col, "group": options.group_col}
     there = f"it has {', '.join(printable(name) for name in table.columns)}"
     roles: dict[str, str] = {}
@@ -204,8 +223,15 @@ def find_roles(table: TextTable, options: SourceOptions) -> dict[str, str]:
             )
         if names:
             roles[role] = names[0]
+    if "path" not in roles and table.pictures:
+        raise HeadstartError(
+            f"{table.name}: column '{printable(table.pictures[0])}' holds embedded pictures, which are not read, and no column "
+            "names files. Write each picture to a file and name it in a column 'path', or save them as HDF5."
+        )
     if "path" not in roles:
-        raise HeadstartError(f"{table.name} has no column of file names: {there}. Name it with --path-col.")
+        fitting = [name for name, values in table.columns.items() if name not in roles.values() and names_files(values)]
+        hint = f"'{printable(fitting[0])}' names files that are there: --path-col {printable(fitting[0])}" if fitting else ""
+        raise HeadstartError(f"{table.name} has no column of file names: {there}. {hint or 'Name it with --path-col'}.")
     taken = list(roles.values())
     twice = next((name for name in taken if taken.count(name) > 1), None)
     if twice is not None:

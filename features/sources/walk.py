@@ -18,7 +18,7 @@ from .source import MISSING
 EXTENSIONS = frozenset(
     "jpg jpeg jpe jfif mpo png apng webp avif avifs bmp dib gif tif tiff pbm pgm ppm pnm jp2 j2k j2c jpx tga qoi pcx".split()  # noqa: SIM905  (a list of 26 quoted words is harder to read)
 )
-_CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"})
+_CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"})
 HIDDEN = "hidden"
 
 
@@ -41,6 +41,7 @@ class Walk:
         repeated: links to folders that were not followed, because they lead back up or were followed before.
         folders: how many folders were listed, the root included.
         followed: targets of the links to folders that were followed.
+        unreadable: folders that may not be listed, relative to the root.
     """
 
     files: list[ListedFile] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Walk:
     repeated: int = 0
     folders: int = 0
     followed: set[str] = field(default_factory=set)
+    unreadable: list[str] = field(default_factory=list)
 
 
 class _Folder(NamedTuple):
@@ -87,7 +89,9 @@ def walk_images(root: Path, allow_symlinks: bool) -> Walk:
     Links to folders are followed once each and never upwards, so loops end. A folder with an image's name counts as an
     image only if there is none below it.
 
-    Raises: HeadstartError if a folder cannot be listed, TryLaterError if the disk or mount fails.
+    A folder that may not be listed is noted and passed over.
+
+    Raises: HeadstartError if the root cannot be listed, or a folder for another reason; TryLaterError if the disk or mount fails.
     """
     result = Walk()
     named_like_images: list[ListedFile] = []
@@ -97,7 +101,7 @@ def walk_images(root: Path, allow_symlinks: bool) -> Walk:
         folder = pending.pop()
         result.folders += 1
         below: list[_Folder] = []
-        for entry in _entries(root, folder.relative):
+        for entry in _entries(root, folder.relative, result):
             name = entry.name
             if name[0] == "." or name in _CLUTTER:
                 result.ignored[HIDDEN] += 1
@@ -118,9 +122,12 @@ def walk_images(root: Path, allow_symlinks: bool) -> Walk:
     return result
 
 
-def _entries(root: Path, relative: str) -> list["os.DirEntry[str]"]:
+def _entries(root: Path, relative: str, result: Walk) -> list["os.DirEntry[str]"]:
     path = join(str(root), relative)
     try:
+        if relative and not os.access(path, os.R_OK | os.X_OK):
+            result.unreadable.append(relative.rstrip("/"))  # lost+found and the like: named, and passed over
+            return []
         with environment_faults(f"cannot list {printable(path)}"), os.scandir(path) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:

@@ -145,6 +145,14 @@ def test_rows_that_left_are_retired_and_come_back_as_the_same_rows(workspace, da
     assert {path: row for path, _, row in live(added)} == rows
 
 
+def test_a_folder_that_cannot_be_listed_for_now_retires_nothing_in_it(workspace, data, monkeypatch):
+    enqueued(workspace, data)
+    plain = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).rstrip("/").endswith("cat") and plain(path, mode))
+    added = enqueued(workspace, data)
+    assert (added.known, added.retired, len(live(added))) == (20, 0, 40)
+
+
 def test_keep_missing_retires_nothing(workspace, data):
     enqueued(workspace, data)
     (data / "cat/00.jpg").unlink()

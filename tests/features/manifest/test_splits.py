@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.features.manifest.splits import assign_splits, split_notes
-from headstart.features.sources.source import SPLITS, Image
+from headstart.features.sources.source import Image
+from headstart.features.sources.spellings import SPLITS
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 

@@ -43,6 +43,75 @@ def test_layout_is_read_off_the_folders(data, files, layout, images):
     assert (source.layout, triples(source)) == (layout, images)
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("training_set", "validation_set", "test_set"),
+        ("Train_Images", "Val_Images", "Test_Images"),
+        ("train-images", "val-images", "test-images"),
+        ("train2017", "val2017", "test2017"),
+        ("trainset", "validset", "testset"),
+        ("images_train", "images_val", "images_test"),
+        ("Train Data", "Eval Data", "Testing Data"),
+    ],
+    ids=lambda name: name,
+)
+def test_split_folders_are_read_in_the_usual_spellings_and_inside_classes(data, train, val, test):
+    wanted = {("cat", "train"), ("cat", "val"), ("cat", "test"), ("dog", "train")}
+    outer = data(f"{train}/cat/a.jpg", f"{val}/cat/b.jpg", f"{test}/cat/c.jpg", f"{train}/dog/d.jpg", at="outer")
+    inner = data(f"cat/{train}/a.jpg", f"cat/{val}/b.jpg", f"cat/{test}/c.jpg", f"dog/{train}/d.jpg", at="inner")
+    for root, layout in ((outer, "split_classes"), (inner, "class_splits")):
+        source = find_images(root, SourceOptions())
+        assert (source.layout, {(image.label, image.split) for image in source.images}) == (layout, wanted)
+
+
+@pytest.mark.parametrize("name", ["test tube", "training wheels", "trainer", "set", "tested", "2017", "contest"])
+def test_a_class_that_only_looks_like_a_split_stays_a_class(data, name):
+    source = find_images(data(f"{name}/a.jpg", "cat/b.jpg"), SourceOptions())
+    assert (source.layout, {image.label for image in source.images}) == ("classes", {name, "cat"})
+
+
+@pytest.mark.parametrize(
+    ("files", "unlabelled"),
+    [
+        pytest.param(["train/cat/a.jpg", "train/dog/b.jpg", "test/c.jpg"], {"test/c.jpg"}, id="flat-test"),
+        pytest.param(
+            ["train/cat/a.jpg", "val/cat/b.jpg", "test/c.jpg", "test/d.jpg"], {"test/c.jpg", "test/d.jpg"}, id="with-val"
+        ),
+        pytest.param(["train/a.jpg", "test/cat/c.jpg", "test/dog/d.jpg"], {"train/a.jpg"}, id="flat-train"),
+    ],
+)
+def test_a_split_without_class_folders_has_no_labels_and_takes_none_from_the_others(data, files, unlabelled):
+    source = find_images(data(*files), SourceOptions())
+    assert source.layout == "split_classes"
+    assert {image.path for image in source.images if not image.label} == unlabelled
+    assert all(image.split for image in source.images)
+    assert any(f"{len(unlabelled)} images of" in note and "have no label" in note for note in source.notes)
+
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(
+    ("files", "labels"),
+    [
+        pytest.param([f"train/{NFC}/a.jpg", f"val/{NFD}/b.jpg", "train/tea/c.jpg"], {NFC, "tea"}, id="in-two-splits"),
+        pytest.param([f"{NFC}/a.jpg", f"{NFD}/b.jpg", f"{NFD}/c.jpg", "tea/c.jpg"], {NFD, "tea"}, id="the-more-frequent-form"),
+        pytest.param([f"{NFD}/a.jpg", "tea/c.jpg"], {NFD, "tea"}, id="one-form-stays-as-it-is"),
+    ],
+)
+@pytest.mark.parametrize("keep_case", [False, True], ids=["plain", "keep-case"])
+def test_labels_that_differ_by_their_unicode_form_are_one_class(data, files, labels, keep_case):
+    source = find_images(data(*files), SourceOptions(keep_case=keep_case))
+    assert {image.label for image in source.images} == labels
+    assert {image.path for image in source.images} == set(files)
+
+
+def test_folders_inside_classes_are_said_to_be_merged(data):
+    notes = find_images(data("cat/siamese/a.jpg", "cat/b.jpg", "dog/c.jpg"), SourceOptions()).notes
+    assert any("1 folders inside classes are part of their class, for example cat/siamese" in note for note in notes)
+
+
 @pytest.mark.parametrize("name", ["validation", "valid", "val", "evaluation", "eval"])
 def test_every_synonym_of_a_split_is_that_split(data, name):
     source = find_images(data("train/cat/a.jpg", f"{name}/cat/b.jpg", "testing/cat/c.jpg"), SourceOptions())
@@ -75,7 +144,19 @@ def test_flag_classes_reads_the_first_level_as_class_and_leaves_loose_images_out
             ["images/cat/a.jpg", "images/dog/b.jpg"], {}, ["Did you mean", "data/images", "--layout"], id="one-above-many"
         ),
         pytest.param(["train/cat/a.jpg", "cat/b.jpg"], {}, ["split folders ('train')", "'cat'"], id="splits-beside-classes"),
-        pytest.param(["train/cat/a.jpg", "test/b.jpg"], {}, ["test/b.jpg", "SPLIT/CLASS/IMAGE"], id="split-without-classes"),
+        pytest.param(["train/a.jpg", "test/b.jpg"], {}, ["test/b.jpg", "SPLIT/CLASS/IMAGE"], id="splits-without-classes"),
+        pytest.param(
+            ["train/cat/a.jpg", "train/b.jpg", "test/cat/c.jpg"],
+            {},
+            ["train/b.jpg", "pass a split folder alone"],
+            id="half-a-split",
+        ),
+        pytest.param(
+            ["cat/train/a.jpg", "cat/test/b.jpg", "dog/train/c.jpg", "dog/d.jpg"],
+            {},
+            ["folders of splits in each class", "dog/d.jpg", "--layout classes"],
+            id="image-beside-splits-of-classes",
+        ),
         pytest.param(["a.txt", "b/c.pdf", ".x.jpg"], {}, ["holds no image", "3 other", ".pdf 1", "hidden 1"], id="no-image"),
         pytest.param([], {}, ["holds no image", "nothing else"], id="empty-folder"),
         pytest.param(["a.jpg"], {"layout": "classes"}, ["no class folder"], id="classes-asked-of-flat"),

@@ -65,7 +65,18 @@ def test_labels_are_text_as_they_stand(root, label):
         pytest.param("", {}, ["is empty", "header"], id="no-bytes"),
         pytest.param("path,label\n", {}, ["has no rows", "path, label"], id="no-rows"),
         pytest.param("path,label\n,\n", {}, ["has no rows"], id="only-blank-rows"),
-        pytest.param("path;label\na.jpg;cat\n", {}, ["separator", "';'"], id="semicolons"),
+        pytest.param("a.jpg,cat\nb.jpg,dog\n", {}, ["no header", "row 1", "a.jpg", "path,label"], id="no-header"),
+        pytest.param("\n\nb.jpg,dog\n", {}, ["no header", "row 3", "b.jpg"], id="no-header-after-blank-lines"),
+        pytest.param("a.jpg\tcat\n", {}, ["no header", "a.jpg"], id="no-header-tabs"),
+        pytest.param(
+            "a.jpg,cat\nb.jpg,dog\n", {"path_col": "a.jpg", "label_col": "cat"}, ["no header", "a.jpg"], id="no-header-and-flags"
+        ),
+        pytest.param("image_id,label\na,cat\nb,dog\n", {}, ["'image_id' names files", "--path-col image_id"], id="ids"),
+        pytest.param("x,kind\nsub/c.jpg,cat\n", {}, ["'x' names files", "--path-col x"], id="unusual-name-of-the-column"),
+        pytest.param("path\na.jpg\nhttps://example.org/b.jpg\n", {}, ["row 3", "URL", "not downloaded"], id="url"),
+        pytest.param("path\ns3://bucket/b.jpg\n", {}, ["row 2", "URL", "Download"], id="bucket"),
+        pytest.param("path,label\na.jpg,1.0\nb.jpg,1\nsub/c.jpg,1\n", {}, ["'1.0'", "'1'", "--keep-case"], id="1.0-and-1"),
+        pytest.param("path,label\na.jpg,2\nb.jpg,2.00\nsub/c.jpg,2\n", {}, ["'2.00'", "'2'"], id="2.00-and-2"),
         pytest.param("picture,label\na.jpg,cat\n", {}, ["no column of file names", "picture, label", "--path-col"], id="no-path"),
         pytest.param(
             "path,species\na.jpg,cat\n", {"label_col": "specie"}, ["'specie'", "path, species", "--label-col species"], id="near"
@@ -109,6 +120,61 @@ def test_bad_table_is_explained_in_one_line(root, content, options, says):
     message = str(caught.value)
     assert "\n" not in message
     assert [part for part in says if part not in message] == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("\npath,label\na.jpg,cat\nsub/c.jpg,dog\n", id="blank-first-line"),
+        pytest.param(" \n,\npath,label\na.jpg,cat\n\nsub/c.jpg,dog\n", id="blank-lines"),
+        pytest.param("path,label\na.jpg,cat\npath,label\nsub/c.jpg,dog\n", id="header-in-the-middle"),
+        pytest.param("path;label\na.jpg;cat\nsub/c.jpg;dog\n", id="semicolons"),
+        pytest.param("path\tlabel\na.jpg\tcat\nsub/c.jpg\tdog\n", id="tabs-in-a-csv"),
+        pytest.param("path,label\na.jpg,cat\nsub\\c.jpg,dog\n", id="backslash"),
+        pytest.param("path,label\n.\\a.jpg,cat\n.\\sub\\c.jpg,dog\n", id="backslashes-and-a-dot"),
+        pytest.param("path,label\na,cat\nsub/c,dog\n", id="without-extension"),
+        pytest.param("path,label\nA.JPG,cat\nSub/C.jpg,dog\n", id="other-case"),
+        pytest.param("path,label\n{root}/a.jpg,cat\n{root}/sub/c.jpg,dog\n", id="absolute-below-the-root"),
+        pytest.param("path,label\nfile://{root}/a.jpg,cat\nsub/c.jpg,dog\n", id="file-url"),
+        pytest.param("path,label\nC:\\data\\a.jpg,cat\nC:\\data\\sub\\c.jpg,dog\n", id="absolute-windows"),
+        pytest.param("path,label\n/home/old/data/a.jpg,cat\n/home/old/data/sub/c.jpg,dog\n", id="absolute-on-another-machine"),
+    ],
+)
+def test_what_plainly_means_files_that_are_there_is_read(root, content):
+    source = read(root, content.replace("{root}", str(root)))
+    assert [(image.path, image.label) for image in source.images] == [("a.jpg", "cat"), ("sub/c.jpg", "dog")]
+    assert all(image.size >= 0 for image in source.images)
+
+
+@pytest.mark.parametrize("there", ["caf\u00e9", "cafe\u0301"], ids=["file-nfc", "file-nfd"])
+@pytest.mark.parametrize("named", ["caf\u00e9", "cafe\u0301"], ids=["table-nfc", "table-nfd"])
+@pytest.mark.parametrize("where", ["{}/a.jpg", "x/{}.jpg"], ids=["folder", "file"])
+def test_a_table_finds_its_files_in_either_unicode_form(data, there, named, where):
+    source = read(data(where.format(there)), f"path,label\n{where.format(named)},{named}\n")
+    assert [(image.path, image.label) for image in source.images] == [(where.format(there), named)]
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        pytest.param(["a.jpg", "a.png"], "a", id="two-extensions"),
+        pytest.param(["A.jpg", "a.JPG"], "a.jpg", id="two-cases"),
+        pytest.param(["a.txt"], "a", id="no-image"),
+    ],
+)
+def test_a_name_that_may_mean_two_files_means_none(data, files, named):
+    root = data(*files, "b.jpg")
+    (source,) = [read(root, f"path\n{named}\nb.jpg\n")]
+    assert {image.path: image.size for image in source.images}[named] == -1
+
+
+def test_columns_that_are_not_used_are_named_with_the_flag_that_would(root):
+    notes = read(root, "path,species,age\na.jpg,cat,1\nb.jpg,dog,2\n").notes
+    assert any("species, age (--label-col species" in note for note in notes)
+    notes = read(root, "path,label\na.jpg,0.5\nb.jpg,2.5\n").notes
+    assert any("--target label" in note for note in notes)
+    notes = read(root, "path,label\na.jpg,0\nb.jpg,1\n").notes
+    assert not any("--target" in note for note in notes)
 
 
 def test_duplicate_rows_are_counted_and_dropped(root):
@@ -186,3 +252,13 @@ def test_parquet_without_pyarrow_says_what_to_install(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(HeadstartError, match=re.escape("pip install 'headstart[parquet]'")):
         read(root, b"PAR1", "t.parquet")
+
+
+@pytest.mark.parametrize("kind", ["bytes and path", "bytes alone"])
+def test_parquet_with_embedded_pictures_says_that_they_are_not_read(root, kind):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    pictures = [{"bytes": b"x", "path": "a.jpg"} if kind == "bytes and path" else {"bytes": b"x"}] * 2
+    pq.write_table(pa.table({"image": pa.array(pictures), "label": [0, 1]}), root / "hub.parquet")
+    with pytest.raises(HeadstartError, match="'image' holds embedded pictures, which are not read"):
+        find_images(root / "hub.parquet", SourceOptions())

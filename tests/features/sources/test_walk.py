@@ -7,6 +7,7 @@ import pytest
 
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import SourceOptions
+from headstart.features.sources.walk import walk_images
 from headstart.pipeline.errors import HeadstartError
 
 
@@ -132,3 +133,13 @@ def test_folder_that_cannot_be_listed_is_an_error(data, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)  # mode 000 stops nobody who runs the tests as root
     with pytest.raises(HeadstartError, match=r"cannot list .*dog.*Permission denied"):
         find_images(root, SourceOptions())
+
+
+@pytest.mark.parametrize("name", ["lost+found", "private", "a/private"])
+def test_a_folder_that_may_not_be_listed_is_named_and_passed_over(data, monkeypatch, name):
+    root = data("a/x.jpg", f"{name}/y.jpg")
+    plain = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).rstrip("/").endswith(name) and plain(path, mode))
+    listed = walk_images(root, allow_symlinks=False)
+    assert [file.path for file in listed.files] == ["a/x.jpg"]
+    assert listed.unreadable == ([] if name == "lost+found" else [name])

@@ -1,0 +1,80 @@
+"""When two spellings are one name: Unicode forms, labels that look alike, and the names that people give to split folders."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+SPLITS = ("train", "val", "test")
+# timm's synonyms for the names of split folders, and the two that it lacks.
+_SYNONYMS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "eval": "val",
+    "evaluation": "val",
+    "test": "test",
+    "testing": "test",
+}
+# What people put before or after: training_set, Train_Images, test-images, val2017, images_train.
+_FILLERS = frozenset(
+    {
+        "set",
+        "sets",
+        "data",
+        "dataset",
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "photo",
+        "photos",
+        "picture",
+        "pictures",
+        "split",
+        "folder",
+    }
+)
+_GLUED = re.compile(r"(?:data)?set|data|images?|imgs?|photos?|pictures?|split|folder")
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_WHOLE = re.compile(r"(\d+)[.,]0+")
+
+
+def nfc(name: str) -> str:
+    """`name` with composed characters: what two names are compared in. It is stored as it was."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def split_of(name: str) -> str | None:
+    """'train', 'val' or 'test' if `name` plainly means one, as `training_set`, `Test-Images` and `val2017` do; else None."""
+    words = [word for word in _WORD.findall(nfc(name).casefold()) if word not in _FILLERS and not _YEAR.fullmatch(word)]
+    if len(words) != 1:
+        return None
+    [word] = words
+    if word in _SYNONYMS:
+        return _SYNONYMS[word]
+    for synonym in sorted(_SYNONYMS, key=len, reverse=True):  # trainset, testimages
+        if word.startswith(synonym) and _GLUED.fullmatch(word[len(synonym) :]):
+            return _SYNONYMS[synonym]
+    return None
+
+
+def label_key(label: str) -> str:
+    """Equal for labels that hardly anybody means to be two classes: other case, outer spaces, `1.0` beside `1`."""
+    key = nfc(label).strip().casefold()
+    whole = _WHOLE.fullmatch(key)
+    return whole[1] if whole else key
+
+
+def one_form(labels: Sequence[str]) -> Sequence[str]:
+    """The same labels, where those that differ by their Unicode form alone have become one: the more frequent form, else NFC."""
+    if all(map(str.isascii, labels)):
+        return labels
+    forms: dict[str, Counter[str]] = defaultdict(Counter)
+    for label, count in Counter(labels).items():
+        forms[nfc(label)][label] = count
+    usual = {key: max(counts, key=lambda form: (counts[form], form == key)) for key, counts in forms.items()}
+    return [usual[nfc(label)] for label in labels]
