@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from headstart.experiments.runs.database import Metric, open_database
+from headstart.experiments.runs.database import MetricRow, open_database
 
 from .synthetic import verdict
 
@@ -18,7 +18,7 @@ def write(path: Path, writer: str) -> None:
     with open_database(path) as found:
         run = found.begin_run("exp_0001_shared", "linear", "classification", {})
         for start in range(0, ROWS, BATCH):
-            rows = [Metric(row, "val", f"writer {writer}", float(row)) for row in range(start, start + BATCH)]
+            rows = [MetricRow(row, "val", f"writer {writer}", float(row)) for row in range(start, start + BATCH)]
             for _ in range(2 if start % 100 == 0 else 1):
                 found.record(run, rows)
 

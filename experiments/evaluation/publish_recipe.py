@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -20,6 +19,7 @@ from headstart.experiments.training.judging import judge
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.metrics import Metric, Table, judging
 from headstart.experiments.training.recipe import Recipe, Showing, asking, has
+from headstart.pipeline.doors.records import encode
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -52,13 +52,13 @@ def publish_recipe(workspace: Workspace, experiment: RecipeExperiment, loop: Loo
     record(workspace, experiment)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
     payload = {"format": FORMAT, "experiment": experiment.folder.name, "headline": recipe_headline(judged), "files": digests}
-    return _json(payload)
+    return encode(payload)
 
 
-def numbers_of(found: Sequence[Metric | Table]) -> dict[str, Any]:
+def numbers_of(metrics: Sequence[Metric | Table]) -> dict[str, Any]:
     """Numbers by name, each with its 95 % interval where it has one, then tables; ready for JSON."""
     result: dict[str, Any] = {}
-    for one in found:
+    for one in metrics:
         if isinstance(one, Table):
             result[one.name] = one.value
             continue
@@ -95,7 +95,7 @@ def _judged(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequenc
         "rows": dict(experiment.counts),
         "broken_rows": dict(progress.broken),
         "notes": notes,
-        **{split: numbers_of(found) for split, found in said.items()},
+        **{split: numbers_of(metrics) for split, metrics in said.items()},
     }
 
 
@@ -117,14 +117,14 @@ def _files(
     final = Final(about, dict(loop.about), {name: tensor.cpu() for name, tensor in (loop.best or {}).items()})
     yield experiment.final_weights.relative_to(experiment.folder).as_posix(), encode_final(final)
     course = {"format": FORMAT, "recipe": experiment.recipe, "judged_by": judged["judged_by"], "entries": progress.history}
-    yield HISTORY, _json(course)
+    yield HISTORY, encode(course)
     split = "test" if "test" in judged else "val"
-    yield RESULTS, _json({"format": FORMAT, "split": split, "rows": experiment.counts[split], **judged[split]})
+    yield RESULTS, encode({"format": FORMAT, "split": split, "rows": experiment.counts[split], **judged[split]})
     if "per_class" in judged[split]:
         yield REPORT, _report(experiment, split, judged[split])
     if has(loop.recipe, "show"):
         yield from _shown(loop.recipe, loop, split, check)
-    yield METRICS, _json(judged)  # the last one: who sees it sees the others
+    yield METRICS, encode(judged)  # the last one: who sees it sees the others
 
 
 def _shown(recipe: Recipe, loop: Loop, split: str, check: Callable[[], None]) -> Iterator[tuple[str, bytes]]:
@@ -159,7 +159,3 @@ def _report(experiment: RecipeExperiment, split: str, numbers: Mapping[str, Any]
             f"{printable(name):{width}}  {one['precision']:>9.4f}  {one['recall']:.4f}  {one['f1']:.4f}  {one['images']:>6,}"
         )
     return ("\n".join(lines) + "\n").encode()
-
-
-def _json(facts: Mapping[str, Any]) -> bytes:
-    return (json.dumps(facts, indent=1) + "\n").encode()

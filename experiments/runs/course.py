@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.pipeline.errors import TryLaterError
+from headstart.pipeline.doors.records import encode, read_record
+from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -50,13 +50,12 @@ class CourseFile:
         }
         # Where it cannot be written the training goes on: its checkpoint is what counts.
         with contextlib.suppress(OSError, TryLaterError):
-            self._workspace.files.replace(self._path, (json.dumps(course, indent=1) + "\n").encode())
+            self._workspace.files.replace(self._path, encode(course))
 
 
 def read_course(folder: Path) -> dict[str, Any] | None:
     """What is known of the training in `folder`, None if nothing is."""
     try:
-        course = json.loads((folder / "checkpoints" / COURSE).read_bytes())
-        return course if isinstance(course, dict) and course.get("format") == FORMAT else None
-    except (OSError, ValueError):
+        return read_record(folder / "checkpoints" / COURSE, FORMAT)
+    except (OSError, HeadstartError):
         return None

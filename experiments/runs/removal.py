@@ -7,7 +7,6 @@ only then moved out of sight and deleted. Whoever removes or cleans next finishe
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -15,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from headstart.pipeline.claims import seems_held
+from headstart.pipeline.doors.records import encode, read_record
 from headstart.pipeline.enqueue import queue_lock
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults
@@ -148,14 +147,14 @@ def perform(
 
     Args:
         wait_s: how long workers have to let go of its jobs.
-        reached: hears the name of each point between two steps.
+        reached: called with the name of each point between two steps.
 
     Raises: TryLaterError if a worker still holds a job: all is withdrawn then, and deleted by whoever cleans next.
     """
     workspace.make_folder(workspace.removed)
     name = removal.what.replace("/", "_").replace(" ", "-")[:150]
     intent = workspace.removed / f"{name}.{os.urandom(4).hex()}{_INTENT}"
-    workspace.files.publish(intent, (json.dumps({"format": 1, **asdict(removal)}, indent=1) + "\n").encode())
+    workspace.files.publish(intent, encode({"format": 1, **asdict(removal)}))
     reached("written down")
     _carry_out(workspace, removal, intent, wait_s, reached)
 
@@ -209,7 +208,7 @@ def _carry_out(workspace: Workspace, removal: Removal, intent: Path, wait_s: flo
         folder = workspace.experiments / removal.head[0]
         if (folder / DESCRIPTION).exists():
             heads = sorted(removed_heads(folder) | {removal.head[1]})
-            workspace.files.replace(folder / REMOVED_HEADS, (json.dumps({"heads": heads}) + "\n").encode())
+            workspace.files.replace(folder / REMOVED_HEADS, encode({"heads": heads}, indent=None))
         reached("noted")
     _wait_for_workers(workspace, removal, wait_s)
     for tree in removal.trees:
@@ -289,8 +288,8 @@ def _experiments(workspace: Workspace) -> dict[str, tuple[str, str | None]]:
     """Encoder and data set of each experiment, whatever it trains, as its description says."""
     result = {}
     for folder in experiment_folders(workspace):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            record: dict[str, Any] = json.loads((folder / DESCRIPTION).read_bytes())
+        with contextlib.suppress(OSError, HeadstartError):
+            record = read_record(folder / DESCRIPTION, None)
             result[folder.name] = (str(record.get("encoder")), record.get("dataset"))
     return result
 
@@ -311,13 +310,12 @@ def _listed(names: list[str]) -> str:
 def _read_intent(path: Path) -> Removal | None:
     """None for what is no intent, or another version's."""
     try:
-        facts = json.loads(path.read_bytes())
-        if facts.pop("format") != 1:
-            return None
+        facts = dict(read_record(path, 1))
+        del facts["format"]
         head = facts.pop("head")
         trees, files = (tuple(map(str, facts.pop(key))) for key in ("trees", "files"))
         removal = Removal(**facts, trees=trees, files=files, head=None if head is None else (str(head[0]), str(head[1])))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, HeadstartError, KeyError, TypeError):
         return None
     is_inside = all(
         part and ".." not in part.split("/") and not part.startswith("/") for part in (*removal.trees, *removal.files)

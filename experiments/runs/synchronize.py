@@ -6,10 +6,10 @@ Where it cannot be written, it is made in memory. Imports no numpy.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 
+from headstart.pipeline.doors.records import encode
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
@@ -47,7 +47,7 @@ def record(workspace: Workspace, experiment: HeadExperiment | RecipeExperiment) 
     with open_database(workspace.database) as database:
         database.replace_experiment(experiment.folder.name, _made(experiment))
         numbers = {run.head: run.run for run in database.runs() if run.experiment == experiment.folder.name}
-    workspace.files.replace(experiment.folder / NUMBERS, (json.dumps(numbers, indent=1) + "\n").encode())
+    workspace.files.replace(experiment.folder / NUMBERS, encode(numbers))
 
 
 def synchronize(workspace: Workspace, database: Database) -> None:

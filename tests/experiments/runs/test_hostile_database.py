@@ -8,7 +8,7 @@ import time
 import pytest
 
 from headstart.experiments.runs import database
-from headstart.experiments.runs.database import Metric, open_database
+from headstart.experiments.runs.database import MetricRow, open_database
 from headstart.pipeline.doors import paths
 from headstart.pipeline.errors import HeadstartError
 
@@ -24,7 +24,7 @@ def path(tmp_path):
     path = root / "experiments" / "experiments.db"
     with open_database(path) as mine:
         run = mine.begin_run("exp_0001_first", "linear", "classification", {"epochs": 3})
-        mine.record(run, [Metric(step, "val", "accuracy", step / 3) for step in range(3)])
+        mine.record(run, [MetricRow(step, "val", "accuracy", step / 3) for step in range(3)])
     return path
 
 
