@@ -30,8 +30,8 @@ def command(dry_run: bool, yes: bool, keep_caches: bool, as_json: bool, workspac
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.text import size_words
 
-    found = chosen_workspace(workspace)
-    can_go = spent(found)
+    opened_workspace = chosen_workspace(workspace)
+    can_go = spent(opened_workspace)
     if keep_caches:
         can_go = replace(can_go, caches=())
     parts = {
@@ -53,7 +53,7 @@ def command(dry_run: bool, yes: bool, keep_caches: bool, as_json: bool, workspac
             if not sys.stdin.isatty():
                 raise HeadstartError(f"nobody can be asked whether {size_words(total)} should go. Say so: --yes")
             click.confirm("Delete it?", abort=True, err=True)
-        clean(found, can_go)
+        clean(opened_workspace, can_go)
         say(f"freed {size_words(total)}" + (f", {plural(len(can_go.removals), 'removal')} ended" if can_go.removals else ""))
     if as_json:
         click.echo(json.dumps({"bytes": total, **parts, "removals": list(can_go.removals), "cleaned": not dry_run}, indent=1))

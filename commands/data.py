@@ -26,8 +26,8 @@ def command() -> None:
 @workspace_option
 def list_command(as_json: bool, workspace: str | None) -> None:
     """Each data set: its images, the rows that are retired, and where it lies."""
-    found = chosen_workspace(workspace)
-    facts = [_facts(found, folder) for folder in _folders(found)]
+    opened_workspace = chosen_workspace(workspace)
+    facts = [_facts(opened_workspace, folder) for folder in _folders(opened_workspace)]
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     elif not facts:
@@ -45,8 +45,8 @@ def show_command(name: str, as_json: bool, workspace: str | None) -> None:
     """Everything about the data set whose name contains NAME, or that lies at NAME."""
     from headstart.features.manifest.datasets import named_dataset
 
-    found = chosen_workspace(workspace)
-    one = _facts(found, named_dataset(found, name))
+    opened_workspace = chosen_workspace(workspace)
+    one = _facts(opened_workspace, named_dataset(opened_workspace, name))
     if as_json:
         click.echo(json.dumps(one, indent=1))
         return
@@ -75,9 +75,9 @@ def move_command(old: str, new: Path, workspace: str | None) -> None:
     from headstart.pipeline.enqueue import queue_lock
     from headstart.pipeline.text import printable
 
-    found = chosen_workspace(workspace)
-    with queue_lock(found):
-        moved = move_dataset(found, named_dataset(found, old), new)
+    opened_workspace = chosen_workspace(workspace)
+    with queue_lock(opened_workspace):
+        moved = move_dataset(opened_workspace, named_dataset(opened_workspace, old), new)
     click.echo(f"{moved.folder.name} lies at {printable(place_of(moved.dataset))}")
 
 

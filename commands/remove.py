@@ -42,8 +42,8 @@ def command(kind: str, name: str, dry_run: bool, yes: bool, as_json: bool, works
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.text import size_words
 
-    found = chosen_workspace(workspace)
-    plan = _plan(found, kind, name)
+    opened_workspace = chosen_workspace(workspace)
+    plan = _plan(opened_workspace, kind, name)
     facts = {"what": plan.removal.what, "jobs": len(plan.jobs), "bytes": plan.size_bytes, "removed": not dry_run}
     jobs = f", {plural(len(plan.jobs), 'job')} of the queue" if plan.jobs else ""
     say(f"{plan.removal.what}: {size_words(plan.size_bytes)}{jobs}")
@@ -54,8 +54,8 @@ def command(kind: str, name: str, dry_run: bool, yes: bool, as_json: bool, works
             if not sys.stdin.isatty():
                 raise HeadstartError(f"nobody can be asked whether {plan.removal.what} should go for good. Say so: --yes")
             click.confirm("Remove it for good?", abort=True, err=True)
-        finish_removals(found)
-        perform(found, plan.removal)
+        finish_removals(opened_workspace)
+        perform(opened_workspace, plan.removal)
         say(f"removed {plan.removal.what}")
     if as_json:
         click.echo(json.dumps(facts, indent=1))

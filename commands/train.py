@@ -204,13 +204,13 @@ def judge_again(workspace: Workspace, experiment: RecipeExperiment, split: str, 
     from headstart.commands.output.recipe import table
     from headstart.experiments.evaluation.evaluate_recipe import evaluate_recipe, noted
 
-    found = evaluate_recipe(workspace, experiment, split)
+    metrics = evaluate_recipe(workspace, experiment, split)
     if as_json:
-        click.echo(json.dumps({"experiment": experiment.folder.name, "split": split, **found}, indent=1))
+        click.echo(json.dumps({"experiment": experiment.folder.name, "split": split, **metrics}, indent=1))
     else:
         click.echo(f"{experiment.folder.name}, judged again from {experiment.final_weights}")
-        for line in table({split: found}, {split: experiment.counts[split]}):
+        for line in table({split: metrics}, {split: experiment.counts[split]}):
             click.echo(line)
     before = noted(experiment, split)
-    if before is not None and any(before.get(name) != value for name, value in found.items()):
+    if before is not None and any(before.get(name) != value for name, value in metrics.items()):
         say("warning: these are not the numbers that training noted: other versions of a library, or another machine")

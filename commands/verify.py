@@ -41,7 +41,7 @@ def command(
 
         settings = Settings(device, batch_size, ram_budget, vram_budget)
         with ProgressDisplay(opened_workspace) as progress:
-            redone, removed, interrupted = repair(opened_workspace, findings, deep, settings, progress.hear)
+            redone, removed, interrupted = repair(opened_workspace, findings, deep, settings, progress.show)
     still_torn = len(findings.torn) - redone
     status = interrupted or (1 if still_torn or findings.problems else 0)
     if as_json:

@@ -67,7 +67,7 @@ def command(
     )
     with ProgressDisplay(opened_workspace) as progress:
         settings = Settings(device, batch_size, ram_budget, vram_budget)
-        worked = work(opened_workspace, settings, limits, progress.hear, supervision)
+        worked = work(opened_workspace, settings, limits, progress.show, supervision)
     summary = worked.summary
     for problem in summary.problems:
         say(f"warning: {problem}")

@@ -66,7 +66,7 @@ class TrainHeadSession:
         data = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
         options = experiment.options.settled(len(data.data.train))
         narrator = Narrator(experiment.folder.name, options.epochs, [head.name for head in experiment.heads])
-        outcomes = train(data.data, experiment.heads, options, keeper, check, narrator.hear)
+        outcomes = train(data.data, experiment.heads, options, keeper, check, narrator.report)
         parts = KeptParts(experiment.checkpoints, self._workspace.files)
         evaluation = evaluate_experiment(experiment, data, outcomes, check, parts, narrator.note)
         payload = publish(self._workspace, experiment, data, outcomes, evaluation)

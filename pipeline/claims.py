@@ -97,14 +97,14 @@ class Claimant:
         self._stopped.set()
         self.leave()
 
-    def leave(self, blamed: Claim | None = None) -> None:
+    def leave(self, kept: Claim | None = None) -> None:
         """Gives every job back and is gone: also the last act of a worker that has to leave at once.
 
         Args:
-            blamed: stays claimed by a worker that is gone: it is why.
+            kept: stays claimed by a worker that is gone: it is why.
         """
         for path in [*self._held, self._file]:
-            if blamed is None or path != blamed.path:
+            if kept is None or path != kept.path:
                 with contextlib.suppress(OSError):
                     path.unlink()
         self._held.clear()

@@ -90,7 +90,9 @@ def read_status(workspace: Workspace) -> Status:
         status.folders.setdefault((kind, folder), Tally()).add(tally)
     remembered.save()
     status.problems = [*reader.problems, *status.problems]
-    waiting = Counter((found.state, found.why) for _, found in reader.withdrawn if found.state in (PAUSED, CANCELLED))
+    waiting = Counter(
+        (withdrawal.state, withdrawal.why) for _, withdrawal in reader.withdrawn if withdrawal.state in (PAUSED, CANCELLED)
+    )
     status.withdrawn = [(state, why, jobs) for (state, why), jobs in waiting.items()]
     return status
 

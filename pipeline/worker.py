@@ -48,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a reporter hears of one job."""
+    """What a reporter is told of one job."""
 
     job: Job
     items: int
@@ -257,11 +257,11 @@ class Worker:
             if withdrawal is not None:
                 raise WithdrawnWork(f"{withdrawal.why} was {withdrawal.state}; {self._in_hand.job_id} is given back")
 
-    def _end(self, blamed: Claim | None, reason: str) -> None:
+    def _end(self, at_fault: Claim | None, reason: str) -> None:
         with contextlib.suppress(OSError):
             os.write(2, f"{reason}; this worker ends itself\n".encode())
-        if blamed is not None:
-            self.claimant.leave(blamed)
+        if at_fault is not None:
+            self.claimant.leave(at_fault)
         os._exit(TIMED_OUT)
 
     def _commit(self, hand: _InHand, result: Result) -> None:

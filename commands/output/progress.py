@@ -45,7 +45,7 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.__exit__(kind, error, trace)
 
-    def hear(self, finished: Finished) -> None:
+    def show(self, finished: Finished) -> None:
         """Called for each job this worker ended."""
         self._jobs += finished.error is None and finished.is_mine
         self.items[finished.job.folder] += finished.items

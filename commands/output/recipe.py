@@ -33,14 +33,14 @@ def lines(workspace: Workspace, experiment: RecipeExperiment, as_json: bool) -> 
     return [printable(line) for line in result]
 
 
-def table(found: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]) -> list[str]:
+def table(metrics: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]) -> list[str]:
     """Every number of these splits, and the interval on the last one."""
-    *_, last = splits = list(found)
+    *_, last = splits = list(metrics)
     rows = [["", *(f"{split} ({counts[split]:,})" for split in splits), f"95 % interval ({last})"]]
-    for name in (name for name, value in found[last].items() if _is_number(name, value)):
-        interval = found[last].get(f"{name}_interval") or [None, None]
+    for name in (name for name, value in metrics[last].items() if _is_number(name, value)):
+        interval = metrics[last].get(f"{name}_interval") or [None, None]
         shown = "" if interval[0] is None else interval_text(interval)
-        rows.append([name, *(_shown(found[split].get(name)) for split in splits), shown])
+        rows.append([name, *(_shown(metrics[split].get(name)) for split in splits), shown])
     return [f"  {line}".rstrip() for line in aligned(rows, "<" + ">" * len(splits) + "<")]
 
 

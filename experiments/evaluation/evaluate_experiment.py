@@ -53,7 +53,7 @@ def evaluate_experiment(
     Args:
         outcomes: one a head, in the order of `experiment.heads`.
         check: called between heads, and between passes over the rows; may raise to leave.
-        parts: keeps what takes long for whoever goes on; report: hears what is done.
+        parts: keeps what takes long for whoever goes on; report: told what is done.
     """
     folds = training_folds(data, experiment.baselines.folds)
     baselines, statistics = fit_baselines(data.data, experiment.baselines, folds, check, parts, report)

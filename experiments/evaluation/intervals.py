@@ -56,11 +56,11 @@ class Sample:
         """Of the mean of (count,) claims: Wilson's interval, or the cluster bootstrap where there are groups."""
         if not self.is_grouped:
             return wilson_interval(int(is_right.sum()), self.count)
-        found = self.mean(is_right.astype(np.float64))
-        if found[0] is None or found[0] == found[1]:  # all groups alike: each of them counts once
+        interval = self.mean(is_right.astype(np.float64))
+        if interval[0] is None or interval[0] == interval[1]:  # all groups alike: each of them counts once
             share = float(is_right.mean())
             return wilson_interval(round(share * self.units), self.units)
-        return found
+        return interval
 
     def paired(self, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Interval:
         """Of the difference of two proportions on the same rows, (count,) claims each.
@@ -69,10 +69,10 @@ class Sample:
         JEBS 2012.
         """
         if self.is_grouped:
-            found = self.mean(first.astype(np.float64) - second)
-            if found[0] is not None:
-                return found
-        one, two = ((found.sum() + 1) / (self.units + 2) for found in (first & ~second, second & ~first))
+            interval = self.mean(first.astype(np.float64) - second)
+            if interval[0] is not None:
+                return interval
+        one, two = ((only.sum() + 1) / (self.units + 2) for only in (first & ~second, second & ~first))
         if self.is_grouped:  # no group differs from another
             one = two = 1 / (self.units + 2)
         half = _Z * float(np.sqrt((one + two - (one - two) ** 2) / (self.units + 2)))
@@ -81,8 +81,8 @@ class Sample:
     def mean(self, values: _Array) -> Interval:
         """Of the mean of (count,) numbers."""
         offset = values.mean()
-        found = self.bca(np.stack([values - offset, np.ones(self.count)], axis=1), lambda sums: sums[..., 0] / sums[..., 1])
-        return [None if bound is None else float(bound + offset) for bound in found]
+        interval = self.bca(np.stack([values - offset, np.ones(self.count)], axis=1), lambda sums: sums[..., 0] / sums[..., 1])
+        return [None if bound is None else float(bound + offset) for bound in interval]
 
     def bca(self, rows: Any, statistic: Callable[[_Array], _Array]) -> Interval:
         """Of a function of sums over rows.
@@ -166,5 +166,5 @@ def _blocks(units: int, seed: int, columns: int) -> Iterator[_Array]:
         yield weights[start : start + size].astype(np.float64)
 
 
-def _dense(found: Any) -> _Array:
-    return np.asarray(found.toarray() if hasattr(found, "toarray") else found, np.float64)
+def _dense(matrix: Any) -> _Array:
+    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, np.float64)

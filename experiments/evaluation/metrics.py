@@ -56,7 +56,7 @@ def classification_metrics(
     present = np.unique(codes)
     sample = Sample(len(codes), groups, seed)
     balanced, macro_f1 = class_intervals(sample, codes, said, len(names))
-    found = {
+    result = {
         "images": len(codes),
         "accuracy": float(metrics.accuracy_score(codes, said)),
         "accuracy_interval": sample.proportion(is_right),
@@ -69,15 +69,15 @@ def classification_metrics(
         "ece": expected_calibration_error(probabilities, codes),
     }
     if len(names) > top_k:
-        found[f"top_{top_k}_accuracy"] = float(metrics.top_k_accuracy_score(codes, probabilities, k=top_k, labels=classes))
+        result[f"top_{top_k}_accuracy"] = float(metrics.top_k_accuracy_score(codes, probabilities, k=top_k, labels=classes))
         is_among = top_k_matches(probabilities, codes, top_k)
-        found[f"top_{top_k}_accuracy_interval"] = sample.proportion(is_among)
-    found["per_class"] = {
+        result[f"top_{top_k}_accuracy_interval"] = sample.proportion(is_among)
+    result["per_class"] = {
         name: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "images": int(images[i])}
         for i, name in enumerate(names)
     }
-    found["confusion_matrix"] = metrics.confusion_matrix(codes, said, labels=classes).tolist()
-    return found
+    result["confusion_matrix"] = metrics.confusion_matrix(codes, said, labels=classes).tolist()
+    return result
 
 
 def regression_metrics(
@@ -96,10 +96,10 @@ def regression_metrics(
     _refuse_empty(len(wanted))
     sample, targets = Sample(len(wanted), groups, seed), {}
     for column, name in enumerate(names):
-        found, true = predicted[:, column].astype(np.float64), wanted[:, column].astype(np.float64)
-        targets[name] = _of_target(found, true, sample)
+        estimate, true = predicted[:, column].astype(np.float64), wanted[:, column].astype(np.float64)
+        targets[name] = _of_target(estimate, true, sample)
         if groups is not None and (groups != "").any():
-            targets[name]["within_groups"] = _within(found, true, groups)
+            targets[name]["within_groups"] = _within(estimate, true, groups)
     return {"images": len(wanted), "targets": targets}
 
 
@@ -151,21 +151,21 @@ def compare_regressors(
     return {"difference": float(gain.mean()), "interval": [float(gain.mean())] * 2 if interval[0] is None else interval}
 
 
-def _of_target(found: NDArray[np.float64], true: NDArray[np.float64], sample: Sample) -> dict[str, Any]:
+def _of_target(estimate: NDArray[np.float64], true: NDArray[np.float64], sample: Sample) -> dict[str, Any]:
     from scipy.stats import rankdata
     from sklearn import metrics
 
-    error = found - true
+    error = estimate - true
     return {
-        "mse": float(metrics.mean_squared_error(true, found)),
+        "mse": float(metrics.mean_squared_error(true, estimate)),
         "mse_interval": sample.mean(error**2),
-        "mae": float(metrics.mean_absolute_error(true, found)),
+        "mae": float(metrics.mean_absolute_error(true, estimate)),
         "mae_interval": sample.mean(np.abs(error)),
-        "r2": float(metrics.r2_score(true, found)) if len(true) > 1 and np.ptp(true) else None,
-        "pearson": _correlation(found, true, "pearsonr"),
-        "pearson_interval": pearson_interval(sample, found, true),
-        "spearman": _correlation(found, true, "spearmanr"),
-        "spearman_interval": pearson_interval(sample, rankdata(found), rankdata(true)),
+        "r2": float(metrics.r2_score(true, estimate)) if len(true) > 1 and np.ptp(true) else None,
+        "pearson": _correlation(estimate, true, "pearsonr"),
+        "pearson_interval": pearson_interval(sample, estimate, true),
+        "spearman": _correlation(estimate, true, "spearmanr"),
+        "spearman_interval": pearson_interval(sample, rankdata(estimate), rankdata(true)),
     }
 
 
@@ -208,16 +208,16 @@ def class_intervals(sample: Sample, codes: NDArray[np.int64], said: NDArray[np.i
             (2 * right / np.maximum(true + claimed, 1)).sum(axis=-1) / np.maximum((true + claimed > 0).sum(axis=-1), 1)
         )
 
-    found = sample.bca(counts, balanced), sample.bca(counts, macro_f1)
+    intervals = sample.bca(counts, balanced), sample.bca(counts, macro_f1)
     # All right or all wrong: what is true of accuracy then is true of them.
-    one, two = (sample.proportion(is_right) if interval[0] is None else interval for interval in found)
+    one, two = (sample.proportion(is_right) if interval[0] is None else interval for interval in intervals)
     return one, two
 
 
-def pearson_interval(sample: Sample, found: NDArray[np.float64], true: NDArray[np.float64]) -> Interval:
-    if len(found) < 3 or not np.ptp(found) or not np.ptp(true):
+def pearson_interval(sample: Sample, estimate: NDArray[np.float64], true: NDArray[np.float64]) -> Interval:
+    if len(estimate) < 3 or not np.ptp(estimate) or not np.ptp(true):
         return [None, None]
-    x, y = ((values - values.mean()) / values.std() for values in (found, true))
+    x, y = ((values - values.mean()) / values.std() for values in (estimate, true))
 
     def pearson(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         count, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
@@ -228,23 +228,23 @@ def pearson_interval(sample: Sample, found: NDArray[np.float64], true: NDArray[n
     return sample.bca(np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1), pearson)
 
 
-def _within(found: NDArray[np.float64], true: NDArray[np.float64], groups: NDArray[np.str_]) -> dict[str, Any]:
+def _within(estimate: NDArray[np.float64], true: NDArray[np.float64], groups: NDArray[np.str_]) -> dict[str, Any]:
     members = [np.flatnonzero(groups == name) for name in np.unique(groups[groups != ""])]
     members = [rows for rows in members if len(rows) >= _MIN_GROUP and np.ptp(true[rows]) > 0]
     result: dict[str, Any] = {"groups": len(members)}
     for key, name in (("pearson", "pearsonr"), ("spearman", "spearmanr")):
         # A head that says the same for a whole group tells nothing apart there: that is 0, not an exception to be left out.
-        values = [_correlation(found[rows], true[rows], name) or 0.0 for rows in members]
+        values = [_correlation(estimate[rows], true[rows], name) or 0.0 for rows in members]
         result[key] = float(np.mean(values)) if values else None
     return result
 
 
-def _correlation(found: NDArray[np.float64], true: NDArray[np.float64], name: str) -> float | None:
+def _correlation(estimate: NDArray[np.float64], true: NDArray[np.float64], name: str) -> float | None:
     from scipy import stats
 
-    if len(found) < 2 or not np.ptp(found) or not np.ptp(true):
+    if len(estimate) < 2 or not np.ptp(estimate) or not np.ptp(true):
         return None
-    return float(getattr(stats, name)(found, true).statistic)
+    return float(getattr(stats, name)(estimate, true).statistic)
 
 
 def _refuse_empty(rows: int) -> None:

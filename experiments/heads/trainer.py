@@ -263,7 +263,7 @@ def train(
     Args:
         keeper: keeps states and gives the last one back; None trains without.
         check: called between chunks of batches; may raise to leave, and the same call then goes on where it was.
-        report: hears of every finished epoch.
+        report: called after every epoch.
 
     Raises: HeadstartError if a target does not fit an output, names repeat, or every head diverges.
     """

@@ -88,7 +88,7 @@ def fit_baselines(
     Args:
         fold_of: (len(data.train),) fold of each training row; given, the penalty of one more ridge is chosen by them.
         check: called between passes over the rows; may raise to leave.
-        parts: keeps what took long; report: hears what is fitted.
+        parts: keeps what took long; report: told what is fitted.
 
     Raises: HeadstartError if logistic regression is wanted of numbers.
     """

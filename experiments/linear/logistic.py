@@ -137,7 +137,7 @@ def fit_logistic_path(
         tolerance: of the loss a row, with which the minimum is good enough.
         check: called before each pass over the rows; may raise to leave.
         parts: keeps what is solved, a few penalties at a time, and gives back what an earlier call kept.
-        report: hears how far it is.
+        report: told how far it is.
 
     Returns: heads whose weights act on raw, unstandardized features.
     Raises: HeadstartError if targets are numbers, or a penalty is not above 0.

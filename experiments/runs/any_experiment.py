@@ -18,8 +18,11 @@ def read_any_experiment(workspace: Workspace, folder: Path) -> HeadExperiment | 
 
 def list_any_experiments(workspace: Workspace) -> list[HeadExperiment | RecipeExperiment]:
     """All by number, as `list_experiments`."""
-    found: list[HeadExperiment | RecipeExperiment] = [*list_head_experiments(workspace), *list_recipe_experiments(workspace)]
-    return sorted(found, key=_number)
+    experiments: list[HeadExperiment | RecipeExperiment] = [
+        *list_head_experiments(workspace),
+        *list_recipe_experiments(workspace),
+    ]
+    return sorted(experiments, key=_number)
 
 
 def _number(experiment: Experiment) -> int:

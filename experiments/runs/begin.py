@@ -155,7 +155,7 @@ def _let_go_on(workspace: Workspace, folder: str) -> None:
     reader = Reader(workspace, known_kinds())
     for _ in reader:
         pass
-    waiting = [job for job, found in reader.withdrawn if job.folder == folder and found.state in (PAUSED, CANCELLED)]
+    waiting = [job for job, withdrawal in reader.withdrawn if job.folder == folder and withdrawal.state in (PAUSED, CANCELLED)]
     withdraw(workspace, waiting, LIVE, folder)
 
 

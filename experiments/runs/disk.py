@@ -99,14 +99,14 @@ def spent(workspace: Workspace) -> Spent:
     )
 
 
-def clean(workspace: Workspace, found: Spent) -> None:
+def clean(workspace: Workspace, can_go: Spent) -> None:
     """Deletes it; killed anywhere, the next one goes on. Raises: TryLaterError if a worker holds what is to be removed."""
-    for path in found.checkpoints:
+    for path in can_go.checkpoints:
         _unlink(path)
-    for cache in found.caches:
+    for cache in can_go.caches:
         for part in sorted(cache.glob("part_*.h5")):  # the lock stays: whoever waits for it must not get another one
             _unlink(part)
-    sweep(list(found.leftovers))
+    sweep(list(can_go.leftovers))
     finish_removals(workspace)
 
 

@@ -114,8 +114,8 @@ def noted_versions(experiment: Experiment) -> dict[str, Any]:
 def read_json(experiment: Experiment, name: str) -> dict[str, Any]:
     """{} if it is gone or damaged: what it holds is good to know."""
     try:
-        found = json.loads((experiment.folder / name).read_bytes())
-        return found if isinstance(found, dict) else {}
+        record = json.loads((experiment.folder / name).read_bytes())
+        return record if isinstance(record, dict) else {}
     except (OSError, ValueError):
         return {}
 
@@ -142,8 +142,8 @@ def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         if key in _TABLES:
             continue
         if key == "targets":
-            for target, found in value.items():
-                yield from _scalars(found, f"{target}." if len(value) > 1 else "")
+            for target, numbers in value.items():
+                yield from _scalars(numbers, f"{target}." if len(value) > 1 else "")
         elif isinstance(value, Mapping):
             yield from _scalars(value, f"{prefix}{key}.")
         elif isinstance(value, list):

@@ -34,4 +34,4 @@ def set_state(workspace: Workspace, asked: str, state: str) -> str:
 def _jobs(workspace: Workspace, folder: str) -> list[Job]:
     reader = Reader(workspace, known_kinds())
     live = [job for job in reader if job.folder == folder]
-    return live + [job for job, found in reader.withdrawn if job.folder == folder and found.state != REMOVED]
+    return live + [job for job, withdrawal in reader.withdrawn if job.folder == folder and withdrawal.state != REMOVED]

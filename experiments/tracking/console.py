@@ -19,7 +19,7 @@ class Narrator:
     """Says how one training goes."""
 
     def __init__(self, name: str, epochs: int, heads: Sequence[str]) -> None:
-        """Args: name: of the experiment; epochs: it has at most; heads: their names, in the order of what is heard."""
+        """Args: name: of the experiment; epochs: it has at most; heads: their names, in the order of what is reported."""
         self._name, self._epochs, self._heads = name, epochs, heads
         self._begun = time.monotonic()
         self._first: int | None = None
@@ -28,7 +28,7 @@ class Narrator:
         """What is done besides epochs, and takes its time."""
         _say(f"{self._name}  {text}", is_last=False)
 
-    def hear(self, epoch: int, progress: list[TrainingProgress]) -> None:
+    def report(self, epoch: int, progress: list[TrainingProgress]) -> None:
         """After each epoch, from 0; the time left is judged by the epochs since this process began."""
         self._first = epoch if self._first is None else self._first
         done, total = epoch + 1, self._epochs

@@ -126,13 +126,13 @@ def _labelled(folder: Path, rows: int | None, revision: int | None) -> ImageRows
     if len(classes) < 2:
         raise HeadstartError(f"all images of {folder.name} have the label '{printable(classes[0])}'. Two classes are needed")
     codes = {name: code for code, name in enumerate(classes)}
-    found = tuple(_row(columns, row) for row in kept)
+    images = tuple(_row(columns, row) for row in kept)
     splits = np.array([columns.split[row] for row in kept])
     for split in ("train", "val"):
         if not (splits == split).any():
             raise HeadstartError(f"no labelled image of {folder.name} is in the split '{split}'. Give some images that split")
     name = f"{folder.name}@{count}.{columns.revision}"
-    return ImageRows(manifest.dataset, found, np.array([codes[label] for label in labels]), splits, classes, name)
+    return ImageRows(manifest.dataset, images, np.array([codes[label] for label in labels]), splits, classes, name)
 
 
 def _row(columns: Any, row: int) -> Row:

@@ -29,12 +29,12 @@ def judge(recipe: Recipe, model: nn.Module, batches: Batches, amp: str = "none")
     model.eval()
     try:
         with torch.inference_mode(), batches.key.of("judge", batches.split).seeding(), precision(amp, batches.device):
-            found = list(recipe.evaluate(model, batches))
+            metrics = list(recipe.evaluate(model, batches))
     finally:
         for module, is_training in was_training.items():
             module.training = is_training
-    judging(found)
-    return found
+    judging(metrics)
+    return metrics
 
 
 def precision(amp: str, device: str) -> contextlib.AbstractContextManager[Any]:

@@ -50,7 +50,7 @@ class Taken:
 
 
 class Listener(Protocol):
-    """Who hears of a training: a terminal, a tracker."""
+    """Who is told how a training goes: a terminal, a tracker."""
 
     def began(self, step: int, steps: int) -> None:
         """At the first step of this process; `step` > 0: it was restored from there, and later ones come again."""
@@ -342,15 +342,15 @@ class Loop:
         progress = self.progress
         batches = self.batches("val", check).subset(self.options.evaluate_rows)
         with asking("evaluate"):
-            found = judge(self.recipe, self.judged_model, batches, self.options.amp)
-        chosen = judging(found)
+            metrics = judge(self.recipe, self.judged_model, batches, self.options.amp)
+        chosen = judging(metrics)
         score = chosen.value if chosen.better == "higher" else -chosen.value
         entry = {
             "step": progress.step,
             "epoch": progress.step / self.order.steps_per_epoch,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "train": {name: total / weight for name, (total, weight) in sorted(progress.sums.items()) if weight},
-            "val": {one.name: _finite(one.value) for one in found if isinstance(one, Metric)},
+            "val": {one.name: _finite(one.value) for one in metrics if isinstance(one, Metric)},
             "judged_by": chosen.name,
             "score": _finite(score),
         }

@@ -74,7 +74,7 @@ def make_optimizer(model: nn.Module, groups: Sequence[Group] | None, options: Re
 
     if groups is not None:
         freeze_all_but(model, groups)
-    found: list[dict[str, Any]] = []
+    param_groups: list[dict[str, Any]] = []
     for group in groups if groups is not None else [Group(model)]:
         trained = [parameter for parameter in group.parameters() if parameter.requires_grad]
         for decays in (True, False):
@@ -82,13 +82,13 @@ def make_optimizer(model: nn.Module, groups: Sequence[Group] | None, options: Re
             if mine:
                 decay = options.weight_decay if decays else 0.0
                 rate = options.learning_rate * group.scale
-                found.append({"params": mine, "lr": rate, "weight_decay": decay, "rate": rate})
-    if not found:
+                param_groups.append({"params": mine, "lr": rate, "weight_decay": decay, "rate": rate})
+    if not param_groups:
         raise HeadstartError("the model has no weight to train. Leave requires_grad of some at True, or name them in groups()")
     if options.optimizer == "sgd":
-        return torch.optim.SGD(found, lr=options.learning_rate, momentum=options.momentum, nesterov=options.momentum > 0)
+        return torch.optim.SGD(param_groups, lr=options.learning_rate, momentum=options.momentum, nesterov=options.momentum > 0)
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
-    return kind(found, lr=options.learning_rate)
+    return kind(param_groups, lr=options.learning_rate)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -141,14 +141,14 @@ def options_from(options: type[AnyOptions], values: Mapping[str, Any], where: st
     Raises: HeadstartError that offers the nearest name for an unknown key, or says which value does not fit.
     """
     known = {field.name: field for field in fields_of(options)}
-    found: dict[str, Any] = {}
+    converted: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name not in known:
             raise HeadstartError(f"{_prefix(where)}unknown option '{key}'; {nearest(name, list(known))}")
-        found[name] = _converted(value, known[name], where)
+        converted[name] = _converted(value, known[name], where)
     try:
-        return options(**found)
+        return options(**converted)
     except HeadstartError as error:
         raise HeadstartError(f"{_prefix(where)}{error}") from None
 
@@ -220,14 +220,14 @@ def _plain(value: Any) -> Any:
 
 def option_files(options: RecipeOptions) -> dict[str, Path]:
     """The user's files among the options, by the name of the option. Raises: HeadstartError if one is not there."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for field in fields_of(type(options)):
         value = getattr(options, field.name)
         if field.type is Path and isinstance(value, Path):
             if not value.is_file():
                 raise HeadstartError(f"{field.flag} {value}: there is no such file")
-            found[field.name] = value
-    return found
+            files[field.name] = value
+    return files
 
 
 def sha256_of_file(path: Path) -> str:
@@ -255,15 +255,15 @@ def read_config(path: Path) -> dict[str, Any]:
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
         # A subclass of SafeLoader: no tag of it runs code.
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         where = f" in line {place.line + 1}" if place else ""
         raise HeadstartError(f"{path} is no YAML{where}: {getattr(error, 'problem', None) or 'it does not parse'}") from None
     except (OSError, ValueError) as error:
         raise HeadstartError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if found is None:
+    if config is None:
         return {}
-    if not isinstance(found, dict):
-        raise HeadstartError(f"{path} is a {type(found).__name__}, expected lines such as 'epochs: 20'")
-    return found
+    if not isinstance(config, dict):
+        raise HeadstartError(f"{path} is a {type(config).__name__}, expected lines such as 'epochs: 20'")
+    return config

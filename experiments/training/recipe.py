@@ -94,14 +94,14 @@ def has(recipe: Recipe, name: str) -> bool:
 
 def known_recipes() -> dict[str, str]:
     """Recipes of this installation by name, with the first line of what each says about itself. None is run for it."""
-    found = {}
+    recipes = {}
     for folder in import_module(PACKAGE).__path__:
         for module in pkgutil.iter_modules([folder]):
             if not module.ispkg:
                 path = Path(folder) / f"{module.name}.py"
                 said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-                found[module.name] = said.partition("\n")[0]
-    return found
+                recipes[module.name] = said.partition("\n")[0]
+    return recipes
 
 
 def recipe_path(name: str) -> Path:
@@ -155,14 +155,14 @@ def _checked(module: Any, name: str) -> Recipe:
 
 def neighbours(path: Path) -> list[Path]:
     """A user's recipe and the modules beside it that it imports, or that these import: what is kept of it."""
-    found, todo = [path], [path]
+    files, todo = [path], [path]
     while todo:
         for name in _imported(todo.pop()):
             other = path.parent / f"{name}.py"
-            if other not in found and other.is_file():
-                found.append(other)
+            if other not in files and other.is_file():
+                files.append(other)
                 todo.append(other)
-    return [path, *sorted(found[1:])]
+    return [path, *sorted(files[1:])]
 
 
 def _imported(path: Path) -> Iterator[str]:

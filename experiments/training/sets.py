@@ -240,13 +240,13 @@ class Order:
     def _batches_of(self, epoch: int) -> Sequence[Rows]:
         if self._epoch != epoch:
             assert isinstance(self._set, Ordered)
-            found = self._set.batches(self._key.of("batches", epoch), self._size)
-            if self._batches and len(found) != len(self._batches):
+            batches = self._set.batches(self._key.of("batches", epoch), self._size)
+            if self._batches and len(batches) != len(self._batches):
                 raise HeadstartError(
-                    f"the data set makes {len(found)} batches of epoch {epoch} and made {len(self._batches)} before. "
+                    f"the data set makes {len(batches)} batches of epoch {epoch} and made {len(self._batches)} before. "
                     "batches(key, size) must give as many for every key"
                 )
-            self._epoch, self._batches = epoch, found
+            self._epoch, self._batches = epoch, batches
         return self._batches
 
 

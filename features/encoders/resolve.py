@@ -55,7 +55,7 @@ def resolve_encoder(
     if image_size is not None:
         transform = replace(transform, image_size=(image_size, image_size))
         model_args |= _size_argument(model, image_size)
-        _try_out(model, model_args, None, transform)  # before weights of the wrong size are blamed, or fetched
+        _try_out(model, model_args, None, transform)  # before weights are fetched, or called the wrong ones
     resolved = resolve_weights(model, model_args, weights)
     network, embed_dim = _try_out(model, model_args, resolved.tensors, transform)
     spec = EncoderSpec(

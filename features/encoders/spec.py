@@ -34,7 +34,7 @@ class EncoderSpec:
 
     Attributes:
         model, model_args: what timm builds.
-        weights_source: where the weights were found; for people, and no part of the fingerprint.
+        weights_source: where the weights came from; for people, and no part of the fingerprint.
         weights_sha256: digest of the tensors that features depend on, see networks.weights.digest.
         transform: from an RGB image to the network's input.
         pooling: how the network makes one vector of an image, as timm calls it.

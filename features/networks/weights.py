@@ -30,7 +30,7 @@ class Weights:
     """The tensors that decide an encoder's features.
 
     Attributes:
-        source: for a person: where they were found.
+        source: for a person: where they came from.
         tensors: name to tensor, on the CPU, in the dtypes that timm builds; neither the classifier nor `num_batches_tracked`,
             because features do not depend on them: the same backbone under another classifier is the same encoder.
     """

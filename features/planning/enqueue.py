@@ -104,7 +104,7 @@ def enqueue_images(
         options: how `data` is to be read; a Source has been read and takes none. What was said of it before holds.
         digest: when images are digested: 'now', 'later' (by `work`), or 'auto': now, unless it would take over a minute.
         keep_missing: rows that left the data still count.
-        report: gets a line as soon as it is known: what was found, the encoder, the disk that features will take.
+        report: gets a line as soon as it is known: how the data was read, the encoder, the disk that features will take.
         progress: called now and then with how many of how many images have been digested.
 
     Raises: HeadstartError with one line if data, encoder or weights are not what they should be, or the disk is too small;
