@@ -11,7 +11,7 @@ import click
 
 from headstart.commands.output.terminal import plural, say
 
-from .options import Pool, data_options, weights_option, workspace_option
+from .options import ImageSize, Pool, Strides, data_options, weights_option, workspace_option
 
 _PROGRESS_S = 3.0
 
@@ -20,8 +20,13 @@ _PROGRESS_S = 3.0
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--encoder", metavar="NAME", help="Any timm model. [default: efficientnet_b0]")
 @weights_option
-@click.option("--job-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a job.")
-@click.option("--image-size", type=click.IntRange(min=1), metavar="N", help="Pixels, instead of what the encoder was made for.")
+@click.option("--job-size", type=click.IntRange(min=1), help="Images a job. [default: 64; with --maps 16]")
+@click.option(
+    "--image-size",
+    type=ImageSize(),
+    metavar="N|HxW",
+    help="Pixels, instead of what the encoder was made for: 224, or 360x480.",
+)
 @click.option(
     "--fast-decode",
     is_flag=True,
@@ -42,6 +47,14 @@ _PROGRESS_S = 3.0
     metavar="[POOL]",
     help="Also keep the feature map before pooling, averaged to POOL x POOL if that is given. Write DATA before it.",
 )
+@click.option(
+    "--maps",
+    type=Strides(),
+    default=(),
+    metavar="8,16,32",
+    help="Also keep feature maps of these strides, brought to the finest one: for segmentation. The encoder then sees the whole "
+    "image, scaled to --image-size.",
+)
 @data_options
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of splits and shuffling; the first one of a data set stays."
@@ -61,11 +74,12 @@ def command(
     data: Path,
     encoder: str | None,
     weights: str,
-    job_size: int,
-    image_size: int | None,
+    job_size: int | None,
+    image_size: int | tuple[int, int] | None,
     fast_decode: bool,
     device_decode: bool,
     spatial: int | None,
+    maps: tuple[int, ...],
     seed: int,
     digest: str,
     keep_missing: bool,
@@ -79,7 +93,7 @@ def command(
     with one row an image, or an HDF5 file with `images` (n, h, w, 3) uint8. Doing it again adds what is new, takes over other
     labels, and retires what left; an image that moved is the same image.
     """
-    from headstart.features.planning.enqueue import enqueue_images, read_data
+    from headstart.features.planning.enqueue import JOB_SIZE, MAPS_JOB_SIZE, enqueue_images, read_data
     from headstart.features.sources.find import describe
     from headstart.features.sources.source import SourceOptions
 
@@ -87,8 +101,8 @@ def command(
     if dry_run:
         source = read_data(data, workspace, options)
         click.echo("\n".join(describe(source)))
-        jobs = -(-len(source.images) // job_size)
-        click.echo(f"dry run: at most {plural(jobs, 'job')} of {job_size}; nothing was written")
+        size = job_size or (MAPS_JOB_SIZE if maps else JOB_SIZE)
+        click.echo(f"dry run: at most {plural(-(-len(source.images) // size), 'job')} of {size}; nothing was written")
         return
     enqueued = enqueue_images(
         data,
@@ -99,6 +113,7 @@ def command(
         fast_decode=fast_decode,
         spatial=spatial,
         device_decode=device_decode,
+        maps=maps,
         job_size=job_size,
         seed=seed,
         options=options,

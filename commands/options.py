@@ -115,6 +115,32 @@ class Pool(ParamType[int]):
         self.fail(f"{value!r} is not a positive number. If it is DATA, write it before --spatial", param, ctx)
 
 
+class ImageSize(ParamType["int | tuple[int, int]"]):
+    """`224` as the edge of a square, `360x480` as (height, width)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
+        edges = [int(edge) for edge in str(value).lower().split("x") if edge.isdecimal() and int(edge) > 0]
+        if len(edges) != str(value).lower().count("x") + 1 or len(edges) > 2:
+            self.fail(f"{value!r} is no size in pixels; write 224, or 360x480 for a height of 360", param, ctx)
+        return edges[0] if len(edges) == 1 else (edges[0], edges[1])
+
+
+class Strides(ParamType["tuple[int, ...]"]):
+    """`8,16,32`: positive numbers."""
+
+    name = "strides"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} are no strides in pixels; write 8,16,32", param, ctx)
+        return tuple(sorted({int(part) for part in parts}))
+
+
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How jobs run, for every command that may run some."""
     device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)

@@ -51,6 +51,11 @@ def unpack_npz(data: bytes, sha256: str | None = None) -> NamedArrays:
     }
 
 
+def offset_in(data: bytes, array: NDArray[Any]) -> int:
+    """Where in `data` the bytes of an array begin that `unpack_npz` made of it: for whoever maps the file."""
+    return int(array.ctypes.data - np.frombuffer(data, np.uint8).ctypes.data)
+
+
 def stored_members(data: bytes, is_checked: bool = False, is_tight: bool = False) -> dict[str, memoryview]:
     """The members of a zip that compresses nothing, by name. No copy is made: a zip cannot hold more than its bytes.
 

@@ -1,13 +1,13 @@
 """Which encoder the user means: a model, weights and an image size become one EncoderSpec that was tried out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from headstart.features.images.gpu_jpeg import GPU_INTERPOLATIONS
 from headstart.features.images.transform import Transform, parse_transform
 from headstart.features.networks.architectures import build, load, pooling_of, require_known
-from headstart.features.networks.feature_map import find_map
+from headstart.features.networks.feature_map import FeatureMap, find_map, find_maps
 from headstart.features.networks.weights import Weights, embedded_card, resolve_weights
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
@@ -23,19 +23,22 @@ DEFAULT_MODEL = "efficientnet_b0"
 def resolve_encoder(
     model: str | None,
     weights: str,
-    image_size: int | None,
+    image_size: int | tuple[int, int] | None,
     fast_decode: bool = False,
     spatial: int | None = None,
     device_decode: bool = False,
+    maps: Sequence[int] = (),
 ) -> tuple[EncoderSpec, Weights]:
     """The encoder that --encoder, --weights and --image-size mean, tried out on one image.
 
     Args:
         model: a name of timm's; None is efficientnet_b0, or the embedded encoder's own if weights == 'embedded'.
         weights: see networks.weights.resolve_weights.
-        image_size: edge of the square that the network sees, in pixels; None is timm's own for this model.
+        image_size: edge of the square that the network sees, in pixels, or (height, width); None is timm's own for this model.
         fast_decode, device_decode: see Transform.
         spatial: edge of the grid that the feature map is averaged to and kept; 0 keeps it as it is, None keeps none.
+        maps: strides of the maps that are kept; the network then sees the whole image, scaled without regard to its proportions,
+            so that a place of the map is a place of the image.
 
     Raises: HeadstartError if any of the three is unknown, or they do not go together.
     """
@@ -52,12 +55,21 @@ def resolve_encoder(
             f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "
             f"{' and '.join(GPU_INTERPOLATIONS)}. Leave it out, or choose another --encoder"
         )
+    if maps:
+        if spatial is not None:
+            raise HeadstartError("--maps keeps feature maps, and so does --spatial. Leave one of them out")
+        transform = replace(transform, crop_mode="squash", crop_pct=1.0)
     if image_size is not None:
-        transform = replace(transform, image_size=(image_size, image_size))
+        edges = (image_size, image_size) if isinstance(image_size, int) else image_size
+        transform = replace(transform, image_size=edges)
         model_args |= _size_argument(model, image_size)
         _try_out(model, model_args, None, transform)  # before weights are fetched, or called the wrong ones
     resolved = resolve_weights(model, model_args, weights)
     network, embed_dim = _try_out(model, model_args, resolved.tensors, transform)
+    if maps:
+        kept: FeatureMap | None = find_maps(network, model, transform.image_size, maps)
+    else:
+        kept = None if spatial is None else find_map(network, model, transform.image_size, spatial or None)
     spec = EncoderSpec(
         model=model,
         model_args=model_args,
@@ -66,7 +78,7 @@ def resolve_encoder(
         transform=transform,
         pooling=pooling_of(network),
         embed_dim=embed_dim,
-        spatial=None if spatial is None else find_map(network, model, transform.image_size, spatial or None),
+        spatial=kept,
     )
     return spec, resolved
 
@@ -88,7 +100,7 @@ def _pretrained_config(model: str) -> dict[str, Any]:
     return asdict(config) if config else {"input_size": (3, 224, 224)}
 
 
-def _size_argument(model: str, image_size: int) -> dict[str, Any]:
+def _size_argument(model: str, image_size: int | tuple[int, int]) -> dict[str, Any]:
     # Transformers are built for one size of image; convolutional networks take what comes.
     return {"img_size": image_size} if _pretrained_config(model).get("fixed_input_size") else {}
 

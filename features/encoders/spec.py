@@ -20,7 +20,7 @@ from headstart.pipeline.text import reason_of
 
 from .folder import REPAIR, SPEC_NAME
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS_NAME = "weights.safetensors"
 
 
@@ -74,10 +74,12 @@ class EncoderSpec:
         return encode({**self._facts(), "fingerprint": self.fingerprint})
 
     def _facts(self) -> dict[str, Any]:
-        facts = {"format": FORMAT, **asdict(self), "transform": self.transform.facts()}
+        facts = {"format": 1, **asdict(self), "transform": self.transform.facts()}
         if self.spatial is None:  # it came later: what was fingerprinted without it keeps its fingerprint
             del facts["spatial"]
-        return facts
+            return facts
+        # Versions that know no strides would take the maps for one map, so they have to refuse them.
+        return {**facts, "format": FORMAT if self.spatial.strides else 1, "spatial": self.spatial.facts()}
 
 
 def require_pixels(images: NDArray[np.uint8], spec: EncoderSpec) -> None:

@@ -1,6 +1,6 @@
-"""The feature map before pooling: which networks have one, its shape, and averaging it to a coarser grid."""
+"""Feature maps: the one before pooling, averaged to a grid or not, or those of several strides brought to the finest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,30 +21,45 @@ class FeatureMap:
     Attributes:
         pool: edge of the grid that it is averaged to; None keeps it as the network makes it.
         shape: (channels, height, width), as kept.
+        strides: pixels of the image from one place to the next, ascending, of the maps that it is made of; () for the map before
+            pooling alone. Coarser maps are interpolated (bilinear) to the grid of the first, channels follow in this order.
     """
 
     pool: int | None
     shape: tuple[int, int, int]
+    strides: tuple[int, ...] = ()
 
     @property
     def values(self) -> int:
         channels, height, width = self.shape
         return channels * height * width
 
+    def facts(self) -> dict[str, Any]:
+        """What `parse_map` reads, and what fingerprints are made of."""
+        facts: dict[str, Any] = {"pool": self.pool, "shape": self.shape}
+        if self.strides:  # they came later: what was fingerprinted without them keeps its fingerprint
+            facts["strides"] = self.strides
+        return facts
+
 
 def parse_map(facts: Mapping[str, Any]) -> FeatureMap:
-    """The FeatureMap that `dataclasses.asdict` and JSON wrote down. Raises: KeyError, TypeError or ValueError if it is none."""
+    """The FeatureMap that `FeatureMap.facts` and JSON wrote down. Raises: KeyError, TypeError or ValueError if it is none."""
     channels, height, width = map(int, facts["shape"])
     pool = None if facts["pool"] is None else int(facts["pool"])
     if min(channels, height, width) < 1 or pool not in (None, height) or pool not in (None, width):
         raise ValueError(f"a map of {facts['shape']} pooled to {pool}")
-    return FeatureMap(pool, (channels, height, width))
+    strides = tuple(map(int, facts.get("strides", ())))
+    if list(strides) != sorted({*strides}) or min(strides, default=1) < 1 or (strides and pool is not None):
+        raise ValueError(f"maps of strides {strides} pooled to {pool}")
+    return FeatureMap(pool, (channels, height, width), strides)
 
 
 def outputs(network: Any, inputs: "torch.Tensor", spatial: FeatureMap | None) -> "tuple[torch.Tensor, ...]":
     """What `network` makes of normalized (n, 3, h, w): vectors (n, d), and with `spatial` also maps (n, *spatial.shape)."""
     if spatial is None:
         return (network(inputs),)
+    if spatial.strides:
+        return _vectors_and_maps(network, inputs, spatial.strides)
     features = network.forward_features(inputs)
     maps = _as_grid(network, features)
     return network.forward_head(features), maps if spatial.pool is None else _averaged(maps, spatial.pool)
@@ -74,6 +89,71 @@ def find_map(network: Any, model: str, image_size: tuple[int, int], pool: int | 
             f"Pass at most {min(height, width)}, or a larger --image-size"
         )
     return FeatureMap(pool, (channels, pool, pool))
+
+
+def find_maps(network: Any, model: str, image_size: tuple[int, int], strides: Sequence[int]) -> FeatureMap:
+    """The map that --maps means for `network`. Raises: HeadstartError if it has no map of one of these strides."""
+    import torch
+
+    has = _places_of(network)
+    if not has or not hasattr(network, "forward_intermediates"):
+        raise HeadstartError(f"--maps: {model} gives no maps of its stages. Choose another --encoder, or keep one map: --spatial")
+    unknown = [stride for stride in strides if stride not in has]
+    if unknown:
+        known = ", ".join(map(str, sorted(has)))
+        raise HeadstartError(f"--maps {unknown[0]}: {model} has no map of that stride. Choose from {known}")
+    inputs = torch.linspace(-1, 1, 3 * image_size[0] * image_size[1]).view(1, 3, *image_size)
+    kept = tuple(sorted({*strides}))
+    try:
+        with torch.inference_mode():
+            vectors, maps = _vectors_and_maps(network, inputs, kept)
+            if not torch.allclose(vectors, network(inputs), rtol=1e-3, atol=1e-3):
+                raise ValueError("its vectors are not made of its last map alone")
+    except Exception as error:
+        raise HeadstartError(
+            f"--maps: {model} has no maps to keep: {reason_of(error)}. Choose another --encoder, or keep one map: --spatial"
+        ) from None
+    channels, height, width = map(int, maps.shape[1:])
+    return FeatureMap(None, (channels, height, width), kept)
+
+
+def _places_of(network: Any) -> dict[int, int]:
+    """By stride, the last of the network's stages that has it."""
+    stages = getattr(network, "feature_info", None) or []
+    stages = stages if isinstance(stages, list) else stages.get_dicts()
+    return {int(stage["reduction"]): number for number, stage in enumerate(stages)}
+
+
+def _vectors_and_maps(network: Any, inputs: "torch.Tensor", strides: tuple[int, ...]) -> "tuple[torch.Tensor, torch.Tensor]":
+    import torch
+
+    places = _places_of(network)
+    # One pass for both. Ascending, as timm gives the maps back whatever the order it is asked in.
+    features, maps = network.forward_intermediates(inputs, indices=[places[stride] for stride in strides], norm=True)
+    size = tuple(map(int, maps[0].shape[2:]))
+    return network.forward_head(features), torch.cat([_brought_to(size, one) for one in maps], 1)
+
+
+def _brought_to(size: tuple[int, ...], maps: "torch.Tensor") -> "torch.Tensor":
+    # As `_averaged`: torch's bilinear interpolation (align_corners=False) as two matrix products, which a graph has as constants.
+    import torch
+
+    edges = tuple(map(int, maps.shape[2:]))
+    if edges == size:
+        return maps
+    height, width = (torch.from_numpy(_bilinear(edge, wanted)).to(maps) for edge, wanted in zip(edges, size, strict=True))
+    return height @ maps @ width.T
+
+
+def _bilinear(edge: int, wanted: int) -> NDArray[np.float32]:
+    """(wanted, edge): row i holds the weights of place i, whose centre lies between those of two of the `edge` places."""
+    places = np.clip((np.arange(wanted) + 0.5) * edge / wanted - 0.5, 0, edge - 1)
+    lower = np.minimum(places.astype(int), max(0, edge - 2))
+    weights = np.zeros((wanted, edge), np.float32)
+    weights[np.arange(wanted), lower] = 1 - (places - lower)
+    if edge > 1:
+        weights[np.arange(wanted), lower + 1] = places - lower
+    return weights
 
 
 def _as_grid(network: Any, features: Any) -> "torch.Tensor":

@@ -41,11 +41,19 @@ def require_room(folder: Path, spec: EncoderSpec, images: int, job_size: int) ->
     present = sum(path.stat().st_size for path in folder.glob("shards/*/*"))
     if predicted - present <= free:
         return predicted
-    less = f"--spatial {max(1, min(spec.spatial.shape[1:]) // 2)}" if spec.spatial else "fewer images, or a smaller --encoder"
     raise HeadstartError(
         f"features of {images:,} images will take {size_words(predicted - present)} on disk, {folder.parent} has "
-        f"{size_words(free)} free. Free some, choose another --workspace, or pass {less}"
+        f"{size_words(free)} free. Free some, choose another --workspace, or pass {_less(spec)}"
     )
+
+
+def _less(spec: EncoderSpec) -> str:
+    if spec.spatial is None:
+        return "fewer images, or a smaller --encoder"
+    if spec.spatial.strides:
+        coarser = spec.spatial.strides[1:]
+        return f"--maps {','.join(map(str, coarser))}" if coarser else "a smaller --image-size"
+    return f"--spatial {max(1, min(spec.spatial.shape[1:]) // 2)}"
 
 
 def _blocks(size: int) -> int:

@@ -34,7 +34,9 @@ from .disk import require_room
 
 KIND = "extract"  # the module in `jobs/` that does what is queued here
 JOB_SIZE = 64
+MAPS_JOB_SIZE = 16  # a job of 64 images would hold and write hundreds of megabytes
 HUB = "hub"
+_NOTHING_NAMED = (None, HUB, None, False, None, False, ())
 _AWAY = frozenset({"missing", "not_a_file", "unreadable", "changed", "outside_root"})
 
 
@@ -78,11 +80,12 @@ def enqueue_images(
     *,
     encoder: str | None = None,
     weights: str = HUB,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     fast_decode: bool = False,
     spatial: int | None = None,
     device_decode: bool = False,
-    job_size: int = JOB_SIZE,
+    maps: Sequence[int] = (),
+    job_size: int | None = None,
     seed: int = 0,
     options: SourceOptions | None = None,
     digest: str = "auto",
@@ -97,9 +100,9 @@ def enqueue_images(
     Args:
         data: a folder, a table or an HDF5 file; or what `find_images` made of one.
         workspace: a folder, made if absent; None is the one that every command would take, see `find_root`.
-        encoder, weights, image_size, fast_decode, spatial, device_decode: see `resolve_encoder`. If none is given, a data set
-            that has encoders keeps to them.
-        job_size: images a job.
+        encoder, weights, image_size, fast_decode, spatial, device_decode, maps: see `resolve_encoder`. If none is given, a
+            data set that has encoders keeps to them.
+        job_size: images a job; None is 64, or 16 where maps of several strides are kept.
         seed: of splits and shuffling; the first one of a data set stays.
         options: how `data` is to be read; a Source has been read and takes none. What was said of it before holds.
         digest: when images are digested: 'now', 'later' (by `work`), or 'auto': now, unless it would take over a minute.
@@ -116,8 +119,8 @@ def enqueue_images(
     if not isinstance(workspace, Workspace):
         workspace = open_or_create_workspace(find_root(workspace))
     # Before the lock: what may take long or fail. An encoder that was named first of all: a wrong name should not cost a reading.
-    is_named = (encoder, weights, image_size, fast_decode, spatial, device_decode) != (None, HUB, None, False, None, False)
-    named = [resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode)] if is_named else []
+    is_named = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps)) != _NOTHING_NAMED
+    named = [resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode, maps)] if is_named else []
     there = dataset_at(workspace, source.root, source.file, source)
     known = read_columns(there) if there is not None else None
     digested = _digested(workspace, source, there, known, digest, progress)
@@ -126,7 +129,9 @@ def enqueue_images(
     before = [] if is_named else encoders_of(workspace, dataset_of(workspace, digested.source))
     chosen: list[tuple[EncoderSpec, Weights | None]] = [*named, *((spec, None) for spec in before)]
     if not chosen:
-        chosen = [resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode)]
+        chosen = [resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode, maps)]
+    if job_size is None:
+        job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
     workspace.make_folder(workspace.features)
     disk_bytes = 0
     for spec, _ in chosen:

@@ -35,11 +35,23 @@ def read_shard(path: Path, expected: dict[str, dict[str, Any]], sha256: str | No
 
     Raises: HeadstartError naming the file if anything differs.
     """
+    return _unpacked(path, read_bytes(path), expected, sha256)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A shard as it is on disk, not checked yet. Raises: HeadstartError naming the file."""
     try:
         with environment_faults(f"cannot read {path}"):
-            arrays = unpack_npz(reading.read(path, reading.PAYLOAD_BYTES), sha256)
+            return reading.read(path, reading.PAYLOAD_BYTES)
+    except (OSError, reading.UnreadableError) as error:
+        raise HeadstartError(f"{path} cannot be read ({error}). {_REDO}") from None
+
+
+def _unpacked(path: Path, data: bytes, expected: dict[str, dict[str, Any]], sha256: str | None) -> NamedArrays:
+    try:
+        arrays = unpack_npz(data, sha256)
         require_arrays(arrays, expected)
-    except (OSError, DamagedArrays, reading.UnreadableError) as error:
+    except DamagedArrays as error:
         raise HeadstartError(f"{path} cannot be read ({error}). {_REDO}") from None
     return arrays
 
@@ -49,7 +61,12 @@ def read_finished(marker: Marker, embed_dim: int) -> NamedArrays:
 
     Raises: HeadstartError as `read`, also if a row is not the job's or stands twice, or the features are of another width.
     """
-    arrays = read_shard(marker.payload, marker.arrays, marker.sha256)
+    return unpack_finished(marker, read_bytes(marker.payload), embed_dim)
+
+
+def unpack_finished(marker: Marker, data: bytes, embed_dim: int) -> NamedArrays:
+    """`read_finished`, of bytes that were read already."""
+    arrays = _unpacked(marker.payload, data, marker.arrays, marker.sha256)
     source, _, name = marker.job.source.rpartition("/")
     first = part_of(Path(source), name).first_row
     try:

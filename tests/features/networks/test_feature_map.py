@@ -1,3 +1,5 @@
+import json
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ from headstart.features.encoders.runtime import open_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.encoders.torch_encoder import open_torch
-from headstart.features.networks.feature_map import FeatureMap, find_map, outputs
+from headstart.features.networks.feature_map import FeatureMap, find_map, find_maps, outputs
 from headstart.features.planning import disk
 from headstart.features.planning.disk import predict_disk, require_room
 from headstart.pipeline.errors import HeadstartError
@@ -118,16 +120,85 @@ def test_the_graph_gives_the_maps_of_torch(tmp_path, model, pool):
     assert encoder.encode(images[:0]).shape == (0, encoder.spec.row_length)
 
 
+@pytest.mark.parametrize(
+    ("model", "size", "strides", "shape"),
+    [
+        ("test_efficientnet", (64, 96), (8, 16, 32), (144, 8, 12)),
+        ("test_resnet", (64, 64), (4, 32), (128, 16, 16)),
+        ("test_vit", (160, 160), (16,), (64, 10, 10)),
+    ],
+    ids=["convolutions", "residual", "tokens"],
+)
+def test_maps_of_several_strides_are_those_of_the_stages_interpolated_as_torch_does_finest_first(model, size, strides, shape):
+    network = network_of(model)
+    kept = find_maps(network, model, size, strides[::-1])
+    assert kept == FeatureMap(None, shape, strides)
+    images = torch.randn(2, 3, *size)
+    with torch.inference_mode():
+        vectors, maps = outputs(network, images, kept)
+        stages = network.forward_intermediates(images, norm=True, intermediates_only=True)
+        # Of several stages with one stride the last.
+        by_stride = {round(size[0] / one.shape[2]): one for one in stages}
+        expected = torch.cat(
+            [torch.nn.functional.interpolate(by_stride[stride], size=shape[1:], mode="bilinear") for stride in strides], 1
+        )
+        np.testing.assert_allclose(vectors, network(images), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "strides", "said"),
+    [
+        ("test_efficientnet", (8, 12), "--maps 12: test_efficientnet has no map of that stride. Choose from 2, 4, 8, 16, 32"),
+        ("hiera_tiny_224", (8, 16), "--maps: hiera_tiny_224 has no maps to keep: normalization of features not supported"),
+    ],
+    ids=["no such stride", "stages that cannot be had"],
+)
+def test_maps_that_a_network_does_not_have_are_a_mistake_of_one_line(model, strides, said):
+    with pytest.raises(HeadstartError) as caught:
+        find_maps(network_of(model), model, (224, 224), strides)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_both_kinds_of_maps_at_once_are_a_mistake():
+    with pytest.raises(HeadstartError, match=r"--maps keeps feature maps, and so does --spatial. Leave one of them out"):
+        resolve_encoder("test_resnet", "random:0", 32, spatial=2, maps=(8,))
+
+
+def test_with_maps_the_network_sees_the_whole_image_at_its_proportions_or_those_asked_for():
+    spec, _ = resolve_encoder("test_efficientnet", "random:0", (64, 96), maps=(8, 16))
+    assert (spec.transform.image_size, spec.transform.crop_mode, spec.transform.crop_pct) == ((64, 96), "squash", 1.0)
+    assert spec.spatial == FeatureMap(None, (80, 8, 12), (8, 16))
+
+
+@pytest.mark.parametrize("strides", [(8,), (8, 16, 32)])
+def test_the_graph_gives_the_maps_of_several_strides_of_torch(tmp_path, strides):
+    spec, weights = resolve_encoder("test_efficientnet", "random:0", (64, 96), maps=strides)
+    folder = save_encoder(open_or_create_workspace(tmp_path / "w"), spec, weights)
+    assert export_graph(folder).refused == ""
+    encoder, reference = open_encoder(folder, "cpu"), open_torch(folder, "cpu")
+    assert isinstance(encoder, OnnxEncoder)
+    images = np.stack([np.asarray(picture(96, 64, seed)) for seed in range(4)])
+    expected = reference.encode(images)
+    np.testing.assert_allclose(encoder.encode(images), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
 MAP = FeatureMap(2, (8, 2, 2))
+STRIDES = FeatureMap(None, (8, 4, 4), (8, 16))
 
 
 def test_maps_have_a_folder_of_their_own_and_none_keeps_the_old_one(tmp_path):
     specs = [
         SPEC,
         *(replace(SPEC, spatial=spatial) for spatial in (MAP, FeatureMap(None, (8, 2, 2)), FeatureMap(None, (8, 3, 3)))),
+        *(replace(SPEC, spatial=spatial) for spatial in (STRIDES, replace(STRIDES, strides=()), replace(STRIDES, strides=(8,)))),
     ]
-    assert len({spec.folder_name for spec in specs}) == 4
+    assert len({spec.folder_name for spec in specs}) == 7
     assert b"spatial" not in SPEC.to_json()
+    assert b"strides" not in replace(SPEC, spatial=MAP).to_json()
+    # A version that knows no strides reads up to format 1.
+    assert [json.loads(replace(SPEC, spatial=one).to_json())["format"] for one in (None, MAP, STRIDES)] == [1, 1, 2]
     for spec in specs:
         (tmp_path / "encoder.json").write_bytes(spec.to_json())
         assert read_encoder(tmp_path) == spec
@@ -135,11 +206,19 @@ def test_maps_have_a_folder_of_their_own_and_none_keeps_the_old_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("found", "put"),
-    [(b'"pool": 2', b'"pool": 3'), (b'"pool": 2', b'"pool": "x"'), (b'"spatial": {', b'"spatial": {"shape": []}, "x": {')],
-    ids=["pool is no edge", "pool is no number", "no shape"],
+    [
+        (b'"pool": 2', b'"pool": 3'),
+        (b'"pool": 2', b'"pool": "x"'),
+        (b'"spatial": {', b'"spatial": {"shape": []}, "x": {'),
+        (b'"strides": [8, 16]', b'"strides": [16, 8]'),
+        (b'"strides": [8, 16]', b'"strides": [0, 8]'),
+        (b'"strides": [8, 16]', b'"strides": "x"'),
+    ],
+    ids=["pool is no edge", "pool is no number", "no shape", "strides out of order", "a stride of nothing", "strides of text"],
 )
 def test_a_damaged_map_is_a_damaged_description(tmp_path, found, put):
-    data = replace(SPEC, spatial=MAP).to_json()
+    data = replace(SPEC, spatial=STRIDES if b"strides" in found else MAP).to_json()
+    data = re.sub(rb"\[\s+8,\s+16\s+\]", b"[8, 16]", data)
     assert found in data
     (tmp_path / "encoder.json").write_bytes(data.replace(found, put))
     with pytest.raises(HeadstartError, match=r"is damaged|newer version"):
@@ -191,6 +270,22 @@ def test_too_little_disk_is_a_mistake_with_the_figures(tmp_path, monkeypatch):
     with (tmp_path / "encoder/shards/0000/job.npz").open("wb") as file:
         file.truncate(5 * 10**8)  # what is there already needs no more room
     assert require_room(tmp_path / "encoder", spec, 10_000, 64) > 10**9
+
+
+@pytest.mark.parametrize(
+    ("spatial", "less"),
+    [
+        (FeatureMap(None, (1280, 8, 8), (8, 16, 32)), "--maps 16,32"),
+        (FeatureMap(None, (1280, 8, 8), (8,)), "a smaller --image-size"),
+        (None, "fewer images, or a smaller --encoder"),
+    ],
+    ids=["several strides", "one stride", "no maps"],
+)
+def test_too_little_disk_offers_what_takes_less(tmp_path, monkeypatch, spatial, less):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**5))
+    with pytest.raises(HeadstartError) as caught:
+        require_room(tmp_path / "encoder", replace(SPEC, spatial=spatial), 10_000, 16)
+    assert str(caught.value).endswith(f"or pass {less}")
 
 
 def test_enqueue_refuses_what_the_disk_cannot_hold_before_it_queues_anything(tmp_path):
