@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     "demo",
     "plan",
+    "ingest",
     "enqueue",
     "work",
     "status",

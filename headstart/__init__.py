@@ -19,6 +19,7 @@ if not (_HERE / "pipeline").is_dir():  # a checkout
     __path__ = [str(_HERE), str(_HERE.parent)]
 
 _PUBLIC = {
+    "ingest_results": "headstart.features.sources.ingest",
     "enqueue_images": "headstart.features.planning.enqueue",
     "plan": "headstart.features.planning.plan",
     "train_heads": "headstart.experiments.train_heads",
@@ -47,6 +48,7 @@ __all__ = [
     "enqueue_images",
     "evaluate_run",
     "export_run",
+    "ingest_results",
     "list_runs",
     "load_cached_features",
     "load_features",
