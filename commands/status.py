@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 @workspace_option
 def command(failed: bool, disk: bool, as_json: bool, workspace: str | None) -> None:
     """Show what is done, running, pending and failed."""
-    from headstart.pipeline.status import read_status
+    from headstart.pipeline.status import read_failures, read_status
     from headstart.pipeline.text import one_line, printable
 
     opened_workspace = chosen_workspace(workspace)
     status = read_status(opened_workspace)
-    listed = _failures(opened_workspace) if failed else {}
+    listed: dict[str, Any] = read_failures(opened_workspace) if failed else {}
     if disk:
         listed["disk"] = _disk(opened_workspace)
     if as_json:
@@ -151,17 +151,3 @@ def _disk_lines(parts: list[dict[str, Any]]) -> Iterator[str]:
     yield from aligned(rows, "<>>")
     if sums[1]:
         yield "what can go comes back when it is needed; free it: headstart clean"
-
-
-def _failures(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
-    from headstart.pipeline.status import failed_items, quarantined_jobs, suspect_jobs
-
-    return {
-        "failed_items": [{"job_id": job.job_id, "folder": job.folder, **asdict(item)} for job, item in failed_items(workspace)],
-        "quarantined_jobs": [
-            {"job_id": job.job_id, "folder": job.folder, "reasons": why} for job, why in quarantined_jobs(workspace)
-        ],
-        "suspect_jobs": [
-            {"job_id": job.job_id, "folder": job.folder, "deaths": deaths} for job, deaths in suspect_jobs(workspace)
-        ],
-    }

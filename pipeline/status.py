@@ -183,6 +183,19 @@ def _modified(folder: Path) -> int:
         return 0
 
 
+def read_failures(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
+    """Items that gave no result, and quarantined and suspect jobs, with reasons: what `status --failed` lists; ready for JSON."""
+    return {
+        "failed_items": [{"job_id": job.job_id, "folder": job.folder, **asdict(item)} for job, item in failed_items(workspace)],
+        "quarantined_jobs": [
+            {"job_id": job.job_id, "folder": job.folder, "reasons": why} for job, why in quarantined_jobs(workspace)
+        ],
+        "suspect_jobs": [
+            {"job_id": job.job_id, "folder": job.folder, "deaths": deaths} for job, deaths in suspect_jobs(workspace)
+        ],
+    }
+
+
 def failed_items(workspace: Workspace) -> Iterator[tuple[Job, FailedItem]]:
     """Every item of a done job that gave no result, in the order of the queue; none of a damaged folder."""
     fingerprints = Fingerprints(workspace)
