@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -146,9 +147,10 @@ def _option(field: Field) -> Callable[..., Any]:
 def _run(recipe: Recipe, file: Path, fields: list[Field], given: dict[str, Any]) -> int:
     from headstart.commands.output.recipe import lines
     from headstart.experiments.runs.begin_recipe import begin_recipe
-    from headstart.experiments.runs.finishing import Words, finish
+    from headstart.experiments.runs.finishing import Words, do_first, finish
     from headstart.experiments.training.conduct import Conduct
     from headstart.experiments.training.options import options_from, read_config
+    from headstart.experiments.training.recipe import Needing, asking, has
     from headstart.features.devices import choose_device
     from headstart.pipeline.kinds import Settings
     from headstart.pipeline.workspace import find_root, open_or_create_workspace
@@ -165,6 +167,15 @@ def _run(recipe: Recipe, file: Path, fields: list[Field], given: dict[str, Any])
         judge_again(workspace, experiment, "test" if "test" in experiment.counts else "val", given["as_json"])
         return 0
     conduct = Conduct(choose_device(given["device"]), given["save_every"], given["save_seconds"], given["data_workers"])
+    if has(recipe, "needs"):
+        with asking("needs"):
+            works = cast(Needing, recipe).needs(options, workspace)
+        begun_s = time.monotonic()
+        status = do_first(workspace, works, Settings(given["device"]), given["time_limit"], say)
+        if given["time_limit"] is not None:
+            given["time_limit"] -= time.monotonic() - begun_s
+        if status is not None:
+            return status
     begun = begin_recipe(workspace, recipe, file, options, conduct, given["name"])
     for note in begun.notes:
         say(f"note: {note}")

@@ -26,11 +26,25 @@ def lines(workspace: Workspace, experiment: RecipeExperiment, as_json: bool) -> 
     ]
     splits = [split for split in ("val", "test") if split in judged]
     result += table({split: judged[split] for split in splits}, judged["rows"])
+    if "gain" in judged:
+        result += _gain_lines(judged, splits[-1])
     result += [f"note: {note}" for note in judged["notes"]]
     result.append(f"weights  {experiment.final_weights}")
     result.append(f"numbers  {experiment.folder / METRICS}")
     result.append(f"all runs {workspace.database}")
     return [printable(line) for line in result]
+
+
+def _gain_lines(judged: Mapping[str, Any], split: str) -> list[str]:
+    gain, metric = judged["gain"][split], judged["gain"][split]["metric"]
+    low, high = gain["interval"]
+    interval = "" if low is None else f" (95 % interval, in pairs: {low:+.4f} to {high:+.4f})"
+    lines = [
+        f"before the first step {metric} was {judged['start'][split][metric]:.4f} on {split}: {gain['value']:+.4f}{interval}"
+    ]
+    if judged["best"]["step"] == 0:
+        lines.append("no step beat what it started from on validation, so that is kept")
+    return lines
 
 
 def table(metrics: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]) -> list[str]:

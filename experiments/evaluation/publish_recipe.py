@@ -10,6 +10,8 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
+
 from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.experiments.runs.rows import HISTORY
@@ -44,6 +46,8 @@ def publish_recipe(workspace: Workspace, experiment: RecipeExperiment, loop: Loo
             with asking("evaluate"):
                 said[split] = judge(loop.recipe, model, loop.batches(split, check), loop.options.amp)
     judged = _judged(experiment, loop, said)
+    if loop.options.judge_start:
+        judged |= _against_start(workspace, loop, said, check)
     files = dict(_files(experiment, loop, judged, check))
     for name, data in files.items():
         path = experiment.folder / name
@@ -72,8 +76,7 @@ def _interval(metric: Metric) -> list[float | None]:
     assert metric.rows is not None
     rows = metric.rows
     sample = Sample(len(rows))
-    is_proportion = rows.shape[1] == 2 and (rows[:, 1] == 1).all() and ((rows[:, 0] == 0) | (rows[:, 0] == 1)).all()
-    return sample.proportion(rows[:, 0] == 1) if is_proportion else sample.bca(rows, metric.of)
+    return sample.proportion(rows[:, 0] == 1) if _is_proportion(metric) else sample.bca(rows, metric.of)
 
 
 def _judged(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequence[Metric | Table]]) -> dict[str, Any]:
@@ -97,6 +100,38 @@ def _judged(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequenc
         "notes": notes,
         **{split: numbers_of(metrics) for split, metrics in said.items()},
     }
+
+
+def _against_start(
+    workspace: Workspace, loop: Loop, said: Mapping[str, Sequence[Metric | Table]], check: Callable[[], None]
+) -> dict[str, Any]:
+    """What the model said before its first step, and the gain since, on the same rows in pairs."""
+    fresh = Loop(loop.recipe, loop.options, loop.splits, loop.conduct, workspace=workspace)
+    before, gain = {}, {}
+    for split, after in said.items():
+        with asking("evaluate"):
+            first = judge(fresh.recipe, fresh.judged_model, fresh.batches(split, check), fresh.options.amp)
+        before[split] = numbers_of(first)
+        one, other = judging(after), judging(first)
+        gain[split] = {"metric": one.name, "value": one.value - other.value, "interval": _paired(one, other)}
+    return {"start": before, "gain": gain}
+
+
+def _paired(one: Metric, other: Metric) -> list[float | None]:
+    if one.rows is None or other.rows is None or len(one.rows) != len(other.rows):
+        return [None, None]
+    sample, width = Sample(len(one.rows)), one.rows.shape[1]
+    if _is_proportion(one) and _is_proportion(other):
+        return sample.paired(one.rows[:, 0] == 1, other.rows[:, 0] == 1)
+    rows = np.concatenate([one.rows, other.rows], axis=1)
+    return sample.bca(rows, lambda sums: one.of(sums[..., :width]) - other.of(sums[..., width:]))
+
+
+def _is_proportion(metric: Metric) -> bool:
+    rows = metric.rows
+    if rows is None or rows.shape[1] != 2:
+        return False
+    return bool((rows[:, 1] == 1).all() and ((rows[:, 0] == 0) | (rows[:, 0] == 1)).all())
 
 
 def recipe_headline(judged: Mapping[str, Any]) -> dict[str, Any]:

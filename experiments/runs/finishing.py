@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
 from headstart.experiments.training.failure import told
 from headstart.pipeline.doors.records import Record, parse_record
+from headstart.pipeline.enqueue import Work, enqueue_work
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
-from headstart.pipeline.kinds import Settings
+from headstart.pipeline.kinds import Settings, known_kinds
 from headstart.pipeline.markers import NotDone, read_marker
+from headstart.pipeline.queue import Reader
 from headstart.pipeline.retry import bytes_of, retire, retry
 from headstart.pipeline.worker import Finished, Limits, Worker
 from headstart.pipeline.workspace import Workspace
@@ -111,6 +113,39 @@ def finish(
         return Ending(experiment, is_finished=False, exit_code=0 if is_over.is_set() else summary.exit_code)
     reason = next(iter(summary.problems), f"another worker gave up on {job.job_id}; see: headstart status --failed")
     raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Run the same command again")
+
+
+def do_first(
+    workspace: Workspace, works: Sequence[Work], settings: Settings, time_limit_s: float | None, report: Callable[[str], None]
+) -> int | None:
+    """Queues what a training needs and does it. Returns: the exit status of the command if it did not get to its end.
+
+    Raises: HeadstartError if a job failed.
+    """
+    if not works:
+        return None
+    enqueue_work(workspace, works)
+    folders = {work.folder for work in works}
+    jobs = frozenset(job.job_id for job in Reader(workspace, known_kinds()) if job.folder in folders)
+    failures: list[str] = []
+
+    def note(finished: Finished) -> None:
+        if finished.error is not None:
+            failures.append(finished.error)
+
+    worker = Worker(workspace, settings, Limits(only=jobs), note)
+    with _limited(time_limit_s, worker.stop.ask) as is_over:
+        summary = worker.run()
+    if summary.jobs:
+        report(f"{', '.join(sorted(folders))}: {summary.jobs:,} jobs done in {summary.seconds:.1f} s")
+    if failures:
+        raise HeadstartError(
+            f"{len(failures)} jobs that the training needs failed: {failures[0]}. See: headstart status --failed"
+        )
+    if summary.exit_code:
+        report("left; the same command goes on where it was")
+        return 0 if is_over.is_set() else summary.exit_code
+    return None
 
 
 def damaged_files(folder: Path, payload: Record, removed: frozenset[Path]) -> list[str]:

@@ -95,9 +95,12 @@ class TrainingNarrator:
         """Nobody waits for it."""
 
     def _where(self, step: int, steps: int) -> str:
-        seconds = (time.monotonic() - self._begun) / max(1, step - self._first)
+        where = f"{self._name}  step {step:,}/{steps:,}"
+        if step == self._first:
+            return where
+        seconds = (time.monotonic() - self._begun) / (step - self._first)
         left = f"  {(steps - step) * seconds:.0f}s left" if step < steps else ""
-        return f"{self._name}  step {step:,}/{steps:,}  {seconds:.3g} s a step{left}"
+        return f"{where}  {seconds:.3g} s a step{left}"
 
 
 def _is_terminal() -> bool:

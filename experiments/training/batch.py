@@ -100,7 +100,7 @@ def collate(items: Sequence[Mapping[str, Any]], broken: Mapping[int, str] | None
         if isinstance(values[0], str | bytes | list | tuple | dict) or values[0] is None:
             columns[name] = values
             continue
-        tensors = [value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value)) for value in values]
+        tensors = [value if isinstance(value, torch.Tensor) else torch.tensor(np.asarray(value)) for value in values]
         shapes = {tuple(tensor.shape) for tensor in tensors}
         if len(shapes) > 1:
             shown = ", ".join(map(str, sorted(shapes)[:3]))

@@ -16,7 +16,7 @@ from headstart.features.images.reader import open_whole_reader
 from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.datasets import named_dataset
 from headstart.features.manifest.parts import Row
-from headstart.features.manifest.reading import Dataset, list_datasets, open_manifest
+from headstart.features.manifest.reading import Columns, Dataset, list_datasets, open_manifest
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.enqueue import queue_lock
@@ -126,7 +126,7 @@ def _labelled(folder: Path, rows: int | None, revision: int | None) -> ImageRows
     if len(classes) < 2:
         raise HeadstartError(f"all images of {folder.name} have the label '{printable(classes[0])}'. Two classes are needed")
     codes = {name: code for code, name in enumerate(classes)}
-    images = tuple(_row(columns, row) for row in kept)
+    images = tuple(row_of(columns, row) for row in kept)
     splits = np.array([columns.split[row] for row in kept])
     for split in ("train", "val"):
         if not (splits == split).any():
@@ -135,7 +135,8 @@ def _labelled(folder: Path, rows: int | None, revision: int | None) -> ImageRows
     return ImageRows(manifest.dataset, images, np.array([codes[label] for label in labels]), splits, classes, name)
 
 
-def _row(columns: Any, row: int) -> Row:
+def row_of(columns: Columns, row: int) -> Row:
+    """A row of a manifest on its own."""
     return Row(
         path=columns.path[row],
         label=columns.label[row],

@@ -212,7 +212,7 @@ class Loop:
 
     def _is_judged_now(self) -> bool:
         step, every = self.progress.step, self.options.evaluate_every or self.order.steps_per_epoch
-        is_due = step > 0 and (step % every == 0 or step == self.steps)
+        is_due = self.options.judge_start if step == 0 else step % every == 0 or step == self.steps
         return is_due and (not self.progress.history or self.progress.history[-1]["step"] != step)
 
     def _step(self, batch: Batch, check: Callable[[], None]) -> dict[str, float]:

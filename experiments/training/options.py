@@ -74,6 +74,7 @@ class RecipeOptions:
     )
     evaluate_every: int = option(0, "steps between evaluations; 0: an epoch", at_least=0)
     evaluate_rows: int = option(0, "validation rows, drawn once, that training is watched by; 0: all", at_least=0)
+    judge_start: bool = option(False, "judge the model before its first step, too; it is kept if no step beats it")
     patience: int = option(0, "evaluations without a better one after which training ends; 0: it goes on", at_least=0)
     gradient_checkpointing: bool = option(False, "less memory for more time, where the model offers it")
     threads: int = option(0, "of torch on a CPU, another number of them rounds otherwise; 0: one a core", at_least=0)

@@ -21,6 +21,7 @@ from .options import RecipeOptions, nearest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from headstart.pipeline.enqueue import Work
     from headstart.pipeline.workspace import Workspace
 
     from .batch import Batch, Facts, Step
@@ -58,6 +59,13 @@ class Grouping(Protocol):
 
     def groups(self, model: Any, options: Any) -> Sequence[Group]:
         """What is in no group is frozen, its statistics included."""
+
+
+class Needing(Protocol):
+    """May be there: jobs whose results the data is read from."""
+
+    def needs(self, options: Any, workspace: Workspace) -> Sequence[Work]:
+        """What is to be queued and done before the training; what is done already costs nothing."""
 
 
 class Starting(Protocol):
