@@ -55,6 +55,7 @@ _PROGRESS_S = 3.0
     help="Also keep feature maps of these strides, brought to the finest one: for segmentation. The encoder then sees the whole "
     "image, scaled to --image-size.",
 )
+@click.option("--exif-rotate", is_flag=True, help="Turn photos as their EXIF orientation says: other features.")
 @data_options
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of splits and shuffling; the first one of a data set stays."
@@ -80,6 +81,7 @@ def command(
     device_decode: bool,
     spatial: int | None,
     maps: tuple[int, ...],
+    exif_rotate: bool,
     seed: int,
     digest: str,
     keep_missing: bool,
@@ -114,6 +116,7 @@ def command(
         spatial=spatial,
         device_decode=device_decode,
         maps=maps,
+        exif_rotate=exif_rotate,
         job_size=job_size,
         seed=seed,
         options=options,

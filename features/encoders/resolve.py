@@ -28,6 +28,7 @@ def resolve_encoder(
     spatial: int | None = None,
     device_decode: bool = False,
     maps: Sequence[int] = (),
+    exif_rotate: bool = False,
 ) -> tuple[EncoderSpec, Weights]:
     """The encoder that --encoder, --weights and --image-size mean, tried out on one image.
 
@@ -35,7 +36,7 @@ def resolve_encoder(
         model: a name of timm's; None is efficientnet_b0, or the embedded encoder's own if weights == 'embedded'.
         weights: see networks.weights.resolve_weights.
         image_size: edge of the square that the network sees, in pixels, or (height, width); None is timm's own for this model.
-        fast_decode, device_decode: see Transform.
+        fast_decode, device_decode, exif_rotate: see Transform.
         spatial: edge of the grid that the feature map is averaged to and kept; 0 keeps it as it is, None keeps none.
         maps: strides of the maps that are kept; the network then sees the whole image, scaled without regard to its proportions,
             so that a place of the map is a place of the image.
@@ -49,7 +50,9 @@ def resolve_encoder(
         model, model_args = model or DEFAULT_MODEL, {}
         require_known(model)
         transform = _transform_of(model)
-    transform = replace(transform, fast_decode=fast_decode, device_decode=device_decode)
+    transform = replace(
+        transform, fast_decode=fast_decode, device_decode=device_decode, whole_range=True, exif_rotate=exif_rotate
+    )
     if device_decode and transform.interpolation not in GPU_INTERPOLATIONS:
         raise HeadstartError(
             f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "

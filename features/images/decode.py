@@ -3,9 +3,11 @@
 Whatever is wrong with an image is an ImageError and costs one row. torch is imported only where a GPU decodes.
 """
 
+import contextlib
 import errno
 import functools
 import io
+import logging
 import os
 import stat
 import warnings
@@ -18,10 +20,12 @@ from numpy.typing import NDArray
 
 from headstart.features.devices import choose_device
 from headstart.features.manifest.digests import digest_of_bytes
+from headstart.features.sources.walk import IMAGE_FORMATS
 from headstart.pipeline.errors import HeadstartError, SourceGoneError, as_try_later
 from headstart.pipeline.text import reason_of
 
 from .gpu_jpeg import DeviceJpeg
+from .modes import to_rgb
 from .transform import Transform, draft, fit
 
 if TYPE_CHECKING:
@@ -45,10 +49,12 @@ STATUS: dict[str, int] = {
     "non_finite": 9,  # the encoder gave NaN, or a value beyond float16
     "killed": 10,  # decoding or encoding it ended the process
     "retired": 11,  # it left the data before its turn came; no failure
+    "unsupported": 12,  # sound, but of a kind that Pillow cannot read
 }
-# Safe raster formats only: EPS would start Ghostscript. JPEG includes MPO. The first five load without Pillow's slow init(),
-# the last is missing from some builds, so it is asked last.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000", "ICO", "AVIF")
+_FORMATS = tuple(IMAGE_FORMATS)
+_TEXT_BYTES = 64 << 20
+_ORIENTATION = 0x0112
+_SIDES_SWAPPED = (5, 6, 7, 8)
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
 
 
@@ -156,16 +162,20 @@ def open_rgb(data: bytes) -> "PillowImage":
 def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None) -> NDArray[np.uint8]:
     """What `Image.open(f).convert('RGB')` gives, scaled and cropped: (height, width, 3).
 
-    With `fast_decode`, large JPEGs are not quite that. The first frame, no EXIF rotation, alpha dropped. Safe to call from
-    many threads. `elsewhere` may decode an image whose header is sound, or give None.
+    With `fast_decode`, large JPEGs are not quite that, nor with `whole_range` what has transparency or more than 8 bits. The
+    first frame, turned by EXIF with `exif_rotate` alone. Safe to call from many threads. `elsewhere` may decode an image whose
+    header is sound, or give None.
     Raises: ImageError, whatever Pillow raised.
     """
     image = _opened(data)
     width, height = image.size
-    pixels = elsewhere(data, image) if elsewhere is not None else None
+    turns = transform.exif_rotate and _is_turned(image)
+    pixels = elsewhere(data, image) if elsewhere is not None and not turns else None
     if pixels is not None:
         return pixels
     rgb = _rgb(image, transform)
+    if turns and image.getexif().get(_ORIENTATION, 1) in _SIDES_SWAPPED:
+        width, height = height, width
     return fit(rgb, transform, (height, width))  # outside of the above: what fails here is our mistake and not the image's
 
 
@@ -181,6 +191,8 @@ def _opened(data: bytes) -> "PillowImage":
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", reason_of(error)) from None
     except (UnidentifiedImageError, KeyError):  # a KeyError names a format that this build of Pillow lacks
+        if unsupported := _unsupported_tiff(data):
+            raise ImageError("unsupported", unsupported) from None
         if data.startswith(_MAGIC):
             raise ImageError("truncated", "it begins like an image, but its header is cut off or damaged") from None
         raise ImageError("not_an_image", f"none of {', '.join(_FORMATS)}") from None
@@ -190,14 +202,44 @@ def _opened(data: bytes) -> "PillowImage":
     return image
 
 
+def _is_turned(image: "PillowImage") -> bool:
+    with contextlib.suppress(Exception):  # a damaged EXIF turns nothing
+        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    return False
+
+
+def _unsupported_tiff(data: bytes) -> str:
+    """What Pillow cannot read of a TIFF whose header is sound; '' for anything else."""
+    from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, ImageFileDirectory_v2
+
+    if not data.startswith((b"II*\0", b"MM\0*")):
+        return ""
+    try:
+        directory = ImageFileDirectory_v2(data[:8])
+        file = io.BytesIO(data)
+        file.seek(directory.next)
+        directory.load(file)
+        bands, bits = int(directory.get(SAMPLESPERPIXEL, 1)), directory.get(BITSPERSAMPLE, (1,))
+        offsets, counts = directory.get(273, directory.get(324, ())), directory.get(279, directory.get(325, ()))
+        is_whole = all(start + count <= len(data) for start, count in zip(offsets, counts, strict=True)) and len(offsets) > 0
+    except Exception:  # then it is damaged indeed
+        return ""
+    many = f"{bands} bands of {'/'.join(map(str, sorted(set(bits))))} bits" if bands > 1 else f"samples of {bits[0]} bits"
+    return f"{many}, which Pillow cannot read" if is_whole else ""
+
+
 def _rgb(image: "PillowImage", transform: Transform | None) -> "PillowImage":
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     width, height = image.size
     try:
         if transform is not None and transform.fast_decode:
             draft(image, transform)
         image.load()  # convert() alone would do it, but copies an image that is RGB already
+        if transform is not None and transform.exif_rotate:
+            image = ImageOps.exif_transpose(image)
+        if transform is None or transform.whole_range:
+            return to_rgb(image)
         return image if image.mode == "RGB" else image.convert("RGB")
     except (MemoryError, Image.DecompressionBombError):
         raise ImageError("too_large", f"{width} x {height} pixels do not fit into memory") from None
@@ -210,6 +252,12 @@ def _silence_pillow() -> None:
     # Once and for good: catch_warnings() swaps the process's filters and is not safe in threads. What Pillow would say
     # about a broken file is said in its row's reason.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python writes its errors on the terminal
+    from PIL import PngImagePlugin
+
+    # Long texts (whole workflows) and colour profiles are no damage; bounded, for a few kB can unpack to gigabytes.
+    PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, _TEXT_BYTES)
+    PngImagePlugin.MAX_TEXT_MEMORY = max(PngImagePlugin.MAX_TEXT_MEMORY, 2 * _TEXT_BYTES)
 
 
 def open_decoder(transform: Transform, asked_device: str) -> Callable[[bytes], NDArray[np.uint8]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
+_LATER = ("fast_decode", "device_decode", "whole_range", "exif_rotate")
 _LONG = 64  # beyond so many times the kept pixels, the scaled image is never made as a whole
 _PASS_PIXELS = 2**27  # what one pass of scaling may hold
 
@@ -29,6 +30,9 @@ class Transform:
         mean, std: of the channels, in 0..1; applied by the encoder.
         fast_decode: let the JPEG decoder shrink large photos, to no less than twice what they are scaled to.
         device_decode: decode and scale JPEGs on a GPU.
+        whole_range: a range beyond 8 bits is scaled and transparency composited on white, see `modes`; without it, Pillow clips
+            one and drops the other.
+        exif_rotate: turn images as their EXIF orientation says, as viewers show them.
     """
 
     image_size: tuple[int, int]
@@ -39,11 +43,13 @@ class Transform:
     std: tuple[float, float, float]
     fast_decode: bool = False
     device_decode: bool = False
+    whole_range: bool = False
+    exif_rotate: bool = False
 
     def facts(self) -> dict[str, Any]:
         """What `parse_transform` reads, and what fingerprints are made of."""
         facts = asdict(self)
-        for later in ("fast_decode", "device_decode"):  # what was fingerprinted without them keeps its fingerprint
+        for later in _LATER:  # what was fingerprinted without them keeps its fingerprint
             if not facts[later]:
                 del facts[later]
         return facts
@@ -59,7 +65,7 @@ def parse_transform(facts: Mapping[str, Any]) -> Transform:
         raise ValueError("a size, crop_pct or std is not positive")
     if interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:
         raise ValueError(f"interpolation '{interpolation}' or crop_mode '{crop_mode}' is unknown")
-    later = (facts.get(name, False) is True for name in ("fast_decode", "device_decode"))
+    later = (facts.get(name, False) is True for name in _LATER)
     return Transform((height, width), interpolation, crop_pct, crop_mode, mean, std, *later)
 
 

@@ -36,7 +36,7 @@ KIND = "extract"  # the module in `jobs/` that does what is queued here
 JOB_SIZE = 64
 MAPS_JOB_SIZE = 16  # a job of 64 images would hold and write hundreds of megabytes
 HUB = "hub"
-_NOTHING_NAMED = (None, HUB, None, False, None, False, ())
+_NOTHING_NAMED = (None, HUB, None, False, None, False, (), False)
 _AWAY = frozenset({"missing", "not_a_file", "unreadable", "changed", "outside_root"})
 
 
@@ -85,6 +85,7 @@ def enqueue_images(
     spatial: int | None = None,
     device_decode: bool = False,
     maps: Sequence[int] = (),
+    exif_rotate: bool = False,
     job_size: int | None = None,
     seed: int = 0,
     options: SourceOptions | None = None,
@@ -100,8 +101,8 @@ def enqueue_images(
     Args:
         data: a folder, a table or an HDF5 file; or what `find_images` made of one.
         workspace: a folder, made if absent; None is the one that every command would take, see `find_root`.
-        encoder, weights, image_size, fast_decode, spatial, device_decode, maps: see `resolve_encoder`. If none is given, a
-            data set that has encoders keeps to them.
+        encoder, weights, image_size, fast_decode, spatial, device_decode, maps, exif_rotate: see `resolve_encoder`. If none is
+            given, a data set that has encoders keeps to them.
         job_size: images a job; None is 64, or 16 where maps of several strides are kept.
         seed: of splits and shuffling; the first one of a data set stays.
         options: how `data` is to be read; a Source has been read and takes none. What was said of it before holds.
@@ -119,17 +120,18 @@ def enqueue_images(
     if not isinstance(workspace, Workspace):
         workspace = open_or_create_workspace(find_root(workspace))
     # Before the lock: what may take long or fail. An encoder that was named first of all: a wrong name should not cost a reading.
-    is_named = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps)) != _NOTHING_NAMED
-    named = [resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode, maps)] if is_named else []
+    asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate)
+    is_named = asked != _NOTHING_NAMED
+    named = [resolve_encoder(*asked)] if is_named else []
     there = dataset_at(workspace, source.root, source.file, source)
     known = read_columns(there) if there is not None else None
     digested = _digested(workspace, source, there, known, digest, progress)
     if digested.left:
         report(_left_words(digested))
-    before = [] if is_named else encoders_of(workspace, dataset_of(workspace, digested.source))
-    chosen: list[tuple[EncoderSpec, Weights | None]] = [*named, *((spec, None) for spec in before)]
-    if not chosen:
-        chosen = [resolve_encoder(encoder, weights, image_size, fast_decode, spatial, device_decode, maps)]
+    before = encoders_of(workspace, dataset_of(workspace, digested.source))
+    if is_named:
+        before = [spec for spec in before if _decodes_as_older_versions(spec, named[0][0])]
+    chosen: list[tuple[EncoderSpec, Weights | None]] = [(spec, None) for spec in before] or [*named] or [resolve_encoder(*asked)]
     if job_size is None:
         job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
     workspace.make_folder(workspace.features)
@@ -221,6 +223,11 @@ def _markers(workspace: Workspace, dataset: Path) -> Iterator[Marker]:
     for folder in sorted(path.parent for path in workspace.features.glob(f"*/{SPEC_NAME}")):
         with contextlib.suppress(HeadstartError):
             yield from (marker for marker in finished_markers(workspace, folder) if marker.job.source.startswith(prefix))
+
+
+def _decodes_as_older_versions(old: EncoderSpec, new: EncoderSpec) -> bool:
+    """Whether `old` is `new` but for what versions before did with more than 8 bits and transparency: a data set keeps to it."""
+    return old != new and replace(old, transform=replace(old.transform, whole_range=True)).fingerprint == new.fingerprint
 
 
 def _digested(

@@ -14,10 +14,25 @@ from headstart.pipeline.text import printable
 
 from .source import MISSING
 
-# What Pillow opens and people store photos in. Wide on purpose: a file that cannot be decoded costs its own row only.
-EXTENSIONS = frozenset(
-    "jpg jpeg jpe jfif mpo png apng webp avif avifs bmp dib gif tif tiff pbm pgm ppm pnm jp2 j2k j2c jpx tga qoi pcx".split()  # noqa: SIM905  (a list of 26 quoted words is harder to read)
-)
+# What is decoded, by Pillow's names, and the extensions that are taken for it: one list for `enqueue` and `work`, so that nothing
+# is listed that is never decoded. Safe raster formats only: EPS would start Ghostscript. JPEG includes MPO. The first five load
+# without Pillow's slow init(); AVIF is missing from some builds, so it is asked late; TGA has no magic number: asked last.
+IMAGE_FORMATS = {
+    "JPEG": ("jpg", "jpeg", "jpe", "jfif", "mpo"),
+    "PNG": ("png", "apng"),
+    "BMP": ("bmp", "dib"),
+    "GIF": ("gif",),
+    "PPM": ("pbm", "pgm", "ppm", "pnm"),
+    "WEBP": ("webp",),
+    "TIFF": ("tif", "tiff"),
+    "JPEG2000": ("jp2", "j2k", "j2c", "jpx"),
+    "ICO": (),  # decoded where it hides behind another name; as such it is an icon of a web page, not a photo
+    "QOI": ("qoi",),
+    "PCX": ("pcx",),
+    "AVIF": ("avif", "avifs"),
+    "TGA": ("tga",),
+}
+EXTENSIONS = frozenset(extension for extensions in IMAGE_FORMATS.values() for extension in extensions)
 _CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"})
 HIDDEN = "hidden"
 

@@ -184,9 +184,9 @@ def test_an_image_error_survives_the_way_to_another_process():
 def test_the_numbers_of_the_statuses_never_change():
     assert list(STATUS) == [
         "ok", "missing", "not_a_file", "unreadable", "changed", "outside_root", "not_an_image", "truncated", "too_large",
-        "non_finite", "killed", "retired",
+        "non_finite", "killed", "retired", "unsupported",
     ]  # fmt: skip
-    assert list(STATUS.values()) == list(range(12))
+    assert list(STATUS.values()) == list(range(13))
 
 
 def test_decoding_says_nothing_and_needs_no_torch():
