@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from headstart.commands.output.terminal import plural, say
+from headstart.commands.output.terminal import say
+from headstart.pipeline.text import plural
 
 from .options import as_json, chosen_workspace, workspace_option
 

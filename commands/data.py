@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.output.terminal import aligned, plural
+from headstart.commands.output.terminal import aligned
+from headstart.pipeline.text import plural
 
 from .options import as_json, chosen_workspace, workspace_option
 

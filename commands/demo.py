@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headstart.commands.output.terminal import span
+from headstart.pipeline.text import span
 
 if TYPE_CHECKING:
     from headstart.pipeline.workspace import Workspace

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from headstart.commands.output.terminal import plural, say
+from headstart.commands.output.terminal import say
+from headstart.pipeline.text import plural
 
 from .options import ImageSize, Pool, Strides, data_options, weights_option, workspace_option
 

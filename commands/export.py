@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.output.terminal import plural
+from headstart.pipeline.text import plural
 
 from .options import as_json, chosen_workspace, run_option, workspace_option
 

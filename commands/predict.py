@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headstart.commands.output.terminal import plural, say
+from headstart.commands.output.terminal import say
+from headstart.pipeline.text import plural
 
 from .options import as_json, chosen_workspace, run_option, workspace_option
 

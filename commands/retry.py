@@ -2,7 +2,7 @@
 
 import click
 
-from headstart.commands.output.terminal import plural
+from headstart.pipeline.text import plural
 
 from .options import chosen_workspace, workspace_option
 

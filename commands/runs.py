@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.output.terminal import aligned, interval_text, plural, say, write_line
+from headstart.commands.output.terminal import aligned, interval_text, say, write_line
+from headstart.pipeline.text import plural
 
 from .options import as_json, chosen_workspace, workspace_option
 

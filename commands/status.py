@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.output.terminal import plural, say, span
+from headstart.commands.output.terminal import say
+from headstart.pipeline.text import plural, span
 
 from .options import as_json, chosen_workspace, workspace_option
 

@@ -6,7 +6,8 @@ import json
 
 import click
 
-from headstart.commands.output.terminal import plural, say
+from headstart.commands.output.terminal import say
+from headstart.pipeline.text import plural
 
 from .options import as_json, chosen_workspace, work_options, workspace_option
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headstart.commands.output.terminal import plural, say, span
+from headstart.commands.output.terminal import say
+from headstart.pipeline.text import plural, span
 
 from .options import Duration, chosen_workspace, work_options, workspace_option
 

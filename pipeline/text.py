@@ -1,4 +1,4 @@
-r"""Text on one line: a reversible spelling for names, a library's reason, a size in bytes.
+r"""Text on one line: a reversible spelling for names, a library's reason, sizes, counts and times in words.
 
 Backslash is `\\`, newline `\n`, carriage return `\r`; other control characters and bytes that are not UTF-8 (Python's
 surrogateescape) are `\xNN`; line separators beyond ASCII and lone surrogates are `\uNNNN`. So a field, a row and an error are
@@ -74,3 +74,17 @@ def size_words(size: int) -> str:
 def rough_size_words(size: float, unit: Literal["MB", "GB"]) -> str:
     """Bytes of memory with no more digits than a limit or a measurement of it has: `1.5 GB`, `230 MB`."""
     return f"{size / 1e9:,.1f} GB" if unit == "GB" else f"{size / 1e6:,.0f} MB"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 head`, `1,797 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def span(seconds: float) -> str:
+    """Seconds as people say them: `1h 02m`, `3m 05s`, `12s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

@@ -7,10 +7,8 @@ from headstart.features.planning.forecast import read_forecast
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.memory import peak_rss_bytes
 from headstart.pipeline.status import Status
-from headstart.pipeline.text import size_words
+from headstart.pipeline.text import plural, size_words, span
 from headstart.pipeline.workspace import Workspace
-
-from .terminal import plural, span
 
 
 def planned_against_actual(workspace: Workspace, items: Mapping[str, int], seconds: float, status: Status) -> Iterator[str]:

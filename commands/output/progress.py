@@ -10,10 +10,11 @@ import click
 
 from headstart.pipeline.claims import live_workers
 from headstart.pipeline.status import Tally, read_status
+from headstart.pipeline.text import plural, span
 from headstart.pipeline.worker import Finished
 from headstart.pipeline.workspace import Workspace
 
-from .terminal import plural, say, span
+from .terminal import say
 
 _LOOK_S = 5.0
 _LOOK_SHARE = 20  # a look at a huge queue takes seconds; it may cost a twentieth of the time at most

@@ -1,4 +1,4 @@
-"""Lines for a terminal: said on standard error, aligned in columns, as CSV; numbers as people say them."""
+"""Lines for a terminal: said on standard error, aligned in columns, as CSV; intervals in words."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -35,19 +35,6 @@ def say(text: str) -> None:
 
     with contextlib.suppress(OSError, ValueError):
         click.echo(one_line(text), err=True)
-
-
-def plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def span(seconds: float) -> str:
-    """Seconds as people say them: `1h 02m`, `3m 05s`, `12s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h {minutes:02d}m"
-    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
 
 
 def interval_text(interval: Sequence[float | None] | None) -> str:

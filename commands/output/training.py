@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from headstart.experiments.evaluation.publish import headline
 from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.head_experiment import best_head_path
-from headstart.pipeline.text import printable
+from headstart.pipeline.text import plural, printable
 
-from .terminal import interval_text, plural
+from .terminal import interval_text
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.head_experiment import HeadExperiment

@@ -1,4 +1,4 @@
-"""Says on standard error how a training goes: a line an epoch, on a terminal always the same one."""
+"""Says on standard error how a training goes: a line an epoch, but one a second at most; on a terminal always the same one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from headstart.pipeline.text import plural, span
+
 if TYPE_CHECKING:
     from headstart.experiments.training.loop import Loop, Taken
     from headstart.experiments.training.progress import TrainingProgress
 
 _REDRAWN_S = 0.3
+_LINE_S = 1.0  # between two epochs that a log shows: small data make twenty a second
 
 
 class Narrator:
@@ -23,30 +26,35 @@ class Narrator:
         self._name, self._epochs, self._heads = name, epochs, heads
         self._begun = time.monotonic()
         self._first: int | None = None
+        self._shown = -_LINE_S
 
     def note(self, text: str) -> None:
         """What is done besides epochs, and takes its time."""
         _say(f"{self._name}  {text}", is_last=False)
 
     def report(self, epoch: int, progress: list[TrainingProgress]) -> None:
-        """After each epoch, from 0; the time left is judged by the epochs since this process began."""
+        """After each epoch, from 0; the time left follows from the epochs since this process began."""
         self._first = epoch if self._first is None else self._first
         done, total = epoch + 1, self._epochs
+        active = sum(one.is_active for one in progress)
+        is_last, now = done == total or not active, time.monotonic()
+        if not is_last and now - self._shown < _LINE_S and not _is_terminal():
+            return
+        self._shown = now
         seconds = (time.monotonic() - self._begun) / (done - self._first)
         best = max(range(len(progress)), key=lambda i: progress[i].best)
         last = progress[best].history[-1]
         loss = "diverged" if last["train_loss"] is None else f"loss {last['train_loss']:.4f}"
         if progress[best].best_epoch >= 0:
             loss += f", best on validation {progress[best].best[0]:.4f} ({self._heads[best]})"
-        active = sum(one.is_active for one in progress)
         parts = [
             f"{self._name}  epoch {done}/{total}",
             loss,
-            f"{active} of {len(progress)} heads in training" if active < len(progress) else f"{len(progress)} heads",
+            f"{active} of {plural(len(progress), 'head')} in training" if active < len(progress) else plural(active, "head"),
         ]
         if done < total and active:
-            parts.append(f"{(total - done) * seconds:.0f}s left")
-        _say("  ".join(parts), is_last=done == total or not active)
+            parts.append(f"{span((total - done) * seconds)} left")
+        _say("  ".join(parts), is_last=is_last)
 
 
 def _say(text: str, is_last: bool) -> None:
@@ -99,7 +107,7 @@ class TrainingNarrator:
         if step == self._first:
             return where
         seconds = (time.monotonic() - self._begun) / (step - self._first)
-        left = f"  {(steps - step) * seconds:.0f}s left" if step < steps else ""
+        left = f"  {span((steps - step) * seconds)} left" if step < steps else ""
         return f"{where}  {seconds:.3g} s a step{left}"
 
 
