@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headstart.commands.output.terminal import plural, say
+from headstart.commands.output.terminal import say
+from headstart.pipeline.text import plural
 
 if TYPE_CHECKING:
     from headstart.features.sources.ingest import Ingested, LeftOut
