@@ -21,7 +21,7 @@ import click
 from headstart import __version__
 from headstart.commands.output.terminal import say
 from headstart.pipeline.doors.python import forget_current_folder
-from headstart.pipeline.errors import ExplainedError, as_try_later
+from headstart.pipeline.errors import ExplainedError, as_explained
 
 if TYPE_CHECKING:
     from headstart.pipeline.supervisor import Supervision
@@ -137,12 +137,15 @@ def _run(supervision: Supervision | None = None) -> int:
 
 def _explained(error: Exception) -> int:
     """Says on one line what went wrong; returns the exit code."""
-    known = as_try_later(error, "cannot go on") if isinstance(error, OSError) else error
+    known: Exception | None = as_explained(error)
     if isinstance(known, ExplainedError):
         say(f"error: {known}")
         return known.exit_code
     say(f"bug: {type(error).__name__}: {error}")
-    say(f"The traceback is in {_log()}. Please report it.")
+    try:
+        say(f"The traceback is in {_log()}. Please report it.")
+    except OSError as fault:
+        say(f"The traceback could not be kept ({fault.strerror}); run it again with TMPDIR set to a folder that has room")
     return 3
 
 

@@ -7,7 +7,6 @@ what is known of how attempts ended: see `history`.
 """
 
 import contextlib
-import json
 import os
 import threading
 import time
@@ -15,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from .doors import paths, reading, records
 from .errors import HeadstartError
 from .files import environment_faults, hard_link
 from .history import History, names_in
@@ -25,6 +25,7 @@ from .liveness import Owner, current_owner, is_alive, is_of_this_boot
 from .workspace import Workspace
 
 LEASE_S = 120.0
+_LONGEST_LEASE_S = 600.0  # whatever a claim says: nobody waits longer for a worker that gives no sign of life
 BEAT_S = 15.0
 
 
@@ -59,12 +60,15 @@ def deaths_of(workspace: Workspace, job: Job, history: History) -> int:
 
 def failures_of(workspace: Workspace, job: Job) -> list[str]:
     """Why the attempts of a job ended, oldest first."""
-    paths = sorted(workspace.claims(job).glob(f"{job.job_id}.g*.failed"), key=lambda path: (len(path.name), path.name))
-    return [_reason(path) for path in paths]
+    failed = paths.matching(workspace.claims(job), f"{job.job_id}.g*.failed")
+    return [_reason(path) for path in sorted(failed, key=lambda path: (len(path.name), path.name))]
 
 
 def _reason(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").strip()
+    try:
+        return reading.read(path, reading.SMALL_BYTES).decode("utf-8", "replace").strip()
+    except (reading.UnreadableError, paths.LinkError) as error:
+        return str(error)
 
 
 def _line(reason: str) -> bytes:
@@ -88,7 +92,7 @@ class Claimant:
 
     def __enter__(self) -> Self:
         self.workspace.make_folder(self._file.parent)
-        self._bytes = (json.dumps(self.owner.as_json()) + "\n").encode()
+        self._bytes = records.encode(self.owner.as_json(), indent=None)
         self.workspace.files.publish(self._file, self._bytes)
         self._heart.start()
         return self
@@ -105,8 +109,8 @@ class Claimant:
         """
         for path in [*self._held, self._file]:
             if kept is None or path != kept.path:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                with contextlib.suppress(OSError, HeadstartError):
+                    paths.remove(path)
         self._held.clear()
 
     def acquire(self, job: Job, history: History) -> Claim | None:
@@ -144,14 +148,14 @@ class Claimant:
         if not pause_s:
             return False
         with contextlib.suppress(FileNotFoundError):
-            failed = _path(self.workspace, job, history.generation, ".failed").stat().st_mtime
+            failed = paths.stat(_path(self.workspace, job, history.generation, ".failed")).st_mtime
             return 0 <= self._file_system_now() - failed < pause_s  # a clock that was set back makes nobody wait
         return False
 
     def release(self, claim: Claim) -> None:
         """Lets go of a job that is done or given back; the attempt leaves no trace."""
         with contextlib.suppress(FileNotFoundError):
-            claim.path.unlink()
+            paths.remove(claim.path)
         self._held.discard(claim.path)
 
     def fail(self, claim: Claim, reason: str) -> None:
@@ -167,16 +171,16 @@ class Claimant:
         return self._is_within_lease(path, owner) if alive is None else alive
 
     def _is_within_lease(self, path: Path, owner: Owner | None) -> bool:
-        beat = path.stat().st_mtime
+        beat = paths.stat(path).st_mtime
         if owner is not None:  # without hard links the heartbeat is in the worker's own file
             with contextlib.suppress(FileNotFoundError):
-                beat = max(beat, (self.workspace.workers / f"{owner.worker}.json").stat().st_mtime)
+                beat = max(beat, paths.stat(self.workspace.workers / f"{owner.worker}.json").st_mtime)
         return abs(self._file_system_now() - beat) < (owner.lease_s if owner is not None else LEASE_S)
 
     def _file_system_now(self) -> float:
         # Clocks of hosts differ; the server stamps both heartbeats with its own.
         self._touch()
-        return self._file.stat().st_mtime
+        return paths.stat(self._file).st_mtime
 
     def _create(self, path: Path) -> None:
         with environment_faults(f"cannot claim {path.name}"):
@@ -185,23 +189,23 @@ class Claimant:
                     hard_link(self._file, path)
                     return
                 except FileNotFoundError:
-                    if self._file.exists():
+                    if paths.exists(self._file):
                         raise  # the folder is missing
                     self.workspace.require()
                     raise HeadstartError(f"{self._file} was removed while this worker ran; start it again") from None
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            descriptor = paths.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             try:
                 os.write(descriptor, self._bytes)
             except OSError:
                 with contextlib.suppress(OSError):
-                    path.unlink()  # it names nobody: others would wait for its lease
+                    paths.remove(path)  # it names nobody: others would wait for its lease
                 raise
             finally:
                 os.close(descriptor)
 
     def _touch(self) -> None:
         with environment_faults("cannot reach the workspace"):
-            os.utime(self._file)
+            paths.touch(self._file)
 
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_S):
@@ -212,16 +216,16 @@ class Claimant:
 def read_owner(path: Path) -> Owner | None:
     """Who wrote a claim or worker file; None if it does not parse. Raises: FileNotFoundError."""
     try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
+        facts = records.read_record(path, None, limit=reading.SMALL_BYTES)
         return Owner(
-            worker=str(facts["worker"]),
-            host=str(facts["host"]),
-            machine=str(facts["machine"]),
-            pid=int(facts["pid"]),
-            started=float(facts["started"]),
-            lease_s=float(facts["lease_s"]),
+            worker=facts.text("worker", "[^/\\\\\\x00]{1,200}"),
+            host=facts.text("host", longest=300),
+            machine=facts.text("machine", longest=300),
+            pid=facts.integer("pid", most=2**31),
+            started=facts.number("started", least=0),
+            lease_s=min(facts.number("lease_s", least=0), _LONGEST_LEASE_S),
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (records.DamagedError, paths.LinkError):
         return None
 
 
@@ -245,6 +249,6 @@ def _seeming_owner(path: Path) -> Owner | None:
             return None
         alive = is_alive(owner)
         # Another machine's heartbeat is read by this machine's clock: good enough to look at.
-        return owner if alive or (alive is None and time.time() - path.stat().st_mtime < owner.lease_s) else None
+        return owner if alive or (alive is None and time.time() - paths.stat(path).st_mtime < owner.lease_s) else None
     except FileNotFoundError:
         return None

@@ -8,12 +8,13 @@ from io import FileIO
 from itertools import chain, count
 from typing import NamedTuple
 
+from .doors import paths
 from .doors.locks import held_or_later
 from .files import environment_faults
 from .job import Job, job_id_of
 from .kinds import known_kinds
 from .markers import recorded_jobs
-from .queue import HEADER, Reader
+from .queue import HEADER, LARGEST_GAP, Reader
 from .workspace import Workspace
 
 
@@ -22,9 +23,16 @@ def restorable_jobs(workspace: Workspace, reader: Reader) -> list[Job]:
 
     Only markers beyond or between the rows are looked at in a whole queue: reading all of them would cost every enqueue.
     """
-    first = min(reader.missing, default=reader.highest + 1)
+    lowest = reader.missing.lowest()
+    first = reader.highest + 1 if lowest is None else lowest
     recorded = {job.number: job for job in recorded_jobs(workspace, first)}
-    return [job for number, job in sorted(recorded.items()) if number in reader.missing or number > reader.highest]
+    restorable, highest = [], reader.highest
+    for number, job in sorted(recorded.items()):
+        # Far beyond all others it is none of ours, and would take the last numbers there are.
+        if number in reader.missing or highest < number <= highest + LARGEST_GAP:
+            restorable.append(job)
+            highest = max(highest, number)
+    return restorable
 
 
 class Work(NamedTuple):
@@ -77,7 +85,7 @@ def append_work(
     taken = {job.number for job in restored}
     for job in restored:
         covered[job.folder, job.source].append((job.start, job.stop))
-    free = (number for number in chain(sorted(reader.missing), count(max([reader.highest, *taken]) + 1)) if number not in taken)
+    free = (number for number in chain(reader.missing, count(max([reader.highest, *taken]) + 1)) if number not in taken)
     fresh = [
         Job(job_id_of(next(free)), work.kind, work.folder, work.source, start, stop)
         for work in works
@@ -97,10 +105,10 @@ def _uncovered(work: Work, ranges: list[tuple[int, int]]) -> Iterator[tuple[int,
 
 def _append(workspace: Workspace, jobs: list[Job]) -> None:
     rows = "".join(",".join(map(str, job)) + "\n" for job in jobs).encode()
-    if not workspace.queue.exists():
+    if not paths.exists(workspace.queue):
         workspace.files.replace(workspace.queue, HEADER.encode() + b"\n" + rows)
         return
-    with environment_faults(f"cannot append to {workspace.queue}"), workspace.queue.open("r+b", buffering=0) as file:
+    with environment_faults(f"cannot append to {workspace.queue}"), paths.open_update(workspace.queue) as file:
         complete = _complete_bytes(file)
         file.truncate(complete)
         file.seek(complete)

@@ -35,11 +35,64 @@ class WithdrawnWork(InterruptedWork):
 
 
 # None of these says anything about the job in hand, so none of them may count against it.
-_ENVIRONMENT = {
+_ENVIRONMENT_NAMES = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "ESTALE", "ENODEV", "ENXIO", "ENOTCONN", "EHOSTDOWN")
+_LIMIT_NAMES = ("EMFILE", "ENFILE", "EFBIG", "ENOMEM", "ENOLCK")
+_ENVIRONMENT = {getattr(errno, name) for name in (*_ENVIRONMENT_NAMES, *_LIMIT_NAMES) if hasattr(errno, name)}
+
+
+_HINTS = {
+    errno.ENOSPC: "free some space",
+    getattr(errno, "EDQUOT", -1): "free some space",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.ENOMEM: "free some memory, or raise its limit (ulimit -v)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+}
+# What libraries say, each in its own kind of error, where the system gave them no memory, no thread or no address space.
+_SHORTAGE = (
+    "can't start new thread",
+    "cannot allocate memory",
+    "failed to map segment",
+    "bad_alloc",
+    "failed to allocate memory",
+)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether the system, not the job, is why: it gave no memory, no thread or no room for a library."""
+    if isinstance(error, MemoryError):
+        return True
+    said = str(error).lower()
+    return any(words in said for words in _SHORTAGE)
+
+
+def as_shortage(doing: str) -> TryLaterError:
+    """What to raise instead where `is_shortage`."""
+    return TryLaterError(
+        f"{doing}: not enough memory. Nothing is lost: free some, or raise its limit, then run the same command again."
+    )
+
+
+# What a name or a place may do to a call, whichever command was given it.
+_OF_A_PLACE = {
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EIO", "EROFS", "ESTALE", "ENODEV", "ENXIO", "ENOTCONN", "EHOSTDOWN", "EMFILE", "ENFILE")
+    for name in ("ENAMETOOLONG", "ELOOP", "ENOTDIR", "EISDIR", "EACCES", "EPERM", "ENOENT", "EEXIST", "ENOTEMPTY", "EXDEV")
     if hasattr(errno, name)
 }
+
+
+def as_explained(error: Exception) -> Exception:
+    """The error that one line explains, where it is the system's or that of a name that somebody gave; else `error` itself."""
+    if isinstance(error, ExplainedError):
+        return error
+    if is_shortage(error):
+        return as_shortage("cannot go on")
+    if not isinstance(error, OSError):
+        return error
+    later = as_try_later(error, "cannot go on")
+    if later is None and error.errno in _OF_A_PLACE and error.filename is not None:
+        shown = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else str(error.filename)
+        return HeadstartError(f"cannot use {shown[:200]}: {error.strerror}")
+    return later or error
 
 
 def as_try_later(error: OSError, doing: str) -> TryLaterError | None:
@@ -47,5 +100,5 @@ def as_try_later(error: OSError, doing: str) -> TryLaterError | None:
     if error.errno not in _ENVIRONMENT:
         return None
     reason = os.strerror(error.errno) if error.errno else str(error)
-    hint = "free some space" if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)) else "check the disk or mount"
+    hint = _HINTS.get(error.errno, "check the disk or mount")
     return TryLaterError(f"{doing}: {reason}. Nothing is lost: {hint}, then run the same command again.")

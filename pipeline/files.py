@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .doors import paths
 from .errors import HeadstartError, as_try_later
 from .liveness import process_token
 
@@ -56,11 +57,7 @@ class FileSystem:
         """Makes the names in `folder` survive a power cut."""
         if not self.fsync or os.name == "nt":  # Windows cannot open a folder for this and journals names itself
             return
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        paths.sync_folder(folder)
 
     def make_folder(self, folder: Path, below: Path | None = None) -> None:
         """Creates `folder` and its missing parents, each durable before a file is published inside.
@@ -71,11 +68,11 @@ class FileSystem:
         """
 
         def is_unsure(path: Path) -> bool:
-            return path != below if below is not None else not path.is_dir()
+            return path != below if below is not None else not paths.is_folder(path)
 
         for path in reversed(list(itertools.takewhile(is_unsure, (folder, *folder.parents)))):
             with contextlib.suppress(FileExistsError):
-                path.mkdir()
+                paths.make_folder(path)
             self.sync_folder(path.parent)
 
     def publish(self, path: Path, data: bytes) -> bool:
@@ -92,7 +89,7 @@ class FileSystem:
     def replace(self, path: Path, data: bytes) -> None:
         """Puts `data` at `path`, complete and durable, whether it existed or not. Raises as `publish`."""
         with self._written_beside(path, data) as temporary:
-            os.replace(temporary, path)
+            paths.rename(temporary, path)
             self.sync_folder(path.parent)
 
     def _appear(self, temporary: Path, path: Path) -> bool:
@@ -102,9 +99,9 @@ class FileSystem:
                 return True
             # Without links there is no portable atomic "rename unless it exists"; two writers that pass this check
             # at the same moment both published something valid, and the later one stays.
-            if path.exists():
+            if paths.exists(path):
                 return False
-            os.rename(temporary, path)
+            paths.rename(temporary, path)
             return True
         except FileExistsError:
             return False
@@ -114,8 +111,7 @@ class FileSystem:
         with environment_faults(f"cannot write {path}"):
             temporary = _temporary_name(path.parent)
             try:
-                # Unbuffered, and closed inside: on network file systems close is where a quota speaks up.
-                with open(temporary, "xb", buffering=0) as file:
+                with paths.create(temporary) as file:
                     view = memoryview(data)
                     while view:
                         view = view[file.write(view) :]
@@ -124,7 +120,7 @@ class FileSystem:
                 yield temporary
             finally:
                 with contextlib.suppress(OSError):
-                    os.unlink(temporary)
+                    paths.remove(temporary)
 
 
 def hard_link(existing: Path, path: Path) -> None:
@@ -134,7 +130,7 @@ def hard_link(existing: Path, path: Path) -> None:
     workspace was made: the workspace was moved.
     """
     try:
-        os.link(existing, path)
+        paths.link(existing, path)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
@@ -148,15 +144,17 @@ def probe(folder: Path) -> FileSystem:
     """Tries links and fsync in `folder` instead of believing what the file system is called."""
     temporary, other = _temporary_name(folder), _temporary_name(folder)
     try:
-        temporary.write_bytes(b"probe")
-        return FileSystem(hard_links=_can(lambda: os.link(temporary, other)), fsync=_can(lambda: _sync(temporary)))
+        with paths.create(temporary) as file:
+            file.write(b"probe")
+        return FileSystem(hard_links=_can(lambda: paths.link(temporary, other)), fsync=_can(lambda: _sync(temporary)))
     finally:
         for path in (temporary, other):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                paths.remove(path)
 
 
 def _sync(path: Path) -> None:
-    with open(path, "rb+") as file:
+    with paths.open_update(path) as file:
         os.fsync(file.fileno())
 
 

@@ -5,20 +5,21 @@ saw end a process, `.g3.retry` forgives all that happened up to attempt 3.
 """
 
 import contextlib
-import os
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .doors import paths
 from .files import environment_faults
 
 MAX_FAILURES = 3  # then a job is in quarantine
 DEATHS = 2  # of workers that had it in hand; then a job is a suspect
 _FIRST_PAUSE_S, _PAUSE_GROWTH = 0.25, 4.0
 
-_NAME = re.compile(r"(job_\d+)\.g(\d+)(\.failed|\.retry|\.item(\d+))?")
+_NAME = re.compile(r"(job_\d{6,12})\.g(\d{1,9})(\.failed|\.retry|\.item(\d{1,15}))?")
+_MOST_GENERATIONS = 999_000_000  # a name beyond is none of ours: after it there would soon be no number left
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_histories(folder: Path) -> dict[str, History]:
     by_job: dict[str, list[tuple[int, str, int]]] = {}
     for name in names_in(folder):
         match = _NAME.fullmatch(name)
-        if match is not None:
+        if match is not None and int(match[2]) <= _MOST_GENERATIONS:
             kind = (match[3] or "").rstrip("0123456789")
             by_job.setdefault(match[1], []).append((int(match[2]), kind, int(match[4] or 0)))
     return {job_id: _history(records) for job_id, records in by_job.items()}
@@ -85,9 +86,8 @@ def _history(records: list[tuple[int, str, int]]) -> History:
 
 
 def names_in(folder: Path) -> Iterator[str]:
-    with contextlib.suppress(FileNotFoundError), environment_faults(f"cannot list {folder}"), os.scandir(folder) as entries:
-        for entry in entries:
-            yield entry.name
+    with contextlib.suppress(FileNotFoundError), environment_faults(f"cannot list {folder}"):
+        yield from paths.names(folder)
 
 
 def is_claim(name: str) -> bool:

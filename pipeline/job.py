@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 JOBS_PER_GROUP = 1000
 
+_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
 _JOB_ID = re.compile(r"job_(\d{6,12})")
 
 
@@ -48,3 +49,8 @@ def is_job_id(text: str) -> bool:
     """Whether `text` is a job id as this project writes it; anything else never becomes part of a path."""
     match = _JOB_ID.fullmatch(text)
     return match is not None and job_id_of(int(match[1])) == text
+
+
+def is_workspace_path(path: str) -> bool:
+    """Whether `path` is one as this project writes it: relative, with forward slashes, of plain words, never upwards."""
+    return bool(path) and all(part not in ("", ".", "..") and _WORD.issuperset(part) for part in path.split("/"))

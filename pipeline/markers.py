@@ -3,14 +3,15 @@
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import HeadstartError
+from .doors import paths, reading, records
 from .files import environment_faults
-from .job import Job, group_of
+from .job import Job, group_of, is_job_id, is_workspace_path
 from .retire import read_withdrawn
 from .workspace import Workspace
 
@@ -89,9 +90,15 @@ def read_marker(workspace: Workspace, job: Job, fingerprint: str, deep: bool = F
     path = workspace.marker(job)
     try:
         with environment_faults(f"cannot read {path}"):
-            data = path.read_bytes()
-    except FileNotFoundError:
+            data = reading.read(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise NotDone("no marker", is_absent=True) from None
+    except reading.UnreadableError as error:
+        raise NotDone(f"the marker {error.why}") from None
+    except paths.LinkError as error:
+        if error.path != path:
+            raise  # a folder above it: nothing there is this workspace's
+        raise NotDone("the marker is a symbolic link") from None
     except OSError as error:
         raise NotDone(f"the marker cannot be read: {error.strerror}") from None
     marker = _parse(workspace, path, data)
@@ -106,38 +113,52 @@ def read_marker(workspace: Workspace, job: Job, fingerprint: str, deep: bool = F
 
 
 def _parse(workspace: Workspace, path: Path, data: bytes) -> Marker:
+    if not data:
+        raise NotDone("the marker is empty")
     try:
-        facts: dict[str, Any] = json.loads(data)
-        version = facts["format"]
-        if isinstance(version, int) and version > FORMAT:
-            raise HeadstartError(
-                f"{path} has format {version}, this version reads up to {FORMAT}. Upgrade: pip install -U headstart"
-            )
-        job = Job(**facts["job"])
-        payload = facts["payload"]
-        name = str(payload["name"])
-        if "/" in name or "\\" in name or not name.startswith(f"{job.job_id}."):
-            raise ValueError(f"payload name {name!r}")
+        facts = records.parse_record(data, path, FORMAT, is_finite=False)
+        job = _job(facts.record("job"))
+        payload = facts.record("payload")
+        name = payload.text("name", rf"{job.job_id}\.[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}")
         return Marker(
             job=job,
-            fingerprint=str(facts["fingerprint"]),
+            fingerprint=facts.text("fingerprint"),
             payload=workspace.payloads(job) / name,
-            payload_bytes=int(payload["bytes"]),
-            sha256=str(payload["sha256"]),
-            items=int(facts["items"]),
-            ok=int(facts["ok"]),
-            failed=tuple(FailedItem(**item) for item in facts["failed"]),
-            arrays=dict(payload["arrays"]),
-            facts=dict(facts["facts"]),
+            payload_bytes=payload.integer("bytes"),
+            sha256=payload.text("sha256"),
+            items=facts.integer("items"),
+            ok=facts.integer("ok", most=facts.integer("items")),
+            failed=tuple(_failed_item(item) for item in facts.records("failed")),
+            arrays=dict(payload.record("arrays")),
+            facts=dict(facts.record("facts")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise NotDone(f"the marker does not parse ({error})" if data else "the marker is empty") from None
+    except records.DamagedError as error:
+        raise NotDone(f"the marker does not parse ({error.why})") from None
+
+
+def _job(facts: records.Record) -> Job:
+    """What a marker says of its job passes the same check as a row of the queue: it may become one again."""
+    job_id, folder, source = facts.text("job_id"), facts.text("folder"), facts.text("source")
+    if not is_job_id(job_id):
+        facts.refuse("job_id", job_id)
+    for key, path in (("folder", folder), ("source", source)):
+        if not is_workspace_path(path):
+            facts.refuse(key, path)
+    start = facts.integer("start")
+    return Job(job_id, facts.text("kind", "[A-Za-z0-9_]{1,60}"), folder, source, start, facts.integer("stop", least=start + 1))
+
+
+def _failed_item(facts: records.Record) -> FailedItem:
+    return FailedItem(facts.integer("item"), facts.text("name"), facts.text("code"), facts.text("reason"))
 
 
 def _payload_flaw(marker: Marker, deep: bool) -> str | None:
     try:
         with environment_faults(f"cannot read {marker.payload}"):
-            size = marker.payload.stat().st_size
+            facts = paths.stat(marker.payload)
+            size = facts.st_size
+            if not stat.S_ISREG(facts.st_mode):
+                return f"{marker.payload.name} is no file"
             if size != marker.payload_bytes:
                 return f"{marker.payload.name} has {size} bytes, expected {marker.payload_bytes}"
             if deep and digest_of(marker.payload) != marker.sha256:
@@ -148,8 +169,15 @@ def _payload_flaw(marker: Marker, deep: bool) -> str | None:
 
 
 def digest_of(path: Path) -> str:
-    with path.open("rb") as file:
+    with reading.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_file_of(path: Path, sha256: str) -> bool:
+    try:
+        return digest_of(path) == sha256
+    except (reading.UnreadableError, paths.LinkError):
+        return False
 
 
 def commit(workspace: Workspace, job: Job, fingerprint: str, result: Result) -> bool:
@@ -166,9 +194,9 @@ def commit(workspace: Workspace, job: Job, fingerprint: str, result: Result) -> 
         workspace.make_folder(folder)
     # A file of this name is the same bytes from an earlier attempt, or those bytes damaged; the digest tells.
     if not files.publish(payload, result.payload):
-        if digest_of(payload) != sha256:
+        if not _is_file_of(payload, sha256):
             files.replace(payload, result.payload)
-        os.utime(payload)  # young again, so that no sweep takes it for an orphan before its marker is there
+        paths.touch(payload)  # young again, so that no sweep takes it for an orphan before its marker is there
     data = _marker_bytes(job, fingerprint, payload.name, sha256, result)
     while not files.publish(marker, data):
         try:
@@ -176,8 +204,8 @@ def commit(workspace: Workspace, job: Job, fingerprint: str, result: Result) -> 
         except NotDone as flaw:
             if flaw.is_absent:
                 continue  # it went away between the two looks
-            if marker.is_dir():
-                os.replace(marker, marker.with_name(f"{marker.name}.folder-{os.getpid()}"))
+            if paths.is_folder(marker):
+                paths.rename(marker, marker.with_name(f"{marker.name}.folder-{os.getpid()}"))
             files.replace(marker, data)
             return True
         return False
@@ -207,13 +235,14 @@ def recorded_jobs(workspace: Workspace, first: int = 0, within: Path | None = No
         within: only markers of this folder; None for all.
     """
     withdrawn = read_withdrawn(workspace)
-    for folder in sorted(workspace.root.glob("*/*/done/*") if within is None else within.glob("done/*")):
+    base, pattern = (workspace.root, "*/*/done/*") if within is None else (within, "done/*")
+    for folder in paths.matching(base, pattern):
         if folder.name < group_of(first) and len(folder.name) <= len(group_of(first)):
             continue
-        for path in sorted(folder.glob("job_*.done")):
+        for path in paths.matching(folder, "job_*.done"):
             try:
-                job = _parse(workspace, path, path.read_bytes()).job
-            except (OSError, NotDone):
+                job = _parse(workspace, path, reading.read(path)).job
+            except (OSError, NotDone, reading.UnreadableError, paths.LinkError):
                 continue
             if job.number >= first and workspace.marker(job) == path and not withdrawn.is_removed(job.job_id):
                 yield job

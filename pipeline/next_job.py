@@ -1,12 +1,12 @@
 """Which job comes next: the queue minus what the files say is done, claimed or quarantined."""
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from .claims import Claim, Claimant
+from .doors import paths
 from .errors import HeadstartError
 from .files import environment_faults
 from .history import NO_HISTORY, History, read_histories
@@ -154,7 +154,7 @@ def read_listing(workspace: Workspace, job: Job) -> Listing:
     """Names of the group that `job` is in."""
     try:
         with environment_faults(f"cannot list {workspace.marker(job).parent}"):
-            names = os.listdir(workspace.marker(job).parent)
+            names = paths.names(workspace.marker(job).parent)
     except FileNotFoundError:
         names = []
     done = frozenset(name.removesuffix(".done") for name in names if name.endswith(".done"))

@@ -1,17 +1,92 @@
 """The list of jobs: an append-only CSV that says what is to be done. What is done, the files say."""
 
-from collections import defaultdict
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BufferedReader, RawIOBase, TextIOWrapper
+from itertools import groupby
+from typing import Any
 
+from .doors import paths, reading
 from .files import environment_faults
-from .job import Job, is_job_id, job_id_of
+from .job import Job, is_job_id, is_workspace_path, job_id_of
 from .retire import REMOVED, Withdrawal, read_withdrawn
 from .workspace import Workspace
 
 HEADER = ",".join(Job._fields)
-_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
-_LARGEST_GAP = 10_000_000
+LARGEST_GAP = 10_000_000  # between two numbers that follow one another
+_LONGEST_LINE = 1 << 16
+_READ_AT_ONCE = 1 << 20
+_MOST_PROBLEMS = 1000
+
+
+class Missing:
+    """Numbers that no row has, as ranges: a row may skip millions. They are added in ascending order; `in` and iteration too."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        self._lines: list[int] = []
+
+    def add(self, start: int, stop: int, line: int) -> None:
+        """`start` to `stop` (half open), above all others; seen in that line of the file."""
+        self._starts.append(start)
+        self._stops.append(stop)
+        self._lines.append(line)
+
+    def discard(self, number: int) -> None:
+        """One of them is there after all."""
+        at = self._range_of(number)
+        if at is None:
+            return
+        start, stop, line = self._starts[at], self._stops[at], self._lines[at]
+        kept = [(first, end) for first, end in ((start, number), (number + 1, stop)) if first < end]
+        self._starts[at : at + 1] = [first for first, _ in kept]
+        self._stops[at : at + 1] = [end for _, end in kept]
+        self._lines[at : at + 1] = [line] * len(kept)
+
+    def lowest(self) -> int | None:
+        return self._starts[0] if self._starts else None
+
+    def by_line(self) -> Iterator[tuple[int, int, int]]:
+        """Line, lowest number and how many there are, for each line that shows a gap."""
+        for line, ranges in groupby(zip(self._lines, self._starts, self._stops, strict=True), key=lambda entry: entry[0]):
+            gaps = list(ranges)
+            yield line, gaps[0][1], sum(stop - start for _, start, stop in gaps)
+
+    def __contains__(self, number: int) -> bool:
+        return self._range_of(number) is not None
+
+    def __iter__(self) -> Iterator[int]:
+        for start, stop in zip(self._starts, self._stops, strict=True):
+            yield from range(start, stop)
+
+    def _range_of(self, number: int) -> int | None:
+        at = bisect_right(self._starts, number) - 1
+        return at if at >= 0 and number < self._stops[at] else None
+
+
+class _EndlessLine(Exception):
+    """No line end for as long as no row is: the file is none of ours from here on."""
+
+
+class _Lines(RawIOBase):
+    """The bytes of a file, as long as lines end."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
+        self._unended = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)
+        end = bytes(memoryview(buffer)[:count]).rfind(b"\n")
+        self._unended = count - end - 1 if end >= 0 else self._unended + count
+        if self._unended > _LONGEST_LINE:
+            raise _EndlessLine
+        return count
 
 
 @dataclass
@@ -29,7 +104,7 @@ class Reader:
     workspace: Workspace
     known_kinds: frozenset[str]
     problems: list[str] = field(default_factory=list)
-    missing: dict[int, int] = field(default_factory=dict)
+    missing: Missing = field(default_factory=Missing)
     highest: int = -1
     foreign: list[Job] = field(default_factory=list)
     withdrawn: list[tuple[Job, Withdrawal]] = field(default_factory=list)
@@ -39,7 +114,7 @@ class Reader:
         for job in self._rows():
             withdrawal = listed.of(job)
             # An experiment's folder stands before its row does: one that is gone was deleted by its user.
-            if withdrawal is None and job.folder.startswith(experiments) and not self.workspace.folder(job).is_dir():
+            if withdrawal is None and job.folder.startswith(experiments) and not paths.is_folder(self.workspace.folder(job)):
                 withdrawal = Withdrawal(REMOVED, f"{job.folder} was deleted")
             if withdrawal is None:
                 yield job
@@ -49,12 +124,21 @@ class Reader:
     def _rows(self) -> Iterator[Job]:
         try:
             with environment_faults(f"cannot read {self.workspace.queue}"):
-                file = open(self.workspace.queue, encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115 - closed below
+                raw = reading.stream(paths.open_file(self.workspace.queue), self.workspace.queue)
         except FileNotFoundError:
             return
-        with file, environment_faults(f"cannot read {self.workspace.queue}"):
+        with raw, environment_faults(f"cannot read {self.workspace.queue}"):
+            try:
+                yield from self._rows_in(raw)
+            except _EndlessLine:
+                self.problems.append(f"{self.workspace.queue.name}: a line has no end; what follows is passed over")
+        self._report_missing()
+
+    def _rows_in(self, raw: BufferedReader) -> Iterator[Job]:
+        lines = TextIOWrapper(BufferedReader(_Lines(raw), _READ_AT_ONCE), encoding="utf-8", errors="replace", newline="\n")
+        with lines:
             common: list[str] = []
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(lines, start=1):
                 # A million rows are read at each start of a worker: what is the same from row to row is checked once.
                 fields = line.split(",")
                 if fields[1:4] == common and fields[0] == f"job_{self.highest + 1:06d}" and line[-1] == "\n":
@@ -69,7 +153,6 @@ class Reader:
                 if checked is not None:
                     common = fields[1:4]
                     yield checked
-        self._report_missing()
 
     def _checked(self, number: int, fields: list[str]) -> Job | None:
         if number == 1:
@@ -110,27 +193,27 @@ class Reader:
     def _order(self, line: int, job: int) -> str | None:
         if job == self.highest + 1:
             self.highest = job
-        elif job > self.highest + _LARGEST_GAP:
+        elif job > self.highest + LARGEST_GAP:
             return f"{job_id_of(job)} is far beyond {job_id_of(self.highest)}, the highest so far; the row is passed over"
         elif job > self.highest:
-            self.missing.update((number, line) for number in range(self.highest + 1, job))
+            self.missing.add(self.highest + 1, job, line)
             self.highest = job
         elif job in self.missing:
-            del self.missing[job]
+            self.missing.discard(job)
         else:
             return f"{job_id_of(job)} appears twice; the first counts"
         return None
 
     def _report_missing(self) -> None:
-        by_line: dict[int, list[int]] = defaultdict(list)
-        for number, line in self.missing.items():
-            by_line[line].append(number)
-        for line, numbers in by_line.items():
-            what = job_id_of(numbers[0]) + (f" and {len(numbers) - 1} more are" if len(numbers) > 1 else " is")
+        for line, first, count in self.missing.by_line():
+            what = job_id_of(first) + (f" and {count - 1} more are" if count > 1 else " is")
             self._problem(line, f"{what} missing before this row; the next enqueue of the same data restores what was there")
 
     def _problem(self, line: int, text: str) -> None:
-        self.problems.append(f"{self.workspace.queue.name} line {line}: {text}")
+        if len(self.problems) == _MOST_PROBLEMS:
+            self.problems.append("and more like these")
+        elif len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(f"{self.workspace.queue.name} line {line}: {text}")
 
 
 def _job(fields: list[str]) -> Job | None:
@@ -140,8 +223,3 @@ def _job(fields: list[str]) -> Job | None:
     except ValueError:
         return None
     return tuple.__new__(Job, (job_id, kind, folder, source, first, end)) if 0 <= first < end else None
-
-
-def is_workspace_path(path: str) -> bool:
-    """Whether `path` is one as this project writes it: relative, with forward slashes, of plain words, never upwards."""
-    return bool(path) and all(part not in ("", ".", "..") and _WORD.issuperset(part) for part in path.split("/"))

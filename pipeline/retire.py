@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .doors import paths, reading
 from .files import environment_faults
 from .job import Job, is_job_id
 from .workspace import Workspace
@@ -54,7 +55,7 @@ def read_withdrawn(workspace: Workspace) -> Withdrawn:
     """A line that is half written, or was edited into nonsense, says nothing."""
     try:
         with environment_faults(f"cannot read {workspace.withdrawn}"):
-            text = workspace.withdrawn.read_text(encoding="utf-8", errors="replace")
+            text = reading.read(workspace.withdrawn, reading.TABLE_BYTES).decode("utf-8", "replace")
     except FileNotFoundError:
         return Withdrawn({})
     jobs: dict[str, Withdrawal] = {}
@@ -80,10 +81,10 @@ def withdraw(workspace: Workspace, jobs: Iterable[Job], state: str, why: str) ->
         return
     path = workspace.withdrawn
     workspace.make_folder(path.parent)
-    if not path.exists():
+    if not paths.exists(path):
         workspace.files.replace(path, HEADER.encode() + b"\n" + rows)
         return
-    with environment_faults(f"cannot append to {path}"), path.open("r+b", buffering=0) as file:
+    with environment_faults(f"cannot append to {path}"), paths.open_update(path) as file:
         complete = file.read().rfind(b"\n") + 1  # without the half line that a crash left
         file.truncate(complete)
         file.seek(complete)
@@ -110,7 +111,7 @@ class Watch:
 
     def now(self) -> Withdrawn:
         try:
-            stat = self._workspace.withdrawn.stat()
+            stat = paths.stat(self._workspace.withdrawn)
             stamp = (stat.st_mtime_ns, stat.st_size)
         except OSError:  # none, or out of reach for a moment
             return self._now

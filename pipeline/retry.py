@@ -1,11 +1,11 @@
 """Gives jobs a new life: quarantine is forgiven, a marker that records failed items is retired. Nothing is erased."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from .claims import forgive
+from .doors import paths, reading
 from .errors import HeadstartError
 from .files import environment_faults
 from .history import NO_HISTORY
@@ -83,12 +83,12 @@ def retire(workspace: Workspace, job: Job, seen: bytes | None) -> None:
     marker = workspace.marker(job)
     with contextlib.suppress(FileNotFoundError):
         retired = next(_unused(workspace, job))
-        os.replace(marker, retired)
+        paths.rename(marker, retired)
         # Looked at after the move: whoever was stopped between the look and the move must not undo what others mended since.
-        moved = retired.read_bytes() if retired.is_file() else None
+        moved = reading.read(retired) if paths.is_file(retired) else None
         if moved is not None and moved != seen:
             workspace.files.publish(marker, moved)
-            retired.unlink()
+            paths.remove(retired)
         workspace.files.sync_folder(marker.parent)
 
 
@@ -97,8 +97,8 @@ def bytes_of(workspace: Workspace, job: Job) -> bytes | None:
     marker = workspace.marker(job)
     try:
         with environment_faults(f"cannot read {marker}"):
-            return marker.read_bytes()
-    except OSError:
+            return reading.read(marker)
+    except (OSError, reading.UnreadableError, paths.LinkError):
         return None
 
 
@@ -106,5 +106,5 @@ def _unused(workspace: Workspace, job: Job) -> Iterator[Path]:
     marker = workspace.marker(job)
     for number in range(1, 1_000_000):
         path = marker.with_name(f"{marker.name}.retired{number}")
-        if not path.exists():
+        if not paths.exists(path):
             yield path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .claims import deaths_of, failures_of, live_workers, seems_held
+from .doors import paths, records
 from .errors import HeadstartError
 from .history import DEATHS, NO_HISTORY, History
 from .job import Job
@@ -25,6 +26,7 @@ from .workspace import Workspace
 
 # A folder's time stamp has the grain of the kernel's tick, or of the server's; younger folders may still change unseen.
 _SETTLED_S = 3.0
+_CACHE_BYTES = 1 << 30
 
 
 @dataclass
@@ -144,16 +146,17 @@ class _Remembered:
         self.workspace = workspace
         self.changed = False
         try:
-            self.groups: dict[str, dict[str, Any]] = dict(json.loads(workspace.status_cache.read_bytes()))
-        except (OSError, ValueError, TypeError, RecursionError):
+            self.groups: dict[str, dict[str, Any]] = dict(records.read_record(workspace.status_cache, None, limit=_CACHE_BYTES))
+        except (OSError, HeadstartError):
             self.groups = {}
 
     def get(self, jobs: list[Job]) -> Tally | None:
         try:
             known = self.groups[_key(jobs)]
             is_current = known["stamps"] == self._stamps(jobs[0]) and known["tally"].keys() == vars(Tally()).keys()
-            return Tally(**known["tally"]) if is_current else None
-        except (KeyError, TypeError):
+            is_sound = all(type(value) in (int, float) and 0 <= value < 2**63 for value in known["tally"].values())
+            return Tally(**known["tally"]) if is_current and is_sound else None
+        except (KeyError, TypeError, AttributeError):
             return None
 
     def keep(self, jobs: list[Job], tally: Tally) -> Tally:
@@ -178,7 +181,7 @@ def _key(jobs: list[Job]) -> str:
 
 def _modified(folder: Path) -> int:
     try:
-        return folder.stat().st_mtime_ns
+        return paths.stat(folder).st_mtime_ns
     except OSError:
         return 0
 
@@ -200,7 +203,7 @@ def failed_items(workspace: Workspace) -> Iterator[tuple[Job, FailedItem]]:
     """Every item of a done job that gave no result, in the order of the queue; none of a damaged folder."""
     fingerprints = Fingerprints(workspace)
     for job in Reader(workspace, known_kinds()):
-        if workspace.marker(job).exists() and (marker := _marker(workspace, job, fingerprints)) is not None:
+        if paths.exists(workspace.marker(job)) and (marker := _marker(workspace, job, fingerprints)) is not None:
             yield from ((job, item) for item in marker.failed)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .claims import LEASE_S, read_owner
+from .doors import paths
 from .errors import HeadstartError
 from .files import TEMPORARY_PREFIX, is_abandoned
 from .history import is_claim
@@ -16,6 +17,8 @@ from .liveness import is_alive
 from .markers import NotDone, read_marker
 from .queue import Reader
 from .workspace import Workspace
+
+_MOST_LINKS = 10
 
 
 @dataclass
@@ -71,9 +74,12 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
     findings.problems = [*reader.problems, *damaged]
     for folder in folders:
         # A job whose row was lost gets it back from its marker; without one, nobody will ever ask for what it left.
-        marked = {(folder, path.stem) for path in (workspace.root / folder).glob("done/*/job_*.done")}
+        marked = {(folder, path.stem) for path in paths.matching(workspace.root / folder, "done/*/job_*.done")}
         unfinished |= marked - finished
-    findings.orphans = sorted(_orphans(workspace, sorted(folders), unfinished, named, begun))
+    # A folder with a leftover's name was made by somebody else, and may hold anything.
+    leftovers = _orphans(workspace, sorted(folders), unfinished, named, begun)
+    findings.orphans = sorted(path for path in leftovers if not paths.is_folder(path))
+    findings.problems += _links(workspace)
     return findings
 
 
@@ -82,9 +88,15 @@ def sweep(orphans: list[Path]) -> int:
     removed = 0
     for path in orphans:
         with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+            paths.remove(path)
             removed += 1
     return removed
+
+
+def _links(workspace: Workspace) -> list[str]:
+    links = [path for path in paths.walk(workspace.root) if paths.is_link(path)]
+    shown = [f"{path} is a symbolic link: what lies behind it is no part of the workspace" for path in links[:_MOST_LINKS]]
+    return [*shown, f"and {len(links) - _MOST_LINKS:,} more links"] if len(links) > _MOST_LINKS else shown
 
 
 def _orphans(
@@ -93,18 +105,18 @@ def _orphans(
     for folder in folders:
         root = workspace.root / folder
         # The payload of a job under way stands there before its marker; what no marker names then, nobody needs.
-        for path in root.glob("shards/*/job_*"):
+        for path in paths.matching(root, "shards/*/job_*"):
             # Old when the markers were read: what was committed since then is named by one that was not.
             if path not in named and (folder, path.name.split(".")[0]) not in unfinished and _is_old(path, begun):
                 yield path
-        for path in root.glob("claims/*/job_*"):
+        for path in paths.matching(root, "claims/*/job_*"):
             if is_claim(path.name) and (folder, path.name.split(".")[0]) not in unfinished and not _is_owned(path):
                 yield path
-    for path in workspace.root.rglob(f"{TEMPORARY_PREFIX}*"):
+    for path in (path for path in paths.walk(workspace.root) if path.name.startswith(TEMPORARY_PREFIX)):
         abandoned = is_abandoned(path)
         if _is_old(path) if abandoned is None else abandoned:
             yield path
-    for path in workspace.workers.glob("*.json"):
+    for path in paths.matching(workspace.workers, "*.json"):
         if not _is_owned(path):
             yield path
 
@@ -121,6 +133,6 @@ def _is_owned(path: Path) -> bool:
 
 def _is_old(path: Path, now: float | None = None) -> bool:
     try:
-        return (time.time() if now is None else now) - path.stat().st_mtime > LEASE_S
+        return (time.time() if now is None else now) - paths.stat(path).st_mtime > LEASE_S
     except FileNotFoundError:
         return False

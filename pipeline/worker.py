@@ -9,7 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .claims import Claim, Claimant
-from .errors import ExplainedError, HeadstartError, InterruptedWork, SourceGoneError, TryLaterError, WithdrawnWork
+from .errors import (
+    ExplainedError,
+    HeadstartError,
+    InterruptedWork,
+    SourceGoneError,
+    TryLaterError,
+    WithdrawnWork,
+    as_shortage,
+    is_shortage,
+)
 from .files import environment_faults
 from .history import DEATHS
 from .job import Job
@@ -228,6 +237,8 @@ class Worker:
             raise  # leaving gives every claim back
         except Exception as error:
             self.workspace.require()
+            if is_shortage(error):
+                raise as_shortage(f"cannot do {hand.claim.job.job_id}") from error
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             self.claimant.fail(hand.claim, reason)
             self.summary.failed_jobs += 1

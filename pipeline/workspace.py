@@ -5,6 +5,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from .doors import paths
 from .doors.records import encode, read_record
 from .errors import HeadstartError, TryLaterError
 from .files import FileSystem, environment_faults, probe
@@ -89,7 +90,7 @@ class Workspace:
         """Creates `folder` and its parents below the root, never the root itself; all their names are durable then."""
         self.require()
         with environment_faults(f"cannot make {folder}"):
-            if folder not in self._durable or not folder.is_dir():
+            if folder not in self._durable or not paths.is_folder(folder):
                 self.files.make_folder(folder, below=self.root)
                 self._durable.add(folder)
 
@@ -138,10 +139,33 @@ def find_root(given: Path | str | None) -> Path:
     for parent in (here, *here.parents):
         for candidate in (parent, parent / "workspace"):
             if has_workspace(candidate):
+                _refuse_others(candidate)
                 return candidate
         if parent == top:
             break
     return here / "workspace"
+
+
+def _refuse_others(root: Path) -> None:
+    """Raises: HeadstartError if a workspace that nobody named belongs to another user, who may have put it there for others."""
+    if not hasattr(os, "geteuid"):
+        return
+    mine = {os.geteuid()}
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        mine.add(int(os.environ["SUDO_UID"]))  # who called sudo is who is meant
+    for path in (root, root / WORKSPACE_FILE):
+        owner = path.stat().st_uid
+        if owner not in mine:
+            raise HeadstartError(f"{root} belongs to {_user(owner)}, not to you. If you trust it, name it: -w {root}")
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return f"user {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"user {number}"
 
 
 def open_workspace(root: Path) -> Workspace:
@@ -151,6 +175,7 @@ def open_workspace(root: Path) -> Workspace:
     is gone must never look like an empty workspace).
     """
     path = root / WORKSPACE_FILE
+    paths.enter(root)
     try:
         with environment_faults(f"cannot read {path}"):
             facts = read_record(path, FORMAT, _MEND)
@@ -175,6 +200,7 @@ def open_or_create_workspace(root: Path) -> Workspace:
         _refuse_code(root)
         made = [folder for folder in root.parents if not folder.exists()]
         root.mkdir(parents=True, exist_ok=True)
+        paths.enter(root)
         with environment_faults(f"cannot make a workspace at {root}"):
             files = probe(root)
         # Before anything is published in it: a power cut could otherwise take the folder from under what was.

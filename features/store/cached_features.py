@@ -16,7 +16,7 @@ from headstart.features.arrays import DamagedArrays, unpack_npz
 from headstart.features.manifest.reading import Columns, read_columns
 from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.queue import is_workspace_path
+from headstart.pipeline.job import is_workspace_path
 from headstart.pipeline.workspace import Workspace
 
 from .cache_part import PART_NAME, CachePart, PackedShard

@@ -16,12 +16,14 @@ import stat as modes
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 from headstart.pipeline.errors import HeadstartError
 
 _RELATIVE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
+_LINKS_THEMSELVES = os.link in os.supports_follow_symlinks
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _EVERY = (
     _NOFOLLOW
@@ -97,6 +99,23 @@ def open_file(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o666) -> 
         raise _no_name(path) from None
 
 
+def create(path: Path | str) -> FileIO:
+    """A new file, open for writing, unbuffered: on network file systems close is where a quota speaks up.
+
+    Raises: FileExistsError, also if a link stands there; LinkError; OSError.
+    """
+    return FileIO(open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w")
+
+
+def open_update(path: Path | str) -> FileIO:
+    """A regular file that is there, open for reading and writing, unbuffered. Raises: LinkError; OSError."""
+    file = FileIO(open_file(path, os.O_RDWR), "r+")
+    if not modes.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise LinkError(os.fspath(path), "is no regular file")
+    return file
+
+
 def stat(path: Path | str) -> os.stat_result:
     """Of the thing itself, a link included. Raises: LinkError if it lies behind one; OSError."""
     place = _place(path)
@@ -138,6 +157,14 @@ def is_folder(path: Path | str) -> bool:
         return False
 
 
+def is_link(path: Path | str) -> bool:
+    """Whether a link is there, wherever it leads. Raises: LinkError if it lies behind another."""
+    try:
+        return modes.S_ISLNK(stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def remove(path: Path | str) -> None:
     """As `os.unlink`: of a link the link itself."""
     with _said(path):
@@ -173,7 +200,7 @@ def link(existing: Path | str, new: Path | str) -> None:
     """Gives a file a second name, as `os.link`."""
     with _said(new):
         source, target = _place(existing), _place(new)
-        if source.folder is None or os.link not in os.supports_follow_symlinks:
+        if source.folder is None or not _LINKS_THEMSELVES:
             os.link(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor)
         else:
             os.link(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor, follow_symlinks=False)

@@ -126,9 +126,13 @@ def read_record(path: Path, highest: int | None, hint: str = "", limit: int = re
     return parse_record(data, path, highest, hint)
 
 
-def parse_record(data: bytes | str, path: Path | str, highest: int | None, hint: str = "") -> Record:
-    """As `read_record`, of bytes that were read already."""
-    facts = parse(data, path, hint)
+def parse_record(data: bytes | str, path: Path | str, highest: int | None, hint: str = "", is_finite: bool = True) -> Record:
+    """As `read_record`, of bytes that were read already.
+
+    Args:
+        is_finite: False lets NaN and infinities pass where nothing asks for them.
+    """
+    facts = parse(data, path, hint, is_finite)
     if not isinstance(facts, dict):
         raise DamagedError(path, f"expected an object, found {type(facts).__name__}", hint)
     if highest is not None:
@@ -146,13 +150,14 @@ def require_format(facts: Mapping[str, Any], path: Path | str, highest: int, hin
     return found
 
 
-def parse(data: bytes | str, path: Path | str, hint: str = "") -> Any:
+def parse(data: bytes | str, path: Path | str, hint: str = "", is_finite: bool = True) -> Any:
     """Any JSON. Raises: DamagedError, whatever is wrong: depth, numbers that are none, encodings, an empty file."""
     if not data:
         raise DamagedError(path, "it is empty", hint)
     try:
         text = data.decode() if isinstance(data, bytes) else data
-        return json.loads(text.removeprefix("\ufeff"), parse_float=_finite, parse_constant=_finite)
+        number = _finite if is_finite else float
+        return json.loads(text.removeprefix("\ufeff"), parse_float=number, parse_constant=number)
     except RecursionError:
         raise DamagedError(path, "it is nested too deep", hint) from None
     except ValueError as error:

@@ -36,14 +36,14 @@ MUTANTS = (
     Mutant(
         "a replaced name is synced",
         "pipeline/files.py",
-        "            os.replace(temporary, path)\n            self.sync_folder(path.parent)",
-        "            os.replace(temporary, path)",
+        "            paths.rename(temporary, path)\n            self.sync_folder(path.parent)",
+        "            paths.rename(temporary, path)",
     ),
     Mutant(
         "a folder's name is synced before files are published in it",
         "pipeline/files.py",
-        "                path.mkdir()\n            self.sync_folder(path.parent)",
-        "                path.mkdir()",
+        "                paths.make_folder(path)\n            self.sync_folder(path.parent)",
+        "                paths.make_folder(path)",
     ),
     Mutant(
         "so are the names of folders that were there",
@@ -84,8 +84,8 @@ MUTANTS = (
     Mutant(
         "a replaced file is written elsewhere and renamed",
         "pipeline/files.py",
-        "            os.replace(temporary, path)\n",
-        "            path.unlink(missing_ok=True)\n            path.write_bytes(data)\n",
+        "as temporary:\n            paths.rename(temporary, path)\n",
+        "as temporary:\n            path.unlink(missing_ok=True)\n            path.write_bytes(data)\n",
     ),
     Mutant(
         "what is published is never overwritten",
@@ -96,7 +96,7 @@ MUTANTS = (
     Mutant(
         "temporaries are removed",
         "pipeline/files.py",
-        "                with contextlib.suppress(OSError):\n                    os.unlink(temporary)",
+        "                with contextlib.suppress(OSError):\n                    paths.remove(temporary)",
         "                pass",
     ),
     Mutant(
@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant(
         "an existing payload is digested before it is trusted",
         "pipeline/markers.py",
-        "        if digest_of(payload) != sha256:\n",
+        "        if not _is_file_of(payload, sha256):\n",
         "        if False:\n",
     ),
     Mutant(
@@ -132,7 +132,7 @@ MUTANTS = (
     Mutant(
         "a marker that does not parse means not done",
         "pipeline/markers.py",
-        "    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:\n",
+        "    except records.DamagedError as error:\n",
         "    except RecursionError as error:\n",
     ),
     Mutant(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from headstart.pipeline.doors import paths
+
 IGNORED = (".lock",)  # says nothing that outlives its holder
 
 
@@ -63,6 +65,13 @@ class Recorder:
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         patches = [mock.patch.object(os, name, getattr(self, f"_{name}")(getattr(os, name))) for name in _CALLS]
+        # The doors ask the system for a name below an open folder; what they were asked for is a whole path.
+        patches += [
+            mock.patch.object(paths, name, getattr(self, f"_{call}")(getattr(paths, name))) for name, call in _DOORS.items()
+        ]
+        patches += [
+            mock.patch.object(paths, name, self._file(name, mode)) for name, mode in (("create", "x"), ("open_update", "r+"))
+        ]
         opened = self._opened(io.open)
         patches += [mock.patch.object(io, "open", opened), mock.patch.object(builtins, "open", opened)]
         with contextlib.ExitStack() as stack:
@@ -105,10 +114,11 @@ class Recorder:
         return self._paths("mkdir")(original)
 
     def _open(self, original):
-        def recorded(path, flags, *rest, **options):
+        def recorded(path, flags=os.O_RDONLY, *rest, **options):
             with self._lock:
                 descriptor = original(path, flags, *rest, **options)
-                if self.is_recorded(path):
+                # Neither what a door asks for nor the folder that it asks in: what the door itself was asked for is noted.
+                if self.is_recorded(path) and "dir_fd" not in options and not flags & os.O_DIRECTORY:
                     self.note_open(descriptor, os.fspath(path), flags)
                 return descriptor
 
@@ -146,6 +156,25 @@ class Recorder:
             with self._lock:
                 self._handles.pop(descriptor, None)
                 original(descriptor)
+
+        return recorded
+
+    def _sync_folder(self, original):
+        def recorded(path):
+            with self._lock:
+                original(path)
+                if self.is_recorded(path):
+                    handle = next(self._numbers)
+                    self._add("open", path, handle=handle, flags=os.O_RDONLY)
+                    self._add("sync", handle=handle)
+
+        return recorded
+
+    def _file(self, name, mode):
+        original = getattr(paths, name)
+
+        def recorded(path):
+            return _RecordedFile(self, os.fspath(path), mode) if self.is_recorded(path) else original(path)
 
         return recorded
 
@@ -194,4 +223,12 @@ class _RecordedFile(io.FileIO):
             super().close()
 
 
+_DOORS = {
+    "open_file": "open",
+    "link": "link",
+    "rename": "rename",
+    "remove": "unlink",
+    "make_folder": "mkdir",
+    "sync_folder": "sync_folder",
+}
 _CALLS = ("link", "rename", "replace", "unlink", "remove", "mkdir", "open", "write", "fsync", "close")

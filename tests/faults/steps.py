@@ -8,7 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headstart.pipeline.doors import paths
+
 _CALLS = ("link", "open", "rename", "replace", "unlink", "mkdir", "utime", "listdir", "scandir", "stat", "fsync")
+# The doors ask the system for a name below an open folder; what they were asked for is a whole path.
+_DOORS = {
+    "link": "link",
+    "open_file": "open",
+    "rename": "rename",
+    "remove": "unlink",
+    "make_folder": "mkdir",
+    "touch": "utime",
+    "entries": "scandir",
+    "stat": "stat",
+    "sync_folder": "fsync",
+}
 _ROLES = {"/.tmp-": "temporary", "/done/": "marker", "/shards/": "payload", "/claims/": "claim", "/workers/": "worker file"}
 
 Step = Callable[[str], None]
@@ -22,6 +36,11 @@ def watch(root: Path, step: Step) -> None:
     prefix = str(root)
     for name in _CALLS:
         setattr(os, name, _watched(getattr(os, name), name, prefix, step))
+    for name, call in _DOORS.items():
+        setattr(paths, name, _watched(getattr(paths, name), call, prefix, step))
+    opened = _watched_open(io.open, prefix, step)
+    paths.create = lambda path: opened(path, "xb", 0)
+    paths.open_update = lambda path: opened(path, "r+b", 0)
     builtins.open = io.open = _watched_open(io.open, prefix, step)
 
 

@@ -34,6 +34,7 @@ FULL = ("ENOSPC", "EDQUOT")
 BROKEN = ("EIO", "ESTALE")
 NO_LINKS = ("ENOSYS", "EPERM")
 _CHANGES = {"write", "pwrite64", "fsync", "fdatasync", "mkdir", "link", "rename", "ftruncate", "unlink", "utimensat"}
+_CHANGES |= {"mkdirat", "linkat", "renameat", "renameat2", "unlinkat"}
 _HARMLESS = {"lseek", "ioctl", "fcntl"}  # these ask the kernel about a descriptor and reach no disk
 _WRITTEN = re.compile(r"\.tmp-|jobs_queue\.csv|\.g\d+>")
 
@@ -107,7 +108,7 @@ def faults(scenario: Scenario) -> list[Fault]:
 
 def _faults_of(scenario: Scenario, call: Call) -> tuple[str, ...]:
     if call.name in _CHANGES or "O_CREAT" in call.text:
-        return ("KILL", *FULL, *BROKEN, *(NO_LINKS if call.name == "link" else ()))
+        return ("KILL", *FULL, *BROKEN, *(NO_LINKS if call.name in ("link", "linkat") else ()))
     if not scenario.hard_links:
         return ()  # nothing that is not in the whole run as well
     # A close gives the error of a write that the kernel put off, so only where there was one can the disk be full.

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from headstart.pipeline import files
+from headstart.pipeline.doors import paths
 from headstart.pipeline.enqueue import Work, append_work, queue_lock
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.files import FileSystem, probe
@@ -125,15 +125,17 @@ def test_a_disk_that_refuses_at_any_step_commits_nothing_and_leaves_nothing(work
         workspace.make_folder(folder)
     calls = []
 
-    def failing(path, mode, buffering):
+    create = paths.create
+
+    def failing(path):
         calls.append(path)
         if len(calls) <= call:
-            return open(path, mode, buffering)
+            return create(path)
         if step == "open":
             raise OSError(number, os.strerror(number))
-        return _Broken(open(path, mode, buffering), step, number)
+        return _Broken(create(path), step, number)
 
-    monkeypatch.setattr(files, "open", failing, raising=False)
+    monkeypatch.setattr(paths, "create", failing)
     result = Result(b"payload", ".txt", {}, 10, 10)
     with pytest.raises(TryLaterError, match="Nothing is lost"):
         commit(workspace, job, "f", result)
@@ -146,9 +148,9 @@ def test_a_disk_that_refuses_at_any_step_commits_nothing_and_leaves_nothing(work
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL])
 @pytest.mark.parametrize("call", ["link", "fsync"])
 def test_what_a_file_system_cannot_do_is_found_by_trying(tmp_path, monkeypatch, call, number):
-    def refuse(*arguments):
+    def refuse(*arguments, **options):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.os, call, refuse)
+    monkeypatch.setattr(os, call, refuse)
     assert probe(tmp_path) == FileSystem(hard_links=call != "link", fsync=call != "fsync")
     assert not list(tmp_path.iterdir())

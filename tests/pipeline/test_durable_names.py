@@ -2,11 +2,11 @@
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
 from headstart.pipeline.claims import Claimant
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.history import NO_HISTORY
@@ -46,7 +46,7 @@ def test_the_name_of_a_queue_that_a_killed_process_made_becomes_durable_when_it_
 
 
 def refuse(number):
-    def call(*_):
+    def call(*_, **__):
         raise OSError(number, os.strerror(number))
 
     return call
@@ -70,8 +70,8 @@ def test_a_marker_that_cannot_be_read_now_is_no_reason_to_judge_it(workspace, mo
     run_job(workspace, job.job_id)
     with monkeypatch.context() as broken:
         workspace.marker(job).write_bytes(b"torn")
-        genuine, reads = Path.read_bytes, iter([refuse(errno.EIO)])
-        broken.setattr(Path, "read_bytes", lambda path: next(reads, genuine)(path))  # noqa: PLW0108 - each call is another
+        genuine, reads = reading.read, iter([refuse(errno.EIO)])
+        broken.setattr(reading, "read", lambda path: next(reads, genuine)(path))  # noqa: PLW0108 - each call is another
         with pytest.raises(TryLaterError):
             reopen(workspace, job)
     assert workspace.marker(job).is_file()

@@ -2,7 +2,6 @@
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
@@ -12,10 +11,10 @@ from headstart.pipeline.errors import ExplainedError, HeadstartError, TryLaterEr
 
 
 def test_a_disk_that_fails_for_a_moment_makes_no_head_a_damaged_one(tmp_path, monkeypatch):
-    def fail(path):
+    def fail(path, limit):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr("headstart.pipeline.doors.reading.read", fail)
     with pytest.raises(TryLaterError, match="Input/output error"):
         read_head(tmp_path / "head.pt")
 

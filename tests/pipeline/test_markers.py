@@ -126,11 +126,11 @@ def test_a_full_or_broken_disk_commits_nothing_and_leaves_no_temporary(workspace
     seen = []
     genuine = getattr(os, step)
 
-    def failing(*arguments):
+    def failing(*arguments, **options):
         seen.append(arguments)
         if len(seen) > call:
             raise OSError(number, os.strerror(number))
-        return genuine(*arguments)
+        return genuine(*arguments, **options)
 
     for folder in (workspace.payloads(job), workspace.marker(job).parent):
         workspace.files.make_folder(folder)
@@ -156,10 +156,10 @@ def test_a_payload_is_durable_before_its_marker_appears(workspace, job, monkeypa
     for name in ("link", "fsync"):
         genuine = getattr(os, name)
 
-        def spy(*arguments, name=name, genuine=genuine):
+        def spy(*arguments, name=name, genuine=genuine, **options):
             target = str(Path(f"/proc/self/fd/{arguments[0]}").readlink()) if name == "fsync" else str(arguments[1])
             steps.append((name, target.rsplit("/", 1)[-1].split(".")[-1] if name == "link" else target))
-            return genuine(*arguments)
+            return genuine(*arguments, **options)
 
         monkeypatch.setattr(files.os, name, spy)
     commit(workspace, job, FINGERPRINT, result())

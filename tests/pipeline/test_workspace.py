@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -185,7 +184,7 @@ def test_a_disk_that_refuses_the_first_file_is_one_line(tmp_path, monkeypatch, e
 @pytest.mark.parametrize("call", ["link", "fsync"])
 @pytest.mark.parametrize(("number", "is_said"), [(errno.EPERM, False), (errno.ENOSPC, True), (errno.EIO, True)], ids=str)
 def test_what_a_file_system_cannot_do_is_told_from_what_a_full_disk_cannot(tmp_path, monkeypatch, call, number, is_said):
-    def refuse(*arguments):
+    def refuse(*arguments, **options):
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
@@ -206,11 +205,11 @@ def test_a_folder_of_code_is_refused():
 
 
 def test_a_full_disk_leaves_nothing_of_the_first_look_at_it(tmp_path, monkeypatch):
-    def full(self, data):
-        self.touch()
+    def full(path):
+        path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("headstart.pipeline.doors.paths.create", full)
     with pytest.raises(TryLaterError):
         open_or_create_workspace(tmp_path / "w")
     assert not list((tmp_path / "w").iterdir())
