@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant(
         "what is published is never overwritten",
         "pipeline/files.py",
-        "                link(temporary, path)\n",
+        "                hard_link(temporary, path)\n",
         "                os.replace(temporary, path)\n",
     ),
     Mutant(
@@ -168,8 +168,8 @@ MUTANTS = (
     Mutant(
         "a claim can be made once",
         "pipeline/claims.py",
-        "                    link(self._file, path)\n",
-        "                    with contextlib.suppress(FileExistsError):\n                        link(self._file, path)\n",
+        "                    hard_link(self._file, path)\n",
+        "                    with contextlib.suppress(FileExistsError):\n                        hard_link(self._file, path)\n",
     ),
     Mutant(
         "what dead writers left is swept",

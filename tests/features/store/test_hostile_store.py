@@ -36,7 +36,7 @@ def committed(extracted, arrays, ok=None, source=None):
     name = f"{job.job_id}.{sha256[:16]}.npz"
     (extracted.workspace.payloads(job) / name).write_bytes(data)
     record["payload"] = {"name": name, "bytes": len(data), "sha256": sha256, "arrays": summary(arrays)}
-    record["ok"] = len(arrays.get("index", ())) if ok is None else ok
+    record["ok"] = min(record["items"], len(arrays.get("index", ()))) if ok is None else ok
     if source:
         record["job"]["source"] = source
     marker.write_text(json.dumps(record))
