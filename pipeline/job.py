@@ -51,6 +51,6 @@ def is_job_id(text: str) -> bool:
     return match is not None and job_id_of(int(match[1])) == text
 
 
-def is_workspace_path(path: str) -> bool:
+def is_plain_path(path: str) -> bool:
     """Whether `path` is one as this project writes it: relative, with forward slashes, of plain words, never upwards."""
     return bool(path) and all(part not in ("", ".", "..") and _WORD.issuperset(part) for part in path.split("/"))

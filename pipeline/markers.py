@@ -11,7 +11,7 @@ from typing import Any
 
 from .doors import paths, reading, records
 from .files import environment_faults
-from .job import Job, group_of, is_job_id, is_workspace_path
+from .job import Job, group_of, is_job_id, is_plain_path
 from .retire import read_withdrawn
 from .workspace import Workspace
 
@@ -142,7 +142,7 @@ def _job(facts: records.Record) -> Job:
     if not is_job_id(job_id):
         facts.refuse("job_id", job_id)
     for key, path in (("folder", folder), ("source", source)):
-        if not is_workspace_path(path):
+        if not is_plain_path(path):
             facts.refuse(key, path)
     start = facts.integer("start")
     return Job(job_id, facts.text("kind", "[A-Za-z0-9_]{1,60}"), folder, source, start, facts.integer("stop", least=start + 1))

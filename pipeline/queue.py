@@ -9,7 +9,7 @@ from typing import Any
 
 from .doors import paths, reading
 from .files import environment_faults
-from .job import Job, is_job_id, is_workspace_path, job_id_of
+from .job import Job, is_job_id, is_plain_path, job_id_of
 from .retire import REMOVED, Withdrawal, read_withdrawn
 from .workspace import Workspace
 
@@ -172,7 +172,7 @@ class Reader:
         return job
 
     def _is_foreign(self, job: Job) -> bool:
-        return job.kind not in self.known_kinds and is_workspace_path(job.folder) and is_workspace_path(job.source)
+        return job.kind not in self.known_kinds and is_plain_path(job.folder) and is_plain_path(job.source)
 
     def _flaw(self, fields: list[str]) -> str | None:
         if len(fields) != 6:
@@ -184,7 +184,7 @@ class Reader:
             known = ", ".join(sorted(self.known_kinds))
             return f"unknown kind {kind!r} (this version knows {known}); the row is passed over"
         for path in (folder, source):
-            if not is_workspace_path(path):
+            if not is_plain_path(path):
                 return f"{path!r} is not a path inside the workspace; the row is passed over"
         if _job(fields) is None:
             return f"{start!r} to {stop!r} is not a range of items; the row is passed over"

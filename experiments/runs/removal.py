@@ -317,10 +317,10 @@ def _read_intent(path: Path) -> Removal | None:
         removal = Removal(**facts, trees=trees, files=files, head=None if head is None else (str(head[0]), str(head[1])))
     except (OSError, HeadstartError, KeyError, TypeError):
         return None
-    is_workspace_path = all(
+    is_inside = all(
         part and ".." not in part.split("/") and not part.startswith("/") for part in (*removal.trees, *removal.files)
     )
-    return removal if is_workspace_path else None
+    return removal if is_inside else None
 
 
 def _leftovers(workspace: Workspace) -> list[Path]:

@@ -14,7 +14,7 @@ from .read_table import TextTable, read_table
 from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings
 from .spellings import one_form, split_of
 from .table_paths import meant_paths, names_files
-from .walk import facts_of, is_workspace_path, join
+from .walk import facts_of, is_inside, join
 
 _NAMED = 8  # columns in one note
 _MANY = 100  # numbers that so many different ones stand in a column of are amounts, not names of classes
@@ -172,9 +172,9 @@ def _finder(root: Path, allow_symlinks: bool) -> Callable[[str], tuple[int, int,
         try:
             facts = os.lstat(real)
         except OSError:
-            return MISSING, MISSING, "" if is_workspace_path(real, str(root)) else real
+            return MISSING, MISSING, "" if is_inside(real, str(root)) else real
         target = os.path.realpath(real) if stat.S_ISLNK(facts.st_mode) else real
-        if not is_workspace_path(target, str(root)):
+        if not is_inside(target, str(root)):
             return MISSING, MISSING, target
         if target == real:
             return facts.st_size, facts.st_mtime_ns, ""

@@ -15,7 +15,7 @@ from headstart.pipeline.text import printable
 
 from .read_table import TextTable
 from .spellings import nfc
-from .walk import is_image_name, is_workspace_path, join
+from .walk import is_image_name, is_inside, join
 
 _UP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:[/\\]|\\\\")
@@ -86,12 +86,12 @@ def _relative(table: TextTable, i: int, value: str, begin: str, folders: "_Folde
         )
     if not _ABSOLUTE.match(value):
         return normpath(value)
-    if is_workspace_path(normpath(value), folders.root):
+    if is_inside(normpath(value), folders.root):
         return normpath(os.path.relpath(value, folders.root))
     if begin and value.startswith(begin):
         return normpath(value[len(begin) :].replace("\\", "/").strip("/"))
     real = os.path.realpath(value)
-    if is_workspace_path(real, folders.root):
+    if is_inside(real, folders.root):
         return os.path.relpath(real, folders.root)
     raise HeadstartError(
         f"{row}: path {printable(value)} is absolute, and not below the table's folder; expected one relative to it. Move the "
@@ -103,7 +103,7 @@ def _foreign_begin(values: Sequence[str], folders: "_Folders") -> str:
     """What absolute paths of another machine begin with, if their ends name files here; '' for none."""
     foreign = [value for value in values if _ABSOLUTE.match(value)][:_TRIED]
     for value in foreign:
-        if os.path.lexists(value) or is_workspace_path(normpath(value), folders.root):
+        if os.path.lexists(value) or is_inside(normpath(value), folders.root):
             continue
         for cut in re.finditer(r"[/\\]+", value):
             end = value[cut.end() :]

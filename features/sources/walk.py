@@ -84,7 +84,7 @@ def join(folder: str, path: str) -> str:
     return f"{folder.rstrip('/')}/{path}"
 
 
-def is_workspace_path(path: str, root: str) -> bool:
+def is_inside(path: str, root: str) -> bool:
     """Whether `path` is `root` or below; both without symbolic links."""
     return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
 
@@ -161,7 +161,7 @@ def _link(entry: "os.DirEntry[str]", folder: _Folder, limit: str | None, result:
     """The folder that the link leads to, if it is to be listed; anything else is noted in `result`."""
     relative = folder.relative + entry.name
     target = os.path.realpath(entry.path)
-    if limit and not is_workspace_path(target, limit):
+    if limit and not is_inside(target, limit):
         result.outside.append(f"{relative} -> {target}")
         return []
     try:
@@ -174,7 +174,7 @@ def _link(entry: "os.DirEntry[str]", folder: _Folder, limit: str | None, result:
         else:
             result.ignored[_kind(entry.name)] += 1
         return []
-    if is_workspace_path(folder.real, target) or target in result.followed:
+    if is_inside(folder.real, target) or target in result.followed:
         result.repeated += 1
         return []
     result.followed.add(target)

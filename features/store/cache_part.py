@@ -17,7 +17,7 @@ from headstart.features.arrays import DamagedArrays, contiguous, hdf5_dataset
 from headstart.pipeline.doors import reading, records
 from headstart.pipeline.doors.paths import LinkError
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.job import is_job_id, is_workspace_path
+from headstart.pipeline.job import is_job_id, is_plain_path
 
 FORMAT = 1
 PART_NAME = re.compile(r"part_[0-9a-f]{16}\.h5")
@@ -124,7 +124,7 @@ def open_part(path: Path) -> CachePart:
 def _shard(path: Path, entry: Any) -> PackedShard:
     facts = records.Record(entry, path)
     job_id, source = facts.text("job_id"), facts.text("source")
-    if not is_job_id(job_id) or not is_workspace_path(source):
+    if not is_job_id(job_id) or not is_plain_path(source):
         raise DamagedPart(f"a shard of {job_id[:40]!r}, {source[:80]!r}")
     return PackedShard(job_id, source, facts.text("sha256", "[0-9a-f]{64}"), facts.integer("rows"))
 

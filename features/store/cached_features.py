@@ -16,7 +16,7 @@ from headstart.features.arrays import DamagedArrays, unpack_npz
 from headstart.features.manifest.reading import Columns, read_columns
 from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.job import is_workspace_path
+from headstart.pipeline.job import is_plain_path
 from headstart.pipeline.workspace import Workspace
 
 from .cache_part import PART_NAME, CachePart, PackedShard
@@ -188,7 +188,7 @@ def parse_rows(data: bytes) -> CachedRows:
     facts = records.parse_record(arrays["facts"].tobytes(), "facts of the rows", None)
     parts, datasets = facts.texts("parts"), facts.texts("datasets")
     # These become paths.
-    if not all(PART_NAME.fullmatch(name) for name in parts) or not all(map(is_workspace_path, datasets)):
+    if not all(PART_NAME.fullmatch(name) for name in parts) or not all(map(is_plain_path, datasets)):
         raise DamagedArrays(f"it names {ascii([*parts, *datasets])[:200]}")
     n = len(arrays["index"])
     codes = {name: _parsed_codes(facts, name, arrays[name], n) for name in _NAMES}
