@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .doors import paths, reading, records
+from . import paths
+from .doors import reading, records
 from .errors import HeadstartError
 from .files import environment_faults, hard_link
 from .history import History, names_in

@@ -8,7 +8,7 @@ from io import FileIO
 from itertools import chain, count
 from typing import NamedTuple
 
-from .doors import paths
+from . import paths
 from .doors.locks import held_or_later
 from .files import environment_faults
 from .job import Job, job_id_of

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .doors import paths
+from . import paths
 from .errors import HeadstartError, as_try_later
 from .liveness import process_token
 

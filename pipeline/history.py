@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .doors import paths
+from . import paths
 from .files import environment_faults
 
 MAX_FAILURES = 3  # then a job is in quarantine

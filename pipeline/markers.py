@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .doors import paths, reading, records
+from . import paths
+from .doors import reading, records
 from .files import environment_faults
 from .job import Job, group_of, is_job_id, is_plain_path
 from .retire import read_withdrawn

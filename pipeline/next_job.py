@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from . import paths
 from .claims import Claim, Claimant
-from .doors import paths
 from .errors import HeadstartError
 from .files import environment_faults
 from .history import NO_HISTORY, History, read_histories

@@ -7,7 +7,8 @@ from io import BufferedReader, RawIOBase, TextIOWrapper
 from itertools import groupby
 from typing import Any
 
-from .doors import paths, reading
+from . import paths
+from .doors import reading
 from .files import environment_faults
 from .job import Job, is_job_id, is_plain_path, job_id_of
 from .retire import REMOVED, Withdrawal, read_withdrawn

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .doors import paths, reading
+from . import paths
+from .doors import reading
 from .files import environment_faults
 from .job import Job, is_job_id
 from .workspace import Workspace

@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import paths
 from .claims import forgive
-from .doors import paths, reading
+from .doors import reading
 from .errors import HeadstartError
 from .files import environment_faults
 from .history import NO_HISTORY

@@ -11,8 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from . import paths
 from .claims import deaths_of, failures_of, live_workers, seems_held
-from .doors import paths, records
+from .doors import records
 from .errors import HeadstartError
 from .history import DEATHS, NO_HISTORY, History
 from .job import Job

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import paths
 from .claims import LEASE_S, read_owner
-from .doors import paths
 from .errors import HeadstartError
 from .files import TEMPORARY_PREFIX, is_abandoned
 from .history import is_claim

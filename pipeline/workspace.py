@@ -5,7 +5,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .doors import paths
+from . import paths
 from .doors.records import encode, read_record
 from .errors import HeadstartError, TryLaterError
 from .files import FileSystem, environment_faults, probe

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.pipeline.doors import paths, reading, records
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults, probe
 

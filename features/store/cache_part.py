@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from headstart.features.arrays import DamagedArrays, contiguous, hdf5_dataset
 from headstart.pipeline.doors import reading, records
-from headstart.pipeline.doors.paths import LinkError
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.job import is_job_id, is_plain_path
+from headstart.pipeline.paths import LinkError
 
 FORMAT = 1
 PART_NAME = re.compile(r"part_[0-9a-f]{16}\.h5")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from headstart.features.encoders.folder import SPEC_NAME, encoder_folders
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
-from headstart.pipeline.doors import paths, records
+from headstart.pipeline import paths
+from headstart.pipeline.doors import records
 from headstart.pipeline.doors.locks import held_or_later
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults

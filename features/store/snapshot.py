@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from headstart.features.arrays import DamagedArrays
 from headstart.features.encoders.spec import read_encoder
-from headstart.pipeline.doors import paths, records
+from headstart.pipeline import paths
+from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 

@@ -1,5 +1,6 @@
 """Doors: what comes from outside passes one of its kind and no other way.
 
-`paths` names and removes files, `reading` reads them, `records` takes JSON apart, `locks` holds them, `python` starts processes.
-What text may do to a terminal is `pipeline.text`'s concern; what knows images or tensors stands in `features`.
+`pipeline.paths` names and removes files; here `reading` reads them, `records` takes JSON apart, `locks` holds them, `python`
+starts processes, `consent` asks for leave. What text may do to a terminal is `pipeline.text`'s concern; what knows images or
+tensors stands in `features`.
 """

@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from headstart.pipeline import paths
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.files import environment_faults
 
-from . import paths, reading
+from . import reading
 
 _POLL_S = 0.05
 

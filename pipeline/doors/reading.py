@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from io import BufferedReader, FileIO
 from pathlib import Path
 
+from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
-
-from . import paths
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 # What is larger was not written by this project; the largest that it writes is far below.

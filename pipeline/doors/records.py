@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import one_line
 
-from . import paths, reading
+from . import reading
 
 LARGEST = 2**53  # beyond it JSON's numbers are no integers any more
 _UPGRADE = "Upgrade: pip install -U headstart"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from headstart.pipeline.doors import paths
+from headstart.pipeline import paths
 
 IGNORED = (".lock",)  # says nothing that outlives its holder
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from headstart.pipeline.doors import paths
+from headstart.pipeline import paths
 
 _CALLS = ("link", "open", "rename", "replace", "unlink", "mkdir", "utime", "listdir", "scandir", "stat", "fsync")
 # The doors ask the system for a name below an open folder; what they were asked for is a whole path.

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from headstart.pipeline.doors import paths
+from headstart.pipeline import paths
 from headstart.pipeline.enqueue import Work, append_work, queue_lock
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.files import FileSystem, probe

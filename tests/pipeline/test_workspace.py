@@ -209,7 +209,7 @@ def test_a_full_disk_leaves_nothing_of_the_first_look_at_it(tmp_path, monkeypatc
         path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("headstart.pipeline.doors.paths.create", full)
+    monkeypatch.setattr("headstart.pipeline.paths.create", full)
     with pytest.raises(TryLaterError):
         open_or_create_workspace(tmp_path / "w")
     assert not list((tmp_path / "w").iterdir())

@@ -9,7 +9,7 @@ import pytest
 
 from headstart.experiments.runs import database
 from headstart.experiments.runs.database import MetricRow, open_database
-from headstart.pipeline.doors import paths
+from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c)"

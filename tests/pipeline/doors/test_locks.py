@@ -5,11 +5,12 @@ import signal
 
 import pytest
 
-from headstart.pipeline.doors import locks, paths
+from headstart.pipeline import paths
+from headstart.pipeline.doors import locks
 from headstart.pipeline.doors.locks import LockTimeout
-from headstart.pipeline.doors.paths import LinkError
 from headstart.pipeline.doors.reading import UnreadableError
 from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.paths import LinkError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="filelock's concern there")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.pipeline.doors import paths
-from headstart.pipeline.doors.paths import LinkError
+from headstart.pipeline import paths
+from headstart.pipeline.paths import LinkError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
 

@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from headstart.pipeline.doors import paths, reading
-from headstart.pipeline.doors.paths import LinkError
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.reading import UnreadableError
+from headstart.pipeline.paths import LinkError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no pipes and devices there")
 
