@@ -40,6 +40,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "export",
+    "report",
     "pause",
     "allow",
     "retry",

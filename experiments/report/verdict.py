@@ -1,0 +1,160 @@
+"""The sentence at the top of a report: made from the numbers by rules, so that it says no more than they do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headstart.experiments.evaluation.intervals import SMALL
+
+from .standings import Standing, Standings
+
+_MOST_NAMED = 5  # classes that a sentence may name
+_MOST = 0.5  # part of the mistakes that is "most"
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Some words; `is_claim` where they are what counts."""
+
+    words: str
+    is_claim: bool = False
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two heads on the same images, the shown one less the other, with its interval; what only one of them has right."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Attributes:
+    units: what is drawn: groups, else images; unit_words: what they are called.
+    commonest: the class that training has most often, and its part of the judged images; None for numbers.
+    against: the shown head less its best rival, see `rival_of`; None where that was not compared.
+    pairs: (true, said) of each mistake.
+    """
+
+    standings: Standings
+    units: int
+    unit_words: str
+    commonest: tuple[str, float] | None
+    against: Difference | None
+    pairs: Sequence[tuple[str, str]]
+
+
+def rival_of(standings: Standings) -> Standing | None:
+    """What the shown head is measured against: the best baseline; if it is one itself, the best trained head."""
+    return standings.best_trained if standings.shown.is_baseline else standings.best_baseline
+
+
+def verdict_of(judged: Judged, is_selected: bool = True) -> list[Phrase]:
+    """Args: is_selected: whether the shown head is the one that validation chose."""
+    return [*_choice(judged, is_selected), *_worth(judged), *_mistakes(judged)]
+
+
+def score_words(metric: str, value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value * 100:.1f} %" if metric == "accuracy" else f"{value:.3f}"
+
+
+def _choice(judged: Judged, is_selected: bool) -> list[Phrase]:
+    standings = judged.standings
+    name = standings.shown.name
+    kind = ", which needs no training by gradient," if standings.shown.is_baseline else ""
+    validation = f"{standings.validation_images:,} validation images"
+    if not is_selected:
+        parts = [Phrase(name, True), Phrase(f"{kind} is shown; validation chose another head.")]
+    elif not standings.others:
+        parts = [Phrase(name, True), Phrase(f"{kind} is the only head.")]
+    else:
+        parts = [Phrase(name, True), Phrase(f"{kind} was chosen on {validation}.")]
+    if standings.split != "test":
+        parts.append(Phrase(" There is no test split: the number is of the images that heads are chosen by, so it flatters."))
+    return parts
+
+
+def _worth(judged: Judged) -> list[Phrase]:
+    standings, shown = judged.standings, judged.standings.shown
+    if judged.units < SMALL:
+        return [
+            Phrase(f" {judged.units:,} {judged.unit_words} are "),
+            Phrase("too few to tell", True),
+            Phrase(" how good it is."),
+        ]
+    if shown.value is None or shown.low is None or shown.high is None:
+        return [Phrase(" How good it is "), Phrase("cannot be said", True), Phrase(": its answers, or the truth, never change.")]
+    if judged.commonest is not None:
+        name, share = judged.commonest
+        if shown.low <= share:
+            words = "worse than" if shown.high < share else "no better than"
+            return [Phrase(" It is "), Phrase(f"{words} always saying '{name}'", True), Phrase(f" ({share * 100:.1f} %).")]
+    elif shown.low <= 0:
+        return [Phrase(" It is "), Phrase("no better than chance", True), Phrase(": the interval holds 0.")]
+    rival = rival_of(standings)
+    if rival is None or rival.value is None:
+        return []
+    return _against(judged, rival)
+
+
+def _against(judged: Judged, rival: Standing) -> list[Phrase]:
+    shown = judged.standings.shown
+    value = score_words(judged.standings.metric, rival.value)
+    cost = "" if shown.is_baseline else ", which needs no training by gradient"
+    named = f" {rival.name}"
+    if judged.against is not None:
+        low, high = judged.against.low, judged.against.high
+        words = "better than" if low > 0 else "worse than" if high < 0 else "no better than"
+        gap = f"{judged.against.value * 100:+.1f} points, {low * 100:+.1f} to {high * 100:+.1f}"
+        return [
+            Phrase(" It is "),
+            Phrase(words + named, True),
+            Phrase(f" ({value}){cost}: on the same images the difference is {gap}."),
+        ]
+    if shown.low is None or shown.high is None or rival.low is None or rival.high is None:
+        return []
+    apart = "the intervals are apart"
+    if shown.low > rival.high:
+        return [Phrase(" It is "), Phrase("better than" + named, True), Phrase(f" ({value}){cost}: {apart}.")]
+    if shown.high < rival.low:
+        return [Phrase(" It is "), Phrase("worse than" + named, True), Phrase(f" ({value}){cost}: {apart}.")]
+    return [Phrase(" It is "), Phrase("no better than" + named, True), Phrase(f" ({value}){cost}: the intervals overlap.")]
+
+
+def _mistakes(judged: Judged) -> list[Phrase]:
+    if judged.commonest is None:
+        return []
+    if not judged.pairs:
+        return [Phrase(f" Of {judged.standings.images:,} images none is wrong.")]
+    named = confused_classes(judged.pairs)
+    if len(judged.pairs) < 4 or not named:
+        return []
+    return [Phrase(f" Most mistakes are between {_listed(named)}.")]
+
+
+def confused_classes(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The fewest classes, taken pair by pair from the most frequent, between which more than half of the mistakes lie.
+
+    Empty if that takes more than five, or nearly all classes that occur: then there is nothing to name.
+    """
+    counts = Counter(frozenset(pair) for pair in pairs)
+    occurring = {name for pair in pairs for name in pair}
+    chosen: set[str] = set()
+    for pair, _ in sorted(counts.items(), key=lambda item: (-item[1], sorted(item[0]))):
+        chosen |= pair
+        inside = sum(count for other, count in counts.items() if other <= chosen)
+        if len(chosen) > _MOST_NAMED:
+            return []
+        if inside > _MOST * len(pairs):
+            return sorted(chosen) if len(chosen) < max(3, len(occurring) - 1) or len(occurring) == 2 else []
+    return []
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

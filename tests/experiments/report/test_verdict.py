@@ -1,0 +1,117 @@
+"""The sentence at the top says no more than the numbers do."""
+
+import pytest
+
+from headstart.experiments.report.standings import Standing, Standings, standings_of
+from headstart.experiments.report.verdict import Difference, Judged, confused_classes, verdict_of
+
+RIDGE = Standing("ridge", True, 0.942, 0.910, 0.963, 0.945)
+MLP = Standing("mlp-512", False, 0.939, 0.906, 0.960, 0.950)
+
+
+def standing(name="mlp-512", value=0.939, low=0.906, high=0.960, is_baseline=False, validation=0.95):
+    return Standing(name, is_baseline, value, low, high, validation)
+
+
+def said(
+    shown=MLP,
+    others=(RIDGE,),
+    units=309,
+    unit_words="images",
+    commonest=("7", 0.104),
+    against=None,
+    pairs=(),
+    split="test",
+    metric="accuracy",
+    is_selected=True,
+):
+    standings = Standings(metric, split, 309, 310, shown, tuple(others))
+    parts = verdict_of(Judged(standings, units, unit_words, commonest, against, pairs), is_selected)
+    return "".join(part.words for part in parts), [part.words for part in parts if part.is_claim]
+
+
+CLAIMS = {
+    "intervals overlap": ({}, "no better than ridge"),
+    "paired difference is above zero": ({"against": Difference(0.03, 0.01, 0.05)}, "better than ridge"),
+    "paired difference is below zero": ({"against": Difference(-0.03, -0.05, -0.01)}, "worse than ridge"),
+    "paired difference holds zero": ({"against": Difference(0.01, -0.01, 0.03)}, "no better than ridge"),
+    "paired difference touches zero": ({"against": Difference(0.01, 0.0, 0.03)}, "no better than ridge"),
+    "interval lies above": ({"others": [standing("ridge", 0.8, 0.75, 0.85, True, 0.81)]}, "better than ridge"),
+    "interval lies below": ({"others": [standing("ridge", 0.99, 0.98, 0.995, True, 0.99)]}, "worse than ridge"),
+    "interval holds the commonest class": ({"commonest": ("yes", 0.95)}, "no better than always saying 'yes'"),
+    "interval is below the commonest class": ({"commonest": ("yes", 0.97)}, "worse than always saying 'yes'"),
+    "few images": ({"units": 29}, "too few to tell"),
+    "few groups": ({"units": 12, "unit_words": "groups"}, "too few to tell"),
+    "no number": ({"shown": standing(value=None, low=None, high=None)}, "cannot be said"),
+    "correlation that may be none": (
+        {"metric": "pearson", "commonest": None, "shown": standing(value=0.1, low=-0.1, high=0.3)},
+        "no better than chance",
+    ),
+    "a baseline that is as good as what was trained": (
+        {"shown": standing("ridge", is_baseline=True), "others": [standing("linear", 0.93, 0.90, 0.95)]},
+        "no better than linear",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "claim"), CLAIMS.values(), ids=CLAIMS)
+def test_the_claim_follows_from_the_numbers(given, claim):
+    _, claims = said(**given)
+    assert claims[1:] == [claim]
+
+
+def test_enough_images_are_thirty():
+    assert said(units=30)[1][1] == "no better than ridge"
+
+
+def test_the_best_baseline_is_the_one_that_validation_likes_best_not_test():
+    lucky = standing("lda", 0.99, 0.98, 1.0, True, 0.80)
+    assert said(others=[lucky, RIDGE])[1] == ["mlp-512", "no better than ridge"]
+
+
+def test_a_score_without_a_test_split_is_said_to_flatter():
+    assert "no test split" in said(split="val")[0]
+    assert "no test split" not in said(split="test")[0]
+
+
+def test_a_head_that_was_not_chosen_is_not_said_to_be():
+    words, _ = said(is_selected=False)
+    assert "validation chose another head" in words
+    assert "was chosen" not in words
+
+
+def test_no_mistake_is_said():
+    assert "none is wrong" in said(pairs=[])[0]
+
+
+PAIRS = {
+    "one pair has most": ([("4", "7")] * 3 + [("a", "b"), ("c", "d")], ["4", "7"]),
+    "pairs share classes": ([("4", "7")] * 3 + [("7", "8")] * 3 + [("a", "b"), ("c", "d"), ("e", "f")], ["4", "7", "8"]),
+    "both directions count": ([("4", "7"), ("7", "4"), ("a", "b")], ["4", "7"]),
+    "spread over many": ([(f"{i}", f"{i + 1}") for i in range(0, 40, 2)], []),
+    "two classes in all": ([("yes", "no")] * 5, ["no", "yes"]),
+    "all of three classes": ([("a", "b"), ("b", "c"), ("a", "c")] * 2, []),
+}
+
+
+@pytest.mark.parametrize(("pairs", "names"), PAIRS.values(), ids=PAIRS)
+def test_classes_are_named_where_few_of_them_have_most_mistakes(pairs, names):
+    assert confused_classes(pairs) == names
+
+
+def entry(kind, name, test, val):
+    def metrics(value):
+        return {"images": 10, "accuracy": value, "accuracy_interval": [value - 0.1, value + 0.1]}
+
+    return {kind: name, "val": metrics(val), "test": metrics(test)}
+
+
+def test_standings_are_of_the_test_split_the_best_first():
+    metrics = {
+        "heads": [entry("head", "a", 0.7, 0.8), entry("head", "b", 0.9, 0.6), {"head": "diverged", "has_diverged": True}],
+        "baselines": [entry("baseline", "ridge", 0.8, 0.7)],
+        "rows": {"train": 5, "val": 10, "test": 10, "images": 25},
+    }
+    standings = standings_of(metrics, "a")
+    assert (standings.split, standings.shown.value, standings.shown.on_validation) == ("test", 0.7, 0.8)
+    assert [(each.name, each.is_baseline) for each in standings.others] == [("b", False), ("ridge", True)]
