@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -116,6 +117,8 @@ _RUNNING: tuple[Callable[..., Any], ...] = (
         callback=lambda context, parameter, value: _workers(value),
         help="Processes that read ahead.",
     ),
+    click.option("--tensorboard", is_flag=True, help="Write numbers for TensorBoard, too, into the experiment's folder."),
+    click.option("--mlflow", metavar="URI", help="Send numbers and results to MLflow, too: the URI of its server."),
     as_json,
     workspace_option,
 )
@@ -167,6 +170,7 @@ def _run(recipe: Recipe, file: Path, fields: list[Field], given: dict[str, Any])
         judge_again(workspace, experiment, "test" if "test" in experiment.counts else "val", given["as_json"])
         return 0
     conduct = Conduct(choose_device(given["device"]), given["save_every"], given["save_seconds"], given["data_workers"])
+    conduct = replace(conduct, tensorboard=given["tensorboard"], mlflow=given["mlflow"])
     if has(recipe, "needs"):
         with asking("needs"):
             works = cast(Needing, recipe).needs(options, workspace)

@@ -66,8 +66,11 @@ class TrainModelSession:
         splits = splits_of(self._workspace, experiment, self._recipe, options)
         keeper = Checkpoints(experiment.checkpoints, self._workspace.files)
         loop = Loop(self._recipe, options, splits, conduct_of(experiment), keeper.latest(experiment.identity), self._workspace)
-        loop.run(keeper, experiment.identity, check, _listeners(self._workspace, experiment))
+        listeners = _listeners(self._workspace, experiment)
+        loop.run(keeper, experiment.identity, check, listeners)
         payload = publish_recipe(self._workspace, experiment, loop, check)
+        for listener in listeners:
+            listener.ended(experiment.folder)
         keeper.keep_only_newest()
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts={"device": experiment.device, "versions": _versions()})
 
@@ -84,10 +87,30 @@ def conduct_of(experiment: RecipeExperiment) -> Conduct:
 
 def _listeners(workspace: Workspace, experiment: RecipeExperiment) -> Sequence[Listener]:
     from headstart.experiments.runs.course import CourseFile
-    from headstart.experiments.tracking.console import TrainingNarrator
+    from headstart.experiments.tracking.console import TrainingNarrator, narrate
+    from headstart.experiments.tracking.guarded import Guarded
 
     about = {"recipe": experiment.recipe, "options": dict(experiment.values)}
-    return (TrainingNarrator(experiment.folder.name), CourseFile(workspace, experiment.folder, about))
+    listeners: list[Listener] = [TrainingNarrator(experiment.folder.name), CourseFile(workspace, experiment.folder, about)]
+    conduct = conduct_of(experiment)
+    if conduct.tensorboard:
+        listeners.append(Guarded(lambda: _tensorboard(experiment), narrate))
+    if conduct.mlflow is not None:
+        place = conduct.mlflow
+        listeners.append(Guarded(lambda: _mlflow(experiment, place), narrate))
+    return listeners
+
+
+def _tensorboard(experiment: RecipeExperiment) -> Listener:
+    from headstart.experiments.tracking.tensorboard import TensorBoard
+
+    return TensorBoard(experiment.folder / "tensorboard")
+
+
+def _mlflow(experiment: RecipeExperiment, place: str) -> Listener:
+    from headstart.experiments.tracking.mlflow import MLflow
+
+    return MLflow(place, experiment.folder.name, experiment.identity, {"recipe": experiment.recipe, **experiment.values})
 
 
 def _require_device(experiment: RecipeExperiment) -> None:

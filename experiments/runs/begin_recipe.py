@@ -58,6 +58,12 @@ def sketch_of(
         values={**as_values(options), **inputs},
         settled=dict(splits.settled),
         device=conduct.device,
-        conduct={"save_every": conduct.save_every, "save_s": conduct.save_s, "data_workers": conduct.data_workers},
+        conduct={
+            "save_every": conduct.save_every,
+            "save_s": conduct.save_s,
+            "data_workers": conduct.data_workers,
+            "tensorboard": conduct.tensorboard,
+            "mlflow": conduct.mlflow,
+        },
     )
     return sketch, splits

@@ -52,6 +52,9 @@ class CourseFile:
         with contextlib.suppress(OSError, TryLaterError):
             self._workspace.files.replace(self._path, encode(course))
 
+    def ended(self, folder: Path) -> None:
+        """The newest state was the last one."""
+
 
 def read_course(folder: Path) -> dict[str, Any] | None:
     """What is known of the training in `folder`, None if nothing is."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from headstart.pipeline.text import plural, span
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from headstart.experiments.training.loop import Loop, Taken
     from headstart.experiments.training.progress import TrainingProgress
 
@@ -67,6 +69,11 @@ def _say(text: str, is_last: bool) -> None:
         sys.stderr.flush()
 
 
+def narrate(line: str) -> None:
+    """Says a line that is of no one step."""
+    _say(line, is_last=True)
+
+
 class TrainingNarrator:
     """Says how the training of a recipe goes: a line an evaluation, and on a terminal where it is in between."""
 
@@ -101,6 +108,9 @@ class TrainingNarrator:
 
     def saved(self, step: int) -> None:
         """Nobody waits for it."""
+
+    def ended(self, folder: Path) -> None:
+        """The command says what came out."""
 
     def _where(self, step: int, steps: int) -> str:
         where = f"{self._name}  step {step:,}/{steps:,}"

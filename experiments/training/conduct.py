@@ -12,9 +12,13 @@ class Conduct:
         save_every: steps between checkpoints; 0: by time alone.
         save_s: seconds between checkpoints; longer where writing one takes more than a hundredth of that.
         data_workers: processes that read ahead; None: as many as seems right.
+        tensorboard: whether numbers also go to the folder `tensorboard` of the experiment.
+        mlflow: the tracking URI of an MLflow that they also go to.
     """
 
     device: str = "cpu"
     save_every: int = 0
     save_s: float = 30.0
     data_workers: int | None = None
+    tensorboard: bool = False
+    mlflow: str | None = None

@@ -22,13 +22,15 @@ from .conduct import Conduct
 from .evaluation import Batches, judged_batches
 from .judging import judge, precision
 from .keys import Key
-from .metrics import Metric, judging
+from .metrics import Metric, Table, judging
 from .optimizer import make_optimizer, rate_factor, set_learning_rate, set_training
 from .reading import read_ahead
 from .recipe import Grouping, Recipe, Starting, asking, has
 from .sets import Order, Splits
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
     from headstart.pipeline.workspace import Workspace
@@ -61,6 +63,9 @@ class Listener(Protocol):
         """After an evaluation; `entry` is the newest of the history."""
 
     def saved(self, step: int) -> None: ...
+
+    def ended(self, folder: Path) -> None:
+        """After all files of the experiment in `folder` were written."""
 
 
 @dataclass
@@ -142,6 +147,7 @@ class Loop:
         self.scaler = torch.amp.GradScaler(conduct.device.split(":")[0], enabled=options.amp == "float16")
         self.mean: Any = _running_mean(self.model, options.ema) if options.ema else None
         self.best: dict[str, Tensor] | None = None
+        self.tables: dict[str, Any] = {}  # of the last evaluation, for who listens
         if state is not None:
             self._restore(state)
 
@@ -355,6 +361,7 @@ class Loop:
             "score": _finite(score),
         }
         progress.history.append(entry)
+        self.tables = {one.name: one.value for one in metrics if isinstance(one, Table)}
         progress.sums = {}
         if progress.best == len(progress.history) - 1:
             self.best = {name: tensor.detach().clone() for name, tensor in self.judged_model.state_dict().items()}

@@ -1,8 +1,9 @@
 """Trains a recipe as `train` does, in children that are killed at chosen events, then to the end; prints what came out.
 
-python -m tests.jobs.killed_model FOLDER RECIPE EVENT...     an event is the begin or the end of a file operation, of a batch of
-                                                             rows in the database, or a look whether to leave. EVENT may also be
-                                                             a point: the name of an operation, `link`; killed at its first ones
+python -m tests.jobs.killed_model FOLDER RECIPE EVENT...     options in $KILLED_OPTIONS, as JSON
+
+An event is the begin or the end of a file operation, of a batch of rows in the database, or a look whether to leave: the
+number of one of all, or of one sort, `link:2`.
 """
 
 import hashlib
@@ -17,8 +18,9 @@ from headstart.experiments.runs import database
 from headstart.experiments.runs.begin_recipe import begin_recipe
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.options import options_from
-from headstart.experiments.training.recipe import load_recipe, load_recipe_file, recipe_path
+from headstart.experiments.training.recipe import has, load_recipe, load_recipe_file, recipe_path
 from headstart.pipeline import worker
+from headstart.pipeline.enqueue import enqueue_work
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.stop import Stop
 from headstart.pipeline.worker import Limits, Worker
@@ -36,7 +38,10 @@ def train_to_the_end(workspace: Workspace, name: str) -> int:
     """What the command does; returns the worker's exit status."""
     file = recipe_path(name) if not name.endswith(".py") else Path(name)
     recipe = load_recipe_file(file) if name.endswith(".py") else load_recipe(name)
-    options = options_from(recipe.Options, QUICK)
+    options = options_from(recipe.Options, {**QUICK, **json.loads(os.environ.get("KILLED_OPTIONS", "{}"))})
+    if has(recipe, "needs"):
+        enqueue_work(workspace, recipe.needs(options, workspace))
+        Worker(workspace, Settings(), Limits(kinds=frozenset({"activations"})), lambda finished: None).run()
     begun = begin_recipe(workspace, recipe, file, options, Conduct(save_every=1), "killed")
     limits = Limits(only=frozenset({begun.job.job_id}))
     return Worker(workspace, Settings(), limits, lambda finished: None).run().exit_code
@@ -44,7 +49,7 @@ def train_to_the_end(workspace: Workspace, name: str) -> int:
 
 def outcome_of(workspace: Workspace) -> dict[str, str]:
     """sha256 of every file that the training leaves for its user, and of the rows of the database."""
-    folder = workspace.experiments / "exp_0001_killed"
+    [folder] = workspace.experiments.glob("exp_*_killed")
     paths = [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*/*.py"), *folder.glob("shards/*/job_*")]
     paths += [*folder.glob("checkpoints/*.safetensors"), *folder.glob("checkpoints/step_*"), *folder.glob("shown/*")]
     result = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
@@ -87,11 +92,12 @@ def count_events(root: Path, name: str) -> None:
 
 def main() -> None:
     import scipy.stats
+    import timm
     import torch
     from sklearn.datasets import load_digits
 
     torch.set_num_threads(1)
-    assert scipy.stats, load_digits
+    assert scipy.stats, (load_digits, timm)
     worker.DEATHS = sys.maxsize
     root, name = Path(sys.argv[1]), sys.argv[2]
     deaths = 0

@@ -1,0 +1,91 @@
+"""Kills trainings of the three recipes at random moments and at each named point, and compares every byte and row.
+
+python -m benchmarks.recipe_kills [KILLS] [RECIPE...]     with KILLS random moments each, 30 unless said otherwise
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = {
+    "tiny": {},
+    "classify": {"encoder": "test_resnet", "image_size": 32, "batch_size": 8, "drop": 0.2, "mixup": 0.2, "ema": 0.9},
+    "finetune": {"head": "1", "batch_size": 8},
+}
+POINTS = ("fsync", "link", "unlink", "replace", "mkdir", "replace_experiment", "check")
+
+
+def photos(folder: Path, count: int = 30) -> Path:
+    draw = np.random.default_rng(0)
+    for name, level in (("dark", 110), ("light", 140)):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.clip(draw.normal(level, 60, (36, 36, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:03}.png")
+    return folder
+
+
+def command(*words: object) -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "cli.py"), *map(str, words)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+
+
+def prepared(folder: Path, recipe: str) -> tuple[Path, dict]:
+    """A workspace in which the training can begin, and its options."""
+    workspace, options = folder / "prepared", dict(OPTIONS[recipe])
+    workspace.parent.mkdir(parents=True, exist_ok=True)
+    if recipe == "classify":
+        options["data"] = str(photos(folder / "photos"))
+    if recipe == "finetune":
+        encoder = ("--encoder", "test_resnet", "--weights", "random:0", "--image-size", 32)
+        command("enqueue", photos(folder / "photos"), *encoder, "-w", workspace)
+        command("work", "--device", "cpu", "-w", workspace)
+        command("train-head", "--epochs", 1, "-w", workspace)
+    return workspace, options
+
+
+def trained(root: Path, recipe: str, options: dict, events: list[object]) -> tuple[int, int, dict]:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "KILLED_OPTIONS": json.dumps(options)}
+    words = [sys.executable, "-m", "tests.jobs.killed_model", str(root), recipe, *map(str, events)]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return tuple(json.loads(done.stdout))
+
+
+def main() -> None:
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 30
+    for recipe in sys.argv[2:] or OPTIONS:
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            workspace, options = prepared(folder, recipe)
+            for copy in ("whole", "killed", "points"):
+                if workspace.exists():
+                    shutil.copytree(workspace, folder / copy)
+            _, events, expected = trained(folder / "whole", recipe, options, [])
+            draw = random.Random(1)
+            moments = [draw.randrange(1, max(2, events * 2 // kills)) for _ in range(kills)]
+            deaths, _, outcome = trained(folder / "killed", recipe, options, moments)
+            at_points, _, after_points = trained(folder / "points", recipe, options, [f"{p}:{n}" for p in POINTS for n in (1, 2)])
+        same = "every byte and row is that of an uninterrupted one" if outcome == expected == after_points else "DIFFERS"
+        print(
+            f"{recipe}: {deaths} deaths at {kills} random moments of {events} events, {at_points} at {2 * len(POINTS)} named "
+            f"points: {same} ({time.monotonic() - begun:.0f} s)",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

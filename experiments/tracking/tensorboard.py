@@ -1,0 +1,83 @@
+"""A training's numbers in TensorBoard, by torch's writer and TensorBoard's own reader, under the names that people know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.pipeline.errors import HeadstartError
+
+if TYPE_CHECKING:
+    from headstart.experiments.training.loop import Loop, Taken
+
+_CELL = 12  # pixels of a cell of the confusion matrix
+_EVERY = 5  # evaluations between two pictures of it
+BATCH_SCALARS = {"loss": "Train/BatchLoss", "accuracy": "Train/BatchAcc", "gradient_norm": "Train/GradientNorm"}
+EPOCH_SCALARS = {"loss": "Loss", "accuracy": "Acc"}
+
+
+class TensorBoard:
+    """Writes scalars by optimizer step. What an earlier process wrote is not written again: a resumed training repeats it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises: HeadstartError if TensorBoard is not installed or the folder cannot be written."""
+        try:
+            from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise HeadstartError("--tensorboard needs TensorBoard. Install it: pip install 'headstart[tensorboard]'") from None
+        self._written: dict[str, int] = {}
+        try:
+            if folder.is_dir():
+                before = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+                before.Reload()
+                tags = before.Tags()
+                self._written = {tag: before.Scalars(tag)[-1].step for tag in tags["scalars"]}
+                self._written |= {tag: before.Images(tag)[-1].step for tag in tags["images"]}
+            self._writer: Any = SummaryWriter(str(folder))
+        except OSError as error:
+            raise HeadstartError(f"TensorBoard cannot write {folder}: {error.strerror or error}") from None
+
+    def began(self, step: int, steps: int) -> None:
+        """Nothing to write."""
+
+    def stepped(self, taken: Taken) -> None:
+        for name, value in taken.numbers.items():
+            self._scalar(BATCH_SCALARS.get(name, f"Train/{name}"), value, taken.step)
+
+    def judged(self, entry: Mapping[str, Any], loop: Loop) -> None:
+        step = entry["step"]
+        for split, word in (("train", "Train"), ("val", "Val")):
+            for name, value in entry[split].items():
+                if value is not None:
+                    self._scalar(f"Epoch/{word}{EPOCH_SCALARS.get(name, f'/{name}')}", value, step)
+        self._scalar("Epoch/LearningRate", entry["learning_rate"], step)
+        matrix = loop.tables.get("confusion_matrix")
+        if matrix is not None and len(loop.progress.history) % _EVERY == 0 and self._is_new("Validation/ConfusionMatrix", step):
+            self._writer.add_image("Validation/ConfusionMatrix", drawn(np.array(matrix)), step, dataformats="HW")
+
+    def saved(self, step: int) -> None:
+        self._writer.flush()
+
+    def ended(self, folder: Path) -> None:
+        self._writer.close()
+
+    def _scalar(self, tag: str, value: float, step: int) -> None:
+        if self._is_new(tag, step):
+            self._writer.add_scalar(tag, value, step)
+
+    def _is_new(self, tag: str, step: int) -> bool:
+        if step <= self._written.get(tag, -1):
+            return False
+        self._written[tag] = step
+        return True
+
+
+def drawn(matrix: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """A confusion matrix as grey cells, a row a true class; black: all of its rows."""
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    return (255 * (1 - np.kron(shares, np.ones((_CELL, _CELL))))).astype(np.uint8)

@@ -1,0 +1,107 @@
+import json
+
+import pytest
+
+from headstart.experiments.tracking.guarded import Guarded
+from headstart.experiments.training.conduct import Conduct
+from headstart.pipeline.errors import InterruptedWork
+from tests.commands.calling import call
+from tests.experiments.training.loops import IDENTITY, begun, keeper, leave_after
+
+
+@pytest.fixture
+def accumulator():
+    module = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="TensorBoard is not installed: pip install 'headstart[tensorboard]'",
+    )
+
+    def read(folder):
+        found = module.EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+        found.Reload()
+        return found
+
+    return read
+
+
+def left_three_times(name, folder, tracker_of):
+    for moment in (5, 9, 14):
+        loop = begun(name, folder, Conduct(save_every=3))
+        with pytest.raises(InterruptedWork):
+            loop.run(None if moment == 14 else keeper(folder), IDENTITY, leave_after(moment), [tracker_of()])
+    tracker = tracker_of()
+    loop = begun(name, folder)
+    loop.run(keeper(folder), IDENTITY, listeners=[tracker])
+    tracker.ended(folder)
+    return loop
+
+
+def test_tensorboard_has_every_scalar_once_in_order_after_three_ends(accumulator, tmp_path):
+    from headstart.experiments.tracking.tensorboard import TensorBoard
+
+    loop = left_three_times("tiny", tmp_path / "states", lambda: TensorBoard(tmp_path / "events"))
+    found = accumulator(tmp_path / "events")
+    assert [event.step for event in found.Scalars("Train/BatchLoss")] == list(range(1, loop.steps + 1))
+    assert [event.step for event in found.Scalars("Train/GradientNorm")] == list(range(1, loop.steps + 1))
+    entries = loop.progress.history
+    for tag, split, number in (
+        ("Epoch/TrainLoss", "train", "loss"),
+        ("Epoch/ValLoss", "val", "loss"),
+        ("Epoch/ValAcc", "val", "accuracy"),
+    ):
+        scalars = found.Scalars(tag)
+        assert [event.step for event in scalars] == [entry["step"] for entry in entries]
+        assert [event.value for event in scalars] == pytest.approx([entry[split][number] for entry in entries])
+
+
+def test_the_confusion_matrix_is_a_picture_every_five_evaluations(accumulator, tmp_path):
+    from headstart.experiments.tracking.tensorboard import TensorBoard
+
+    begun("tiny", epochs=6).run(None, IDENTITY, listeners=[TensorBoard(tmp_path)])
+    found = accumulator(tmp_path)
+    assert [picture.step for picture in found.Images("Validation/ConfusionMatrix")] == [5 * 20]
+
+
+def test_mlflow_has_every_number_once_in_one_run_after_three_ends(tmp_path):
+    tracking = pytest.importorskip("mlflow.tracking", reason="MLflow is not installed: pip install 'headstart[mlflow]'")
+    from headstart.experiments.tracking.mlflow import MLflow
+
+    place = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    loop = left_three_times("tiny", tmp_path / "states", lambda: MLflow(place, "name", IDENTITY, {"epochs": 3}))
+    client = tracking.MlflowClient(place)
+    [run] = client.search_runs([client.get_experiment_by_name("headstart").experiment_id])
+    assert run.data.params == {"epochs": "3"}
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_accuracy")]
+    assert steps == [entry["step"] for entry in loop.progress.history]
+
+
+class Failing:
+    def began(self, step, steps):
+        raise OSError(30, "Read-only file system")
+
+
+def test_a_tracker_that_fails_is_named_once_and_costs_nothing():
+    said = []
+    loop = begun("tiny", epochs=2)
+    loop.run(None, IDENTITY, listeners=[Guarded(Failing, said.append)])
+    assert loop.progress.step == loop.steps
+    [line] = said
+    assert "Read-only file system" in line
+    assert "The training goes on without it" in line
+
+
+@pytest.mark.parametrize("option", [("--tensorboard",), ("--mlflow", "http://127.0.0.1:9")])
+def test_a_tracker_that_is_not_there_is_one_line_and_the_training_is_complete(option, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CONFIG", str(tmp_path / "configuration"))
+    folder = tmp_path / "workspace" / "experiments" / "exp_0001_tiny"
+    folder.mkdir(parents=True)
+    folder.rmdir()
+    if option == ("--tensorboard",):
+        import sys
+
+        monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_accumulator", None)
+    done = call("train", "tiny", "--epochs", 1, *option, "-w", tmp_path / "workspace")
+    assert done.status == 0, done.errors
+    [line] = [line for line in done.errors.splitlines() if line.startswith("note: ")]
+    assert "The training goes on without it" in line
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == 20
