@@ -51,6 +51,9 @@ COMMANDS = (
 )
 
 
+_RESTARTED = "HEADSTART_RESTARTED"
+
+
 class _Commands(click.Group):
     """Imports a command's module when that command is asked for, not before."""
 
@@ -86,6 +89,7 @@ def group(context: click.Context, workspace: str | None) -> None:
 
 
 def main() -> None:
+    _spell_every_name()
     forget_current_folder()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a path may hold bytes that no terminal can print
@@ -97,6 +101,13 @@ def main() -> None:
     except OSError:
         sys.stderr = None  # else the interpreter tries again at its end, and exits with 120
     sys.exit(status)
+
+
+def _spell_every_name() -> None:
+    """Starts again in Python's UTF-8 mode where the locale's encoding cannot spell every name: no image is to blame for that."""
+    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8" and _RESTARTED not in os.environ:
+        os.environ.update({"PYTHONUTF8": "1", _RESTARTED: "1"})
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - itself
 
 
 def _is_work(arguments: list[str]) -> bool:

@@ -65,7 +65,7 @@ class ExtractSession:
     def prepare_without(self, job: Job, killers: Mapping[int, str]) -> Decoding:
         """`prepare`, but these rows of the part are not decoded: each failed for that reason."""
         from headstart.features.images.decode import ImageError
-        from headstart.features.images.reader import Decoding
+        from headstart.features.images.reader import Decoding, storage_order
 
         if self._spec.transform.device_decode:
             self._opened()  # its memory is planned while nothing else takes any there
@@ -79,7 +79,8 @@ class ExtractSession:
                 raise errors[row.index]
             return self._read(row)
 
-        return Decoding(rows, self._spec.transform.image_size, read, self._decoders)
+        order = storage_order(self._manifest.dataset, rows)
+        return Decoding(rows, self._spec.transform.image_size, read, self._decoders, order)
 
     def examine(self, job: Job, item: int) -> None:
         """Decodes one image: where crashes, hangs and memory come from."""

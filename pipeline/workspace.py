@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -183,8 +184,17 @@ def open_workspace(root: Path) -> Workspace:
         if os.path.isfile(root):  # noqa: PTH113 - Path.is_file raises where the folder may not be entered
             raise HeadstartError(f"{root} is no folder. Choose one with -w DIR") from None
         raise HeadstartError(f"no workspace at {root}. Make one: headstart enqueue DATA -w {root}") from None
+    _share(root)
     able = facts.record("file_system")
     return Workspace(root, facts.text("id"), FileSystem(hard_links=able.flag("hard_links"), fsync=able.flag("fsync")))
+
+
+def _share(root: Path) -> None:
+    """What this process makes from now on may be used by the workspace's group as the workspace may, whatever its own umask."""
+    with contextlib.suppress(OSError):
+        mode = root.stat().st_mode
+        if os.name == "posix" and mode & stat.S_IWGRP:
+            os.umask(os.umask(0) & ~(mode & 0o070))
 
 
 def as_workspace(given: Workspace | Path | str | None) -> Workspace:

@@ -237,3 +237,18 @@ def test_an_installed_wheel_runs_without_the_checkout(tmp_path):
     environment = {"PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert str(tmp_path / "site") in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows spells names in UTF-16")
+@pytest.mark.parametrize("locale", ["POSIX", "C"])
+def test_a_locale_that_cannot_spell_a_name_fails_no_image(tmp_path, locale):
+    from PIL import Image
+
+    for number, name in enumerate(["Öl/a.png", "Öl/b.png", "tea/ñ.png"]):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    poor = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert run_cli("enqueue", tmp_path / "photos", "--weights", "embedded", "-w", tmp_path / "w").returncode == 0
+    done = run_cli("work", "-w", tmp_path / "w", **poor)
+    assert (done.returncode, "3 images" in done.stderr, "failed" in done.stderr) == (0, True, False)

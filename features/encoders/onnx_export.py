@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.features.networks.feature_map import outputs
-from headstart.features.networks.quiet import quiet_logger
+from headstart.features.networks.quiet import quiet_logger, silent_output
 from headstart.pipeline.doors.locks import held_or_later
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.text import reason_of
@@ -141,7 +141,7 @@ def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], b
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     # That the exporter is the older one, and what tracing a Python branch means: both known, and `_checked` answers them.
-    with quiet_logger("torch.onnx", logging.ERROR), warnings.catch_warnings():
+    with quiet_logger("torch.onnx", logging.ERROR), warnings.catch_warnings(), silent_output():
         warnings.simplefilter("ignore")
         yield
 

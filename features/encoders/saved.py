@@ -1,5 +1,6 @@
 """An encoder's folder: its description and weights, written once, and its network, read back and verified."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> P
     try:
         read_weights(folder, spec)
     except DamagedEncoderError:
-        _put(workspace, folder / WEIGHTS_NAME, safetensors.torch.save(dict(weights.tensors)))
+        _put(workspace, folder / WEIGHTS_NAME, safetensors.torch.save(_apart(weights.tensors)))
     # The description is published last: where it stands, the weights stand too.
     try:
         existing = read_encoder(folder)
@@ -44,6 +45,17 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> P
             "Give that folder its old name back, then run the same enqueue again"
         )
     return folder
+
+
+def _apart(tensors: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Each with memory of its own: tensors that a network ties together, as coat_* does, are refused by safetensors otherwise."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return apart
 
 
 def _put(workspace: Workspace, path: Path, data: bytes) -> None:

@@ -1,8 +1,10 @@
 """From rows of a manifest to pixels, wherever the images lie: one row at a time, or a job's rows ahead in a pool of threads."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,9 @@ from .transform import Transform, fit
 if TYPE_CHECKING:
     import h5py
     from PIL.Image import Image as PillowImage
+
+_CACHE_BYTES = 256 << 20  # of decompressed chunks, unless those of one image take more
+_CACHE_SLOTS = 100_003  # a prime, as HDF5 asks for
 
 Pixels = NDArray[np.uint8]
 
@@ -68,12 +73,28 @@ class _Hdf5Reader:
         self._note = note
         self._transform = transform
         self._file: h5py.File | None = None
+        self._opening = Lock()
 
     def __call__(self, row: Row) -> Pixels:
         from PIL import Image
 
         assert self._transform is not None
         return fit(Image.fromarray(self.stored(row)), self._transform)
+
+    def _cache_bytes(self) -> int:
+        """For decompressed chunks: all of them if they are few, at least those that one image lies in.
+
+        h5py's own cache of 1 MB decompresses a chunk anew for nearly every image of a shuffled job.
+        """
+        import h5py
+
+        with h5py.File(self._path, "r") as file:
+            images = hdf5_dataset(file, "images")
+            if not images.chunks:
+                return 0
+            shape, chunk = images.shape, images.chunks
+        beside = math.prod(math.ceil(size / part) * part for size, part in zip(shape[1:], chunk[1:], strict=True))
+        return int(max(chunk[0] * beside, min(math.ceil(shape[0] / chunk[0]) * chunk[0] * beside, _CACHE_BYTES)))
 
     def stored(self, row: Row) -> NDArray[Any]:
         import h5py
@@ -83,8 +104,9 @@ class _Hdf5Reader:
             is_touched = (facts.st_size, facts.st_mtime_ns) != (row.size, row.mtime_ns)
             if is_touched and not row.digest:
                 raise ImageError("changed", f"{self._path.name} has changed since it was enqueued; enqueue it again")
-            if self._file is None:
-                self._file = h5py.File(self._path, "r")
+            with self._opening:
+                if self._file is None:
+                    self._file = h5py.File(self._path, "r", rdcc_nbytes=self._cache_bytes(), rdcc_nslots=_CACHE_SLOTS)
             images = hdf5_dataset(self._file, "images")
             require_decodable(images.shape[2], images.shape[1])
             # Inside the try: a chunk is decompressed only now, and one that is damaged costs the images in it.
@@ -105,6 +127,11 @@ class _Hdf5Reader:
         return pixels
 
 
+def storage_order(dataset: Dataset, rows: Sequence[Row]) -> list[int] | None:
+    """Positions of rows as they lie in an HDF5 file, so that each chunk is decompressed once a job; None for other data."""
+    return sorted(range(len(rows)), key=lambda i: rows[i].path) if dataset.layout == "hdf5" else None
+
+
 class Decoding:
     """Rows on their way to pixels. Making one starts the work in `pool` and returns at once.
 
@@ -115,13 +142,22 @@ class Decoding:
     """
 
     def __init__(
-        self, rows: Sequence[Row], size: tuple[int, int], read: Callable[[Row], NDArray[np.uint8]], pool: Executor
+        self,
+        rows: Sequence[Row],
+        size: tuple[int, int],
+        read: Callable[[Row], NDArray[np.uint8]],
+        pool: Executor,
+        order: Sequence[int] | None = None,
     ) -> None:
+        """Args: order: positions in the order in which to read them, see `storage_order`; None for that of the rows."""
         self.rows = rows
         self.images = np.empty((len(rows), *size, 3), np.uint8)
         self.errors: dict[int, ImageError] = {}
         self._read = read
-        self._outcomes: list[Future[ImageError | None]] = [pool.submit(self._fill, i) for i in range(len(rows))]
+        outcomes: dict[int, Future[ImageError | None]] = {}
+        for i in range(len(rows)) if order is None else order:
+            outcomes[i] = pool.submit(self._fill, i)
+        self._outcomes = [outcomes[i] for i in range(len(rows))]
 
     def good(self) -> Iterator[int]:
         """Positions of the images that decoded, in order, each as soon as it is there.

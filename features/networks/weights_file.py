@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Where training scripts put the state dict; averaged weights first, as timm does.
 _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model")
+_NAMED = 3
 _TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02")
 
 
@@ -32,6 +33,12 @@ def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
     try:
         loaded = _load(path)
     except Exception as error:  # garbage raises anything: KeyError, EOFError, UnpicklingError, SafetensorError ...
+        foreign = _foreign_objects(path)
+        if foreign:
+            raise HeadstartError(
+                f"{path} holds other objects than tensors ({', '.join(foreign[:_NAMED])}), and none of those is read. Save its "
+                "state dict alone: torch.save(checkpoint['state_dict'], FILE)"
+            ) from None
         raise HeadstartError(
             f"{path} cannot be read as weights: {reason_of(error)}. "
             "Is it cut off? Fetch it again, or save its state dict as safetensors"
@@ -43,6 +50,16 @@ def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
         raise HeadstartError(f"{path} holds no state dict (a table of named tensors). Save model.state_dict() as safetensors")
     cleaned: dict[str, torch.Tensor] = clean_state_dict(loaded)
     return cleaned
+
+
+def _foreign_objects(path: Path) -> list[str]:
+    """Names of what a torch file would make besides tensors and plain values; nothing of it is run."""
+    import torch
+
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # damaged, or not torch's
+        return []
 
 
 def _load(path: Path) -> Any:
@@ -57,9 +74,6 @@ def _load(path: Path) -> Any:
     return safetensors.torch.load_file(path, device="cpu")
 
 
-_NAMED = 3
-
-
 def fit_tensors(tensors: "Tensors", model: str, model_args: Mapping[str, Any], path: Path) -> "dict[str, torch.Tensor]":
     """The tensors of `model` without classifier, taken from `tensors`, in the dtypes that timm builds.
 
@@ -71,6 +85,7 @@ def fit_tensors(tensors: "Tensors", model: str, model_args: Mapping[str, Any], p
     network = build(model, model_args)
     wanted: Tensors = network.state_dict()
     ignored = classifier_names(model, model_args)
+    tensors = _unwrapped(tensors, wanted, path)
     differing = _differences(tensors, wanted, ignored)
     if differing:
         adapted = _as_timm_loads(tensors, network)
@@ -83,6 +98,32 @@ def fit_tensors(tensors: "Tensors", model: str, model_args: Mapping[str, Any], p
         more = f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
         raise HeadstartError(f"{path} does not fit {model}: {'; '.join(differing[:_NAMED])}{more}. {_advice(model, path)}")
     return {name: tensors[name].to(tensor.dtype).contiguous() for name, tensor in wanted.items() if name in tensors}
+
+
+def _unwrapped(tensors: "Tensors", wanted: "Tensors", path: Path) -> "Tensors":
+    """`tensors` without the prefix that a training script put before the network's names (`model.`, `backbone.`, `student.`).
+
+    Unchanged where no prefix, or the empty one, leaves all that is wanted. Raises: HeadstartError if several do.
+    """
+    needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    if not needed or all(name in tensors for name in needed):
+        return tensors
+    first = needed[0]
+    prefixes = [name[: -len(first)] for name in tensors if name.endswith(f".{first}")]
+    fitting = [
+        prefix
+        for prefix in prefixes
+        if all(f"{prefix}{name}" in tensors and tensors[f"{prefix}{name}"].shape == wanted[name].shape for name in needed)
+    ]
+    if len(fitting) > 1:
+        raise HeadstartError(
+            f"{path} holds {len(fitting)} networks that fit: {', '.join(sorted(fitting)[:_NAMED])}. Save one of them alone"
+        )
+    if not fitting:
+        return tensors
+    [prefix] = fitting
+    kept = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {name: tensor for name, tensor in kept.items() if name in wanted}
 
 
 def _differences(tensors: "Tensors", wanted: "Tensors", ignored: set[str]) -> list[str]:

@@ -262,3 +262,18 @@ def test_a_disk_that_fills_ends_the_worker_with_75_tears_nothing_and_the_next_ru
     filler.unlink()
     assert work(workspace)[0].is_drained
     assert tally(workspace).done == 50
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no umask there")
+@pytest.mark.parametrize(("mode", "umask", "expected"), [(0o2770, 0o077, 0o660), (0o755, 0o077, 0o600), (0o775, 0o022, 0o664)])
+def test_what_is_made_in_a_shared_workspace_follows_its_mode(tmp_path, mode, umask, expected):
+    before = os.umask(umask)
+    try:
+        workspace = open_or_create_workspace(tmp_path / "w")
+        workspace.root.chmod(mode)
+        os.umask(umask)
+        workspace = open_or_create_workspace(tmp_path / "w")
+        workspace.files.replace(workspace.root / "x", b"x")
+        assert (workspace.root / "x").stat().st_mode & 0o777 == expected
+    finally:
+        os.umask(before)

@@ -63,3 +63,37 @@ def test_an_hdf5_file_whose_disk_is_not_mounted_blames_no_image(tmp_path):
     path.unlink()
     with pytest.raises(TryLaterError, match="Is its disk mounted"):
         read(rows[0])
+
+
+@pytest.mark.parametrize("chunks", [True, (1, 20, 24, 3), (6, 20, 24, 3), (4, 7, 5, 3), (2, 20, 24, 1)], ids=str)
+def test_chunks_are_decompressed_once_whatever_their_shape(tmp_path, chunks):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("images", data=IMAGES, chunks=chunks, compression="gzip")
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        file["images"] = IMAGES
+    read, rows = reader_and_rows(tmp_path / "x.h5")
+    plain, plain_rows = reader_and_rows(tmp_path / "plain.h5")
+    for number in (5, 0, 3, 1, 4, 2):
+        assert np.array_equal(read(rows[number]), plain(plain_rows[number]))
+    cache = read._file.id.get_access_plist().get_cache()
+    assert cache[2] >= IMAGES.nbytes
+
+
+def test_rows_of_an_hdf5_file_are_read_in_the_order_of_its_chunks():
+    from concurrent.futures import ThreadPoolExecutor
+
+    from headstart.features.images.reader import Decoding, storage_order
+
+    dataset = Dataset("/data", "hdf5", "x.h5", {}, 0, allow_symlinks=False)
+    rows = [Row(f"x.h5#{i:09d}", "", "", "", 1, 1, index=i) for i in (4, 0, 3, 1, 2)]
+    seen = []
+
+    def read(row):
+        seen.append(row.index)
+        return np.full((2, 2, 3), row.index, np.uint8)
+
+    with ThreadPoolExecutor(1) as pool:
+        decoding = Decoding(rows, (2, 2), read, pool, storage_order(dataset, rows))
+        assert list(decoding.good()) == [0, 1, 2, 3, 4]
+    assert seen == [0, 1, 2, 3, 4]
+    assert decoding.images[:, 0, 0, 0].tolist() == [4, 0, 3, 1, 2]

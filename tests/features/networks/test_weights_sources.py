@@ -3,7 +3,9 @@ import json
 import logging
 import socket
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -140,3 +142,26 @@ def test_a_damaged_embedded_encoder_is_a_mistake_of_one_line(embedded, damage):
     damage(embedded)
     with pytest.raises(HeadstartError, match="Install headstart again"):
         resolve_weights(MODEL, {}, "embedded")
+
+
+@pytest.mark.parametrize("prefix", ["model.", "backbone.", "module.", "net.", "encoder.", "student.", "learner.net.encoder."])
+def test_the_prefix_of_a_wrapper_is_taken_off(tmp_path, complete, prefix):
+    as_safetensors(complete, tmp_path / "plain.safetensors")
+    others = {} if prefix == "module." else {f"{prefix}head.weight": torch.zeros(2, 2), "loss.scale": torch.ones(1)}
+    as_safetensors({**{prefix + name: tensor for name, tensor in complete.items()}, **others}, tmp_path / "wrapped.safetensors")
+    plain, wrapped = (resolve_weights(MODEL, {}, str(tmp_path / f"{name}.safetensors")) for name in ("plain", "wrapped"))
+    assert wrapped.sha256 == plain.sha256
+
+
+def test_two_networks_that_fit_are_a_question(tmp_path, complete):
+    both = {f"{who}.{name}": tensor.clone() for who in ("student", "teacher") for name, tensor in complete.items()}
+    as_safetensors(both, tmp_path / "two.safetensors")
+    with pytest.raises(HeadstartError, match=r"2 networks that fit: student\., teacher\."):
+        resolve_weights(MODEL, {}, str(tmp_path / "two.safetensors"))
+
+
+@pytest.mark.parametrize("thing", [Path("/data"), np.float64(0.9), np.arange(3)], ids=["path", "number", "array"])
+def test_other_objects_beside_tensors_are_called_that(tmp_path, complete, thing):
+    torch.save({"state_dict": complete, "more": thing}, tmp_path / "x.pth")
+    with pytest.raises(HeadstartError, match=r"holds other objects than tensors \(.*Save its state dict alone"):
+        resolve_weights(MODEL, {}, str(tmp_path / "x.pth"))
