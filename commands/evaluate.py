@@ -58,10 +58,11 @@ def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | 
 
 def _write_csv(scored: Scored) -> None:
     from headstart.experiments.evaluation.evaluate_run import answers_of
+    from headstart.pipeline.text import number_text
 
     names, is_classes = scored.head.names, scored.head.task == "classification"
     columns = ["label", "probability", "true_label"] if is_classes else [*names, *(f"true_{name}" for name in names)]
     write_line(["path", *columns])
     for path, said, true in answers_of(scored):
-        cells = [names[said.argmax()], f"{said.max():.9g}"] if is_classes else [f"{number:.9g}" for number in said]
+        cells = [names[said.argmax()], f"{said.max():.9g}"] if is_classes else list(map(number_text, said))
         write_line([path, *cells, *true])

@@ -66,7 +66,6 @@ def command(
     from headstart.experiments.runs.experiment import read_metrics
     from headstart.experiments.runs.rows import run_numbers
     from headstart.experiments.train_heads import train_heads
-    from headstart.features.devices import choose_device
 
     opened_workspace = chosen_workspace(workspace)
     ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
@@ -83,7 +82,7 @@ def command(
         targets=targets,
         auxiliary=auxiliary,
         val_part=val_part,
-        options=TrainingOptions(**shared, monitor=monitor, seed=seed, device=choose_device(given["device"])),
+        options=TrainingOptions(**shared, monitor=monitor, seed=seed, device=given["device"]),
         logistic=given["logistic"],
         folds=given["folds"] or 0,
         name=name,
@@ -91,6 +90,9 @@ def command(
         report=say,
     )
     if not trained.is_finished:
+        if as_json:
+            unfinished = {"experiment": trained.experiment.folder.name, "finished": False}
+            click.echo(json.dumps(unfinished, indent=1))
         return trained.exit_code
     experiment = trained.experiment
     if as_json:

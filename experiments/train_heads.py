@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from headstart.experiments.config import USUAL_STEPS, BaselineOptions, HeadConfig, TrainingOptions
@@ -12,6 +14,7 @@ from headstart.experiments.runs.begin import Begun
 from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.experiments.runs.finishing import Ending, Words, finish
 from headstart.experiments.runs.head_experiment import HeadExperiment
+from headstart.features.devices import usable_device
 from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.cached_features import CachedFeatures, of_dataset
 from headstart.features.store.packing import open_cache
@@ -52,10 +55,13 @@ def train_heads(
     Raises: HeadstartError with one line if nothing can be learnt, options contradict each other, the training fails, or the name
         is taken by another experiment; TryLaterError if the disk is full or the database stays locked.
     """
+    begun_at = time.monotonic()
+    options = options or TrainingOptions(steps=USUAL_STEPS)
+    device = usable_device(options.device)
+    options = replace(options, device="cpu")  # the machine is no part of what is trained: another one may go on
     opened = as_workspace(workspace)
     features = _features(opened, encoder, data)
     decided = detected_task(features, tuple(targets)) if task == "auto" else task
-    options = options or TrainingOptions(steps=USUAL_STEPS)
     baselines = BaselineOptions(decided == "classification" if logistic is None else logistic, folds)
     request = Request(
         features, decided, tuple(targets), tuple(auxiliary), tuple(heads or [HeadConfig()]), options, name, val_part, baselines
@@ -64,7 +70,8 @@ def train_heads(
     begun = begin_heads(opened, request)
     for note in begun.notes:
         report(f"note: {note}")
-    return _finished(opened, begun, time_limit_s, report)
+    left_s = None if time_limit_s is None else time_limit_s - (time.monotonic() - begun_at)
+    return _finished(opened, begun, Settings(device), left_s, report)
 
 
 def _features(workspace: Workspace, encoder: str | None, data: str | None) -> CachedFeatures:
@@ -75,7 +82,11 @@ def _features(workspace: Workspace, encoder: str | None, data: str | None) -> Ca
 
 
 def _finished(
-    workspace: Workspace, begun: Begun[HeadExperiment], time_limit_s: float | None, report: Callable[[str], None]
+    workspace: Workspace,
+    begun: Begun[HeadExperiment],
+    settings: Settings,
+    time_limit_s: float | None,
+    report: Callable[[str], None],
 ) -> Ending[HeadExperiment]:
     experiment, counts = begun.experiment, begun.experiment.counts
     heads = f"{len(experiment.heads)} head{'s' if len(experiment.heads) > 1 else ''}"
@@ -86,4 +97,4 @@ def _finished(
         about=f"{experiment.folder.name}: {experiment.task}, {heads}, {counts['train']:,} train, "
         f"{counts['val']:,} val and {counts['test']:,} test images",
     )
-    return finish(workspace, begun, words, Settings(), time_limit_s, report, removed_files)
+    return finish(workspace, begun, words, settings, time_limit_s, report, removed_files)

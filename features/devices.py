@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 
+from headstart.pipeline.errors import HeadstartError
+
 _QUOTAS = ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")  # of version 2 and 1
 
 
@@ -35,6 +37,16 @@ def choose_device(asked: str) -> str:
     import torch  # only here: with a device torch is needed anyway, and it may have been built without CUDA
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def usable_device(asked: str) -> str:
+    """`choose_device`. Raises: HeadstartError if a GPU was asked for and torch can use none."""
+    if asked == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise HeadstartError("--device cuda: torch finds no CUDA device here. Use --device cpu, or leave --device out")
+    return choose_device(asked)
 
 
 def has_nvidia_device() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.tracking.console import Narrator
@@ -26,14 +27,14 @@ def fingerprint(workspace: Workspace, folder: str) -> str:
 
 def open_session(workspace: Workspace, job: Job, settings: Settings) -> TrainHeadSession:
     """Opens nothing yet: features are mapped when the job is prepared."""
-    return TrainHeadSession(workspace)
+    return TrainHeadSession(workspace, settings.device)
 
 
 class TrainHeadSession:
     """One experiment."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, device: str) -> None:
+        self._workspace, self._device = workspace, device
 
     def prepare(self, job: Job) -> HeadExperiment:
         """Reads what is to be trained."""
@@ -59,18 +60,24 @@ class TrainHeadSession:
         from headstart.experiments.runs.head_experiment import best_head_path
         from headstart.experiments.training.checkpoints import Checkpoints
         from headstart.experiments.training.kept_parts import KeptParts
+        from headstart.experiments.training.patience import Patience
+        from headstart.features.devices import usable_device
         from headstart.pipeline.versions import versions_of
 
         keeper = Checkpoints(best_head_path(experiment).parent, self._workspace.files)
         # A training that goes on has read every byte of the cache before.
         data = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
-        options = experiment.options.settled(len(data.data.train))
+        device = usable_device(self._device)
+        options = replace(experiment.options.settled(len(data.data.train)), device=device)
         narrator = Narrator(experiment.folder.name, options.epochs, [head.name for head in experiment.heads])
-        outcomes = train(data.data, experiment.heads, options, keeper, check, narrator.report)
-        parts = KeptParts(experiment.checkpoints, self._workspace.files)
-        evaluation = evaluate_experiment(experiment, data, outcomes, check, parts, narrator.note)
+        if device != experiment.options.device and experiment.options.device == "cuda":
+            narrator.note("goes on without the GPU that it was begun on: the same training, slower, other last digits")
+        patience = Patience(check)
+        outcomes = train(data.data, experiment.heads, options, keeper, patience.after_a_step, narrator.report)
+        parts = patience.heard(KeptParts(experiment.checkpoints, self._workspace.files))
+        evaluation = evaluate_experiment(experiment, data, outcomes, patience.after_a_part, parts, narrator.note)
         payload = publish(self._workspace, experiment, data, outcomes, evaluation)
         keeper.keep_only_newest()
         parts.clear()
-        facts: dict[str, Any] = {"device": experiment.options.device, "versions": versions_of("numpy", "torch")}
+        facts: dict[str, Any] = {"device": device, "versions": versions_of("numpy", "torch")}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)

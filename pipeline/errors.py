@@ -30,6 +30,10 @@ class InterruptedWork(Exception):
     """A signal asked for the end; the current job was given back."""
 
 
+class TimeIsUp(InterruptedWork):
+    """The time limit is over. A job that keeps what it did may go on to the next thing worth keeping, once."""
+
+
 class WithdrawnWork(InterruptedWork):
     """The job in hand was paused, cancelled or removed; the line says what."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from . import paths
 from .claims import deaths_of, failures_of, live_workers, seems_held
 from .doors import records
-from .errors import HeadstartError
+from .errors import ExplainedError, HeadstartError
 from .history import DEATHS, NO_HISTORY, History
 from .job import Job
 from .kinds import Fingerprints, known_kinds
@@ -169,7 +169,7 @@ class _Remembered:
 
     def save(self) -> None:
         if self.changed:  # derived and never trusted blindly, so neither durable nor worth an error
-            with contextlib.suppress(OSError, HeadstartError):
+            with contextlib.suppress(OSError, ExplainedError):
                 replace(self.workspace.files, fsync=False).replace(self.workspace.status_cache, json.dumps(self.groups).encode())
 
     def _stamps(self, job: Job) -> list[int]:

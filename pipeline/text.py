@@ -64,6 +64,11 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(error).split())[:160].rstrip(" .") or type(error).__name__
 
 
+def number_text(number: float) -> str:
+    """Nine digits, or fifteen of a number so large that nine may end before what it differs in: seconds since 1970, bytes."""
+    return f"{number:.9g}" if abs(number) < 1e6 else f"{number:.15g}"
+
+
 def size_words(size: int) -> str:
     """Bytes as people say them, with what tells two files apart: `1.26 GB`, `230.0 MB`, `0.9 kB`."""
     if size >= 1e8:

@@ -14,6 +14,7 @@ from .errors import (
     HeadstartError,
     InterruptedWork,
     SourceGoneError,
+    TimeIsUp,
     TryLaterError,
     WithdrawnWork,
     as_shortage,
@@ -40,7 +41,7 @@ class Limits:
 
     Attributes:
         max_jobs: jobs to commit, None for no limit.
-        seconds: no job is begun that would probably end later than this after the start.
+        seconds: no job is begun that would probably end later than this after the start; one that does is given back then.
         kinds: only jobs of these kinds, None for all.
         only: only these jobs, None for all.
         loop_s: instead of ending when nothing is left, look again after this time.
@@ -262,6 +263,8 @@ class Worker:
         self.watchdog.sign_of_life()
         self.stop.check()
         now = time.monotonic()
+        if self.limits.seconds is not None and now - self._begun > self.limits.seconds:
+            raise TimeIsUp
         if now - self._looked > _LOOK_S and self._in_hand is not None:
             self._looked = now
             withdrawal = self.frontier.watch.now().of(self._in_hand)

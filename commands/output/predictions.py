@@ -64,6 +64,8 @@ def write_table(predictions: Iterator[Prediction], layout: PredictionLayout) -> 
 
 def write_csv(predictions: Iterator[Prediction], layout: PredictionLayout) -> int:
     """Prints CSV that no spreadsheet runs as a formula, spelled as in manifests; returns how many images had no prediction."""
+    from headstart.pipeline.text import number_text
+
     if layout.is_classes:
         columns = ["label", "probability"]
         columns += [f"{word}_{place}" for place in range(2, layout.top + 1) for word in ("label", "probability")]
@@ -75,7 +77,7 @@ def write_csv(predictions: Iterator[Prediction], layout: PredictionLayout) -> in
         failed += item.error is not None
         cells: list[str] = []
         for name, number in _best(item, layout):
-            cells += [*([name] if layout.is_classes else []), f"{number:.9g}"]
+            cells += [*([name] if layout.is_classes else []), number_text(number)]
         cells = cells or [""] * len(columns)
         write_line([item.name, *cells, str(item.error or "")])
     return failed

@@ -1,11 +1,12 @@
 """What the columns of a manifest say: targets to predict and auxiliary values, as numbers where numbers are wanted."""
 
 import difflib
+import unicodedata
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.features.manifest.reading import open_manifest
+from headstart.features.manifest.reading import Dataset, open_manifest
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
@@ -13,6 +14,7 @@ from headstart.pipeline.text import printable
 from .targets import Targets, class_targets, value_targets
 
 LABEL = "label"
+_FOLDERS_OF_CLASSES = ("classes", "split_classes", "class_splits")
 _MANY = 100  # numbers that so many different ones stand in a column of are amounts, not names of classes
 
 
@@ -21,7 +23,7 @@ def column_of(cached: CachedFeatures, name: str) -> list[str]:
 
     Raises: HeadstartError that offers the nearest name if there is no such column.
     """
-    roles = [open_manifest(cached.workspace.root / dataset).dataset.roles for dataset in cached.rows.datasets]
+    roles = [dataset.roles for dataset in _datasets(cached)]
     if name in cached.extra_columns:
         return cached.column(name)
     if name == LABEL or all(role.get("label") == name for role in roles):
@@ -35,10 +37,16 @@ def column_of(cached: CachedFeatures, name: str) -> list[str]:
     )
 
 
+def _datasets(cached: CachedFeatures) -> list[Dataset]:
+    return [open_manifest(cached.workspace.root / dataset).dataset for dataset in cached.rows.datasets]
+
+
 def detected_task(cached: CachedFeatures, targets: tuple[str, ...]) -> str:
     """regression for several targets, or numbers that are no names of classes: fractions, or more than 100 different ones."""
     if len(targets) > 1:
         return "regression"
+    if not targets and _are_classes(cached):
+        return "classification"  # folders of classes are classes, whatever they are called
     values = set(column_of(cached, targets[0]) if targets else cached.rows.label.names) - {""}
     try:
         numbers = np.array([float(value) for value in values])
@@ -54,21 +62,44 @@ def targets_of(
     targets: tuple[str, ...],
     train: NDArray[np.int64],
     others: tuple[NDArray[np.int64], ...],
+    is_centered: bool = False,
 ) -> Targets:
-    """Targets of all rows. Args: targets: columns, () for the label. Raises: HeadstartError as `targets`."""
+    """Targets of all rows. Args: targets: columns, () for the label; is_centered: see `value_targets`. Raises: HeadstartError as
+    `targets`."""
     names = targets or (LABEL,)
     if task == "regression":
-        return value_targets(list(names), [column_of(cached, name) for name in names], train)
+        columns = [column_of(cached, name) for name in names]
+        return value_targets(list(names), columns, train, is_centered, lambda row: printable(cached.paths[row]))
     if len(names) > 1:
         raise HeadstartError(f"{len(names)} targets are given, and a classifier has one. Use --task regression, or one --target")
-    return class_targets(np.array(column_of(cached, names[0])) if targets else cached.labels, train, others)
+    labels = np.array(column_of(cached, names[0])) if targets else np.asarray(cached.labels)
+    if targets:
+        _refuse_two_spellings(names[0], labels)
+    is_partial = len(cached) < cached.rows.images
+    return class_targets(labels, train, others, are_said=not targets and _are_classes(cached), is_partial=is_partial)
 
 
-def auxiliary_of(cached: CachedFeatures, names: tuple[str, ...]) -> NDArray[np.float32] | None:
+def _refuse_two_spellings(name: str, labels: NDArray[np.str_]) -> None:
+    """As `enqueue` does of labels: two spellings of one class would be two classes."""
+    spellings: dict[str, str] = {}
+    for label in np.unique(labels[labels != ""]).tolist():
+        other = spellings.setdefault(" ".join(unicodedata.normalize("NFC", label).casefold().split()), label)
+        if other != label:
+            raise HeadstartError(
+                f"target '{printable(name)}' has two spellings of one class, {printable(repr(other))} and "
+                f"{printable(repr(label))}. Make them one in the table, then enqueue it again"
+            )
+
+
+def _are_classes(cached: CachedFeatures) -> bool:
+    return all(dataset.layout in _FOLDERS_OF_CLASSES for dataset in _datasets(cached))
+
+
+def auxiliary_of(cached: CachedFeatures, names: tuple[str, ...]) -> NDArray[np.float64] | None:
     """(n, a) values in the order of `names`, NaN for none. Raises: HeadstartError naming the image if one is no number."""
     if not names:
         return None
-    result = np.empty((len(cached), len(names)), np.float32)
+    result = np.empty((len(cached), len(names)))
     for place, name in enumerate(names):
         for row, value in enumerate(column_of(cached, name)):
             try:

@@ -11,7 +11,7 @@ from headstart.pipeline.errors import HeadstartError
 
 from .feature_source import FeatureSource
 from .statistics import Standardization
-from .targets import Targets
+from .targets import Targets, Units
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class TrainingData:
         source, targets: n rows each.
         train, val: positions with a target.
         auxiliary: (n, a) float32 columns that stand after the features, None for none.
+        auxiliary_units: what they are counted in; None: as they are in the table.
     """
 
     source: FeatureSource
@@ -29,6 +30,7 @@ class TrainingData:
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     auxiliary: NDArray[np.float32] | None = None
+    auxiliary_units: Units | None = None
 
     def __post_init__(self) -> None:
         known = self.targets.is_known

@@ -60,7 +60,7 @@ def evaluate_experiment(
     val_scores = scores_of(inputs_of(data.data), data.data.val, [each.head for each in baselines])
     fitted = []
     for baseline, scores in zip(baselines, val_scores, strict=True):
-        head = as_head(baseline, data.data.targets, scores, data.data.val)
+        head = as_head(baseline, data.data, scores)
         fitted.append(_renamed(head, {config.name for config in experiment.heads}))
     scores_by_head: dict[str, dict[str, NDArray[np.float32]]] = {}
     candidates = []
@@ -107,7 +107,8 @@ def head_metrics(data: ExperimentData, output: str, scores: NDArray[np.float32],
     if targets.task == "classification":
         probabilities = probabilities_of(scores, "softmax" if output == "linear" else output)
         return classification_metrics(probabilities, targets.codes[positions], targets.names, groups=groups)
-    return regression_metrics(scores, targets.values[positions], targets.names, groups)
+    true = targets.about_mean(targets.values[positions])
+    return regression_metrics(targets.about_mean(scores), true, targets.names, groups)
 
 
 def _course(outcome: Outcome) -> dict[str, Any]:
@@ -168,7 +169,8 @@ def _comparisons(data: ExperimentData, selected: str, scores: dict[str, NDArray[
             result.append({"head": selected, "than": name, "metric": "accuracy", **compared})
             continue
         for place, target in enumerate(targets.names):
-            compared = compare_regressors(best[:, place], other[:, place], targets.values[rows, place], groups=groups)
+            one, two, true = (targets.about_mean(values)[:, place] for values in (best, other, targets.values[rows]))
+            compared = compare_regressors(one, two, true, groups=groups)
             result.append({"head": selected, "than": name, "metric": f"mse of {target}", **compared})
     return result
 

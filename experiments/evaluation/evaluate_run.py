@@ -16,6 +16,7 @@ from headstart.experiments.runs.catalog import BEST, Chosen, choose_run
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.experiment_data import ExperimentData, experiment_data
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import number_text
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .evaluate_experiment import FORMAT, head_metrics
@@ -98,9 +99,15 @@ def answers_of(scored: Scored) -> Iterator[tuple[str, NDArray[np.float64], list[
     values = scored.scores.astype(np.float64)
     if head.task == "classification":
         values = probabilities_of(scored.scores, head.config.output_for(head.task))
+    else:
+        values = targets.in_table(values)
     for position, said in zip(scored.positions.tolist(), values, strict=True):
         is_class = targets.task == "classification"
-        true = [targets.names[targets.codes[position]]] if is_class else [f"{x:.9g}" for x in targets.values[position]]
+        true = (
+            [targets.names[targets.codes[position]]]
+            if is_class
+            else [number_text(x) for x in targets.in_table(targets.values[position])]
+        )
         yield paths[position], said, true
 
 
@@ -127,7 +134,8 @@ def compare_runs(workspace: Workspace, first: Chosen, second: Chosen) -> list[di
     left, right = score_run(workspace, first, "test"), score_run(workspace, second, "test")
     order = _same_rows(first, left, second, right)
     targets, rows = left.data.data.targets, left.positions
-    one, two, groups = left.scores, right.scores[order], left.data.features.groups[rows]
+    one, two = left.data.data.targets.in_table(left.scores), right.data.data.targets.in_table(right.scores[order])
+    true, groups = targets.in_table(targets.values[rows]), left.data.features.groups[rows]
     if targets.task == "classification":
         said = one.argmax(axis=1)
         other = said if first.run.run == second.run.run else two.argmax(axis=1)
@@ -135,7 +143,7 @@ def compare_runs(workspace: Workspace, first: Chosen, second: Chosen) -> list[di
     return [
         {
             "metric": f"mse of {name}",
-            **compare_regressors(one[:, place], two[:, place], targets.values[rows, place], groups=groups),
+            **compare_regressors(one[:, place], two[:, place], true[:, place], groups=groups),
         }
         for place, name in enumerate(targets.names)
     ]
@@ -186,6 +194,10 @@ def _image_keys(scored: Scored) -> list[tuple[str, int, str]]:
     targets = scored.data.data.targets
     keys = []
     for position in scored.positions:
-        said = str(targets.codes[position]) if targets.task == "classification" else targets.values[position].tobytes().hex()
+        said = (
+            str(targets.codes[position])
+            if targets.task == "classification"
+            else targets.in_table(targets.values[position]).astype(np.float32).tobytes().hex()
+        )
         keys.append((rows.datasets[rows.dataset[position]], int(rows.index[position]), said))
     return keys

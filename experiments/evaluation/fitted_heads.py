@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.config import SIMPLEST, HeadConfig
-from headstart.experiments.data.targets import Targets
+from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.linear.baselines import Baseline
 
@@ -34,21 +34,23 @@ class Candidate:
     simplicity: tuple[int, int]
 
 
-def as_head(baseline: Baseline, targets: Targets, val_scores: NDArray[np.float32], val: NDArray[np.int64]) -> TrainedHead:
+def as_head(baseline: Baseline, data: TrainingData, val_scores: NDArray[np.float32]) -> TrainedHead:
     """The baseline as a head; the same answers, and of classes probabilities.
 
-    Args: val_scores: (len(val), k) of the baseline on validation, by which the probabilities are scaled where its scores are no
+    Args: val_scores: (len(data.val), k) of the baseline on validation: by them probabilities are scaled where its scores are no
         log-odds (temperature scaling: Guo et al., ICML 2017).
     """
-    factor = 1.0
+    factor, targets = 1.0, data.targets
     if targets.task == "classification" and baseline.name.split("-")[0] in {name.split("-")[0] for name in _SCORES}:
-        factor = _inverse_temperature(val_scores, targets.codes[val])
+        factor = _inverse_temperature(val_scores, targets.codes[data.val])
     layer = (
         (factor * baseline.head.weight).astype(np.float32),
         (factor * baseline.head.bias).astype(np.float32),
     )
     fitted = {"method": baseline.name, **baseline.settings}
-    return TrainedHead(HeadConfig(name=baseline.name), targets.task, targets.names, (layer,), fitted)
+    return TrainedHead(
+        HeadConfig(name=baseline.name), targets.task, targets.names, (layer,), fitted, data.auxiliary_units, targets.units
+    )
 
 
 def simplicity_of(head: TrainedHead) -> tuple[int, int]:

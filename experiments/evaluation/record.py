@@ -52,6 +52,7 @@ def as_record(workspace: Workspace, experiment: HeadExperiment) -> dict[str, Any
     judged = read_metrics(experiment)
     return {
         "experiment": experiment.folder.name,
+        "finished": True,
         "folder": str(experiment.folder),
         "best_head": str(best_head_path(experiment)),
         "database": str(workspace.database),

@@ -82,11 +82,12 @@ def refuse_too_large(heads: Sequence[HeadConfig], inputs: int, outputs: int, mem
     """Raises: HeadstartError if the weights of all heads and what training keeps beside them exceed `memory_bytes`."""
     wanted = 4 * _COPIES * sum(_weights(head, inputs, outputs) for head in heads)
     if wanted > memory_bytes:
-        fit = max(1, int(len(heads) * memory_bytes / wanted))
+        fit = int(len(heads) * memory_bytes / wanted)
+        some = f"About {fit:,} of them fit: divide the grid, or make `hidden` narrower" if fit else "Make `hidden` narrower"
+        what = "1 head" if len(heads) == 1 else f"{len(heads):,} heads"
         raise HeadstartError(
-            f"{len(heads):,} heads on {inputs:,} inputs need about {rough_size_words(wanted, 'GB')} while they train, and "
-            f"{rough_size_words(memory_bytes, 'GB')} are free. About {fit:,} of them fit: divide the grid, or "
-            "make `hidden` narrower"
+            f"{what} on {inputs:,} inputs need{'s' if len(heads) == 1 else ''} about {rough_size_words(wanted, 'GB')}, "
+            f"and {rough_size_words(memory_bytes, 'GB')} are free. {some}"
         )
 
 

@@ -78,6 +78,7 @@ def intraop_threads(count: int) -> Iterator[None]:
 def _identity(data: TrainingData, heads: Sequence[HeadConfig], options: TrainingOptions) -> str:
     shared = as_facts(options)
     del shared["checkpoint_s"]  # decides when, not what
+    shared["device"] = "cpu"  # whatever it is: another machine may go on
     digest = hashlib.sha256(json.dumps([data.source.digest, [as_facts(h) for h in heads], shared, data.targets.names]).encode())
     for array in (data.train, data.val, data.targets.codes, data.targets.values, data.auxiliary):
         digest.update(b"" if array is None else array.tobytes())

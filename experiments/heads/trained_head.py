@@ -14,7 +14,7 @@ import math
 import pickletools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from headstart.experiments.config import HeadConfig, as_facts, head_config
 from headstart.experiments.data.feature_source import FeatureSource, as_float32, by_blocks
 from headstart.experiments.data.sigmoid import sigmoid
+from headstart.experiments.data.targets import Units
 from headstart.features.arrays import DamagedArrays, stored_members, unpacked_size
 from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import ExplainedError, HeadstartError
@@ -32,7 +33,8 @@ from headstart.pipeline.files import environment_faults
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1
+FORMAT = 2  # with units of numbers; a head without them is written as before there were any
+_WITHOUT_UNITS = 1
 _BN_EPS = 1e-5
 
 
@@ -45,6 +47,7 @@ class TrainedHead:
         task, names: classification or regression; classes or targets, k of them.
         layers: weight (out, in) and bias (out,) of each, float32, standardization and the rest folded in.
         fitted: of a head that no gradient trained: its `method` (ridge, lda, ...) and what was chosen for it; else None.
+        auxiliary, outputs: units of the auxiliary columns and of predicted numbers; None: as in the table.
     """
 
     config: HeadConfig
@@ -52,6 +55,8 @@ class TrainedHead:
     names: tuple[str, ...]
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
     fitted: Mapping[str, Any] | None = None
+    auxiliary: Units | None = None
+    outputs: Units | None = None
 
     @property
     def inputs(self) -> int:
@@ -93,7 +98,14 @@ class TrainedHead:
         """File content that `torch.load(weights_only=True)` reads: tensors, and one string of JSON."""
         import torch
 
-        facts: dict[str, Any] = {"format": FORMAT, "config": as_facts(self.config), "task": self.task, "names": self.names}
+        has_units = self.auxiliary is not None or self.outputs is not None
+        facts: dict[str, Any] = {
+            "format": FORMAT if has_units else _WITHOUT_UNITS,
+            "config": as_facts(self.config),
+            "task": self.task,
+            "names": self.names,
+        }
+        facts |= {name: units.as_json() for name in ("auxiliary", "outputs") if (units := getattr(self, name)) is not None}
         if self.fitted is not None:
             facts["fitted"] = dict(self.fitted)
         content: dict[str, Any] = {"facts": json.dumps(facts)}
@@ -102,6 +114,34 @@ class TrainedHead:
         buffer = io.BytesIO()
         torch.save(content, buffer)
         return buffer.getvalue()
+
+    def for_the_table(self) -> TrainedHead:
+        """The same head with its units in the weights: what it takes and says is as in the table.
+
+        Raises: HeadstartError if float32 cannot hold that.
+        """
+        layers = [(weight.astype(np.float64), bias.astype(np.float64)) for weight, bias in self.layers]
+        if self.auxiliary is not None:
+            if not self.auxiliary.fits_float32:
+                raise HeadstartError(
+                    f"an auxiliary column lies about {np.abs(self.auxiliary.mean).max():g} with a spread of "
+                    f"{self.auxiliary.scale.min():g}, which float32 cannot hold. Subtract an offset in the table, and train again"
+                )
+            weight, bias = layers[0]
+            weight, count = weight.copy(), len(self.auxiliary.mean)
+            weight[:, -count:] /= self.auxiliary.scale
+            layers[0] = (weight, bias - weight[:, -count:] @ self.auxiliary.mean)
+        outputs = self.outputs
+        if outputs is not None and outputs.fits_float32:
+            weight, bias = layers[-1]
+            layers[-1] = (weight * outputs.scale[:, None], bias * outputs.scale + outputs.mean)
+            outputs = None
+        return replace(
+            self,
+            layers=tuple((weight.astype(np.float32), bias.astype(np.float32)) for weight, bias in layers),
+            auxiliary=None,
+            outputs=outputs,
+        )
 
     @property
     def digest(self) -> str:
@@ -122,7 +162,10 @@ def read_head(path: Path) -> TrainedHead:
         facts = records.parse_record(content["facts"], path, FORMAT, "Train it again: headstart train-head")
         count = sum(key.endswith(".weight") for key in content)
         layers = tuple((np.asarray(content[f"{i}.weight"]), np.asarray(content[f"{i}.bias"])) for i in range(count))
-        return TrainedHead(head_config(facts["config"]), facts["task"], tuple(facts["names"]), layers, facts.get("fitted"))
+        units = (Units.from_json(facts.get(name)) for name in ("auxiliary", "outputs"))
+        return TrainedHead(
+            head_config(facts["config"]), facts["task"], tuple(facts["names"]), layers, facts.get("fitted"), *units
+        )
     except FileNotFoundError:
         raise HeadstartError(f"{path} does not exist. The same headstart train-head command makes it again") from None
     except ExplainedError:

@@ -246,7 +246,12 @@ class Trainer:
         scaling = self.scaling
         inputs, targets = (scaling.mean, scaling.inverse_scale), (scaling.target_mean, scaling.target_scale)
         return TrainedHead(
-            lane.heads[place], self.data.targets.task, self.data.targets.names, folded(layers, running, inputs, targets)
+            lane.heads[place],
+            self.data.targets.task,
+            self.data.targets.names,
+            folded(layers, running, inputs, targets),
+            auxiliary=self.data.auxiliary_units,
+            outputs=self.data.targets.units,
         )
 
 

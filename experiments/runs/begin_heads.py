@@ -59,7 +59,7 @@ def begin_heads(workspace: Workspace, request: Request) -> Begun[HeadExperiment]
         )
 
     def complete(sketch: HeadExperiment) -> Complete[HeadExperiment]:
-        data = data_of(request.features, request.task, request.targets, request.auxiliary, sketch.val_part)
+        data = data_of(request.features, request.task, request.targets, request.auxiliary, sketch.val_part, sketch.centers)
         refuse_too_large(request.heads, data.data.inputs, data.data.targets.outputs, _free_memory_bytes())
         plan_pass(data.data, request.heads, request.options)  # refuses what does not fit before anything is written, as below
         training_folds(data, request.baselines.folds)
@@ -89,7 +89,14 @@ def _sketch(workspace: Workspace, request: Request) -> HeadExperiment:
         counts={},
         baselines=request.baselines,
         dataset=request.features.selected,
+        centers=_centers(request),
     )
+
+
+def _centers(request: Request) -> tuple[str, ...]:
+    """Numbers whose unit and offset must not matter; what a sigmoid has to reach stays as it is."""
+    is_free = request.task == "regression" and all(head.output_for(request.task) == "linear" for head in request.heads)
+    return (("targets",) if is_free else ()) + (("auxiliary",) if request.auxiliary else ())
 
 
 def _free_memory_bytes() -> int:

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from headstart.experiments.data.columns import auxiliary_of, targets_of
 from headstart.experiments.data.group_folds import group_folds
-from headstart.experiments.data.targets import Targets
+from headstart.experiments.data.targets import Targets, Units
 from headstart.experiments.data.training_data import TrainingData
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.features.store.snapshot import open_snapshot
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
+from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
 from .experiment import ROWS
@@ -62,24 +63,36 @@ def experiment_data(workspace: Workspace, experiment: HeadExperiment, is_checked
             f"{path} is missing or damaged. Restore it from a copy, or train anew: headstart train-head --name NEW"
         )
     cached = open_snapshot(workspace, experiment.encoder, rows, is_checked)
-    return data_of(cached, experiment.task, experiment.targets, experiment.auxiliary, experiment.val_part)
+    return data_of(cached, experiment.task, experiment.targets, experiment.auxiliary, experiment.val_part, experiment.centers)
 
 
 def data_of(
-    cached: CachedFeatures, task: str, targets: tuple[str, ...], auxiliary: tuple[str, ...], val_part: float
+    cached: CachedFeatures,
+    task: str,
+    targets: tuple[str, ...],
+    auxiliary: tuple[str, ...],
+    val_part: float,
+    centers: tuple[str, ...] = (),
 ) -> ExperimentData:
     """Targets and splits for rows of a cache.
 
     Args:
         val_part: of the training rows that becomes validation, with groups left whole; 0: the split 'val' is.
+        centers: 'targets' and 'auxiliary', if those numbers are to be in units of the training rows.
 
     Raises: HeadstartError in one line for whatever no head can learn from: see `targets`, and constant features.
     """
     train, val, test = (np.flatnonzero(cached.rows.split.is_(name)) for name in ("train", "val", "test"))
-    wanted = targets_of(cached, task, targets, train, (val, test))
+    wanted = targets_of(cached, task, targets, train, (val, test), "targets" in centers)
     if val_part:
         train, val = set_aside(train, val_part, cached, wanted)
-    data = TrainingData(cached, wanted, train, val, auxiliary_of(cached, auxiliary))
+    columns = auxiliary_of(cached, auxiliary)
+    units = Units.of(columns, train) if columns is not None and "auxiliary" in centers else None
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused as what is no number
+        beside = None if columns is None else columns.astype(np.float32) if units is None else units.apply(columns)
+    if beside is not None:
+        _refuse_missing(cached, auxiliary, beside, wanted.is_known, {"train": train, "val": val, "test": test})
+    data = TrainingData(cached, wanted, train, val, beside, units)
     _refuse_constant(data)
     known = wanted.is_known
     notes = []
@@ -100,11 +113,26 @@ def data_of(
             shown = ", ".join(f"'{name}'" for name in lone[:3]) + (", ..." if len(lone) > 3 else "")
             notes.append(f"{len(lone)} of {wanted.outputs} classes have one training image, too few to learn from: {shown}")
     judged = test[known[test]]
-    if data.auxiliary is not None and not np.isfinite(data.auxiliary[judged]).all():
-        raise HeadstartError("an auxiliary column has test rows without a number. Fill them in, or leave the column out of --aux")
     if not len(judged):
         notes.append("no image of the split 'test' has features and a target: heads are judged on validation alone")
     return ExperimentData(data, judged, cached, tuple(notes))
+
+
+def _refuse_missing(
+    cached: CachedFeatures,
+    names: tuple[str, ...],
+    values: NDArray[np.float32],
+    is_known: NDArray[np.bool_],
+    splits: dict[str, NDArray[np.int64]],
+) -> None:
+    for split, rows in splits.items():
+        lacking = np.argwhere(~np.isfinite(values[rows]) & is_known[rows][:, None])
+        if len(lacking):
+            row, column = int(rows[lacking[0][0]]), int(lacking[0][1])
+            raise HeadstartError(
+                f"an auxiliary column has {split} rows without a number: '{printable(names[column])}' of "
+                f"{printable(cached.paths[row])}. Fill them in, or leave the column out of --aux"
+            )
 
 
 def training_folds(data: ExperimentData, folds: int) -> NDArray[np.int64] | None:

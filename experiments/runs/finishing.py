@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
@@ -19,13 +18,12 @@ from headstart.pipeline.kinds import Settings, known_kinds
 from headstart.pipeline.markers import NotDone, read_marker
 from headstart.pipeline.queue import Reader
 from headstart.pipeline.retry import bytes_of, retire, retry
+from headstart.pipeline.work import COME_BACK
 from headstart.pipeline.worker import Finished, Limits, Worker
 from headstart.pipeline.workspace import Workspace
 
 from .begin import Begun
 from .experiment import AnyExperiment
-
-_LEAVES_S = 5.0  # from the signal to the end of the step, or chunk of steps, in hand
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Ending(Generic[AnyExperiment]):
 
     Attributes:
         is_finished: whether what it trains and its numbers are there; if not, the same call goes on from the last checkpoint.
-        exit_code: of the command: 0 also where a time limit ended it.
+        exit_code: of the command: 10 where a time limit ended it.
     """
 
     experiment: AnyExperiment
@@ -100,17 +98,19 @@ def finish(
         if finished.error is not None:
             failures.append(finished.error)
 
-    worker = Worker(workspace, settings, Limits(max_jobs=1, only=frozenset({job.job_id})), note)
-    with _limited(time_limit_s, worker.stop.ask) as is_over:
-        summary = worker.run()
+    limits = Limits(max_jobs=1, only=frozenset({job.job_id}), seconds=time_limit_s)
+    summary = Worker(workspace, settings, limits, note).run()
     if failures:
         raise HeadstartError(told(failures[0]))
     with contextlib.suppress(NotDone):
         read_marker(workspace, job, experiment.identity)
         return Ending(experiment, is_finished=True)
-    if summary.exit_code:
+    is_over = time_limit_s is not None and summary.seconds >= time_limit_s
+    if summary.exit_code or summary.withdrawn or is_over:
+        for line in summary.withdrawn:
+            report(f"note: {line}")
         report("left; the same command goes on from the last checkpoint, and so does: headstart work")
-        return Ending(experiment, is_finished=False, exit_code=0 if is_over.is_set() else summary.exit_code)
+        return Ending(experiment, is_finished=False, exit_code=summary.exit_code or (COME_BACK if is_over else 0))
     reason = next(iter(summary.problems), f"another worker gave up on {job.job_id}; see: headstart status --failed")
     raise HeadstartError(f"{experiment.folder.name} is not finished: {reason}. Run the same command again")
 
@@ -133,18 +133,17 @@ def do_first(
         if finished.error is not None:
             failures.append(finished.error)
 
-    worker = Worker(workspace, settings, Limits(only=jobs), note)
-    with _limited(time_limit_s, worker.stop.ask) as is_over:
-        summary = worker.run()
+    summary = Worker(workspace, settings, Limits(only=jobs, seconds=time_limit_s), note).run()
     if summary.jobs:
         report(f"{', '.join(sorted(folders))}: {summary.jobs:,} jobs done in {summary.seconds:.1f} s")
     if failures:
         raise HeadstartError(
             f"{len(failures)} jobs that the training needs failed: {failures[0]}. See: headstart status --failed"
         )
-    if summary.exit_code:
+    is_over = time_limit_s is not None and not summary.is_drained and summary.seconds >= time_limit_s
+    if summary.exit_code or is_over:
         report("left; the same command goes on where it was")
-        return 0 if is_over.is_set() else summary.exit_code
+        return summary.exit_code or COME_BACK
     return None
 
 
@@ -163,24 +162,3 @@ def damaged_files(folder: Path, payload: Record, removed: frozenset[Path]) -> li
         if not is_whole:
             result.append(name)
     return result
-
-
-@contextlib.contextmanager
-def _limited(time_limit_s: float | None, ask: Callable[[], None]) -> Iterator[threading.Event]:
-    """Within it, `ask` is called in time for the limit, and the event is set if it was."""
-    is_over = threading.Event()  # Timer.finished would not do: to cancel a timer sets it, too
-
-    def leave() -> None:
-        is_over.set()
-        ask()
-
-    if time_limit_s is None:
-        yield is_over
-        return
-    timer = threading.Timer(max(0.0, time_limit_s - _LEAVES_S), leave)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield is_over
-    finally:
-        timer.cancel()

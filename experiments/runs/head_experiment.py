@@ -39,6 +39,7 @@ class HeadExperiment(Experiment):
         rows_sha256: of the file `rows.bin`.
         baselines: those beyond the ones that every experiment has.
         dataset: the data set whose rows alone were asked for, relative to the workspace; None: whatever there was.
+        centers: which numbers are counted in units of the training rows, 'targets' and 'auxiliary'; earlier versions: none.
         counts: rows in train, val and test, with a target; and `images`, how many the data set has.
     """
 
@@ -57,6 +58,7 @@ class HeadExperiment(Experiment):
     rows_sha256: str
     baselines: BaselineOptions = USUAL_BASELINES
     dataset: str | None = None
+    centers: tuple[str, ...] = ()
 
     @classmethod
     def from_record(cls, workspace: Workspace, folder: Path, number: int, record: Mapping[str, Any]) -> Self:
@@ -81,6 +83,7 @@ class HeadExperiment(Experiment):
             counts=dict(record["counts"]),
             baselines=BaselineOptions(**record.get("baselines", {})),
             dataset=record.get("dataset"),
+            centers=tuple(record.get("centers", ())),
         )
 
     @property
@@ -107,7 +110,9 @@ class HeadExperiment(Experiment):
     def facts(self) -> dict[str, Any]:
         options = as_facts(self.options)
         del options["checkpoint_s"]  # decides when, not what
-        more = {} if self.baselines == USUAL_BASELINES else {"baselines": as_facts(self.baselines)}
+        more: dict[str, Any] = {} if self.baselines == USUAL_BASELINES else {"baselines": as_facts(self.baselines)}
+        if self.centers:
+            more["centers"] = list(self.centers)
         return {
             "fingerprint": self.fingerprint,
             "data": self.data,

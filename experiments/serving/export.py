@@ -64,6 +64,7 @@ def export_head(head: TrainedHead, form: str, facts: Mapping[str, Any], rows: _F
     from . import onnx_head as head_graph
     from . import torch_head as torch_formats
 
+    head = head.for_the_table()
     if form == "onnx":
         data = head_graph.encoded(head_graph.head_graph(head, facts, logits))
         answer = _onnx_answer(data, "features", threads=1)
@@ -90,6 +91,7 @@ def export_with_encoder(
 
     from . import onnx_head as head_graph
 
+    head = head.for_the_table()
     encoder = open_encoder(folder, "cpu")  # exports the graph if it is not there
     graph = find_graph(folder, encoder.spec.fingerprint)
     if graph is None or graph.refused:
@@ -170,7 +172,8 @@ def _checked(
             "Nothing was written; try another --format, and please report it"
         )
     seconds = _timed(lambda i: answer(rows[i % len(rows)][None]), calls)
-    outputs = f"{output_name(head, logits)} float32 (n, {len(head.names)})"
+    kind = "float32" if head.outputs is None else "float64"
+    outputs = f"{output_name(head, logits)} {kind} (n, {len(head.names)})"
     median, p95 = np.percentile(seconds, [50, 95]) * 1000
     return Exported(data, inputs, outputs, difference, len(rows), float(median), float(p95))
 

@@ -50,12 +50,13 @@ def head_graph(head: TrainedHead, facts: Mapping[str, Any], logits: bool = False
         value = f"head.{number}"
     result = output_name(head, logits)
     nodes += _output(value, result, head, logits)
+    kind = TensorProto.FLOAT if head.outputs is None else TensorProto.DOUBLE
     graph = helper.make_graph(
         nodes,
         "headstart",
         [helper.make_tensor_value_info(features, TensorProto.FLOAT, ["n", head.inputs])],
-        [helper.make_tensor_value_info(result, TensorProto.FLOAT, ["n", len(head.names)])],
-        initializer=[*weights, *_constants(nodes)],
+        [helper.make_tensor_value_info(result, kind, ["n", len(head.names)])],
+        initializer=[*weights, *_constants(nodes), *_units(head)],
     )
     return _described(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]), facts)
 
@@ -99,9 +100,15 @@ def _activation(value: str, result: str, activation: str) -> list[Any]:
 
 
 def _output(value: str, result: str, head: TrainedHead, logits: bool) -> list[Any]:
-    from onnx import helper
+    from onnx import TensorProto, helper
 
     output = head.config.output_for(head.task)
+    if head.outputs is not None:  # float32 has too few digits for these
+        return [
+            helper.make_node("Cast", [value], ["head.double"], to=TensorProto.DOUBLE),
+            helper.make_node("Mul", ["head.double", "head.scale"], ["head.scaled"]),
+            helper.make_node("Add", ["head.scaled", "head.mean"], [result]),
+        ]
     if logits or output == "linear":
         return [helper.make_node("Identity", [value], [result])]
     if output == "softmax":
@@ -114,6 +121,14 @@ def _output(value: str, result: str, head: TrainedHead, logits: bool) -> list[An
         helper.make_node("ReduceSum", ["head.positive", "head.axis"], ["head.total"], keepdims=1),
         helper.make_node("Div", ["head.positive", "head.total"], [result]),
     ]
+
+
+def _units(head: TrainedHead) -> list[Any]:
+    from onnx import numpy_helper
+
+    if head.outputs is None:
+        return []
+    return [numpy_helper.from_array(head.outputs.scale, "head.scale"), numpy_helper.from_array(head.outputs.mean, "head.mean")]
 
 
 def _constants(nodes: list[Any]) -> list[Any]:

@@ -50,12 +50,17 @@ def answering(head: TrainedHead) -> Callable[[NDArray[Any]], NDArray[np.float64]
                 f"the head takes rows of {expected} numbers, got {rows.shape[1]}. Was it trained on this encoder?"
             )
         values = rows.astype(np.float64)
+        if head.auxiliary is not None:
+            count = len(head.auxiliary.mean)
+            values[:, -count:] = (values[:, -count:] - head.auxiliary.mean) / head.auxiliary.scale
         for number, (weight, bias) in enumerate(layers):
             if number:
                 values = _activated(values, head.config.activation)
             values = values @ weight + bias
         if head.task == "classification":
             return probabilities_of(values, output)
+        if head.outputs is not None:
+            return head.outputs.undo(values)
         return sigmoid(values) if output == "sigmoid" else values
 
     return answer
@@ -161,7 +166,7 @@ def predict_images(
 
     Raises: HeadstartError if the head was trained on features of another length.
     """
-    answer, beside = answering(head), np.array(auxiliary, np.float32)
+    answer, beside = answering(head), np.array(auxiliary, np.float64)
     for encoded in encode_new_images(images, spec, open_batching, device):
         if encoded.features is None:
             yield Prediction(encoded.image.name, None, encoded.error)

@@ -29,6 +29,9 @@ def module_of(head: TrainedHead, logits: bool = False) -> torch.nn.Module:
 
     layers, output = head.module(), head.config.output_for(head.task)
 
+    outputs = head.outputs
+    units = None if outputs is None else (torch.from_numpy(outputs.scale), torch.from_numpy(outputs.mean))
+
     class Head(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -36,6 +39,8 @@ def module_of(head: TrainedHead, logits: bool = False) -> torch.nn.Module:
 
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             values: torch.Tensor = self.layers(features)
+            if units is not None:  # float32 has too few digits for these
+                return values.double() * units[0] + units[1]
             if logits or output == "linear":
                 return values
             if output == "softmax":

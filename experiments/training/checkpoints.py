@@ -101,7 +101,7 @@ def _read(path: Path) -> State | None:
             if match is None or hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS] != match[2]:
                 return None
             file.seek(0)
-            state: State = torch.load(file, weights_only=True)
+            state: State = torch.load(file, weights_only=True, map_location=None if torch.cuda.is_available() else "cpu")
             return state
     except OSError:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,10 +43,12 @@ class KeptParts:
 
     Attributes:
         folder: made when the first part is kept.
+        on_kept: called after each.
     """
 
     folder: Path
     files: FileSystem
+    on_kept: Callable[[], None] = lambda: None
 
     def load(self, name: str) -> _Array | None:
         """None if it is not there, or its bytes are not those that were written."""
@@ -64,6 +67,7 @@ class KeptParts:
         with environment_faults(f"cannot write {self.folder}"):
             self.files.make_folder(self.folder)
         self.files.replace(self.folder / f"part_{name}.{_digest(buffer.getvalue())}.npy", buffer.getvalue())
+        self.on_kept()
 
     def clear(self) -> None:
         """Once the whole is there."""

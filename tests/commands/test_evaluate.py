@@ -154,7 +154,7 @@ def test_best_looks_only_at_runs_with_the_targets_of_the_newest_experiment(own, 
 
 def newer(path):
     head = read_head(path)
-    with mock.patch("headstart.experiments.heads.trained_head.FORMAT", 2):
+    with mock.patch("headstart.experiments.heads.trained_head._WITHOUT_UNITS", 3):
         path.write_bytes(head.encode())
 
 
@@ -163,7 +163,7 @@ HARMS = {
     "empty": (lambda path: path.write_bytes(b""), "no head, or damaged"),
     "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "no head, or damaged"),
     "no head": (lambda path: path.write_bytes(b"something else" * 99), "no head, or damaged"),
-    "newer": (newer, "has format 2, this version reads up to 1"),
+    "newer": (newer, "has format 3, this version reads up to 2"),
 }
 
 

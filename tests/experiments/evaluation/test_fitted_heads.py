@@ -37,7 +37,7 @@ def baselines(data):
 
 def head_of(data, baseline):
     [scores] = scores_of(data.source, data.val, [baseline.head])
-    return as_head(baseline, data.targets, scores, data.val), scores
+    return as_head(baseline, data, scores), scores
 
 
 @pytest.mark.parametrize("name", ["ridge", "lda", "nearest-mean"])

@@ -57,10 +57,11 @@ def test_an_experiment_is_read_back_as_it_was_begun(workspace, extracted):
     found = experiment_data(workspace, begun.experiment)
     assert found.data.targets.names == ("score",)
     assert found.data.auxiliary is not None
+    assert found.data.auxiliary_units is not None
     row = int(found.data.train[0])
     number = int(found.features.paths[row].removeprefix("image_").removesuffix(".png"))
-    assert found.data.auxiliary[row].tolist() == [number % 7]
-    assert found.data.targets.values[row, 0] == np.float32(number / COUNT)
+    assert found.data.auxiliary_units.undo(found.data.auxiliary[row]).tolist() == pytest.approx([number % 7], abs=1e-6)
+    assert found.data.targets.in_table(found.data.targets.values[row])[0] == pytest.approx(number / COUNT, abs=1e-6)
 
 
 def test_the_same_again_finds_it_and_another_name_forks(workspace, extracted):
