@@ -41,6 +41,7 @@ COMMANDS = (
     "predict",
     "export",
     "report",
+    "audit",
     "pause",
     "allow",
     "retry",

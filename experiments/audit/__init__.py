@@ -1,0 +1,1 @@
+"""What is probably wrong with the data, said from the features that are there anyway."""
