@@ -58,7 +58,8 @@ def predict_files(
     images = find_new_images(places, allow_symlinks)
     paths = [Path(image.root) / image.path for image in images]
     with torch.inference_mode(), asking("predict"):
-        said = cast(Predicting, recipe).predict(trained.model, paths, trained.options, trained.about)
+        about = Facts({**trained.about, "workspace": str(trained.experiment.folder.parent.parent)})
+        said = cast(Predicting, recipe).predict(trained.model, paths, trained.options, about)
         yield from zip((image.name for image in images), said, strict=True)
 
 

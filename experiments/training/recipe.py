@@ -86,7 +86,10 @@ class Predicting(Protocol):
     """May be there: what the model says of new files, for `headstart predict`."""
 
     def predict(self, model: Any, files: Sequence[Path], options: Any, about: Facts) -> Iterator[Mapping[str, Any]]:
-        """What it says of each, in order, ready for JSON; `error` instead if it cannot be read."""
+        """What it says of each, in order, ready for JSON; `error` instead if it cannot be read.
+
+        Args: about: what the data said, and `workspace`, the folder in which the training lies now.
+        """
 
 
 class Exporting(Protocol):
