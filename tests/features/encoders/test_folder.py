@@ -6,7 +6,7 @@ import safetensors.torch
 
 from headstart.features.encoders.resolve import resolve_encoder
 from headstart.features.encoders.saved import save_encoder
-from headstart.features.encoders.spec import EncoderSpec, read_encoder
+from headstart.features.encoders.spec import FORMAT, EncoderSpec, read_encoder
 from headstart.features.encoders.torch_encoder import open_torch
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.workspace import open_or_create_workspace
@@ -59,7 +59,7 @@ def test_reading_an_encoder_needs_no_torch(place):
     code = f"""
 import sys
 from pathlib import Path
-from headstart.features.encoders.spec import read_encoder
+from headstart.features.encoders.spec import FORMAT, read_encoder
 print(read_encoder(Path({str(saved(place))!r})).model, "torch" in sys.modules, "timm" in sys.modules)
 """
     assert python_says(code) == (f"{TINY} False False\n", "")
@@ -123,7 +123,7 @@ def test_damaged_weights_are_told_and_repaired_by_saving_again(place, damage):
     require_told_and_repaired(place, "weights.safetensors", damage, lambda folder: open_torch(folder, "cpu"))
 
 
-@pytest.mark.parametrize("newer", [{"format": 2}, {"colour_space": "oklab"}], ids=["format", "unknown key"])
+@pytest.mark.parametrize("newer", [{"format": FORMAT + 1}, {"colour_space": "oklab"}], ids=["format", "unknown key"])
 def test_an_encoder_of_a_newer_version_is_left_alone(place, newer):
     folder = saved(place)
     edit(folder, **newer)
