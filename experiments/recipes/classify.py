@@ -1,8 +1,6 @@
 """A timm model end to end on labelled images.
 
 headstart train classify photos/ --encoder resnet10t --image-size 64 --epochs 5
-
-On 5,000 images of CIFAR-10 at 64 pixels: see benchmarks/RESULTS.md for time and accuracy.
 """
 
 from __future__ import annotations

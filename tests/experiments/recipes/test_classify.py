@@ -139,3 +139,13 @@ def test_data_without_labels_or_that_is_not_there_is_one_line(tmp_path):
         Image.new("RGB", (9, 9)).save(tmp_path / "flat" / f"{number}.png")
     assert "has a label" in train(tmp_path, tmp_path / "flat", *QUICK).reason
     assert "no data set is called 'nothing'" in train(tmp_path, "nothing", *QUICK).reason
+
+
+def test_data_that_is_gone_in_the_middle_costs_nothing_and_is_one_line(data, tmp_path):
+    assert "left;" in train(tmp_path, data, *QUICK, "--time-limit", "0s").errors
+    data.rename(tmp_path / "elsewhere")
+    gone = train(tmp_path, data, *QUICK)
+    assert gone.status == 75
+    assert "is gone" in gone.errors.strip().splitlines()[-1]
+    (tmp_path / "elsewhere").rename(data)
+    assert train(tmp_path, data, *QUICK).status == 0

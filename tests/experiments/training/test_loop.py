@@ -4,10 +4,11 @@ import json
 import pytest
 import torch
 
+from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.sets import Splits
-from headstart.pipeline.errors import HeadstartError, InterruptedWork
+from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterError
 
 from .loops import IDENTITY, RECIPES, begun, facts_of, interrupted, keeper, leave_after, options_of, whole
 
@@ -240,3 +241,30 @@ def test_an_empty_split_is_one_line():
     empty = type(data.val)(data.val.whole, data.val.rows[:0])
     with pytest.raises(HeadstartError, match="split 'val' of the data is empty"):
         Loop(recipe, options, Splits(data.train, empty))
+
+
+def test_a_state_of_another_training_is_refused_in_one_line(tmp_path):
+    begun("tiny").run(keeper(tmp_path), IDENTITY)
+    with pytest.raises(HeadstartError, match="is of a training with other"):
+        keeper(tmp_path).latest("of another")
+
+
+def test_a_full_disk_in_the_middle_leaves_the_states_before_it_and_the_training_goes_on_later(
+    uninterrupted, tmp_path, monkeypatch
+):
+    plain, calls = Checkpoints.keep, iter(range(3))
+
+    def full(self, step, identity, state):
+        if next(calls, None) is None:
+            raise TryLaterError("cannot write: No space left on device. Nothing is lost: free some space")
+        plain(self, step, identity, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "keep", full)
+        loop = begun("tiny", conduct=Conduct(save_every=5))
+        with pytest.raises(TryLaterError, match="No space left on device"):
+            loop.run(keeper(tmp_path), IDENTITY)
+    resumed = begun("tiny", tmp_path)
+    assert resumed.progress.step == 15
+    resumed.run(keeper(tmp_path), IDENTITY)
+    assert facts_of(resumed) == uninterrupted["tiny"]
