@@ -83,10 +83,12 @@ def describe(source: Source) -> list[str]:
 
 def _classes(labels: Iterable[str]) -> str:
     counts = Counter(labels)
-    if counts.keys() == {""}:
+    without = counts.pop("", 0)
+    if not counts:
         return "none (no labels)"
     smallest, count = min(counts.items(), key=lambda item: (item[1], item[0]))
-    return f"{len(counts):,}, the smallest is '{printable(smallest)}' with {count:,}"
+    others = f"; {without:,} images without label" if without else ""
+    return f"{len(counts):,}, the smallest is '{printable(smallest)}' with {count:,}{others}"
 
 
 def _splits(counts: Counter[str]) -> str:

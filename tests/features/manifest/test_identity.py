@@ -112,6 +112,8 @@ def test_a_folder_that_moved_is_the_same_data_set(workspace, data, more):
 def test_a_copy_is_another_data_set_that_keeps_to_the_splits_of_the_first(workspace, data):
     first = enqueued(workspace, data).manifest
     shutil.copytree(data, data.with_name("copy"))
+    for path in list(data.with_name("copy").rglob("*.jpg")):  # under these names a draw alone would give other splits
+        path.rename(path.with_name(f"{path.stem[::-1]}x{path.name}"))
     added = enqueued(workspace, data.with_name("copy"))
     assert added.manifest.folder != first.folder
     one, two = first.read_all(), added.manifest.read_all()
@@ -178,6 +180,36 @@ def test_a_row_that_moved_away_is_not_hidden_by_what_lies_there_now(workspace, d
     (data / "cat/more.jpg").rename(data / "cat/00.jpg")
     added = enqueued(workspace, data)
     assert (added.new, added.known, len(live(added))) == (1, 40, 41)
+
+
+def test_a_row_that_was_found_by_name_is_not_given_to_a_copy_as_well(workspace, data):
+    enqueued(workspace, data)
+    (data / "new").mkdir()
+    shutil.copy(data / "cat/00.jpg", data / "new/other.jpg")
+    (data / "cat/00.jpg").rename(data / "new/00.jpg")
+    added = enqueued(workspace, data)
+    assert (added.new, added.known, len(live(added)), len({row for _, _, row in live(added)})) == (1, 40, 41, 41)
+
+
+def test_a_row_whose_place_was_taken_by_a_known_image_left(workspace, data):
+    enqueued(workspace, data)
+    (data / "cat/01.jpg").rename(data / "cat/00.jpg")
+    added = enqueued(workspace, data)
+    columns = added.manifest.read_all()
+    assert (added.known, added.changed, added.retired) == (39, 0, 1)
+    assert [reason for reason in columns.retired if reason] == ["gone"]
+
+
+def test_without_digests_an_image_that_may_be_one_of_two_is_neither(workspace, tmp_path):
+    for name in ("a/x.jpg", "b/x.jpg", "b/y.jpg"):
+        photos(tmp_path / "data", name)
+        (tmp_path / "data" / name).write_bytes(b"as long as others")
+        os.utime(tmp_path / "data" / name, (1, 1))  # as coarse as in an archive
+    add_images(workspace, find_images(tmp_path / "data", OPTIONS), 0)
+    (tmp_path / "data/a").rename(tmp_path / "data/c")
+    (tmp_path / "data/b").rename(tmp_path / "data/d")
+    added = add_images(workspace, find_images(tmp_path / "data", OPTIONS), 0)
+    assert (added.known, added.new) == (1, 2)
 
 
 def test_a_row_whose_job_failed_while_it_was_away_is_added_again(workspace, data):

@@ -87,6 +87,9 @@ def test_a_split_without_class_folders_has_no_labels_and_takes_none_from_the_oth
     assert {image.path for image in source.images if not image.label} == unlabelled
     assert all(image.split for image in source.images)
     assert any(f"{len(unlabelled)} images of" in note and "have no label" in note for note in source.notes)
+    [classes] = [line for line in describe(source) if line.startswith("  classes")]
+    assert "''" not in classes
+    assert classes.endswith(f"; {len(unlabelled)} images without label")
 
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
