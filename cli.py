@@ -22,6 +22,7 @@ from headstart import __version__
 from headstart.commands.output.terminal import say
 from headstart.pipeline.doors.python import forget_current_folder
 from headstart.pipeline.errors import ExplainedError, as_explained
+from headstart.pipeline.text import Screen
 
 if TYPE_CHECKING:
     from headstart.pipeline.supervisor import Supervision
@@ -95,6 +96,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a path may hold bytes that no terminal can print
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = (Screen(stream) if stream is not None else None for stream in (sys.stdout, sys.stderr))
     status = _supervised() if _is_work(sys.argv[1:]) else _run()
     try:
         if sys.stderr is not None:

@@ -8,11 +8,15 @@ always one line of valid UTF-8.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 # U+0085, U+2028 and U+2029 end a line for str.splitlines and some editors, so they may not stand in a row as they are.
 _CONTROLS = "\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\ud800-\udfff"
-_CONTROL, _ODD = re.compile(f"[{_CONTROLS}]"), re.compile(f"[{_CONTROLS}\\\\]")
+# Characters that turn the order of what follows: on a screen a name could show itself as another.
+_TURNING = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_CONTROL, _SHOWN_ODD = re.compile(f"[{_CONTROLS}{_TURNING}]"), re.compile(f"[{_CONTROLS}{_TURNING}\\\\]")
+_ODD = re.compile(f"[{_CONTROLS}\\\\]")
 _ESCAPED = re.compile(r"\\(?:([\\nr])|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _FORMULA = re.compile(r"[=+\-@](?!\d*\.?\d+(?:[eE][+-]?\d+)?\Z)|[=@]")
 _SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
@@ -28,7 +32,7 @@ def escape(text: str) -> str:
 
 def printable(text: str) -> str:
     """`text` on one line that any UTF-8 terminal takes; for messages."""
-    return _ODD.sub(_spell, text)
+    return _SHOWN_ODD.sub(_spell, text)
 
 
 def one_line(text: str) -> str:
@@ -93,3 +97,29 @@ def span(seconds: float) -> str:
     if hours:
         return f"{hours}h {minutes:02d}m"
     return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+class Screen:
+    """A text stream on which nothing that stands in a name acts: whatever is written, and whoever writes it, is escaped.
+
+    Args:
+        stream: what it stands for; everything but writing is its own.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(_ACTING.sub(_spell, text) if _ACTING.search(text) else text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+# All but line ends, tabs, and what this project itself sends: a return to the line's begin and the order to clear the line.
+_ACTING = re.compile(f"(?!\\x1b\\[2K)[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\u2028\u2029{_TURNING}]")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading, records
 from headstart.pipeline.doors.records import DamagedError, encode, read_record
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
@@ -26,6 +28,7 @@ INPUTS = "inputs"  # folder of the user's files among its options
 METRICS = "metrics.json"
 REPORT = "classification_report.txt"
 _UNNAMED_KIND = "train_head"  # descriptions were written before there was a second kind of training: these name none
+_HIGHEST = 99_999_999  # one beyond is none of ours: after it there would soon be no number left
 _FOLDER = re.compile(r"exp_(\d{4,9})_([A-Za-z0-9][A-Za-z0-9._-]{0,59})")
 
 
@@ -149,14 +152,14 @@ def list_experiments(workspace: Workspace, kind: type[AnyExperiment]) -> list[An
 
 def experiment_folders(workspace: Workspace) -> list[Path]:
     """Folders with an experiment's name, by number, whatever they train."""
-    folders = [path for path in workspace.experiments.glob("exp_*") if _FOLDER.fullmatch(path.name) and path.is_dir()]
+    folders = [path for path in paths.matching(workspace.experiments, "exp_*") if number_of(path) and paths.is_folder(path)]
     return sorted(folders, key=lambda path: (number_of(path), path.name))
 
 
 def number_of(folder: Path) -> int:
     """From the folder's name; 0 if it is not that of an experiment."""
     match = _FOLDER.fullmatch(folder.name)
-    return int(match[1]) if match else 0
+    return int(match[1]) if match and int(match[1]) <= _HIGHEST else 0
 
 
 def name_of(folder: Path) -> str | None:
@@ -196,7 +199,7 @@ def is_finished(experiment: Experiment) -> bool:
 
 def is_finished_folder(folder: Path) -> bool:
     """`is_finished` of the experiment in `folder`, whatever it trains."""
-    return (folder / METRICS).exists()
+    return paths.exists(folder / METRICS)
 
 
 def read_metrics(experiment: Experiment) -> dict[str, Any]:
@@ -204,12 +207,10 @@ def read_metrics(experiment: Experiment) -> dict[str, Any]:
     path = experiment.folder / METRICS
     try:
         with environment_faults(f"cannot read {path}"):
-            metrics = json.loads(path.read_bytes())
-        if not isinstance(metrics, dict):
-            raise ValueError
+            metrics: dict[str, Any] = dict(records.parse_record(reading.read(path), path, None, is_finite=False))
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (records.DamagedError, reading.UnreadableError):
         raise HeadstartError(f"{path} is damaged. The same {experiment.COMMAND} command writes it again") from None
     return metrics
 

@@ -12,6 +12,7 @@ from headstart.experiments.data.targets import Targets, Units
 from headstart.experiments.data.training_data import TrainingData
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.features.store.snapshot import open_snapshot
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
@@ -55,7 +56,7 @@ def experiment_data(workspace: Workspace, experiment: HeadExperiment, is_checked
     path = experiment.folder / ROWS
     try:
         with environment_faults(f"cannot read {path}"):
-            rows = path.read_bytes()
+            rows = reading.read(path, reading.PAYLOAD_BYTES)
     except FileNotFoundError:
         rows = b""
     if hashlib.sha256(rows).hexdigest() != experiment.rows_sha256:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Generic
 
 from headstart.experiments.training.failure import told
+from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.records import Record, parse_record
 from headstart.pipeline.enqueue import Work, enqueue_work
 from headstart.pipeline.errors import HeadstartError
@@ -77,7 +78,7 @@ def finish(
     marker_bytes = bytes_of(workspace, job)
     try:
         marker = read_marker(workspace, job, experiment.identity, deep=True)
-        payload = parse_record(marker.payload.read_bytes(), marker.payload, None)
+        payload = parse_record(reading.read(marker.payload), marker.payload, None)
         damaged = damaged_files(experiment.folder, payload, removed(experiment, payload))
         if not damaged:
             report(f"{experiment.folder.name} is finished: {words.same}")
@@ -156,8 +157,8 @@ def damaged_files(folder: Path, payload: Record, removed: frozenset[Path]) -> li
             continue
         try:
             with environment_faults(f"cannot read {path}"):
-                is_whole = hashlib.sha256(path.read_bytes()).hexdigest() == digest
-        except OSError:
+                is_whole = hashlib.sha256(reading.read(path, reading.PAYLOAD_BYTES)).hexdigest() == digest
+        except (OSError, HeadstartError):
             is_whole = False
         if not is_whole:
             result.append(name)

@@ -1,6 +1,5 @@
 """An experiment that trains heads: what its description adds to any training's, and where its heads lie."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from headstart.experiments.config import (
     flaw_of_head_names,
     head_config,
 )
+from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.workspace import Workspace
@@ -167,7 +167,7 @@ def removed_heads(folder: Path) -> frozenset[str]:
     path = folder / REMOVED_HEADS
     try:
         with environment_faults(f"cannot read {path}"):
-            return frozenset(map(str, json.loads(path.read_bytes())["heads"]))
+            return frozenset(records.read_record(path, None).texts("heads"))
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
     except (ValueError, KeyError, TypeError):

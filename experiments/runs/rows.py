@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headstart.experiments.config import as_facts
+from headstart.pipeline import paths
+from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 
@@ -23,7 +25,7 @@ _TABLES = ("per_class", "confusion_matrix", "intervals")
 def stamp_of(experiment: Experiment) -> str | None:
     """Changes whenever what the rows are made of does; None while the experiment is not finished."""
     stamps = []
-    markers = [path.relative_to(experiment.folder).as_posix() for path in experiment.folder.glob("done/*/job_*.done")]
+    markers = [path.relative_to(experiment.folder).as_posix() for path in paths.matching(experiment.folder, "done/*/job_*.done")]
     for name in (METRICS, REMOVED_HEADS, *sorted(markers)):
         try:
             with environment_faults(f"cannot read {experiment.folder / name}"):
@@ -102,11 +104,11 @@ def begun_at(experiment: Experiment) -> str:
 
 def noted_versions(experiment: Experiment) -> dict[str, Any]:
     """From the job's marker, where there is one."""
-    for path in sorted(experiment.folder.glob("done/*/job_*.done")):
+    for path in paths.matching(experiment.folder, "done/*/job_*.done"):
         try:
-            facts = json.loads(path.read_bytes())["facts"]
-            return {**facts["versions"], "device": facts["device"]}
-        except (OSError, ValueError, KeyError, TypeError):
+            facts = records.read_record(path, None).record("facts")
+            return {**facts.record("versions"), "device": facts["device"]}
+        except (OSError, KeyError, HeadstartError):
             continue
     return {}
 
@@ -114,9 +116,8 @@ def noted_versions(experiment: Experiment) -> dict[str, Any]:
 def read_json(experiment: Experiment, name: str) -> dict[str, Any]:
     """{} if it is gone or damaged: what it holds is good to know."""
     try:
-        record = json.loads((experiment.folder / name).read_bytes())
-        return record if isinstance(record, dict) else {}
-    except (OSError, ValueError):
+        return dict(records.read_record(experiment.folder / name, None))
+    except (OSError, HeadstartError):
         return {}
 
 

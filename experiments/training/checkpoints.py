@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import TEMPORARY_PREFIX, FileSystem, environment_faults, is_abandoned
 
@@ -43,7 +45,7 @@ class Checkpoints:
 
         Raises: HeadstartError if the state is of a training with other features, configurations or options.
         """
-        for path in sorted(self.folder.glob("step_*.pt"), reverse=True):
+        for path in sorted(paths.matching(self.folder, "step_*.pt"), reverse=True):
             state = _read(path)
             if state is None:
                 continue
@@ -69,22 +71,22 @@ class Checkpoints:
             self.files.replace(path, data)  # the same state, damaged since it was written
         for old in self._superfluous():
             with contextlib.suppress(OSError):
-                old.unlink()
+                paths.remove(old)
 
     def has_any(self) -> bool:
         """Whether a training was begun."""
-        return next(self.folder.glob("step_*.pt"), None) is not None
+        return next(paths.matching(self.folder, "step_*.pt"), None) is not None
 
     def keep_only_newest(self) -> None:
         """Frees the disk once a training is over; the last state stays, so that it can be judged again without training."""
-        for old in sorted(self.folder.glob("step_*.pt"), reverse=True)[1:]:
+        for old in sorted(paths.matching(self.folder, "step_*.pt"), reverse=True)[1:]:
             with contextlib.suppress(OSError):
-                old.unlink()
+                paths.remove(old)
 
     def _superfluous(self) -> Iterator[Path]:
-        yield from sorted(self.folder.glob("step_*.pt"), reverse=True)[_KEPT:]
+        yield from sorted(paths.matching(self.folder, "step_*.pt"), reverse=True)[_KEPT:]
         # Whoever was killed while writing left up to a whole state.
-        yield from (path for path in self.folder.glob(f"{TEMPORARY_PREFIX}*") if is_abandoned(path))
+        yield from (path for path in paths.matching(self.folder, f"{TEMPORARY_PREFIX}*") if is_abandoned(path))
 
 
 def _digest(data: bytes) -> str:
@@ -96,14 +98,14 @@ def _read(path: Path) -> State | None:
 
     match = _NAME.fullmatch(path.name)
     try:
-        with environment_faults(f"cannot read {path}"), path.open("rb") as file:
+        with environment_faults(f"cannot read {path}"), reading.opened(path) as file:
             # In small pieces, and then straight into its tensors: new memory would cost more than to read the file twice.
             if match is None or hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS] != match[2]:
                 return None
             file.seek(0)
             state: State = torch.load(file, weights_only=True, map_location=None if torch.cuda.is_available() else "cpu")
             return state
-    except OSError:
+    except (OSError, HeadstartError):
         return None
 
 

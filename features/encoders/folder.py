@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from headstart.pipeline import paths
 from headstart.pipeline.doors.records import read_record
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
@@ -23,7 +24,7 @@ def read_fingerprint(folder: Path) -> str:
 
 def encoder_folders(workspace: Workspace) -> list[Path]:
     """Folders of all encoders, by name."""
-    return sorted(path.parent for path in workspace.features.glob(f"encoder_*/{SPEC_NAME}"))
+    return [path.parent for path in paths.matching(workspace.features, f"encoder_*/{SPEC_NAME}")]
 
 
 def chosen_encoder(workspace: Workspace, asked: str | None) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.devices import cores
+from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.records import DamagedError, encode, read_record
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.versions import versions_of
@@ -61,9 +62,9 @@ def find_graph(folder: Path, fingerprint: str) -> GraphFacts | None:
         return facts
     path = folder / GRAPH_NAME
     try:
-        with environment_faults(f"cannot read {path}"), path.open("rb") as file:
+        with environment_faults(f"cannot read {path}"), reading.opened(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, reading.UnreadableError):
         return None
     return facts if digest == facts.sha256 else None
 

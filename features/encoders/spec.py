@@ -112,8 +112,8 @@ def read_encoder(folder: Path) -> EncoderSpec:
 def _parse(path: Path, facts: Mapping[str, Any]) -> EncoderSpec:
     try:
         spec = EncoderSpec(
-            model=str(facts["model"]),
-            model_args=dict(facts["model_args"]),
+            model=_plain_name(facts["model"]),
+            model_args=_plain_arguments(facts["model_args"]),
             weights_source=str(facts["weights_source"]),
             weights_sha256=str(facts["weights_sha256"]),
             transform=parse_transform(facts["transform"]),
@@ -127,3 +127,30 @@ def _parse(path: Path, facts: Mapping[str, Any]) -> EncoderSpec:
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedEncoderError(f"{path} is damaged ({type(error).__name__}: {reason_of(error)}). {REPAIR}") from None
     return spec
+
+
+# timm takes more than names for a model: folders, files and hosts. And arguments that name what it then reads.
+_MODEL = re.compile(r"[A-Za-z0-9_]{1,100}(\.[A-Za-z0-9_.-]{1,100})?")
+_ARGUMENT = re.compile(r"[a-z][a-z0-9_]{0,60}")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_READS_FILES = ("pretrained", "checkpoint", "cache", "file", "path", "url", "hub", "cfg")
+
+
+def _plain_name(model: Any) -> str:
+    if not isinstance(model, str) or not _MODEL.fullmatch(model):
+        raise ValueError(f"model {str(model)[:80]!r} is no architecture's name")
+    return model
+
+
+def _plain_arguments(given: Any) -> dict[str, Any]:
+    arguments = dict(given)
+    for name, value in arguments.items():
+        if not _ARGUMENT.fullmatch(name) or any(word in name for word in _READS_FILES) or not _is_plain(value):
+            raise ValueError(f"model_args {name[:60]!r} is no argument of an architecture")
+    return arguments
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= 100 and all(_is_plain(each) for each in value)
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and bool(_WORD.fullmatch(value)))

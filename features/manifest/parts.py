@@ -7,7 +7,6 @@ The first column tells the two formats apart: parts of format 1 begin with `path
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.features.sources.source import FIXED_COLUMNS, IMAGE_COLUMNS, Image
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
 from headstart.pipeline.text import printable, unescape
@@ -128,7 +129,7 @@ def part_of(folder: Path, name: str) -> Part:
 
 def list_parts(folder: Path) -> tuple[Part, ...]:
     """The parts in `folder` in order. Raises: HeadstartError if one is missing or stands twice."""
-    names = [name for name in os.listdir(folder) if PART.fullmatch(name)] if folder.is_dir() else []
+    names = [name for name in paths.names(folder) if PART.fullmatch(name)] if paths.is_folder(folder) else []
     parts = sorted(part_of(folder, name) for name in names)
     row = 0
     for number, part in enumerate(parts):
@@ -188,7 +189,7 @@ def check_part(part: Part) -> CheckedPart:
 @contextlib.contextmanager
 def _reading(part: Part) -> Iterator[BinaryIO]:
     try:
-        with environment_faults(f"cannot read {_shown(part)}"), part.path.open("rb") as file:
+        with environment_faults(f"cannot read {_shown(part)}"), reading.opened(part.path) as file:
             yield file
     except OSError as error:
         raise HeadstartError(f"{_shown(part)} cannot be read: {error.strerror}. Restore it from a copy.") from error

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.features.sources.source import IMAGE_COLUMNS
+from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
@@ -236,7 +237,7 @@ def open_manifest(folder: Path) -> Manifest:
     path = folder / DATASET_FILE
     shown = printable(str(path))
     try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = dict(records.read_record(path, None))
         if facts["format"] > FORMAT:
             raise HeadstartError(
                 f"{shown} has format {facts['format']}, this version reads up to {FORMAT}: pip install -U headstart"
@@ -251,6 +252,6 @@ def open_manifest(folder: Path) -> Manifest:
         raise HeadstartError(
             f"{shown} cannot be read: {error.strerror}. Run the same enqueue again; it writes the file anew."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (records.DamagedError, ValueError, KeyError, TypeError) as error:
         raise HeadstartError(f"{shown} is damaged ({error!r}). Delete that one file and run the same enqueue again.") from None
     return Manifest(folder, dataset)

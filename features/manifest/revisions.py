@@ -6,7 +6,6 @@ because trainings were begun on them. The name says how many rows are retired, s
 
 import csv
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headstart.features.sources.source import IMAGE_COLUMNS
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
 from headstart.pipeline.text import printable, unescape
@@ -57,7 +58,7 @@ class RevisedRows:
 
 def list_revisions(folder: Path) -> list[Revision]:
     """The revisions in `folder`, oldest first. Raises: HeadstartError if one stands twice."""
-    matches = [match for name in os.listdir(folder) if (match := REVISION.fullmatch(name))] if folder.is_dir() else []
+    matches = [match for name in paths.names(folder) if (match := REVISION.fullmatch(name))] if paths.is_folder(folder) else []
     revisions = sorted(Revision(int(m[1]), int(m[2]), m[3], folder / m[0]) for m in matches)
     for one, two in pairwise(revisions):
         if one.number == two.number:
@@ -87,7 +88,7 @@ def read_revision(revision: Revision) -> RevisedRows:
     shown = printable(str(revision.path))
     try:
         with environment_faults(f"cannot read {shown}"):
-            data = revision.path.read_bytes()
+            data = reading.read(revision.path, reading.TABLE_BYTES)
     except OSError as error:
         raise HeadstartError(f"{shown} cannot be read: {error.strerror}. Restore it from a copy") from error
     damaged = f"{shown} was changed or cut off. Restore it from a copy, or delete it and run the same enqueue again"
