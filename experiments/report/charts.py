@@ -44,7 +44,7 @@ def standings_chart(standings: Standings) -> Chart:
 
     def draw(width: float) -> Drawing:
         longest = max((len(row.name) for row in kept), default=0)
-        left, right, height = min(width * 0.4, 14 + 7.2 * longest), 52.0, 28 * len(kept) + 30
+        left, right, height = min(width * 0.46, 16 + 8.4 * longest), 52.0, 28 * len(kept) + 30
         title = f"{_metric_words(standings.metric)} on {standings.split} with 95 % intervals: " + ", ".join(
             f"{row.name} {score_words(standings.metric, row.value)}" for row in kept
         )
@@ -63,7 +63,7 @@ def standings_chart(standings: Standings) -> Chart:
                 drawing.line(scale(row.low), y, scale(row.high), y, "chosen" if is_shown else "axis", 2 if is_shown else 1.5)
             drawing.circle(scale(row.value or 0.0), y, 5 if is_shown else 4, style)
             label = "chosen bold end" if is_shown else "soft end" if row.is_baseline else "end"
-            drawing.text(left - 12, y + 4, row.name, label, max(8, int((left - 14) / 7)))
+            drawing.text(left - 12, y + 4, row.name, label, max(8, int((left - 14) / 8.2)))
             drawing.text(width, y + 4, _value(standings.metric, row.value), label)
         if left_out:
             drawing.text(width, height + 14, f"and {left_out} more heads", "soft end")
@@ -89,7 +89,7 @@ def learning_chart(history: Mapping[str, Any], shown: str, best_epochs: Mapping[
     def draw(width: float) -> Drawing:
         height, left, bottom = 232.0, 40.0, 200.0
         named = list(curves) if is_labelled else [name for name in curves if name == shown]
-        right = min(width * 0.38, 14 + 7.8 * max((len(name) for name in named), default=0))
+        right = min(width * 0.44, 14 + 8.4 * max((len(name) for name in named), default=0))
         drawing = Drawing(width, height, f"Validation {metric} by epoch of {', '.join(list(curves)[:10])}")
         low, high = bounds([value for points in curves.values() for _, value in points])
         high = min(high, 1.0) if metric in ("accuracy", "pearson") else high
@@ -109,7 +109,7 @@ def learning_chart(history: Mapping[str, Any], shown: str, best_epochs: Mapping[
                 drawing.circle(*points[best], 4, "chosen", note=f"kept: epoch {best + 1}")
         places = apart([up(curves[name][-1][1]) + 4 for name in named], 15, 12, bottom + 8)
         for name, place in zip(named, places, strict=True):
-            drawing.text(width - right + 8, place, name, "chosen bold" if name == shown else "soft", max(8, int(right / 7.2)))
+            drawing.text(width - right + 8, place, name, "chosen bold" if name == shown else "soft", max(8, int(right / 8.2)))
         return drawing
 
     return Chart("learning", {"metric": metric, "heads": {name: dict(points) for name, points in curves.items()}}, draw)
