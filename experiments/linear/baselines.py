@@ -5,6 +5,7 @@ Two more on demand: logistic regression, and ridge whose penalty is chosen by cr
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from headstart.experiments.data.statistics import Statistics, gather_statistics
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.training.kept_parts import Parts
 
-from .closed_form import LinearHead, fit_lda, fit_nearest_mean
+from .closed_form import LinearHead, SingularError, fit_lda, fit_nearest_mean
 from .cross_validation import cross_validate_ridge
 from .penalty_path import PENALTIES, logistic_path, ridge_path
 
@@ -104,8 +105,9 @@ def fit_baselines(
     if targets.task == "regression":
         mean = statistics.target_sums / statistics.count
         return [*baselines, Baseline("mean", {}, LinearHead(np.zeros((len(mean), source.embed_dim)), mean))], statistics
-    lda, nearest = fit_lda(statistics), fit_nearest_mean(statistics)
-    return [*baselines, Baseline("lda", {"shrinkage": 1e-3}, lda), Baseline("nearest-mean", {}, nearest)], statistics
+    with contextlib.suppress(SingularError):  # classes of one image each have no spread to go by
+        baselines.append(Baseline("lda", {"shrinkage": 1e-3}, fit_lda(statistics)))
+    return [*baselines, Baseline("nearest-mean", {}, fit_nearest_mean(statistics))], statistics
 
 
 def _cross_validated(data: TrainingData, fold_of: NDArray[np.int64], check: Callable[[], None], parts: Parts | None) -> Baseline:

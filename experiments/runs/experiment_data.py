@@ -87,6 +87,8 @@ def data_of(
     wanted = targets_of(cached, task, targets, train, (val, test), "targets" in centers)
     if val_part:
         train, val = set_aside(train, val_part, cached, wanted)
+        none_to_spare = not len(val)
+        val = train if none_to_spare else val
     columns = auxiliary_of(cached, auxiliary)
     units = Units.of(columns, train) if columns is not None and "auxiliary" in centers else None
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as what is no number
@@ -97,7 +99,9 @@ def data_of(
     _refuse_constant(data)
     known = wanted.is_known
     notes = []
-    if val_part:
+    if val_part and none_to_spare:
+        notes.append("no class has a training image to spare for validation: heads are chosen on the training images themselves")
+    elif val_part:
         notes.append(f"the data has no validation split: {len(data.val):,} training images were drawn and set aside for it")
     lacking = len(train) + len(val) + len(test) - int(known[np.concatenate([train, val, test])].sum())
     if lacking:

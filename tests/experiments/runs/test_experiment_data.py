@@ -144,3 +144,10 @@ def test_more_than_a_hundred_different_whole_numbers_are_amounts(workspace):
     made = Extracted(workspace, job_size=50)
     made.add(np.ones((101, 4)), [f"{i}" for i in range(101)])
     assert detected_task(open_cache(made.folder), ()) == "regression"
+
+
+def test_a_column_of_names_in_a_table_is_still_refused_as_classes(workspace):
+    labels = [f"class {i % 20}" for i in range(COUNT)]
+    rows = cached(workspace, labels=labels, splits=["train"] * 20 + ["test"] * 20)
+    with pytest.raises(HeadstartError, match="looks like a name"):
+        data_of(rows, "classification", (), (), 0.1)
