@@ -33,6 +33,7 @@ class FeatureMaps:
 
     Attributes:
         spec: the encoder.
+        name: of the data set's folder.
         dataset: where the images lie; `columns` is its manifest.
         index: (n,) int64, ascending: row of the image in the manifest.
         waiting: images of the data set whose job is not done yet.
@@ -41,6 +42,7 @@ class FeatureMaps:
     """
 
     spec: EncoderSpec
+    name: str
     dataset: Dataset
     columns: Columns
     index: NDArray[np.int64]
@@ -112,6 +114,7 @@ def open_maps(
     digest.update(index.tobytes())
     return FeatureMaps(
         spec=spec,
+        name=chosen,
         dataset=manifest.dataset,
         columns=columns,
         index=index,

@@ -1,0 +1,176 @@
+"""A small head on cached feature maps: a class for each pixel.
+
+headstart enqueue street.csv --encoder mobilenetv2_100 --image-size 360x480 --maps 8,16,32
+headstart work
+headstart train segment --masks mask --void 11 --head conv
+
+A linear head, or 1x1, 3x3 and 1x1 convolutions. The loss is taken on a grid finer than the maps; masks are judged pixel by pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from headstart.experiments.training.batch import Batch, Facts, Step
+from headstart.experiments.training.evaluation import Batches
+from headstart.experiments.training.mask_metrics import boundary_f1, confusion, segmentation
+from headstart.experiments.training.masked_maps import VOID, MaskedMaps, MaskOptions, find_masked
+from headstart.experiments.training.metrics import Metric, Table
+from headstart.experiments.training.options import RecipeOptions, option
+from headstart.experiments.training.sets import Splits
+from headstart.features.images.decode import ImageError
+from headstart.features.images.masks import read_palette
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace
+
+_SHOWN = 24
+
+
+@dataclass(frozen=True)
+class Options(RecipeOptions):
+    data: str | None = option(None, "a data set of the workspace whose maps are there")
+    encoder: str | None = option(None, "whose maps; none: the only encoder that keeps some")
+    masks: str = option("", "folder of masks with the stems of the images, or the column of the table with their paths")
+    void: int = option(255, "value of pixels that count nowhere", at_least=0, at_most=65535)
+    classes: tuple[str, ...] = option((), "names of the values 0, 1, ...; none: the values of the training masks")
+    palette: Path | None = option(None, "for masks in colours: a file with a line a class, 'R G B name'")
+    head: str = option("linear", "what is trained", choices=("linear", "conv"))
+    hidden: int = option(128, "channels of a conv head", at_least=1)
+    dropout: float = option(0.1, "part of the channels that a conv head drops", at_least=0, below=1)
+    fineness: int = option(4, "of the grid that the loss is taken on, relative to the maps", at_least=1, at_most=32)
+    flip: float = option(0.5, "part of the maps that are mirrored", at_least=0, at_most=1)
+    class_weights: str = option("none", "of the loss", choices=("none", "balanced"))
+    dice: float = option(0.0, "weight of the Dice loss besides cross-entropy", at_least=0)
+    focal: float = option(0.0, "exponent of the focal loss; 0: cross-entropy", at_least=0)
+    epochs: int = 10
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+
+
+def data(options: Options, workspace: Workspace) -> Splits:
+    if options.palette is not None and options.classes:
+        raise HeadstartError("--palette names the classes, and so does --classes. Leave one of them out")
+    palette = None if options.palette is None else read_palette(options.palette)
+    masked = find_masked(
+        workspace, options.data, options.encoder, MaskOptions(options.masks, options.void, options.classes, palette)
+    )
+    about: dict[str, Any] = {"classes": list(masked.classes), "channels": masked.maps.shape[0], "encoder": masked.encoder}
+    if options.class_weights == "balanced":
+        about["class_weights"] = masked.class_weights()
+    train = masked.split("train", options.fineness, options.flip)
+    val, test = (masked.split(name, options.fineness) for name in ("val", "test"))
+    settled = {"data": masked.name, "encoder": masked.encoder}
+    return Splits(train, val, test if len(test) else None, about, masked.notes, settled)
+
+
+def model(options: Options, about: Facts) -> nn.Module:
+    # Channels of different stages differ by orders of magnitude; their statistics are the head's, not the encoder's.
+    layers: list[nn.Module] = [nn.BatchNorm2d(about.channels)]
+    width = about.channels
+    if options.head == "conv":
+        width = options.hidden
+        layers += [nn.Conv2d(about.channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.Dropout2d(options.dropout)]
+    return nn.Sequential(*layers, nn.Conv2d(width, len(about.classes), 1))
+
+
+def loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tensor, Mapping[str, Any]]:
+    options: Options = step.options
+    target = batch.target.long()
+    logits = F.interpolate(model(batch.maps), size=target.shape[1:], mode="bilinear")
+    known = target != VOID
+    weight = torch.tensor(step.about["class_weights"], device=logits.device) if "class_weights" in step.about else None
+    points = F.cross_entropy(logits, target, weight, ignore_index=VOID, reduction="none")
+    if options.focal:
+        # Lin et al., ICCV 2017: what is nearly right counts for less.
+        plain = F.cross_entropy(logits, target, ignore_index=VOID, reduction="none")
+        points = points * (1 - torch.exp(-plain)) ** options.focal
+    value = points.sum() / known.sum().clamp(min=1)
+    if options.dice:
+        value = value + options.dice * _dice_loss(logits, target, known)
+    right = (logits.detach().argmax(1) == target)[known].float()
+    return value, {"pixel_accuracy": right.mean() if len(right) else 0.0}
+
+
+def _dice_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """1 - the Dice coefficient, a mean over the classes that are there. Milletari et al., 3DV 2016."""
+    said = logits.softmax(1) * known[:, None]
+    true = F.one_hot(target.masked_fill(~known, 0), logits.shape[1]).permute(0, 3, 1, 2) * known[:, None]
+    both, all_ = ((one).sum((0, 2, 3)) for one in (said * true, said + true))
+    there = true.sum((0, 2, 3)) > 0
+    return 1 - (2 * both[there] / all_[there].clamp(min=1e-6)).mean() if bool(there.any()) else said.sum() * 0
+
+
+def _masks(model: nn.Module, maps: Tensor, sizes: list[tuple[int, ...]]) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
+    logits = model(maps).float()
+    for one, size in zip(logits, sizes, strict=True):
+        yield F.interpolate(one[None], size=size, mode="bilinear")[0].argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def evaluate(model: nn.Module, batches: Batches) -> Iterator[Metric | Table]:
+    names = batches.about.classes
+    confusions, boundaries = [], []
+    for batch in batches:
+        for said, true in zip(_masks(model, batch.maps, [mask.shape for mask in batch.mask]), batch.mask, strict=True):
+            confusions.append(confusion(true, said, len(names)))
+            boundaries.append(boundary_f1(true, said, len(names)))
+    yield from segmentation(np.stack(confusions), boundaries, names)
+
+
+def show(model: nn.Module, batches: Batches) -> Iterator[tuple[str, Any]]:
+    """The worst third and an even choice of the others, each as image, truth, what the model says over the image, and errors."""
+    names, rows = batches.about.classes, batches.rows
+    assert isinstance(rows, MaskedMaps)
+    judged: list[tuple[float, int, Any, Any]] = []
+    for batch in batches:
+        for row, said, true in zip(
+            batch.row, _masks(model, batch.maps, [mask.shape for mask in batch.mask]), batch.mask, strict=True
+        ):
+            [iou] = [
+                one.value
+                for one in segmentation(confusion(true, said, len(names))[None], [math.nan], names)
+                if one.name == "miou"
+            ]
+            judged.append((float(iou), row, said, true))
+    judged.sort(key=lambda one: one[:2])
+    worst, others = judged[: _SHOWN // 3], judged[_SHOWN // 3 :]
+    wanted = min(len(others), _SHOWN - len(worst))
+    chosen = [*worst, *(others[len(others) * number // wanted] for number in range(wanted))]
+    lines = []
+    for number, (iou, row, said, true) in enumerate(chosen):
+        name = f"{number:02d}{'_worst' if number < len(worst) else ''}"
+        lines.append(f"{name}\t{iou:.4f}\t{rows.name(row)}")
+        try:
+            image = rows.image(row)
+        except ImageError as error:
+            lines[-1] += f"\tno picture: {error}"
+            continue
+        yield name, _panel(image, said, true)
+    yield "masks", "picture\tmean IoU of the image\timage\n" + "\n".join(lines) + "\n"
+
+
+def _panel(image: Image.Image, said: Any, true: Any) -> Image.Image:
+    pixels = np.asarray(image.resize((true.shape[1], true.shape[0])))
+    known = (true != VOID)[..., None]
+    over = [(0.4 * pixels + 0.6 * _colours(mask)).astype(np.uint8) for mask in (true, said)]
+    errors = np.where(((said != true)[..., None]) & known, np.array([220, 30, 30]), pixels // 3).astype(np.uint8)
+    truth = np.where(known, over[0], 0).astype(np.uint8)
+    return Image.fromarray(np.concatenate([np.concatenate([pixels, truth], 1), np.concatenate([over[1], errors], 1)]))
+
+
+def _colours(mask: Any) -> Any:
+    """(h, w, 3): the colours of PASCAL VOC, one a class."""
+    codes = np.arange(256) + 1
+    channels = [sum((codes >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
+    return np.stack(channels, -1).astype(np.uint8)[mask]

@@ -1,0 +1,257 @@
+"""The recipe segment: masks as data, what of them is refused or named, losses and heads that learn."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from headstart.experiments.recipes import segment
+from headstart.experiments.training.batch import Facts
+from headstart.experiments.training.keys import Key
+from headstart.experiments.training.masked_maps import VOID, MaskOptions, at_cells, find_masked
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import open_workspace
+from tests.commands.calling import call
+from tests.jobs.extraction import enqueue, work
+
+SIZE = (48, 64)
+MAPS = ("--encoder", "test_efficientnet", "--image-size", "48x64", "--maps", "4,8")
+
+
+def scene(number: int) -> tuple[Image.Image, np.ndarray]:
+    """A dark ground with a bright rectangle, and where it is: 1."""
+    random = np.random.default_rng(number)
+    mask = np.zeros(SIZE, np.uint8)
+    top, left = random.integers(0, 24), random.integers(0, 32)
+    mask[top : top + 22, left : left + 30] = 1
+    pixels = random.integers(0, 60, (*SIZE, 3)) + 180 * mask[..., None]
+    return Image.fromarray(pixels.astype(np.uint8)), mask
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """30 images below images/, their masks below masks/, a table that names both, and a workspace with the maps."""
+    root = tmp_path_factory.mktemp("scenes")
+    lines = ["path,split,mask"]
+    for number in range(30):
+        split = ("train", "train", "val", "test")[number % 4] if number else "train"
+        image, mask = scene(number)
+        for folder in ("images", "masks"):
+            (root / folder / split).mkdir(parents=True, exist_ok=True)
+        image.save(root / f"images/{split}/{number:02}.png")
+        Image.fromarray(mask).save(root / f"masks/{split}/{number:02}.png")
+        lines.append(f"{split}/{number:02}.png,{split},../masks/{split}/{number:02}.png")
+    (root / "images/table.csv").write_text("\n".join(lines) + "\n")
+    work(enqueue(root / "images/table.csv", root / "w", *MAPS))
+    return root
+
+
+@pytest.fixture
+def own(scenes, tmp_path):
+    """A copy of masks that a test may harm."""
+    shutil.copytree(scenes / "masks", tmp_path / "masks")
+    return tmp_path / "masks"
+
+
+def found(scenes, masks="mask", **options):
+    return find_masked(open_workspace(scenes / "w"), None, None, MaskOptions(str(masks), **options))
+
+
+def test_a_folder_and_a_column_say_the_same_masks(scenes):
+    column, folder = found(scenes), found(scenes, scenes / "masks")
+    assert column.split("train", 4).digest == folder.split("train", 4).digest
+    assert (column.classes, column.notes, len(column.items)) == (("0", "1"), (), 30)
+    batch = folder.split("val", 4).batch(np.arange(3), None)
+    for row, maps, mask in zip(batch.row, batch.maps, batch.mask, strict=True):
+        number = int(folder.split("val", 4).name(row)[-6:-4])
+        np.testing.assert_array_equal(mask, scene(number)[1])
+        np.testing.assert_array_equal(folder.split("val", 4).image(row), scene(number)[0])
+        assert maps.shape == (56, 12, 16)
+
+
+def test_a_target_is_the_pixel_in_the_middle_of_each_cell_and_flips_go_with_the_maps(scenes):
+    masked = found(scenes)
+    plain, mirrored = masked.split("train", 2, 0.0), masked.split("train", 2, 1.0)
+    rows, key = np.arange(4), Key((0,))
+    one, other = plain.batch(rows, key), mirrored.batch(rows, key)
+    assert one.target.shape == (4, 24, 32)
+    mask = masked.codes(int(masked.items[0]))
+    np.testing.assert_array_equal(at_cells(mask, 24, 32), mask[1::2, 1::2])
+    assert torch.equal(one.maps.flip(-1), other.maps)
+    assert torch.equal(one.target.flip(-1), other.target)
+    assert not torch.equal(one.target, other.target)
+
+
+def _resized(masks):
+    Image.new("L", (10, 10)).save(masks / "train/00.png")
+
+
+def _void(masks):
+    Image.new("L", SIZE[::-1], 255).save(masks / "train/00.png")
+
+
+def _colours(masks):
+    Image.new("RGB", SIZE[::-1]).save(masks / "train/00.png")
+
+
+def _strange(masks):
+    mask = scene(2)[1].copy()
+    mask[:3] = 9
+    Image.fromarray(mask).save(masks / "val/02.png")
+
+
+def _deep(masks):
+    mask = scene(2)[1].astype(np.uint16)
+    mask[:3] = 60000
+    Image.fromarray(mask).save(masks / "val/02.png")
+
+
+LEFT_OUT = "left out because "
+
+
+@pytest.mark.parametrize(
+    ("harm", "items", "said"),
+    [
+        (
+            _resized,
+            29,
+            LEFT_OUT + "the mask has another size: 1 images, such as train/00.png: the mask has another size (10 x 10, ",
+        ),
+        (_void, 29, LEFT_OUT + "the mask is void everywhere: 1 images, such as train/00.png"),
+        (_colours, 29, LEFT_OUT + "the mask cannot be read: 1 images, such as train/00.png: the mask cannot be read (it is RGB"),
+        (lambda masks: (masks / "train/00.png").unlink(), 29, LEFT_OUT + "there is no mask: 1 images, such as train/00.png"),
+        (lambda masks: (masks / "train/00.png").write_bytes(b"x"), 29, "the mask cannot be read (it is no image)"),
+        (
+            _strange,
+            30,
+            "192 pixels have the value 9, which is no class of the training masks (first in val/02.png) and count as void",
+        ),
+        (_deep, 30, "192 pixels have the value 60000, which is no class of the training masks (first in val/02.png)"),
+    ],
+    ids=["another size", "all void", "colours", "missing", "no image", "a class only in val", "16 bits"],
+)
+def test_a_mask_that_cannot_be_used_is_counted_and_named_and_costs_nothing_else(scenes, own, harm, items, said):
+    harm(own)
+    masked = found(scenes, own)
+    assert len(masked.items) == items
+    [note] = masked.notes
+    assert said in note
+    assert "\n" not in note
+
+
+def test_values_that_are_no_class_count_as_void(scenes, own):
+    _strange(own)
+    masked = found(scenes, own)
+    [item] = [item for item in masked.items.tolist() if masked.name_of(item) == "val/02.png"]
+    codes = masked.codes(item)
+    assert (codes[:3] == VOID).all()
+    np.testing.assert_array_equal(codes[3:], scene(2)[1][3:])
+
+
+def test_a_class_that_no_training_mask_has_is_named(scenes):
+    masked = found(scenes, classes=("ground", "thing", "sky"))
+    assert masked.classes == ("ground", "thing", "sky")
+    assert masked.notes == ("no training mask has sky: it cannot be learned and counts as missed",)
+
+
+def _all_one(masks):
+    for path in masks.rglob("*.png"):
+        Image.new("L", SIZE[::-1], 3).save(path)
+
+
+def _doubled(masks):
+    Image.new("L", SIZE[::-1]).save(masks / "train/00.tif")
+
+
+@pytest.mark.parametrize(
+    ("harm", "place", "said"),
+    [
+        (shutil.rmtree, None, "neither a folder nor a column of the table (there are: mask)"),
+        (lambda masks: None, "", "--masks is missing: neither a folder nor"),
+        (
+            lambda masks: [path.unlink() for path in masks.rglob("*.png")],
+            None,
+            "no mask can be used; left out because there is no",
+        ),
+        (lambda masks: shutil.rmtree(masks / "val"), None, "no image with a usable mask is in the split 'val'"),
+        (_all_one, None, "all pixels of the training masks have the value 3. Two classes are needed"),
+        (_doubled, None, "are masks of one image. Remove one of them"),
+    ],
+    ids=["no folder", "not said", "empty folder", "no validation", "one class", "two of one image"],
+)
+def test_masks_that_teach_nothing_are_a_mistake_of_one_line(scenes, own, harm, place, said):
+    harm(own)
+    with pytest.raises(HeadstartError) as caught:
+        found(scenes, own if place is None else place)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_extraction_that_is_not_done_is_said_instead_of_training_on_a_part(scenes, tmp_path):
+    shutil.copytree(scenes / "w", tmp_path / "w")
+    next((tmp_path / "w").glob("features/encoder_*/done/*/*.done")).unlink()
+    with pytest.raises(HeadstartError, match=r"images have no map yet. Finish them first: headstart work"):
+        find_masked(open_workspace(tmp_path / "w"), None, None, MaskOptions("mask"))
+
+
+@pytest.mark.parametrize("options", [{}, {"dice": 1.0}, {"focal": 2.0}, {"class_weights": "balanced"}], ids=str)
+def test_every_loss_is_the_same_for_a_batch_and_falls_as_the_answer_nears_the_truth(options):
+    class Given(torch.nn.Module):
+        def forward(self, maps):
+            return maps
+
+    class Step:
+        pass
+
+    step, batch = Step(), Step()
+    step.options, step.about = (
+        segment.Options(**options),
+        Facts({"class_weights": [0.5, 1.5]} if "class_weights" in options else {}),
+    )
+    batch.target = torch.tensor([[[0, 1], [1, VOID]]], dtype=torch.uint8)
+    right = torch.stack([1.0 - batch.target.clamp(max=1), batch.target.clamp(max=1).float()], 1)
+    values = []
+    for sharp in (0.0, 2.0, 8.0):
+        batch.maps = right * sharp
+        value, said = segment.loss(Given(), batch, step)
+        values.append(float(value))
+    assert values == sorted(values, reverse=True)
+    assert said["pixel_accuracy"] == 1.0
+    batch.maps[0, :, 1, 1] = torch.tensor([99.0, -99.0])  # where the truth is void, nothing counts
+    assert float(segment.loss(Given(), batch, step)[0]) == pytest.approx(values[-1])
+
+
+@pytest.mark.parametrize("head", ["linear", "conv"])
+def test_a_head_learns_the_scenes_and_leaves_its_numbers_and_pictures(scenes, tmp_path, head):
+    shutil.copytree(scenes / "w", tmp_path / "w")
+    options = (
+        "--masks",
+        scenes / "masks",
+        "--head",
+        head,
+        "--epochs",
+        "12",
+        "--batch-size",
+        "4",
+        "--hidden",
+        "16",
+        "--threads",
+        "1",
+    )
+    done = call("train", "segment", *options, "-w", tmp_path / "w")
+    assert done.status == 0, done.errors
+    [folder] = (tmp_path / "w/experiments").glob("exp_*")
+    results = json.loads((folder / "test_results.json").read_text())
+    assert results["miou"] > 0.8
+    assert results["miou_interval"][0] <= results["miou"] <= results["miou_interval"][1]
+    assert {"pixel_accuracy", "boundary_f1", "iou_0", "iou_1", "confusion_matrix"} <= set(results)
+    listed = (folder / "shown/masks.txt").read_text().splitlines()[1:]
+    assert len(listed) == len(list((folder / "shown").glob("*.png"))) == 7
+    assert sorted(float(line.split("\t")[1]) for line in listed[:7]) == [float(line.split("\t")[1]) for line in listed]
+    # Nothing else decides: the same command finds the same experiment.
+    again = call("train", "segment", *options, "-w", tmp_path / "w")
+    assert again.status == 0
+    assert len(list((tmp_path / "w/experiments").glob("exp_*"))) == 1
