@@ -121,7 +121,8 @@ class MaskedMaps:
 def at_cells(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """(height, width): the pixel in the middle of each cell of a grid over the whole mask."""
     rows, columns = (((np.arange(n) + 0.5) * edge / n).astype(int) for n, edge in zip((height, width), mask.shape, strict=True))
-    return mask[rows[:, None], columns[None]]
+    cells: NDArray[np.uint8] = mask[rows[:, None], columns[None]]
+    return cells
 
 
 @dataclass(frozen=True)
