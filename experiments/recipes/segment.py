@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from headstart.experiments.training.batch import Batch, Facts, Step
 from headstart.experiments.training.evaluation import Batches
-from headstart.experiments.training.mask_metrics import boundary_f1, confusion, segmentation
+from headstart.experiments.training.mask_metrics import boundary_f1, class_colours, confusion, segmentation
 from headstart.experiments.training.masked_maps import VOID, MaskedMaps, MaskOptions, find_masked
 from headstart.experiments.training.metrics import Metric, Table
 from headstart.experiments.training.options import RecipeOptions, option
@@ -64,7 +64,8 @@ def data(options: Options, workspace: Workspace) -> Splits:
     masked = find_masked(
         workspace, options.data, options.encoder, MaskOptions(options.masks, options.void, options.classes, palette)
     )
-    about: dict[str, Any] = {"classes": list(masked.classes), "channels": masked.maps.shape[0], "encoder": masked.encoder}
+    about: dict[str, Any] = {"classes": list(masked.classes), "pixel_values": list(masked.values)}
+    about |= {"channels": masked.maps.shape[0], "encoder": masked.encoder}
     if options.class_weights == "balanced":
         about["class_weights"] = masked.class_weights()
     train = masked.split("train", options.fineness, options.flip)
@@ -163,14 +164,7 @@ def show(model: nn.Module, batches: Batches) -> Iterator[tuple[str, Any]]:
 def _panel(image: Image.Image, said: Any, true: Any) -> Image.Image:
     pixels = np.asarray(image.resize((true.shape[1], true.shape[0])))
     known = (true != VOID)[..., None]
-    over = [(0.4 * pixels + 0.6 * _colours(mask)).astype(np.uint8) for mask in (true, said)]
+    over = [(0.4 * pixels + 0.6 * class_colours(256)[mask]).astype(np.uint8) for mask in (true, said)]
     errors = np.where(((said != true)[..., None]) & known, np.array([220, 30, 30]), pixels // 3).astype(np.uint8)
     truth = np.where(known, over[0], 0).astype(np.uint8)
     return Image.fromarray(np.concatenate([np.concatenate([pixels, truth], 1), np.concatenate([over[1], errors], 1)]))
-
-
-def _colours(mask: Any) -> Any:
-    """(h, w, 3): the colours of PASCAL VOC, one a class."""
-    codes = np.arange(256) + 1
-    channels = [sum((codes >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
-    return np.stack(channels, -1).astype(np.uint8)[mask]

@@ -123,3 +123,10 @@ def _mean_iou(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     hits, union = np.split(sums, 2, axis=-1)
     there = union > 0
     return np.asarray(np.divide(hits, union, out=np.zeros_like(hits), where=there).sum(-1) / np.maximum(1, there.sum(-1)))
+
+
+def class_colours(count: int) -> NDArray[np.uint8]:
+    """(count, 3) RGB, the colours of PASCAL VOC from its first class on (black, its background, is none)."""
+    codes = np.arange(1, count + 1)
+    channels = [sum((codes >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
+    return np.stack(channels, -1).astype(np.uint8)

@@ -255,3 +255,71 @@ def test_a_head_learns_the_scenes_and_leaves_its_numbers_and_pictures(scenes, tm
     again = call("train", "segment", *options, "-w", tmp_path / "w")
     assert again.status == 0
     assert len(list((tmp_path / "w/experiments").glob("exp_*"))) == 1
+
+
+@pytest.fixture(scope="module")
+def learned(scenes, tmp_path_factory):
+    """A workspace with one run of segment whose classes have the values 0 and 1."""
+    root = tmp_path_factory.mktemp("learned") / "w"
+    shutil.copytree(scenes / "w", root)
+    options = ("--epochs", "8", "--batch-size", "4", "--threads", "1")
+    assert call("train", "segment", "--masks", scenes / "masks", *options, "-w", root).status == 0
+    return root
+
+
+def test_predict_writes_the_masks_that_evaluation_judged(scenes, learned, tmp_path):
+    done = call(
+        "predict", scenes / "images/test", "--run", "1", "--masks-to", tmp_path / "out", "--overlay", "--json", "-w", learned
+    )
+    assert done.status == 0, done.errors
+    [folder] = learned.glob("experiments/exp_*")
+    confusions = np.zeros((2, 2), int)
+    for answer in done.json["predictions"]:
+        mask, truth = Image.open(answer["mask"]), scene(int(answer["path"][-6:-4]))[1]
+        assert (mask.mode, mask.size, sum(answer["shares"].values())) == ("P", SIZE[::-1], pytest.approx(1))
+        np.add.at(confusions, (truth.ravel(), np.asarray(mask).ravel()), 1)
+        assert Image.open(answer["mask"].replace(".png", "_overlay.png")).size == SIZE[::-1]
+    # Where two classes are as likely, another way of summing may choose the other.
+    assert np.abs(confusions - json.loads((folder / "test_results.json").read_text())["confusion_matrix"]).sum() <= 20
+
+
+def test_windows_say_of_an_image_of_their_size_what_the_whole_says_and_fit_any_other_size(scenes, learned, tmp_path):
+    (tmp_path / "in").mkdir()
+    image, _ = scene(3)
+    large = np.tile(np.asarray(image), (3, 3, 1))[:101, :150]
+    for name, pixels in (("same", np.asarray(image)), ("large", large), ("small", large[:20, :33])):
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
+    for folder, more in (("whole", ()), ("windows", ("--overlap", "16"))):
+        done = call("predict", tmp_path / "in", "--run", "1", "--masks-to", tmp_path / folder, *more, "-w", learned)
+        assert done.status == 0, done.errors
+    masks = {path.stem: np.asarray(Image.open(path)) for path in (tmp_path / "windows").iterdir()}
+    assert {name: mask.shape for name, mask in masks.items()} == {"same": SIZE, "large": (101, 150), "small": (20, 33)}
+    whole = np.asarray(Image.open(tmp_path / "whole/same.png"))
+    assert (whole == masks["same"]).mean() > 0.998
+    assert (masks["large"] == np.where(large.mean(2) > 120, 1, 0)).mean() > 0.85
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--overlap", "4"), 2, "--overlap and --overlay go with --masks-to DIR"),
+        (("--masks-to", "out", "--overlap", "48"), 1, "leaves no step"),
+    ],
+    ids=["windows without masks", "no step"],
+)
+def test_masks_that_cannot_be_made_are_refused(scenes, learned, arguments, status, said):
+    done = call("predict", scenes / "images/test", "--run", "1", *arguments, "-w", learned)
+    assert done.status == status
+    assert said in done.errors
+
+
+def test_a_broken_image_and_a_file_that_is_there_cost_their_own_rows(scenes, learned, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/broken.png").write_bytes(b"no image")
+    scene(3)[0].save(tmp_path / "in/photo.png")
+    before = (tmp_path / "in/photo.png").read_bytes()
+    done = call("predict", tmp_path / "in", "--run", "1", "--masks-to", tmp_path / "in", "-w", learned)
+    assert done.status == 1
+    assert "not_an_image" in done.output
+    assert "exists and holds something else" in done.output
+    assert (tmp_path / "in/photo.png").read_bytes() == before
