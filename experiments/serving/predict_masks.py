@@ -25,7 +25,7 @@ from .stitching import stitch, window_starts
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-RECIPE = "segment"
+_RECIPE = "segment"
 _ROWS = 64  # of the mask that are made at once
 _COLOURS = 256
 
@@ -64,8 +64,10 @@ def predict_masks(
     import torch
 
     about = trained.about
-    if trained.experiment.recipe != RECIPE:
-        raise HeadstartError(f"the recipe {trained.experiment.recipe} makes no masks. Name a run of the recipe {RECIPE}: --run N")
+    if trained.experiment.recipe != _RECIPE:
+        raise HeadstartError(
+            f"the recipe {trained.experiment.recipe} makes no masks. Name a run of the recipe {_RECIPE}: --run N"
+        )
     encoder = open_encoder(workspace.features / about.encoder, device)
     try:
         spec = encoder.spec
