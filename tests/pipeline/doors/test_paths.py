@@ -176,7 +176,7 @@ def test_descriptors_are_closed(root):
 
 
 def test_a_link_swapped_in_between_check_and_use_leads_nobody_out(root, outside):
-    """The swaps are in a second process: see also `make campaigns`, which does it 10,000 times for each action."""
+    """The swaps are in a second process."""
     swaps_and_escapes(root, outside, tries=600)
 
 
