@@ -24,30 +24,20 @@ def command(dry_run: bool, yes: bool, keep_caches: bool, as_json: bool, workspac
 
     Features, heads and numbers stay. Packed features are left alone while a worker runs.
     """
-    from dataclasses import replace
-
     from headstart.experiments.runs.disk import clean, spent
-    from headstart.experiments.runs.removal import size_of
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.text import size_words
 
     opened_workspace = chosen_workspace(workspace)
-    can_go = spent(opened_workspace)
-    if keep_caches:
-        can_go = replace(can_go, caches=())
-    parts = {
-        "states of finished trainings": sum(map(size_of, can_go.checkpoints)),
-        "packed features": sum(map(size_of, can_go.caches)),
-        "leftovers": sum(map(size_of, can_go.leftovers)) + can_go.leftover_bytes,
-    }
+    can_go = spent(opened_workspace, keep_caches)
+    parts = can_go.parts
     for name, size in parts.items():
         if size:
             say(f"{name}: {size_words(size)}")
     for what in can_go.removals:
         say(f"unfinished: removal of {what}")
-    total = can_go.size_bytes
-    is_empty = not total and not can_go.removals
-    if is_empty:
+    total = sum(parts.values())
+    if can_go.is_nothing:
         say("nothing can go")
     elif not dry_run:
         if not yes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.experiments.config import ACTIVATIONS, CLASS_WEIGHTS, MONITORS, OPTIMIZERS, OUTPUTS
+from headstart.experiments.config import ACTIVATIONS, CLASS_WEIGHTS, DEFAULT_ABLATION, MONITORS, OPTIMIZERS, OUTPUTS, PRESETS
 
 from .options import ParamType
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from headstart.experiments.config import HeadConfig
 
 _Command = Callable[..., Any]
-PRESETS = ("linear", "mlp", "quality")
-DEFAULT_ABLATION = "default"
 _OF_EACH_HEAD = (
     "hidden", "activation", "batch_norm", "dropout", "output", "optimizer", "learning_rate", "momentum", "weight_decay",
     "label_smoothing", "noise", "mixup", "clip_norm", "class_weights",
@@ -139,35 +136,10 @@ def baseline_options(function: _Command) -> _Command:
 
 def heads_of(ablation: str | None, preset: str | None, seeds: int, seed: int, given: dict[str, Any]) -> tuple[HeadConfig, ...]:
     """The heads that the options mean. Raises: UsageError if they contradict each other; HeadstartError for a bad value."""
-    from dataclasses import replace
-
-    from headstart.experiments.config import HeadConfig, default_ablation, quality_head
-    from headstart.experiments.heads.grid import named, read_grid, refuse_too_many, with_seeds
+    from headstart.experiments.heads.choosing import ContradictionError, choose_heads
 
     changes = {name: given[name] for name in _OF_EACH_HEAD if given[name] is not None}
-    if ablation is not None and preset is not None:
-        raise click.UsageError("--ablation and --preset each say which heads; give one of them")
-    if ablation is not None and "hidden" in changes:
-        raise click.UsageError(
-            "--ablation compares shapes of heads, and --hidden would make them all one; put it into the grid file"
-        )
-    if ablation is not None:
-        heads = default_ablation() if ablation == DEFAULT_ABLATION else read_grid(Path(ablation))
-        heads = tuple(replace(head, **_fitting(head, changes)) for head in heads)
-    elif preset == "quality":
-        heads = (replace(quality_head(), **changes),)
-    else:
-        begin = HeadConfig(hidden=(512,), dropout=0.3) if preset == "mlp" else HeadConfig()
-        heads = (named(replace(begin, **_shape_first(begin, changes))),)
-    refuse_too_many(len(heads) * seeds)
-    return with_seeds([replace(head, seed=head.seed + seed) for head in heads], seeds)
-
-
-def _fitting(head: HeadConfig, changes: dict[str, Any]) -> dict[str, Any]:
-    """A linear head has no hidden layer to drop anything of."""
-    return changes if head.hidden else {key: value for key, value in changes.items() if key not in ("dropout", "batch_norm")}
-
-
-def _shape_first(head: HeadConfig, changes: dict[str, Any]) -> dict[str, Any]:
-    """Without hidden layers the preset's dropout means nothing, and one number stays one for all layers."""
-    return {"dropout": 0.0, **changes} if changes.get("hidden") == () else changes
+    try:
+        return choose_heads(ablation, preset, seeds, seed, changes)
+    except ContradictionError as error:
+        raise click.UsageError(str(error)) from None

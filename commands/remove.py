@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,15 +12,9 @@ from headstart.pipeline.text import plural
 
 from .options import as_json, chosen_workspace, workspace_option
 
-if TYPE_CHECKING:
-    from headstart.experiments.runs.removal import RemovalPlan
-    from headstart.pipeline.workspace import Workspace
-
-_KINDS = ("run", "experiment", "encoder", "data")
-
 
 @click.command("remove")
-@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("kind", type=click.Choice(["run", "experiment", "encoder", "data"]))
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and how much it takes.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -39,12 +32,12 @@ def command(kind: str, name: str, dry_run: bool, yes: bool, as_json: bool, works
     A worker that is at it lets go first. Killed in the middle, nothing is half gone: the same command, or `headstart clean`,
     goes on.
     """
-    from headstart.experiments.runs.removal import finish_removals, perform
+    from headstart.experiments.runs.removal import finish_removals, perform, plan_removal
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.text import size_words
 
     opened_workspace = chosen_workspace(workspace)
-    plan = _plan(opened_workspace, kind, name)
+    plan = plan_removal(opened_workspace, kind, name)
     facts = {"what": plan.removal.what, "jobs": len(plan.jobs), "bytes": plan.size_bytes, "removed": not dry_run}
     jobs = f", {plural(len(plan.jobs), 'job')} of the queue" if plan.jobs else ""
     say(f"{plan.removal.what}: {size_words(plan.size_bytes)}{jobs}")
@@ -61,19 +54,3 @@ def command(kind: str, name: str, dry_run: bool, yes: bool, as_json: bool, works
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     return 0
-
-
-def _plan(workspace: Workspace, kind: str, name: str) -> RemovalPlan:
-    from headstart.experiments.runs import removal
-
-    if kind == "experiment":
-        return removal.plan_experiment(workspace, name)
-    if kind == "encoder":
-        return removal.plan_encoder(workspace, name)
-    if kind == "data":
-        return removal.plan_data(workspace, name)
-    from headstart.experiments.runs.catalog import choose_run, read_runs
-
-    run = choose_run(workspace, name).run
-    others = sum(other.experiment == run.experiment and other.run != run.run for other, _ in read_runs(workspace))
-    return removal.plan_run(workspace, run.experiment, run.head, others)

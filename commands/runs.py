@@ -58,21 +58,19 @@ def show(run: str, as_json: bool, workspace: str | None) -> None:
     """Show how a head was trained, epoch by epoch, and what was measured at the end, class by class."""
     from headstart.commands.output.recipe import lines as recipe_lines
     from headstart.commands.output.run import run_lines
-    from headstart.experiments.evaluation.record import record_of
-    from headstart.experiments.runs.catalog import choose_run, recipe_of_run
+    from headstart.experiments.evaluation.record import show_run
+    from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 
     opened_workspace = chosen_workspace(workspace)
-    experiment = recipe_of_run(opened_workspace, run)
-    if experiment is not None:
-        for line in recipe_lines(opened_workspace, experiment, as_json):
-            click.echo(line)
-        return
-    chosen = choose_run(opened_workspace, run)
-    record = record_of(opened_workspace, chosen)
+    shown = show_run(run, opened_workspace)
     if as_json:
-        click.echo(json.dumps(record, indent=1))
+        click.echo(json.dumps(shown.record, indent=1))
         return
-    for line in run_lines(chosen, record):
+    if isinstance(shown.run, RecipeExperiment):
+        lines = iter(recipe_lines(opened_workspace, shown.run, as_json=False))
+    else:
+        lines = run_lines(shown.run, shown.record)
+    for line in lines:
         click.echo(line)
 
 
@@ -85,16 +83,13 @@ def compare(first: str, second: str, as_json: bool, workspace: str | None) -> No
     """Say whether head A is better than head B on the same test images."""
     from headstart.commands.output.run import verdict
     from headstart.experiments.evaluation.evaluate_run import compare_runs
-    from headstart.experiments.runs.catalog import choose_run
 
-    opened_workspace = chosen_workspace(workspace)
-    left, right = choose_run(opened_workspace, first), choose_run(opened_workspace, second)
-    results = compare_runs(opened_workspace, left, right)
+    compared = compare_runs(first, second, chosen_workspace(workspace))
     if as_json:
-        click.echo(json.dumps({"first": left.as_json(), "second": right.as_json(), "comparisons": results}, indent=1))
+        click.echo(json.dumps(compared.as_json(), indent=1))
         return
-    click.echo(f"A  {left.words}\nB  {right.words}")
-    for result in results:
+    click.echo(f"A  {compared.first.words}\nB  {compared.second.words}")
+    for result in compared.results:
         click.echo(verdict(result))
 
 

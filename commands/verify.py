@@ -29,22 +29,17 @@ def command(
     workspace: str | None,
 ) -> int:
     """Check every marker against its payload. Exits with 1 if something is torn and was not repaired."""
+    from headstart.commands.output.progress import ProgressDisplay
+    from headstart.pipeline.kinds import Settings
+    from headstart.pipeline.repair import verify_all
     from headstart.pipeline.text import one_line
-    from headstart.pipeline.verify import verify
 
     opened_workspace = chosen_workspace(workspace)
-    findings = verify(opened_workspace, deep)
-    redone = removed = interrupted = 0
-    if repairs:
-        from headstart.commands.output.progress import ProgressDisplay
-        from headstart.pipeline.kinds import Settings
-        from headstart.pipeline.repair import repair
-
+    with ProgressDisplay(opened_workspace) as progress:
         settings = Settings(device, batch_size, ram_budget, vram_budget)
-        with ProgressDisplay(opened_workspace) as progress:
-            redone, removed, interrupted = repair(opened_workspace, findings, deep, settings, progress.show)
-    still_torn = len(findings.torn) - redone
-    status = interrupted or (1 if still_torn or findings.problems else 0)
+        verified = verify_all(opened_workspace, deep, repairs, settings, progress.show)
+    findings, still_torn = verified.findings, verified.still_torn
+    redone, removed, _ = verified.repaired
     if as_json:
         record = {
             "sound": findings.sound + redone,
@@ -56,7 +51,7 @@ def command(
             "problems": findings.problems,
         }
         click.echo(json.dumps(record, indent=1))
-        return status
+        return verified.exit_code
     for problem in findings.problems:
         say(f"warning: {problem}")
     for job, reason in findings.torn:
@@ -72,4 +67,4 @@ def command(
             click.echo(f"{plural(still_torn, 'job')} could not be redone: headstart status --failed")
     elif still_torn:
         click.echo("Redo what is torn: headstart verify --deep --repair")
-    return status
+    return verified.exit_code

@@ -13,6 +13,8 @@ OUTPUTS = ("auto", "softmax", "sigmoid", "linear")
 OPTIMIZERS = ("adamw", "sgd")
 CLASS_WEIGHTS = ("none", "balanced")
 MONITORS = ("auto", "accuracy", "loss", "pearson")
+PRESETS = ("linear", "mlp", "quality")
+DEFAULT_ABLATION = "default"
 # Heads without a gradient; of those that do equally well the first in this order is chosen: fewer choices first.
 SIMPLEST = ("mean", "nearest-mean", "ridge", "lda", "logistic")
 USUAL_STEPS = 1500

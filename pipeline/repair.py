@@ -1,6 +1,7 @@
-"""What `headstart verify --repair` does, as one call: torn jobs are done again, leftovers of the dead removed."""
+"""What `headstart verify` does, as one call; asked to repair, torn jobs are done again, leftovers of the dead removed."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from .job import Job
@@ -20,9 +21,48 @@ class Repaired(NamedTuple):
         interrupted: exit status of the signal that ended it early, else 0.
     """
 
-    redone: int
-    removed: int
-    interrupted: int
+    redone: int = 0
+    removed: int = 0
+    interrupted: int = 0
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What stands in a workspace, and what was mended.
+
+    Attributes:
+        findings: from before anything was mended.
+    """
+
+    findings: Findings
+    repaired: Repaired
+
+    @property
+    def still_torn(self) -> int:
+        """Jobs."""
+        return len(self.findings.torn) - self.repaired.redone
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 1 if something is torn and was not mended, or the queue has a problem."""
+        return self.repaired.interrupted or (1 if self.still_torn or self.findings.problems else 0)
+
+
+def verify_all(
+    workspace: Workspace,
+    deep: bool = False,
+    repairs: bool = False,
+    settings: Settings | None = None,
+    report: Callable[[Finished], None] = lambda finished: None,
+) -> Verified:
+    """Compares every marker with its payload, and mends what is torn or left over if asked.
+
+    Args:
+        deep: compare every byte, not only sizes.
+        settings: how torn jobs are done again; report: called for each of them.
+    """
+    findings = verify(workspace, deep)
+    return Verified(findings, repair(workspace, findings, deep, settings, report) if repairs else Repaired())
 
 
 def repair(

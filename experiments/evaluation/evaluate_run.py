@@ -52,6 +52,22 @@ class RunEvaluation:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Two heads on the same test images.
+
+    Attributes:
+        results: one for classes, one a target for numbers: the metric, the difference first minus second, its 95 % interval.
+    """
+
+    first: Chosen
+    second: Chosen
+    results: tuple[dict[str, Any], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"first": self.first.as_json(), "second": self.second.as_json(), "comparisons": list(self.results)}
+
+
+@dataclass(frozen=True)
 class Scored:
     """What a head said of the rows of a split.
 
@@ -126,11 +142,21 @@ def evaluate_scored(chosen: Chosen, scored: Scored) -> RunEvaluation:
     )
 
 
-def compare_runs(workspace: Workspace, first: Chosen, second: Chosen) -> list[dict[str, Any]]:
-    """Whether the first is better on the test images of both; one entry for classes, one a target for numbers.
+def compare_runs(first: str | int, second: str | int, workspace: Workspace | Path | str | None = None) -> Comparison:
+    """Whether head `first` is better than head `second` on the test images of both: what `headstart runs compare` says.
 
-    Raises: HeadstartError unless both were judged on the same test images with the same targets.
+    Args:
+        first, second: numbers of runs, or 'best', see `choose_run`.
+        workspace: a folder; None is the one that every command would take, see `find_root`.
+
+    Raises: HeadstartError if there is no such run, or unless both were judged on the same test images with the same targets.
     """
+    opened = as_workspace(workspace)
+    one, two = choose_run(opened, str(first)), choose_run(opened, str(second))
+    return Comparison(one, two, tuple(_differences(opened, one, two)))
+
+
+def _differences(workspace: Workspace, first: Chosen, second: Chosen) -> list[dict[str, Any]]:
     left, right = score_run(workspace, first, "test"), score_run(workspace, second, "test")
     order = _same_rows(first, left, second, right)
     targets, rows = left.data.data.targets, left.positions

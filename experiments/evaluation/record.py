@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.experiments.runs.catalog import BEST, Chosen, any_run
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.head_experiment import best_head_path
+from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.experiments.runs.rows import run_numbers
+from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .publish import headline
 
 if TYPE_CHECKING:
-    from headstart.experiments.runs.catalog import Chosen
     from headstart.experiments.runs.head_experiment import HeadExperiment
-    from headstart.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run, or the experiment of a run of a recipe, and everything about it.
+
+    Attributes:
+        record: ready for JSON.
+    """
+
+    run: Chosen | RecipeExperiment
+    record: dict[str, Any]
+
+
+def show_run(run: str | int = BEST, workspace: Workspace | Path | str | None = None) -> RunRecord:
+    """How a run was trained, and all that was measured: what `headstart runs show` shows.
+
+    Args:
+        run: its number, or 'best', see `choose_run`.
+        workspace: a folder; None is the one that every command would take, see `find_root`.
+
+    Raises: HeadstartError if there is no such run, or its experiment is gone.
+    """
+    opened = as_workspace(workspace)
+    chosen = any_run(opened, str(run))
+    if isinstance(chosen, RecipeExperiment):
+        return RunRecord(chosen, {"experiment": chosen.folder.name, **read_metrics(chosen)})
+    return RunRecord(chosen, record_of(opened, chosen))
 
 
 def record_of(workspace: Workspace, chosen: Chosen) -> dict[str, Any]:

@@ -230,6 +230,11 @@ def _subject(experiment: HeadExperiment) -> tuple[Any, ...]:
     return experiment.task, experiment.targets, tuple(notes.get("classes") or notes.get("targets") or ()), judged_on
 
 
+def any_run(workspace: Workspace, text: str) -> Chosen | RecipeExperiment:
+    """The run of that number, or 'best', whatever it trained: a head, or the model of a recipe. Raises as `choose_run`."""
+    return recipe_of_run(workspace, text) or choose_run(workspace, text)
+
+
 def recipe_of_run(workspace: Workspace, text: str) -> RecipeExperiment | None:
     """What a run of a recipe trained; None if it trained something else, or there is no such run."""
     if not text.isdecimal():

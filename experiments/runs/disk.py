@@ -48,9 +48,21 @@ class Spent:
     leftover_bytes: int
 
     @property
+    def parts(self) -> dict[str, int]:
+        """Bytes of each sort."""
+        return {
+            "states of finished trainings": sum(map(size_of, self.checkpoints)),
+            "packed features": sum(map(size_of, self.caches)),
+            "leftovers": sum(map(size_of, self.leftovers)) + self.leftover_bytes,
+        }
+
+    @property
     def size_bytes(self) -> int:
-        paths = (*self.checkpoints, *self.caches, *self.leftovers)
-        return sum(size_of(path) for path in paths) + self.leftover_bytes
+        return sum(self.parts.values())
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.removals and not self.size_bytes
 
 
 def usage(workspace: Workspace) -> list[Usage]:
@@ -86,10 +98,10 @@ def spent_checkpoints(workspace: Workspace) -> list[Path]:
     return paths
 
 
-def spent(workspace: Workspace) -> Spent:
-    """Looks, and changes nothing."""
-    busy = bool(live_workers(workspace))
-    caches = () if busy else tuple(path for path in sorted(workspace.features.glob("encoder_*/cache")) if path.is_dir())
+def spent(workspace: Workspace, keep_caches: bool = False) -> Spent:
+    """Looks, and changes nothing. Args: keep_caches: packed features stay."""
+    is_kept = keep_caches or bool(live_workers(workspace))
+    caches = () if is_kept else tuple(path for path in sorted(workspace.features.glob("encoder_*/cache")) if path.is_dir())
     return Spent(
         checkpoints=tuple(spent_checkpoints(workspace)),
         caches=caches,

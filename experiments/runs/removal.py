@@ -29,9 +29,11 @@ from headstart.pipeline.retire import REMOVED, withdraw
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
+from .catalog import choose_run, read_runs
 from .experiment import DESCRIPTION, experiment_folders, name_of
 from .head_experiment import REMOVED_HEADS, best_head_path, head_path, read_head_experiment, removed_heads
 
+KINDS = ("run", "experiment", "encoder", "data")
 WAIT_S = 30.0
 _POLL_S = 0.2
 _INTENT = ".json"
@@ -78,6 +80,28 @@ class RemovalPlan:
     jobs: tuple[Job, ...]
     size_bytes: int
     consequences: tuple[str, ...] = ()
+
+
+def plan_removal(workspace: Workspace, kind: str, asked: str) -> RemovalPlan:
+    """What `headstart remove KIND NAME` would take back; nothing is changed yet, see `perform`.
+
+    Args:
+        kind: run, experiment, encoder or data.
+        asked: which one; of runs the number or 'best', see `choose_run`, of others see the function of that kind.
+
+    Raises: HeadstartError if there is no such thing, or several.
+    """
+    if kind == "experiment":
+        return plan_experiment(workspace, asked)
+    if kind == "encoder":
+        return plan_encoder(workspace, asked)
+    if kind == "data":
+        return plan_data(workspace, asked)
+    if kind != "run":
+        raise HeadstartError(f"kind is '{kind}', expected one of {', '.join(KINDS)}")
+    run = choose_run(workspace, asked).run
+    others = sum(other.experiment == run.experiment and other.run != run.run for other, _ in read_runs(workspace))
+    return plan_run(workspace, run.experiment, run.head, others)
 
 
 def plan_run(workspace: Workspace, experiment: str, head: str, others: int) -> RemovalPlan:

@@ -4,6 +4,8 @@ import pytest
 
 import headstart
 from headstart.experiments.config import default_ablation
+from headstart.experiments.heads.choosing import choose_heads
+from headstart.experiments.runs.removal import plan_removal
 from headstart.pipeline.errors import HeadstartError
 
 from .calling import call
@@ -58,3 +60,33 @@ def test_an_export_by_a_call_has_the_bytes_of_the_command(trained, tmp_path):
 def test_an_unknown_format_is_refused_in_one_line(trained, tmp_path):
     with pytest.raises(HeadstartError, match="format is 'pickle', expected one of onnx, torchscript, pt2"):
         headstart.export_run(2, trained, form="pickle", output=tmp_path / "head.pickle")
+
+
+def test_runs_are_shown_and_compared_by_calls(trained):
+    assert headstart.show_run(2, trained).record == call("runs", "show", "2", "--json", "-w", trained.root).json
+    compared = headstart.compare_runs(1, "best", trained.root)
+    assert compared.as_json() == call("runs", "compare", "1", "best", "--json", "-w", trained.root).json
+    assert [result["metric"] for result in compared.results] == ["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        pytest.param({"ablation": "default", "preset": "mlp"}, "--ablation and --preset", id="ablation and preset"),
+        pytest.param({"ablation": "default", "changes": {"hidden": (8,)}}, "compares shapes", id="ablation and one shape"),
+        pytest.param({"preset": "cubic"}, "expected one of linear, mlp, quality", id="an unknown preset"),
+        pytest.param({"seeds": 1001}, "1,001 heads", id="too many seeds"),
+    ],
+)
+def test_a_choice_of_heads_that_cannot_be_meant_is_refused_in_one_line(choice, says):
+    with pytest.raises(HeadstartError, match=says):
+        choose_heads(**choice)
+
+
+def test_without_a_word_one_linear_head_is_chosen():
+    assert [(head.name, head.hidden) for head in choose_heads()] == [("linear", ())]
+
+
+def test_a_kind_that_cannot_be_removed_is_refused_in_one_line(trained):
+    with pytest.raises(HeadstartError, match="kind is 'folder', expected one of run, experiment, encoder, data"):
+        plan_removal(trained, "folder", "1")
