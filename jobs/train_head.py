@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from headstart.experiments.tracking.console import Narrator
 from headstart.experiments.training.failure import TrainingFailed
@@ -32,6 +32,8 @@ def open_session(workspace: Workspace, job: Job, settings: Settings) -> TrainHea
 
 class TrainHeadSession:
     """One experiment."""
+
+    KEEPS_PROGRESS: ClassVar[bool] = True
 
     def __init__(self, workspace: Workspace, device: str) -> None:
         self._workspace, self._device = workspace, device

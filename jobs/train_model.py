@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from headstart.experiments.training.failure import TrainingFailed
 from headstart.pipeline.errors import HeadstartError
@@ -38,6 +38,8 @@ def open_session(workspace: Workspace, job: Job, settings: Settings) -> TrainMod
 class TrainModelSession:
     """One experiment."""
 
+    KEEPS_PROGRESS: ClassVar[bool] = True
+
     def __init__(self, workspace: Workspace, settings: Settings, experiment: RecipeExperiment, recipe: Recipe) -> None:
         self._workspace, self._settings = workspace, settings
         self._experiment, self._recipe = experiment, recipe
@@ -61,14 +63,16 @@ class TrainModelSession:
         from headstart.experiments.runs.recipe_experiment import options_of, splits_of
         from headstart.experiments.training.checkpoints import Checkpoints
         from headstart.experiments.training.loop import Loop
+        from headstart.experiments.training.patience import LoopPatience
 
         options = options_of(experiment, self._recipe)
         splits = splits_of(self._workspace, experiment, self._recipe, options)
         keeper = Checkpoints(experiment.checkpoints, self._workspace.files)
         loop = Loop(self._recipe, options, splits, conduct_of(experiment), keeper.latest(experiment.identity), self._workspace)
         listeners = _listeners(self._workspace, experiment)
-        loop.run(keeper, experiment.identity, check, listeners)
-        payload = publish_recipe(self._workspace, experiment, loop, check)
+        patience = LoopPatience(check)
+        loop.run(keeper, experiment.identity, patience.check, [*listeners, patience])
+        payload = publish_recipe(self._workspace, experiment, loop, patience.check)
         for listener in listeners:
             listener.ended(experiment.folder)
         keeper.keep_only_newest()

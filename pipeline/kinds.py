@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 from .errors import HeadstartError
 from .job import Job
@@ -56,6 +56,16 @@ class Examiner(Session, Protocol):
 
     def prepare_without(self, job: Job, killers: Mapping[int, str]) -> Any:
         """`prepare`, but these items are not touched: they fail with the code `killed` and this reason."""
+
+
+class Resumable(Session, Protocol):
+    """A session whose jobs keep what they did, so that the next worker goes on there: optional, for jobs of minutes.
+
+    A time limit ends such a job where it is. Any other that is the first of its worker is finished first: else a limit that is
+    shorter than a job would do the same part of it for ever.
+    """
+
+    KEEPS_PROGRESS: ClassVar[bool]
 
 
 class Kind(Protocol):

@@ -116,6 +116,7 @@ class Worker:
         self._sessions: dict[tuple[str, str], Session] = {}
         self._refusal: HeadstartError | SourceGoneError | None = None
         self._in_hand: Job | None = None
+        self._is_kept = False  # what the job in hand has done so far
         self._looked = 0.0
 
     def run(self) -> Summary:
@@ -221,6 +222,7 @@ class Worker:
 
     def _compute(self, hand: _InHand) -> Result | None:
         self._in_hand, self._looked = hand.claim.job, 0.0  # its first sign of life looks, too
+        self._is_kept = getattr(hand.session, "KEEPS_PROGRESS", False)  # see kinds.Resumable
         begun = time.monotonic()  # not when it was taken: it was prepared while another job computed
         try:
             with environment_faults(f"cannot do {hand.claim.job.job_id}"), self.watchdog.watching(hand.claim):
@@ -263,7 +265,7 @@ class Worker:
         self.watchdog.sign_of_life()
         self.stop.check()
         now = time.monotonic()
-        if self.limits.seconds is not None and now - self._begun > self.limits.seconds:
+        if self.limits.seconds is not None and now - self._begun > self.limits.seconds and (self.summary.jobs or self._is_kept):
             raise TimeIsUp
         if now - self._looked > _LOOK_S and self._in_hand is not None:
             self._looked = now

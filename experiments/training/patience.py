@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from headstart.pipeline.errors import TimeIsUp
 
 from .kept_parts import KeptParts
+
+if TYPE_CHECKING:
+    from .loop import Loop, Taken
 
 
 class Patience:
@@ -38,3 +43,33 @@ class Patience:
         except TimeIsUp:
             if has_gone_on:
                 raise
+
+
+class LoopPatience:
+    """The same for a recipe's loop, as one of its listeners: a step or an evaluation is worth keeping."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check, self._has_gone_on = check, False
+
+    def check(self) -> None:
+        """What the loop and those who publish its results call instead."""
+        try:
+            self._check()
+        except TimeIsUp:
+            if self._has_gone_on:
+                raise
+
+    def began(self, step: int, steps: int) -> None:
+        """Being restored is no progress."""
+
+    def stepped(self, taken: Taken) -> None:
+        self._has_gone_on = True
+
+    def judged(self, entry: Mapping[str, Any], loop: Loop) -> None:
+        self._has_gone_on = True
+
+    def saved(self, step: int) -> None:
+        """What was done is kept whoever leaves."""
+
+    def ended(self, folder: Path) -> None:
+        """Nothing is left to wait for."""

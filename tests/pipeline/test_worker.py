@@ -63,6 +63,21 @@ def test_a_time_limit_that_has_passed_begins_no_job(workspace):
     assert work(workspace, seconds=0.0)[0].jobs == 0
 
 
+def test_a_time_limit_shorter_than_a_job_still_does_one_a_call(workspace):
+    enqueue_fakes(workspace, 20)
+    (workspace.root / "features" / "fake" / "slow").touch()
+    assert [work(workspace, seconds=0.1)[0].jobs for _ in range(3)] == [1, 1, 0]
+    assert tally(workspace).done == 2
+
+
+def test_a_time_limit_ends_a_job_that_keeps_what_it_did_where_it_is(workspace):
+    enqueue_fakes(workspace, 20)
+    for name in ("slow", "keeps"):
+        (workspace.root / "features" / "fake" / name).touch()
+    assert work(workspace, seconds=0.1)[0].jobs == 0
+    assert (tally(workspace).pending, tally(workspace).running) == (2, 0)
+
+
 def test_four_workers_at_once_do_each_job_once(workspace):
     enqueue_fakes(workspace, 400)
     workers = [spawn_worker(workspace) for _ in range(4)]

@@ -1,0 +1,34 @@
+"""A time limit ends a training only after something was kept."""
+
+import pytest
+
+from headstart.experiments.training.patience import LoopPatience
+from headstart.pipeline.errors import InterruptedWork, TimeIsUp
+
+
+def raising(error):
+    def check():
+        raise error
+
+    return check
+
+
+def test_time_that_is_up_waits_for_the_first_thing_worth_keeping():
+    patience = LoopPatience(raising(TimeIsUp()))
+    patience.began(7, 9)
+    patience.check()
+    patience.stepped(None)
+    with pytest.raises(TimeIsUp):
+        patience.check()
+
+
+def test_an_evaluation_is_worth_keeping_too():
+    patience = LoopPatience(raising(TimeIsUp()))
+    patience.judged({}, None)
+    with pytest.raises(TimeIsUp):
+        patience.check()
+
+
+def test_any_other_reason_to_leave_passes_at_once():
+    with pytest.raises(InterruptedWork):
+        LoopPatience(raising(InterruptedWork())).check()
