@@ -43,7 +43,7 @@ def test_a_worker_killed_here_is_replaced_within_two_seconds_although_nobody_has
     assert time.monotonic() - killed < 2
     assert waiting.wait(30) == 0
     os.waitpid(holder, 0)
-    assert LEASE_S == 120  # what docs/cron.md and the README state for other hosts
+    assert LEASE_S == 120  # what docs/cron.md and docs/features.md state for other hosts
 
 
 def _work(root):
