@@ -96,16 +96,13 @@ def command(
     with one row an image, or an HDF5 file with `images` (n, h, w, 3) uint8. Doing it again adds what is new, takes over other
     labels, and retires what left; an image that moved is the same image.
     """
-    from headstart.features.planning.enqueue import JOB_SIZE, MAPS_JOB_SIZE, enqueue_images, read_data
-    from headstart.features.sources.find import describe
+    from headstart.features.planning.enqueue import enqueue_images, preview_enqueue
     from headstart.features.sources.source import SourceOptions
 
     options = SourceOptions(**about_data)
     if dry_run:
-        source = read_data(data, workspace, options)
-        click.echo("\n".join(describe(source)))
-        size = job_size or (MAPS_JOB_SIZE if maps else JOB_SIZE)
-        click.echo(f"dry run: at most {plural(-(-len(source.images) // size), 'job')} of {size}; nothing was written")
+        seen = preview_enqueue(data, workspace, maps=maps, job_size=job_size, options=options, report=click.echo)
+        click.echo(f"dry run: at most {plural(seen.jobs, 'job')} of {seen.job_size}; nothing was written")
         return
     enqueued = enqueue_images(
         data,

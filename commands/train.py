@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headstart.commands.output.terminal import aligned, say
-from headstart.pipeline.errors import HeadstartError
 
 from .options import Duration, as_json, workspace_option
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.recipe_experiment import RecipeExperiment
-    from headstart.experiments.training.options import Field, RecipeOptions
-    from headstart.experiments.training.recipe import Recipe
+    from headstart.experiments.training.options import Field
+    from headstart.experiments.training.recipe import NamedRecipe
     from headstart.pipeline.workspace import Workspace
 
 
@@ -66,37 +63,19 @@ def command(context: click.Context, is_list: bool, as_json: bool) -> None:
 
 def _command_of(name: str) -> click.Command:
     from headstart.experiments.training.options import fields_of
-    from headstart.experiments.training.recipe import load_recipe, load_recipe_file, recipe_path
+    from headstart.experiments.training.recipe import named_recipe
 
-    if name.endswith(".py"):
-        file = _own_file(name)
-        recipe = load_recipe_file(file)
-    else:
-        file, recipe = recipe_path(name), load_recipe(name)
-    fields = fields_of(recipe.Options)
+    named = named_recipe(name)
+    fields = fields_of(named.recipe.Options)
 
     def run(**given: Any) -> int:
-        return _run(recipe, file, fields, given)
+        return _run(named, fields, given)
 
     for field in reversed(fields):
         run = _option(field)(run)
     for option in reversed(_RUNNING):
         run = option(run)
-    return click.Command(name, callback=run, params=run.__click_params__[::-1], help=recipe.__doc__)  # type: ignore[attr-defined]
-
-
-def _own_file(name: str) -> Path:
-    """A user's file, allowed to run because its user typed its name."""
-    from headstart.experiments.training.recipe import digest_of_source
-    from headstart.pipeline.doors.consent import allow
-
-    file = Path(name).absolute()
-    if not file.is_file():
-        raise HeadstartError(
-            f"{name}: there is no such file. A recipe is a name of headstart train --list, or a file of your own"
-        )
-    allow(digest_of_source(file, with_neighbours=True), file)
-    return file
+    return click.Command(name, callback=run, params=run.__click_params__[::-1], help=named.recipe.__doc__)  # type: ignore[attr-defined]
 
 
 _RUNNING: tuple[Callable[..., Any], ...] = (
@@ -147,77 +126,42 @@ def _option(field: Field) -> Callable[..., Any]:
     return click.option(field.flag, field.name, default=None, metavar=f"{metavar},..." if field.is_many else metavar, help=help)
 
 
-def _run(recipe: Recipe, file: Path, fields: list[Field], given: dict[str, Any]) -> int:
+def _run(named: NamedRecipe, fields: list[Field], given: dict[str, Any]) -> int:
     from headstart.commands.output.recipe import lines
-    from headstart.experiments.runs.begin_recipe import begin_recipe
-    from headstart.experiments.runs.finishing import Words, do_first, finish
+    from headstart.experiments.train_recipe import train_recipe, trained_recipe
     from headstart.experiments.training.conduct import Conduct
-    from headstart.experiments.training.options import options_from, read_config
-    from headstart.experiments.training.recipe import Needing, asking, has
-    from headstart.features.devices import choose_device
-    from headstart.pipeline.kinds import Settings
+    from headstart.experiments.training.options import merged_options
     from headstart.pipeline.workspace import find_root, open_or_create_workspace
 
-    config, flags = given["config"], {field.name: given[field.name] for field in fields if given[field.name] is not None}
-    written = {} if config is None else read_config(config)
-    options_from(recipe.Options, written, "" if config is None else str(config))  # its mistakes are its own, whatever flags say
-    options = options_from(recipe.Options, {**{key.replace("-", "_"): value for key, value in written.items()}, **flags})
+    values, config = {field.name: given[field.name] for field in fields if given[field.name] is not None}, given["config"]
+    merged_options(named.recipe.Options, values, config)  # before there is a workspace
     workspace = open_or_create_workspace(find_root(given["workspace"]))
     if given["run"] is not None and not given["test_only"]:
         raise click.UsageError("--run goes with --test-only")
+    asked = {"config": config, "device": given["device"], "name": given["name"]}
     if given["test_only"]:
-        experiment = _trained(workspace, recipe, file, options, given)
+        experiment = trained_recipe(named, values, workspace, **asked, run=given["run"])
         judge_again(workspace, experiment, "test" if "test" in experiment.counts else "val", given["as_json"])
         return 0
-    conduct = Conduct(choose_device(given["device"]), given["save_every"], given["save_seconds"], given["data_workers"])
-    conduct = replace(conduct, tensorboard=given["tensorboard"], mlflow=given["mlflow"])
-    if has(recipe, "needs"):
-        with asking("needs"):
-            works = cast(Needing, recipe).needs(options, workspace)
-        begun_s = time.monotonic()
-        status = do_first(workspace, works, Settings(given["device"]), given["time_limit"], say)
-        if given["time_limit"] is not None:
-            given["time_limit"] -= time.monotonic() - begun_s
-        if status is not None:
-            return status
-    begun = begin_recipe(workspace, recipe, file, options, conduct, given["name"])
-    for note in begun.notes:
-        say(f"note: {note}")
-    counts = ", ".join(f"{count:,} {split}" for split, count in begun.experiment.counts.items())
-    say(f"{begun.experiment.folder.name}: {counts} rows")
-    words = Words("the same recipe and options on the same data", again="train it again")
-    ending = finish(workspace, begun, words, Settings(), given["time_limit"], say)
-    if not ending.is_finished:
-        return ending.exit_code
-    for line in lines(workspace, begun.experiment, given["as_json"]):
+    conduct = Conduct(
+        save_every=given["save_every"],
+        save_s=given["save_seconds"],
+        data_workers=given["data_workers"],
+        tensorboard=given["tensorboard"],
+        mlflow=given["mlflow"],
+    )
+    trained = train_recipe(named, values, workspace, **asked, conduct=conduct, time_limit_s=given["time_limit"], report=say)
+    if trained.experiment is None or not trained.is_finished:
+        return trained.exit_code
+    for line in lines(workspace, trained.experiment, given["as_json"]):
         click.echo(line)
     return 0
-
-
-def _trained(workspace: Workspace, recipe: Recipe, file: Path, options: RecipeOptions, given: dict[str, Any]) -> RecipeExperiment:
-    """The finished experiment that --test-only means."""
-    from headstart.experiments.runs.begin_recipe import sketch_of
-    from headstart.experiments.runs.catalog import recipe_of_run
-    from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
-    from headstart.experiments.training.conduct import Conduct
-    from headstart.features.devices import choose_device
-
-    if given["run"] is not None:
-        chosen = recipe_of_run(workspace, str(given["run"]))
-        if chosen is None:
-            raise HeadstartError(f"run {given['run']} trained heads. Judge it again: headstart evaluate {given['run']}")
-        return chosen
-    sketch, _ = sketch_of(workspace, recipe, file, options, Conduct(choose_device(given["device"])), given["name"])
-    for experiment in list_recipe_experiments(workspace):
-        if experiment.identity == sketch.identity and (given["name"] in (None, experiment.name)):
-            return experiment
-    raise HeadstartError("nothing was trained with these options on this data. Leave --test-only out, or name a run: --run N")
 
 
 def judge_again(workspace: Workspace, experiment: RecipeExperiment, split: str, as_json: bool) -> None:
     """Prints what a finished training's weights say of a split, and whether training noted the same."""
     from headstart.commands.output.recipe import table
-    from headstart.experiments.evaluation.evaluate_recipe import evaluate_recipe, noted
+    from headstart.experiments.evaluation.evaluate_recipe import evaluate_recipe, is_as_noted
 
     metrics = evaluate_recipe(workspace, experiment, split)
     if as_json:
@@ -226,6 +170,5 @@ def judge_again(workspace: Workspace, experiment: RecipeExperiment, split: str, 
         click.echo(f"{experiment.folder.name}, judged again from {experiment.final_weights}")
         for line in table({split: metrics}, {split: experiment.counts[split]}):
             click.echo(line)
-    before = noted(experiment, split)
-    if before is not None and any(before.get(name) != value for name, value in metrics.items()):
+    if is_as_noted(experiment, split, metrics) is False:
         say("warning: these are not the numbers that training noted: other versions of a library, or another machine")

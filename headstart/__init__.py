@@ -23,6 +23,8 @@ _PUBLIC = {
     "enqueue_images": "headstart.features.planning.enqueue",
     "plan": "headstart.features.planning.plan",
     "train_heads": "headstart.experiments.train_heads",
+    "train_recipe": "headstart.experiments.train_recipe",
+    "list_data": "headstart.features.planning.data_sets",
     "list_runs": "headstart.experiments.runs.catalog",
     "show_run": "headstart.experiments.evaluation.record",
     "compare_runs": "headstart.experiments.evaluation.evaluate_run",
@@ -52,6 +54,7 @@ __all__ = [
     "evaluate_run",
     "export_run",
     "ingest_results",
+    "list_data",
     "list_runs",
     "load_cached_features",
     "load_features",
@@ -62,6 +65,7 @@ __all__ = [
     "show_run",
     "train_head_only",
     "train_heads",
+    "train_recipe",
 ]
 
 

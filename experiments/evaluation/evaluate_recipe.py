@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of, splits_of
@@ -36,7 +36,13 @@ def evaluate_recipe(
         return numbers_of(judge(recipe, model, batches, options.amp))
 
 
-def noted(experiment: RecipeExperiment, split: str) -> dict[str, Any] | None:
+def is_as_noted(experiment: RecipeExperiment, split: str, metrics: Mapping[str, Any]) -> bool | None:
+    """Whether training noted the same numbers of that split; None if its notes are gone."""
+    before = _noted(experiment, split)
+    return None if before is None else all(before.get(name) == value for name, value in metrics.items())
+
+
+def _noted(experiment: RecipeExperiment, split: str) -> dict[str, Any] | None:
     """What training noted of that split; None if its notes are gone."""
     try:
         facts: dict[str, Any] = json.loads((experiment.folder / RESULTS).read_bytes())

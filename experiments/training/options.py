@@ -237,6 +237,13 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def merged_options(options: type[AnyOptions], values: Mapping[str, Any], config: Path | None = None) -> AnyOptions:
+    """Options from a YAML file and `values`, which go before it. Raises as `options_from` and `read_config`."""
+    written = {} if config is None else read_config(config)
+    options_from(options, written, "" if config is None else str(config))  # its mistakes are its own, whatever values say
+    return options_from(options, {**{key.replace("-", "_"): value for key, value in written.items()}, **values})
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Keys and values of a YAML file. Raises: HeadstartError if it is none, or says a key twice."""
     import yaml

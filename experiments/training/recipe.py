@@ -10,10 +10,12 @@ import hashlib
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from headstart.pipeline.doors.consent import allow
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 from .options import RecipeOptions, nearest
@@ -122,6 +124,30 @@ def recipe_path(name: str) -> Path:
         if name.isidentifier() and path.is_file():
             return path
     raise HeadstartError(f"there is no recipe '{name}'; {nearest(name, sorted(known_recipes()))} A file of your own: ./mine.py")
+
+
+@dataclass(frozen=True)
+class NamedRecipe:
+    """A recipe, and the file that it stands in."""
+
+    recipe: Recipe
+    file: Path
+
+
+def named_recipe(name: str) -> NamedRecipe:
+    """A recipe of this installation by its name, or a user's file, which is allowed to run because its user names it.
+
+    Raises: HeadstartError if there is none, or it lacks something.
+    """
+    if not name.endswith(".py"):
+        return NamedRecipe(load_recipe(name), recipe_path(name))
+    file = Path(name).absolute()
+    if not file.is_file():
+        raise HeadstartError(
+            f"{name}: there is no such file. A recipe is a name of headstart train --list, or a file of your own"
+        )
+    allow(digest_of_source(file, with_neighbours=True), file)
+    return NamedRecipe(load_recipe_file(file), file)
 
 
 def load_recipe(name: str) -> Recipe:

@@ -151,6 +151,36 @@ def enqueue_images(
     return Enqueued(**vars(queued), workspace=workspace, encoder=chosen[0][0], disk_bytes=disk_bytes, graph_refused=refused)
 
 
+@dataclass(frozen=True)
+class EnqueuePreview:
+    """What `enqueue_images` would do.
+
+    Attributes:
+        jobs: at most; images that are known already need none. job_size: images of each.
+    """
+
+    source: Source
+    jobs: int
+    job_size: int
+
+
+def preview_enqueue(
+    data: Path | str,
+    workspace: Workspace | Path | str | None = None,
+    *,
+    maps: Sequence[int] = (),
+    job_size: int | None = None,
+    options: SourceOptions | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> EnqueuePreview:
+    """Reads `data` as `enqueue_images` would, and writes nothing. Arguments and errors are its."""
+    source = read_data(data, workspace, options or SourceOptions())
+    for line in describe(source):
+        report(line)
+    size = job_size or (MAPS_JOB_SIZE if maps else JOB_SIZE)
+    return EnqueuePreview(source, -(-len(source.images) // size), size)
+
+
 def read_data(data: Path | str, workspace: Workspace | Path | str | None, options: SourceOptions) -> Source:
     """The images of `data`, read as before where it is a data set of the workspace and `options` say nothing else."""
     if not isinstance(workspace, Workspace):

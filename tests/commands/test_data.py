@@ -1,5 +1,8 @@
 import pytest
 
+import headstart
+from headstart.features.planning.data_sets import move_data, show_data
+from headstart.features.planning.enqueue import preview_enqueue
 from tests.jobs.extraction import draw, enqueue, enqueued
 
 from .calling import call
@@ -28,6 +31,24 @@ def test_data_sets_are_listed_shown_and_moved(data, tmp_path):
     assert f"lies at   {place}\n" in shown
     assert "retired   1 row, 1 gone\n" in shown
     assert f"data  {one['name']}  7 images, 1 retired" in call("status", "-w", workspace.root).output
+
+
+def test_data_sets_are_listed_shown_and_moved_by_calls(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w")
+    [one] = headstart.list_data(workspace.root)
+    assert [one.as_json()] == call("data", "list", "--json", "-w", workspace.root).json
+    assert (one.images, one.classes, len(one.encoders)) == (8, 2, 1)
+    move_data("pets", data.rename(tmp_path / "elsewhere"), workspace)
+    assert show_data("pets", workspace).place == str(tmp_path / "elsewhere")
+
+
+def test_a_look_before_enqueueing_says_what_the_command_says_and_writes_nothing(data, tmp_path):
+    heard = []
+    seen = preview_enqueue(data, tmp_path / "w", job_size=3, report=heard.append)
+    assert (seen.jobs, seen.job_size, len(seen.source.images)) == (3, 3, 8)
+    said = call("enqueue", data, "--dry-run", "--job-size", "3", "-w", tmp_path / "w").output.splitlines()
+    assert said == [*heard, "dry run: at most 3 jobs of 3; nothing was written"]
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_workspace_without_data_says_so(workspace):

@@ -4,7 +4,10 @@ import sqlite3
 
 import pytest
 
+import headstart
 from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
+from headstart.experiments.train_recipe import trained_recipe
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.support import ROOT
@@ -98,10 +101,10 @@ def test_tiny_is_trained_judged_and_written_down(tmp_path):
 
 
 def test_what_a_limit_of_time_left_is_gone_on_with_by_the_same_command(tmp_path):
-    left = train(tmp_path, "tiny", "--epochs", 3, "--time-limit", "1s", "--save-every", 1)
+    left = train(tmp_path, "tiny", "--epochs", 12, "--time-limit", "1s", "--save-every", 1)
     assert left.status == 10
     assert "left; the same command goes on" in left.errors
-    done = train(tmp_path, "tiny", "--epochs", 3)
+    done = train(tmp_path, "tiny", "--epochs", 12)
     assert done.status == 0
     assert "goes on with exp_0001_tiny" in done.errors
 
@@ -230,3 +233,16 @@ def test_a_recipe_that_is_wrong_is_one_line(before, after, reason, mine, tmp_pat
     assert reason in done.errors
     assert done.errors.strip().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.errors
+
+
+def test_a_training_by_a_call_is_that_of_the_command(tmp_path, mine):
+    heard = []
+    workspace = tmp_path / "workspace"
+    ours = headstart.train_recipe(str(mine), {"slope": 3.0}, workspace, report=heard.append)
+    assert (ours.is_finished, ours.exit_code, heard) == (True, 0, ["exp_0001_mine: 60 train, 20 val rows"])
+    again = train(tmp_path, mine, "--slope", 3)
+    assert again.status == 0
+    assert "exp_0001_mine is finished" in again.errors
+    assert trained_recipe(str(mine), {"slope": 3.0}, workspace) == ours.experiment
+    with pytest.raises(HeadstartError, match="nothing was trained with these options"):
+        trained_recipe(str(mine), {"slope": 4.0}, workspace)
