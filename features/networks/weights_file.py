@@ -100,6 +100,10 @@ def fit_tensors(tensors: "Tensors", model: str, model_args: Mapping[str, Any], p
     return {name: tensors[name].to(tensor.dtype).contiguous() for name, tensor in wanted.items() if name in tensors}
 
 
+# What scripts call the head that they put behind a network. Anything else that the network lacks is another network's.
+_HEADS = frozenset({"head", "heads", "fc", "classifier", "linear", "last_linear", "projector", "projection_head", "criterion"})
+
+
 def _unwrapped(tensors: "Tensors", wanted: "Tensors", path: Path) -> "Tensors":
     """`tensors` without the prefix that a training script put before the network's names (`model.`, `backbone.`, `student.`).
 
@@ -123,7 +127,7 @@ def _unwrapped(tensors: "Tensors", wanted: "Tensors", path: Path) -> "Tensors":
         return tensors
     [prefix] = fitting
     kept = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return {name: tensor for name, tensor in kept.items() if name in wanted}
+    return {name: tensor for name, tensor in kept.items() if name in wanted or name.partition(".")[0] not in _HEADS}
 
 
 def _differences(tensors: "Tensors", wanted: "Tensors", ignored: set[str]) -> list[str]:

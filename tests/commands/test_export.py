@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from headstart.experiments.serving import export
+from headstart.pipeline import paths
 
 from .calling import call
 
@@ -116,14 +117,14 @@ FAULTS = {
 @pytest.mark.parametrize(("number", "status", "says"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["new", "forced"])
 def test_a_write_that_fails_is_explained_and_leaves_nothing(trained, tmp_path, force, number, status, says):
-    real = open
+    real = paths.create
 
-    def failing(path, mode="r", *more, **options):
-        if "x" in mode and str(tmp_path) in str(path):
+    def failing(path):
+        if str(tmp_path) in str(path):
             raise OSError(number, os.strerror(number))
-        return real(path, mode, *more, **options)
+        return real(path)
 
-    with mock.patch("builtins.open", failing):
+    with mock.patch.object(paths, "create", failing):
         done = call("export", "--run", "1", "-o", tmp_path / "head.onnx", *force, "-w", trained.root)
     assert done.status == status
     assert says in done.reason
