@@ -85,7 +85,12 @@ _RUNNING: tuple[Callable[..., Any], ...] = (
     click.option("--name", help="Of the experiment. The same options under a new name train anew."),
     click.option("--test-only", is_flag=True, help="Train nothing: judge what was trained again, from its weights."),
     click.option("--run", type=int, metavar="N", help="With --test-only: of that run, see `headstart runs`."),
-    click.option("--time-limit", type=Duration(), metavar="55m", help="Leave by then, with a checkpoint."),
+    click.option(
+        "--time-limit",
+        type=Duration(),
+        metavar="55m",
+        help="Leave by then, with a checkpoint and exit code 10; the same command goes on.",
+    ),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     click.option("--save-every", type=click.IntRange(0), default=0, metavar="N", help="Steps between checkpoints, besides time."),
     click.option("--save-seconds", type=Duration(), default=30.0, metavar="30s", help="Time between checkpoints. [default: 30s]"),

@@ -29,7 +29,12 @@ from .options import Duration, as_json, chosen_workspace, workspace_option
 @training_options
 @baseline_options
 @click.option("--name", help="Of the experiment. The same options under a new name train anew.")
-@click.option("--time-limit", type=Duration(), metavar="55m", help="Leave by then, with a checkpoint.")
+@click.option(
+    "--time-limit",
+    type=Duration(),
+    metavar="55m",
+    help="Leave by then, with a checkpoint and exit code 10; the same command goes on.",
+)
 @as_json
 @workspace_option
 def command(
