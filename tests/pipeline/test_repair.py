@@ -2,8 +2,11 @@
 
 import os
 
-from headstart.pipeline.repair import repair
-from headstart.pipeline.verify import verify
+import pytest
+
+from headstart.pipeline.job import Job
+from headstart.pipeline.repair import Repaired, Verified, repair
+from headstart.pipeline.verify import Findings, verify
 from tests.support import enqueue_fakes
 
 from .workers import payloads, work
@@ -32,3 +35,19 @@ def test_a_whole_workspace_is_left_as_it_is(workspace):
     enqueue_fakes(workspace, 20)
     work(workspace)
     assert repair(workspace, verify(workspace)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("torn", "problems", "repaired", "status"),
+    [
+        pytest.param(0, [], Repaired(), 0, id="all is sound"),
+        pytest.param(2, [], Repaired(), 1, id="torn, nothing mended"),
+        pytest.param(2, [], Repaired(redone=1), 1, id="torn, half of it mended"),
+        pytest.param(2, [], Repaired(redone=2), 0, id="torn, all mended"),
+        pytest.param(0, ["a line"], Repaired(), 1, id="a problem of the queue"),
+        pytest.param(2, [], Repaired(redone=1, interrupted=143), 143, id="ended by a signal"),
+    ],
+)
+def test_the_exit_code_of_verify_says_whether_anything_is_still_wrong(torn, problems, repaired, status):
+    jobs = [(Job(f"job_{number:06d}", "fake", "features/fake", "source", 0, 1), "gone") for number in range(torn)]
+    assert Verified(Findings(torn=jobs, problems=problems), repaired).exit_code == status
