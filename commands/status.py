@@ -127,8 +127,8 @@ def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:
         "folders": [{"kind": kind, "folder": folder, **asdict(tally)} for (kind, folder), tally in status.folders.items()],
         "workers": [owner.as_json() for owner in status.workers],
         "problems": status.problems,
-        **({"datasets": datasets} if datasets else {}),
-        **({"withdrawn": waiting} if waiting else {}),
+        "datasets": datasets,
+        "withdrawn": waiting,
     }
 
 

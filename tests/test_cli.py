@@ -164,6 +164,7 @@ def test_status_as_json_is_one_object(workspace):
         "quarantined_jobs": [],
         "suspect_jobs": [],
         "datasets": [],
+        "withdrawn": [],
     }
 
 
