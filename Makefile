@@ -11,7 +11,7 @@ demo: $(VENV)/demo-installed
 test: $(VENV)/dev-installed
 	$(BIN)/python -m pytest
 
-# A quarter of an hour at most, meant for two idle cores; the figures go into docs/reliability.md.
+# 25 minutes at most, meant for two idle cores; the figures go into docs/reliability.md.
 faults: $(VENV)/dev-installed
 	$(BIN)/python -m tests.faults
 

@@ -64,7 +64,7 @@ def write(figures: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "--minutes", type=float, default=15, help="what has not ended by then is ended, and counts as a violation"
+        "--minutes", type=float, default=25, help="what has not ended by then is ended, and counts as a violation"
     )
     code, figures = tables(parser.parse_args().minutes)
     write(figures)
