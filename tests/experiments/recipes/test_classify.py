@@ -91,7 +91,7 @@ def test_an_enqueued_data_set_keeps_its_rows_when_images_are_added_to_it(data, t
 
 
 def test_status_says_where_an_unfinished_training_is(data, tmp_path):
-    train(tmp_path, data, *QUICK, "--epochs", 100, "--time-limit", "6s", "--save-every", 1)
+    train(tmp_path, data, *QUICK, "--epochs", 100_000, "--time-limit", "6s", "--save-every", 1)
     assert "  step    " in call("status", "-w", tmp_path / "workspace").output
 
 
