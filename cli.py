@@ -27,30 +27,30 @@ from headstart.pipeline.text import Screen
 if TYPE_CHECKING:
     from headstart.pipeline.supervisor import Supervision
 
-# In the order in which a newcomer needs them.
-COMMANDS = (
-    "demo",
-    "plan",
-    "ingest",
-    "enqueue",
-    "work",
-    "status",
-    "train-head",
-    "train",
-    "runs",
-    "evaluate",
-    "predict",
-    "export",
-    "report",
-    "audit",
-    "pause",
-    "allow",
-    "retry",
-    "verify",
-    "data",
-    "clean",
-    "remove",
-)
+# In the order in which a newcomer needs them, each with the wing of `commands` that holds it.
+COMMANDS = {
+    "demo": "running",
+    "plan": "running",
+    "ingest": "data",
+    "enqueue": "data",
+    "work": "running",
+    "status": "running",
+    "train-head": "training",
+    "train": "training",
+    "runs": "seeing",
+    "evaluate": "seeing",
+    "predict": "seeing",
+    "export": "seeing",
+    "report": "seeing",
+    "audit": "seeing",
+    "pause": "running",
+    "allow": "running",
+    "retry": "running",
+    "verify": "running",
+    "data": "data",
+    "clean": "data",
+    "remove": "data",
+}
 
 
 _RESTARTED = "HEADSTART_RESTARTED"
@@ -65,7 +65,7 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = import_module(f"headstart.commands.{name.replace('-', '_')}").command
+        command = import_module(f"headstart.commands.{COMMANDS[name]}.{name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from headstart.experiments.runs.database import MetricRow, open_database
+from headstart.experiments.runs.database.database import MetricRow, open_database
 
 from .synthetic import verdict
 

@@ -50,7 +50,7 @@ def test_an_arrow_that_follows_from_others_is_left_out():
         ("headstart.features", None),
         ("headstart.features.devices", "features.devices"),
         ("headstart.features.store.load", "features.store"),
-        ("headstart.commands.work", "commands"),
+        ("headstart.commands.running.work", "commands"),
         ("headstart.commands.output.run", "commands.output"),
         ("headstart.pipeline.job", "pipeline"),
     ],

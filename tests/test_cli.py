@@ -87,7 +87,7 @@ def test_a_worker_gets_its_parent_wherever_the_workspace_is_named(words, is_work
 def test_a_bug_is_one_line_with_the_place_of_its_traceback(tmp_path):
     code = """
 sys.argv = ["headstart", "status"]
-import headstart.commands.status as status
+import headstart.commands.running.status as status
 status.chosen_workspace = None
 from headstart.cli import main
 main()
@@ -206,7 +206,7 @@ def test_the_wheel_holds_one_package_and_the_embedded_encoder(wheel):
         "pipeline/worker.py",
         "features/images/decode.py",
         "jobs/extract.py",
-        "commands/work.py",
+        "commands/running/work.py",
     ):
         assert f"headstart/{inside}" in names
     assert "headstart = headstart.cli:main" in read_metadata(wheel, "entry_points.txt")

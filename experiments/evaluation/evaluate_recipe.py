@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of, splits_of
-from headstart.experiments.training.evaluation import judged_batches
 from headstart.experiments.training.final_weights import built, read_final
-from headstart.experiments.training.judging import judge
+from headstart.experiments.training.judge import judge
+from headstart.experiments.training.judging.evaluation import judged_batches
 from headstart.experiments.training.recipe import asking
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.heads.trainer import Outcome
+from headstart.experiments.runs.database.rows import HISTORY
+from headstart.experiments.runs.database.synchronize import record
 from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.experiment_data import ExperimentData
 from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path, removed_heads
-from headstart.experiments.runs.rows import HISTORY
-from headstart.experiments.runs.synchronize import record
 from headstart.pipeline.doors.records import Record, encode
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace

@@ -12,14 +12,14 @@ from typing import Any, cast
 
 import numpy as np
 
+from headstart.experiments.runs.database.rows import HISTORY
+from headstart.experiments.runs.database.synchronize import record
 from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
-from headstart.experiments.runs.rows import HISTORY
-from headstart.experiments.runs.synchronize import record
 from headstart.experiments.training.final_weights import Final, encode_final
-from headstart.experiments.training.judging import judge
+from headstart.experiments.training.judge import judge
+from headstart.experiments.training.judging.metrics import Metric, Table, judging
 from headstart.experiments.training.loop import Loop
-from headstart.experiments.training.metrics import Metric, Table, judging
 from headstart.experiments.training.recipe import Recipe, Showing, asking, has
 from headstart.pipeline.doors.records import encode
 from headstart.pipeline.errors import HeadstartError

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.runs.catalog import BEST, Chosen, any_run
+from headstart.experiments.runs.database.rows import run_numbers
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.head_experiment import best_head_path
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
-from headstart.experiments.runs.rows import run_numbers
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .publish import headline
@@ -49,7 +49,7 @@ def show_run(run: str | int = BEST, workspace: Workspace | Path | str | None = N
 
 def record_of(workspace: Workspace, chosen: Chosen) -> dict[str, Any]:
     """Everything about a run, ready for JSON."""
-    from headstart.experiments.runs.synchronize import open_synchronized
+    from headstart.experiments.runs.database.synchronize import open_synchronized
 
     with open_synchronized(workspace) as database:
         metrics = database.metrics(chosen.run.run)

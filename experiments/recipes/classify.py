@@ -17,13 +17,13 @@ from timm.data.mixup import Mixup
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
-from headstart.experiments.training.batch import Batch, Facts, Step
-from headstart.experiments.training.evaluation import Batches
-from headstart.experiments.training.images import find_labelled, names_of
-from headstart.experiments.training.keys import Key
-from headstart.experiments.training.metrics import Metric, Table, classification, gather
+from headstart.experiments.training.data.batch import Batch, Facts, Step
+from headstart.experiments.training.data.images import find_labelled, names_of
+from headstart.experiments.training.data.keys import Key
+from headstart.experiments.training.data.sets import DataSet, Rows, Splits
+from headstart.experiments.training.judging.evaluation import Batches
+from headstart.experiments.training.judging.metrics import Metric, Table, classification, gather
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.experiments.training.sets import DataSet, Rows, Splits
 from headstart.features.images.decode import ImageError, open_rgb
 from headstart.features.networks.architectures import classifier_names, require_known
 from headstart.features.networks.weights import resolve_weights

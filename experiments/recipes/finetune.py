@@ -24,14 +24,14 @@ from headstart.experiments.heads.trained_head import TrainedHead, read_head
 from headstart.experiments.runs.catalog import choose_run
 from headstart.experiments.runs.experiment_data import ExperimentData, experiment_data
 from headstart.experiments.runs.head_experiment import HeadExperiment, head_path, read_head_experiment
-from headstart.experiments.training.batch import Batch, Facts, Step
-from headstart.experiments.training.evaluation import Batches
-from headstart.experiments.training.images import names_of, row_of
-from headstart.experiments.training.keys import Key
-from headstart.experiments.training.metrics import Metric, Table, classification, gather
+from headstart.experiments.training.data.batch import Batch, Facts, Step
+from headstart.experiments.training.data.images import names_of, row_of
+from headstart.experiments.training.data.keys import Key
+from headstart.experiments.training.data.sets import DataSet, Items, Rows, Splits
+from headstart.experiments.training.judging.evaluation import Batches
+from headstart.experiments.training.judging.metrics import Metric, Table, classification, gather
 from headstart.experiments.training.optimizer import Group, layer_decay
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.experiments.training.sets import DataSet, Items, Rows, Splits
 from headstart.features.encoders.saved import read_weights
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.images.decode import ImageError, decode

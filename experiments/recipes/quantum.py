@@ -25,11 +25,11 @@ from headstart.experiments.data.named_features import find_features
 from headstart.experiments.data.statistics import standardization_from
 from headstart.experiments.heads.quantum import MOST_QUBITS, EntanglingCircuit
 from headstart.experiments.runs.experiment_data import data_of
-from headstart.experiments.training.batch import Batch, Facts, Step
-from headstart.experiments.training.evaluation import Batches
-from headstart.experiments.training.metrics import Metric, Table, classification, gather, mean
+from headstart.experiments.training.data.batch import Batch, Facts, Step
+from headstart.experiments.training.data.sets import Arrays, Splits
+from headstart.experiments.training.judging.evaluation import Batches
+from headstart.experiments.training.judging.metrics import Metric, Table, classification, gather, mean
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.experiments.training.sets import Arrays, Splits
 from headstart.pipeline.workspace import Workspace
 
 _SET_ASIDE = 0.1  # of the training rows, where the data has no validation split

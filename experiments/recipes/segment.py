@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from headstart.experiments.training.batch import Batch, Facts, Step
-from headstart.experiments.training.evaluation import Batches
-from headstart.experiments.training.mask_metrics import boundary_f1, class_colours, confusion, segmentation
-from headstart.experiments.training.masked_maps import VOID, MaskedMaps, MaskOptions, find_masked
-from headstart.experiments.training.metrics import Metric, Table
+from headstart.experiments.training.data.batch import Batch, Facts, Step
+from headstart.experiments.training.data.masked_maps import VOID, MaskedMaps, MaskOptions, find_masked
+from headstart.experiments.training.data.sets import Splits
+from headstart.experiments.training.judging.evaluation import Batches
+from headstart.experiments.training.judging.mask_metrics import boundary_f1, class_colours, confusion, segmentation
+from headstart.experiments.training.judging.metrics import Metric, Table
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.experiments.training.sets import Splits
 from headstart.features.images.decode import ImageError
 from headstart.features.images.masks import read_palette
 from headstart.pipeline.errors import HeadstartError

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from headstart.experiments.training.batch import Batch, Facts, Step
-from headstart.experiments.training.evaluation import Batches
-from headstart.experiments.training.metrics import Metric, Table, classification, gather
+from headstart.experiments.training.data.batch import Batch, Facts, Step
+from headstart.experiments.training.data.sets import Arrays, Splits, split
+from headstart.experiments.training.judging.evaluation import Batches
+from headstart.experiments.training.judging.metrics import Metric, Table, classification, gather
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.experiments.training.sets import Arrays, Splits, split
 from headstart.pipeline.workspace import Workspace
 
 

@@ -10,9 +10,10 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from .charts import NARROW, WIDE, Chart
+from headstart.experiments.report.figures.charts import NARROW, WIDE, Chart
+from headstart.experiments.report.figures.thumbnails import Sheets
+
 from .markup import embedded_json, tag, text
-from .thumbnails import Sheets
 from .verdict import Phrase
 
 

@@ -7,14 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.experiments.runs.head_experiment import HeadExperiment
-from headstart.experiments.runs.rows import HISTORY
-from headstart.pipeline.doors.records import DamagedError, read_record
-
-from . import page as pages
-from .answers import Neighbour, nearest_training_images
-from .anytime import AnytimePoint
-from .charts import (
+from headstart.experiments.report.figures.charts import (
     Chart,
     anytime_chart,
     classes_chart,
@@ -24,10 +17,17 @@ from .charts import (
     scatter_chart,
     timeline_chart,
 )
+from headstart.experiments.report.figures.thumbnails import Pictures, jpeg
+from headstart.experiments.runs.database.rows import HISTORY
+from headstart.experiments.runs.head_experiment import HeadExperiment
+from headstart.pipeline.doors.records import DamagedError, read_record
+
+from . import page as pages
+from .answers import Neighbour, nearest_training_images
+from .anytime import AnytimePoint
 from .markup import plain, text
 from .projection import Map
 from .subject import MISTAKES_SHOWN, SPLIT_NAMES, Subject, own_metrics
-from .thumbnails import Pictures, jpeg
 from .timeline import Timeline
 
 _PAIR_EDGE = 112

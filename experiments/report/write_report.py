@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.evaluation.intervals import Sample
+from headstart.experiments.report.figures.charts import WIDE, Chart, standings_chart
+from headstart.experiments.report.figures.map_picture import map_picture
+from headstart.experiments.report.figures.thumbnails import Pictures, Sheets, sheets_of, tile_edge
 from headstart.experiments.runs.catalog import BEST
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.experiment_data import experiment_data
@@ -24,15 +27,12 @@ from headstart.pipeline.workspace import Workspace, as_workspace
 from . import page as pages
 from .answers import ask_head, mistakes_of
 from .anytime import anytime_curve
-from .charts import WIDE, Chart, standings_chart
 from .map_data import map_facts, thumbnail_names
-from .map_picture import map_picture
 from .markup import plain
 from .projection import Map, maps_of
 from .sections import sections_of
 from .standings import Standings, standings_of
 from .subject import SPLIT_NAMES, Subject, chosen_experiment, head_of, looked_at
-from .thumbnails import Pictures, Sheets, sheets_of, tile_edge
 from .timeline import Timeline, timeline_of
 from .verdict import Difference, Judged, Phrase, rival_of, score_words, verdict_of
 

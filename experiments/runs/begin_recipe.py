@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from headstart.experiments.training.conduct import Conduct
+from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import RecipeOptions, as_values, option_files, sha256_of_file
 from headstart.experiments.training.recipe import Recipe, asking, digest_of_source, neighbours, recipe_path
-from headstart.experiments.training.sets import Splits
 from headstart.pipeline.workspace import Workspace
 
 from .begin import Begun, Complete, begin_experiment

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.config import SIMPLEST
+from headstart.experiments.runs.database.database import MetricRow, Run
+from headstart.experiments.runs.database.recipe_rows import TASK as RECIPE_TASK
+from headstart.experiments.runs.database.synchronize import open_synchronized
 from headstart.experiments.training.progress import monitor_for
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .any_experiment import read_any_experiment
-from .database import MetricRow, Run
 from .experiment import is_finished, read_metrics
 from .head_experiment import HeadExperiment, best_head_path, head_path, list_head_experiments, read_head_experiment
 from .recipe_experiment import RecipeExperiment, read_recipe_experiment
-from .recipe_rows import TASK as RECIPE_TASK
-from .synchronize import open_synchronized
 
 if TYPE_CHECKING:
     from headstart.features.encoders.spec import EncoderSpec

@@ -20,7 +20,7 @@ from headstart.pipeline.workspace import Workspace
 from .experiment import SOURCE, Experiment, list_experiments, read_experiment
 
 if TYPE_CHECKING:
-    from headstart.experiments.training.sets import Splits
+    from headstart.experiments.training.data.sets import Splits
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def _between(pixels: int, places: int, scale: float) -> tuple[NDArray[np.int64],
 def _write(target: Path, mask: NDArray[np.uint8], image: PillowImage, values: Sequence[int], overlay: bool) -> None:
     from PIL import Image
 
-    from headstart.experiments.training.mask_metrics import class_colours
+    from headstart.experiments.training.judging.mask_metrics import class_colours
 
     colours = class_colours(_COLOURS)
     numbers = np.array(values if max(values) < _COLOURS else range(len(values)), np.uint8)[mask]

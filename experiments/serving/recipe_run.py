@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of
-from headstart.experiments.training.batch import Facts
+from headstart.experiments.training.data.batch import Facts
 from headstart.experiments.training.final_weights import built, read_final
 from headstart.experiments.training.recipe import Exporting, Predicting, Recipe, asking, has
 from headstart.features.extraction.new_images import find_new_images

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.experiments.training.data.batch import Facts
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 
-from .batch import Facts
 from .recipe import Recipe, asking
 
 if TYPE_CHECKING:

@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from headstart.experiments.training.data.batch import Batch, Step
+from headstart.experiments.training.data.keys import Key
+from headstart.experiments.training.data.reading import read_ahead
+from headstart.experiments.training.data.sets import Order, Splits
+from headstart.experiments.training.judge import judge, precision
+from headstart.experiments.training.judging.evaluation import Batches, judged_batches
+from headstart.experiments.training.judging.metrics import Metric, Table, judging
 from headstart.features.devices import is_out_of_memory
 from headstart.pipeline.errors import HeadstartError
 
-from .batch import Batch, Step
 from .checkpoints import Keeper, State
 from .conduct import Conduct
-from .evaluation import Batches, judged_batches
-from .judging import judge, precision
-from .keys import Key
-from .metrics import Metric, Table, judging
 from .optimizer import make_optimizer, rate_factor, set_learning_rate, set_training
-from .reading import read_ahead
 from .recipe import Grouping, Recipe, Starting, asking, has
-from .sets import Order, Splits
 
 if TYPE_CHECKING:
     from pathlib import Path

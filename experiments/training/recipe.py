@@ -23,14 +23,14 @@ from .options import RecipeOptions, nearest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from headstart.experiments.training.data.batch import Batch, Facts, Step
+    from headstart.experiments.training.data.sets import Splits
+    from headstart.experiments.training.judging.evaluation import Batches
+    from headstart.experiments.training.judging.metrics import Metric, Table
     from headstart.pipeline.enqueue import Work
     from headstart.pipeline.workspace import Workspace
 
-    from .batch import Batch, Facts, Step
-    from .evaluation import Batches
-    from .metrics import Metric, Table
     from .optimizer import Group
-    from .sets import Splits
 
 PACKAGE = "headstart.experiments.recipes"
 

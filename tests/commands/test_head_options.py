@@ -1,6 +1,6 @@
 import pytest
 
-from headstart.commands.head_options import _OF_EACH_HEAD, heads_of
+from headstart.commands.training.head_options import _OF_EACH_HEAD, heads_of
 from headstart.pipeline.errors import HeadstartError
 
 NONE = dict.fromkeys(_OF_EACH_HEAD)

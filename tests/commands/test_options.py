@@ -3,7 +3,7 @@ import pytest
 from tests.support import run_python
 
 
-@pytest.mark.parametrize("module", ["enqueue", "plan", "train_head", "work"])
+@pytest.mark.parametrize("module", ["data.enqueue", "running.plan", "training.train_head", "running.work"])
 def test_a_command_is_imported_where_click_has_no_types_with_a_subscript(module):
     code = f"""
 import click

@@ -10,7 +10,7 @@ import pytest
 from headstart.commands.output.run import verdict
 from headstart.experiments.evaluation import evaluate_run
 from headstart.experiments.runs.catalog import averaged, goodness
-from headstart.experiments.runs.database import Database, Run
+from headstart.experiments.runs.database.database import Database, Run
 from tests.support import run_python
 
 from .calling import call

@@ -26,9 +26,9 @@ import torch
 from torch import nn
 
 import neighbour
-from headstart.experiments.training.metrics import gather, mean
+from headstart.experiments.training.judging.metrics import gather, mean
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.experiments.training.sets import Arrays, Splits
+from headstart.experiments.training.data.sets import Arrays, Splits
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.experiments.runs.database import open_database
+from headstart.experiments.runs.database.database import open_database
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.features.packed import Extracted

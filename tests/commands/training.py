@@ -4,7 +4,7 @@ import json
 
 from click.testing import CliRunner
 
-from headstart.commands import train_head
+from headstart.commands.training import train_head
 
 QUICK = ("--epochs", "2", "--batch-size", "32")
 

@@ -12,7 +12,7 @@ from unittest import mock
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
-from headstart.commands.verify import command as verify_command
+from headstart.commands.running.verify import command as verify_command
 from headstart.pipeline import liveness, status, worker
 from headstart.pipeline.claims import Claim, Claimant
 from headstart.pipeline.job import Job

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.commands.verify import command as verify_command
+from headstart.commands.running.verify import command as verify_command
 from headstart.pipeline import worker as worker_module
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.worker import Limits, Worker

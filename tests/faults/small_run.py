@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from headstart.commands.verify import command as verify_command
+from headstart.commands.running.verify import command as verify_command
 from headstart.pipeline import worker
 from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
 from headstart.pipeline.job import Job

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from headstart.experiments.config import BaselineOptions, TrainingOptions
 from headstart.experiments.heads import trainer
-from headstart.experiments.runs import database
 from headstart.experiments.runs.begin_heads import Request, begin_heads
+from headstart.experiments.runs.database import database
 from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.packing import open_cache
 from headstart.pipeline import worker

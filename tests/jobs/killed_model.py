@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from headstart.experiments.runs import database
 from headstart.experiments.runs.begin_recipe import begin_recipe
+from headstart.experiments.runs.database import database
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.options import options_from
 from headstart.experiments.training.recipe import has, load_recipe, load_recipe_file, recipe_path

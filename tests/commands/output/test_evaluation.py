@@ -5,7 +5,7 @@ from headstart.commands.output.evaluation import evaluation_lines
 from headstart.experiments.evaluation.evaluate_run import RunEvaluation
 from headstart.experiments.evaluation.metrics import classification_metrics
 from headstart.experiments.runs.catalog import Chosen
-from headstart.experiments.runs.database import Run
+from headstart.experiments.runs.database.database import Run
 
 
 def judged(classes: int, label: str = "c{:02d}") -> RunEvaluation:

@@ -4,7 +4,7 @@ import tempfile
 
 import pytest
 
-from headstart.commands import status
+from headstart.commands.running import status
 from headstart.pipeline.kinds import load_kind
 from headstart.pipeline.markers import FailedItem, Result, commit
 from headstart.pipeline.text import printable

@@ -12,7 +12,7 @@ from PIL import Image
 
 from headstart.experiments.data.named_features import find_features
 from headstart.experiments.recipes import quantum
-from headstart.experiments.training.batch import Batch, Facts
+from headstart.experiments.training.data.batch import Batch, Facts
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from headstart.experiments.recipes import segment
-from headstart.experiments.training.batch import Facts
-from headstart.experiments.training.keys import Key
-from headstart.experiments.training.masked_maps import VOID, MaskOptions, at_cells, find_masked
+from headstart.experiments.training.data.batch import Facts
+from headstart.experiments.training.data.keys import Key
+from headstart.experiments.training.data.masked_maps import VOID, MaskOptions, at_cells, find_masked
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call

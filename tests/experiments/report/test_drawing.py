@@ -9,10 +9,17 @@ import pytest
 from headstart.experiments.data.feature_source import ArrayFeatures
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.report.anytime import anytime_curve
-from headstart.experiments.report.charts import NARROW, WIDE, classes_chart, reliability_chart, standings_chart, timeline_chart
+from headstart.experiments.report.figures.charts import (
+    NARROW,
+    WIDE,
+    classes_chart,
+    reliability_chart,
+    standings_chart,
+    timeline_chart,
+)
+from headstart.experiments.report.figures.svg import apart, ticks
 from headstart.experiments.report.projection import fitted, maps_of
 from headstart.experiments.report.standings import Standing, Standings
-from headstart.experiments.report.svg import apart, ticks
 from headstart.experiments.report.timeline import JobSpan, Timeline
 from tests.experiments.samples import clouds
 

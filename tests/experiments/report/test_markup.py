@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from headstart.experiments.report.figures.svg import Drawing
 from headstart.experiments.report.markup import embedded_json, plain, tag, text
-from headstart.experiments.report.svg import Drawing
 
 HOSTILE = {
     "an element": "<script>alert(1)</script>",

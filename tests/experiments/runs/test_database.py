@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.experiments.runs import database
-from headstart.experiments.runs.database import MetricRow, open_database
+from headstart.experiments.runs.database import database
+from headstart.experiments.runs.database.database import MetricRow, open_database
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,7 +79,7 @@ def test_many_processes_lose_nothing_and_write_nothing_twice(path):
     code = """
 import sys
 from pathlib import Path
-from headstart.experiments.runs.database import MetricRow, open_database
+from headstart.experiments.runs.database.database import MetricRow, open_database
 with open_database(Path(sys.argv[1])) as found:
     run = found.begin_run("exp", "shared", "classification", {})
     mine = found.begin_run("exp", sys.argv[2], "classification", {})

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from headstart.experiments.runs import database
-from headstart.experiments.runs.database import MetricRow, open_database
+from headstart.experiments.runs.database import database
+from headstart.experiments.runs.database.database import MetricRow, open_database
 from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 

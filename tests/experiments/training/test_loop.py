@@ -6,8 +6,8 @@ import torch
 
 from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.experiments.training.conduct import Conduct
+from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.loop import Loop
-from headstart.experiments.training.sets import Splits
 from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterError
 
 from .loops import IDENTITY, RECIPES, begun, facts_of, interrupted, keeper, leave_after, options_of, whole

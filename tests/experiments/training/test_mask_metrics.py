@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score
 
-from headstart.experiments.training.mask_metrics import boundary_f1, confusion, segmentation
+from headstart.experiments.training.judging.mask_metrics import boundary_f1, confusion, segmentation
 
 VOID = 255
 

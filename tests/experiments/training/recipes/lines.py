@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.experiments.training.batch import Batch
-from headstart.experiments.training.metrics import gather, mean
+from headstart.experiments.training.data.batch import Batch
+from headstart.experiments.training.data.sets import Splits, Subset
+from headstart.experiments.training.judging.metrics import gather, mean
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.experiments.training.sets import Splits, Subset
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from headstart.experiments.training.metrics import gather, mean
+from headstart.experiments.training.data.sets import Items, Splits
+from headstart.experiments.training.judging.metrics import gather, mean
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.experiments.training.sets import Items, Splits
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,153 @@
+"""`headstart enqueue`: split images into jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headstart.commands.options import ImageSize, Pool, Strides, data_options, weights_option, workspace_option
+from headstart.commands.output.terminal import say
+from headstart.pipeline.text import plural
+
+_PROGRESS_S = 3.0
+
+
+@click.command("enqueue")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--encoder", metavar="NAME", help="Any timm model. [default: efficientnet_b0]")
+@weights_option
+@click.option("--job-size", type=click.IntRange(min=1), help="Images a job. [default: 64; with --maps 16]")
+@click.option(
+    "--image-size",
+    type=ImageSize(),
+    metavar="N|HxW",
+    help="Pixels, instead of what the encoder was made for: 224, or 360x480.",
+)
+@click.option(
+    "--fast-decode",
+    is_flag=True,
+    help="Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, never below twice what the encoder needs. Faster, not quite the "
+    "same features, so they get a folder of their own.",
+)
+@click.option(
+    "--device-decode",
+    is_flag=True,
+    help="Decode and scale JPEGs on the GPU, for where the CPU cannot keep up with it; not those beyond 16 megapixels. Not quite "
+    "the same features, a folder of their own; `work` and `predict` then need a CUDA GPU and torchcodec.",
+)
+@click.option(
+    "--spatial",
+    type=Pool(),
+    is_flag=False,
+    flag_value=0,
+    metavar="[POOL]",
+    help="Also keep the feature map before pooling, averaged to POOL x POOL if that is given. Write DATA before it.",
+)
+@click.option(
+    "--maps",
+    type=Strides(),
+    default=(),
+    metavar="8,16,32",
+    help="Also keep feature maps of these strides, brought to the finest one: for segmentation. The encoder then sees the whole "
+    "image, scaled to --image-size.",
+)
+@click.option("--exif-rotate", is_flag=True, help="Turn photos as their EXIF orientation says: other features.")
+@data_options
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of splits and shuffling; the first one of a data set stays."
+)
+@click.option(
+    "--digest",
+    type=click.Choice(["auto", "now", "later"]),
+    default="auto",
+    show_default=True,
+    help="When images are read to know them again wherever they lie. auto: now, unless it would take over a minute; later: by "
+    "`work`, which reads them anyway.",
+)
+@click.option("--keep-missing", is_flag=True, help="Keep rows of images that are no longer in DATA. [default: they are retired]")
+@click.option("--dry-run", is_flag=True, help="Show what would happen, write nothing.")
+@workspace_option
+def command(
+    data: Path,
+    encoder: str | None,
+    weights: str,
+    job_size: int | None,
+    image_size: int | tuple[int, int] | None,
+    fast_decode: bool,
+    device_decode: bool,
+    spatial: int | None,
+    maps: tuple[int, ...],
+    exif_rotate: bool,
+    seed: int,
+    digest: str,
+    keep_missing: bool,
+    dry_run: bool,
+    workspace: str | None,
+    **about_data: Any,
+) -> None:
+    """Split the images in DATA into jobs.
+
+    DATA is a folder of class folders (with or without train/val/test above them), a flat folder, a CSV, TSV or Parquet table
+    with one row an image, or an HDF5 file with `images` (n, h, w, 3) uint8. Doing it again adds what is new, takes over other
+    labels, and retires what left; an image that moved is the same image.
+    """
+    from headstart.features.planning.enqueue import enqueue_images, preview_enqueue
+    from headstart.features.sources.source import SourceOptions
+
+    options = SourceOptions(**about_data)
+    if dry_run:
+        seen = preview_enqueue(data, workspace, maps=maps, job_size=job_size, options=options, report=click.echo)
+        click.echo(f"dry run: at most {plural(seen.jobs, 'job')} of {seen.job_size}; nothing was written")
+        return
+    enqueued = enqueue_images(
+        data,
+        workspace,
+        encoder=encoder,
+        weights=weights,
+        image_size=image_size,
+        fast_decode=fast_decode,
+        spatial=spatial,
+        device_decode=device_decode,
+        maps=maps,
+        exif_rotate=exif_rotate,
+        job_size=job_size,
+        seed=seed,
+        options=options,
+        digest=digest,
+        keep_missing=keep_missing,
+        report=click.echo,
+        progress=_digesting(),
+    )
+    added, restored, fresh = enqueued.added, enqueued.restored, enqueued.fresh
+    if enqueued.graph_refused:
+        click.echo(
+            f"note: {enqueued.encoder.model} has no ONNX graph and will run in torch, which is slower: {enqueued.graph_refused}"
+        )
+    for note in added.notes:
+        click.echo(f"note: {note}")
+    known = ", ".join(f"{count:,} {word}" for word in ("moved", "relabelled", "returned") if (count := getattr(added, word)))
+    counts = f"{plural(added.new, 'new image')}, {added.known:,} known{f' ({known})' if known else ''}, {added.changed:,} changed"
+    if added.retired:
+        click.echo(f"{plural(added.retired, 'row')} retired: no longer in the data (--keep-missing keeps them)")
+    click.echo(f"{counts}; splits: " + ", ".join(f"{name} {count:,}" for name, count in added.splits.items()))
+    if restored:
+        click.echo(f"{plural(len(restored), 'row')} restored that the queue had lost")
+    click.echo(f"{plural(len(fresh), 'job')} added to {enqueued.workspace.queue}")
+    if fresh:
+        click.echo("next: headstart work")
+
+
+def _digesting() -> Callable[[int, int], None]:
+    """Says every few seconds how many images have been digested; nothing where that takes no longer."""
+    said = [time.monotonic()]
+
+    def progress(done: int, of: int) -> None:
+        if time.monotonic() - said[0] > _PROGRESS_S:
+            said[0] = time.monotonic()
+            say(f"digested {done:,} of {of:,} images")
+
+    return progress

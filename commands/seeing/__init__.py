@@ -1,0 +1,1 @@
+"""Commands that show, judge and hand on what was trained."""

@@ -1,0 +1,67 @@
+"""`headstart evaluate`: how good a trained head is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from headstart.commands.options import as_json, chosen_workspace, workspace_option
+from headstart.commands.output.terminal import say, write_line
+from headstart.commands.training.train import judge_again
+
+if TYPE_CHECKING:
+    from headstart.experiments.evaluation.evaluate_run import Scored
+
+
+@click.command("evaluate")
+@click.argument("run", default="best", metavar="[best|N]")
+@click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True)
+@click.option("--csv", "as_csv", is_flag=True, help="What it says of each image instead, and what is true; one line an image.")
+@as_json
+@workspace_option
+def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | None) -> None:
+    """Judge a trained head again.
+
+    It is read from its file, and the images' features from the cache. Baselines on the same features stand beside it.
+
+    A run of `headstart train` is judged from its weights and its data. N is a run's number, see `headstart runs`. `best` is the
+    head that did best on validation among the finished ones that share task and targets with the newest experiment of heads.
+    """
+    from headstart.commands.output.evaluation import evaluation_lines
+    from headstart.experiments.evaluation.evaluate_run import evaluate_run, score_run
+    from headstart.experiments.runs.catalog import choose_run, recipe_of_run
+
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other")
+    opened_workspace = chosen_workspace(workspace)
+    experiment = recipe_of_run(opened_workspace, run)
+    if experiment is not None:
+        if as_csv:
+            raise click.UsageError("--csv is for trained heads")
+        judge_again(opened_workspace, experiment, split, as_json)
+        return
+    if as_csv:
+        _write_csv(score_run(opened_workspace, choose_run(opened_workspace, run), split))
+        return
+    evaluation = evaluate_run(run, opened_workspace, split=split)
+    if as_json:
+        click.echo(json.dumps(evaluation.as_json(), indent=1))
+    else:
+        for line in evaluation_lines(evaluation):
+            click.echo(line)
+    if evaluation.is_as_noted is False:
+        say("warning: these are not the numbers that training noted: other versions of a library, or another machine")
+
+
+def _write_csv(scored: Scored) -> None:
+    from headstart.experiments.evaluation.evaluate_run import answers_of
+    from headstart.pipeline.text import number_text
+
+    names, is_classes = scored.head.names, scored.head.task == "classification"
+    columns = ["label", "probability", "true_label"] if is_classes else [*names, *(f"true_{name}" for name in names)]
+    write_line(["path", *columns])
+    for path, said, true in answers_of(scored):
+        cells = [names[said.argmax()], f"{said.max():.9g}"] if is_classes else list(map(number_text, said))
+        write_line([path, *cells, *true])

@@ -1,0 +1,146 @@
+"""`headstart predict`: what a trained head says of images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headstart.commands.options import as_json, chosen_workspace, run_option, workspace_option
+from headstart.commands.output.terminal import say
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import plural
+
+if TYPE_CHECKING:
+    from headstart.experiments.runs.recipe_experiment import RecipeExperiment
+    from headstart.pipeline.workspace import Workspace
+
+
+@click.command("predict")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGES...")
+@run_option
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, metavar="K", help="Classes to show an image.")
+@click.option("--aux", "given", multiple=True, metavar="NAME=VALUE", help="A number the head was trained with beside the image.")
+@click.option("--csv", "as_csv", is_flag=True, help="One line an image; text that a spreadsheet would run is escaped.")
+@as_json
+@click.option(
+    "--masks-to", type=click.Path(path_type=Path), metavar="DIR", help="A run of segment: write the mask of each image there."
+)
+@click.option(
+    "--overlap",
+    type=click.IntRange(min=0),
+    metavar="PIXELS",
+    help="With --masks-to: window by window at the image's own resolution, stitched. [default: the whole image, as in training]",
+)
+@click.option("--overlay", is_flag=True, help="With --masks-to: also the classes' colours over the image.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--allow-symlinks", is_flag=True, help="Follow symbolic links out of a folder.")
+@workspace_option
+def command(
+    images: tuple[Path, ...],
+    run: str,
+    top: int,
+    given: tuple[str, ...],
+    as_csv: bool,
+    as_json: bool,
+    masks_to: Path | None,
+    overlap: int | None,
+    overlay: bool,
+    device: str,
+    allow_symlinks: bool,
+    workspace: str | None,
+) -> int:
+    """Say which class each of IMAGES is, or which numbers it has. IMAGES are files and folders.
+
+    They are decoded and encoded as `work` would do it. One that cannot be read costs its own line; the exit status is 1 then.
+    """
+    from headstart.commands.output.predictions import PredictionLayout, write_csv, write_json, write_table
+    from headstart.experiments.runs.catalog import recipe_of_run
+    from headstart.experiments.serving.predict import predict
+
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other")
+    if masks_to is None and (overlap is not None or overlay):
+        raise click.UsageError("--overlap and --overlay go with --masks-to DIR")
+    opened_workspace = chosen_workspace(workspace)
+    experiment = recipe_of_run(opened_workspace, run)
+    if masks_to is not None:
+        if experiment is None:
+            raise HeadstartError(f"run {run} says one thing an image, no mask. Name a run of the recipe segment: --run N")
+        return _masks(opened_workspace, experiment, images, masks_to, overlap, overlay, device, allow_symlinks, as_json)
+    if experiment is not None:
+        return _by_recipe(experiment, images, as_json, allow_symlinks)
+    predictions = predict(images, opened_workspace, run=run, auxiliary=given, device=device, allow_symlinks=allow_symlinks)
+    listed = predictions.images
+    layout = PredictionLayout(
+        predictions.task, predictions.names, min(top, len(predictions.names)), [image.name for image in listed]
+    )
+    if as_json:
+        failed = write_json(iter(predictions), layout, predictions.chosen.as_json())
+    else:
+        failed = (write_csv if as_csv else write_table)(iter(predictions), layout)
+    if failed:
+        say(f"{plural(failed, 'image')} of {len(listed):,} could not be read")
+    return 1 if failed else 0
+
+
+def _masks(
+    workspace: Workspace,
+    experiment: RecipeExperiment,
+    images: tuple[Path, ...],
+    output: Path,
+    overlap: int | None,
+    overlay: bool,
+    device: str,
+    allow_symlinks: bool,
+    as_json: bool,
+) -> int:
+    """Writes masks and says of each where it is and what it holds; the exit status."""
+    from headstart.experiments.serving.predict_masks import predict_masks
+    from headstart.experiments.serving.recipe_run import open_trained
+    from headstart.features.devices import choose_device
+    from headstart.pipeline.text import printable
+
+    said, failed = [], 0
+    for one in predict_masks(
+        workspace, open_trained(experiment), images, output, overlap, overlay, choose_device(device), allow_symlinks
+    ):
+        failed += bool(one.error)
+        if as_json:
+            answer = {"error": one.error} if one.error else {"mask": str(one.path), "size": one.size, "shares": dict(one.shares)}
+            said.append({"path": one.name, **answer})
+        elif one.error:
+            click.echo(f"{printable(one.name)}  {printable(one.error)}")
+        else:
+            most = sorted(one.shares, key=lambda share: -share[1])[:3]
+            shares = ", ".join(f"{printable(name)} {share:.1%}" for name, share in most)
+            click.echo(f"{printable(one.name)}  {printable(str(one.path))}  {one.size[1]}x{one.size[0]}  {shares}")
+    if as_json:
+        click.echo(json.dumps({"experiment": experiment.folder.name, "predictions": said}, indent=1))
+    elif failed:
+        say(f"{plural(failed, 'image')} got no mask")
+    return int(failed > 0)
+
+
+def _by_recipe(experiment: RecipeExperiment, images: tuple[Path, ...], as_json: bool, allow_symlinks: bool) -> int:
+    """What a run of `headstart train` says of each; the exit status."""
+    from headstart.experiments.serving.recipe_run import open_trained, predict_files
+    from headstart.pipeline.text import printable
+
+    said = predict_files(open_trained(experiment), images, allow_symlinks)
+    if as_json:
+        answers = [{"path": name, **answer} for name, answer in said]
+        click.echo(json.dumps({"experiment": experiment.folder.name, "predictions": answers}, indent=1))
+        return int(any("error" in answer for answer in answers))
+    failed = 0
+    for name, answer in said:
+        failed += "error" in answer
+        probabilities = answer.get("probabilities")
+        if probabilities:
+            label = max(probabilities, key=lambda one: probabilities[one])
+            click.echo(f"{printable(name)}  {printable(label)}  {probabilities[label]:.4f}")
+        else:
+            click.echo(f"{printable(name)}  {printable(str(answer.get('error') or json.dumps(dict(answer))))}")
+    return int(failed > 0)

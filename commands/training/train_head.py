@@ -1,0 +1,108 @@
+"""`headstart train-head`: heads on the features that are there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from headstart.commands.options import Duration, as_json, chosen_workspace, workspace_option
+from headstart.commands.output.terminal import say
+
+from .head_options import baseline_options, head_options, heads_of, training_options
+
+
+@click.command("train-head")
+@click.option("--encoder", metavar="FOLDER|NAME", help="Whose features, if there are several encoders.")
+@click.option("--data", metavar="NAME", help="Only the images of this data set, a folder in features/manifests. [default: all]")
+@click.option("--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True)
+@click.option("--target", "targets", multiple=True, metavar="COLUMN", help="What to predict, instead of the label; repeatable.")
+@click.option("--aux", "auxiliary", multiple=True, metavar="COLUMN", help="Numbers that stand after the features; repeatable.")
+@click.option(
+    "--val-part",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    metavar="X",
+    help="Part of the training images to choose heads by, if the data has no validation split. [default: 0.1]",
+)
+@head_options
+@training_options
+@baseline_options
+@click.option("--name", help="Of the experiment. The same options under a new name train anew.")
+@click.option(
+    "--time-limit",
+    type=Duration(),
+    metavar="55m",
+    help="Leave by then, with a checkpoint and exit code 10; the same command goes on.",
+)
+@as_json
+@workspace_option
+def command(
+    encoder: str | None,
+    data: str | None,
+    task: str,
+    targets: tuple[str, ...],
+    auxiliary: tuple[str, ...],
+    val_part: float | None,
+    name: str | None,
+    time_limit: float | None,
+    as_json: bool,
+    workspace: str | None,
+    **given: Any,
+) -> int:
+    """Train heads on the features that are there, all of them in one pass.
+
+    Without options: one linear head, and what needs no gradient or hardly one: ridge, LDA, nearest class mean, and the best of
+    twelve logistic regressions. All of them are runs; the best on validation is chosen, of equals the simplest, and the test
+    split is read once, at the end. Kill it whenever you must: the same command, or `headstart work`, goes on
+    from the last checkpoint and ends in the same bits. When it is done, it says so and trains nothing.
+
+    \b
+    headstart train-head --ablation              linear, MLP-512, MLP-512 with augmentation
+    headstart train-head --ablation grid.yaml    every combination of, for example,
+                                                     hidden: [0, 512, [1024, 256]]
+                                                     learning_rate: [0.001, 0.003]
+    headstart train-head --hidden 512 --dropout 0.3 --seeds 5
+    headstart train-head --preset quality --target score --aux sharpness --aux exposure
+    """
+    from headstart.commands.output.training import training_lines
+    from headstart.experiments.config import USUAL_STEPS, TrainingOptions
+    from headstart.experiments.evaluation.record import as_record
+    from headstart.experiments.runs.database.rows import run_numbers
+    from headstart.experiments.runs.experiment import read_metrics
+    from headstart.experiments.train_heads import train_heads
+
+    opened_workspace = chosen_workspace(workspace)
+    ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
+    shared = {key: given[key] for key in ("batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
+    # Without a word on epochs, steps decide: ten epochs of a small set are too few.
+    shared |= {"steps": USUAL_STEPS} if given["epochs"] is None else {"epochs": given["epochs"]}
+    monitor = given["monitor"] or ("pearson" if preset == "quality" else "auto")
+    trained = train_heads(
+        heads_of(ablation, preset, seeds, seed, given),
+        opened_workspace,
+        encoder=encoder,
+        data=data,
+        task=task,
+        targets=targets,
+        auxiliary=auxiliary,
+        val_part=val_part,
+        options=TrainingOptions(**shared, monitor=monitor, seed=seed, device=given["device"]),
+        logistic=given["logistic"],
+        folds=given["folds"] or 0,
+        name=name,
+        time_limit_s=time_limit,
+        report=say,
+    )
+    if not trained.is_finished:
+        if as_json:
+            unfinished = {"experiment": trained.experiment.folder.name, "finished": False}
+            click.echo(json.dumps(unfinished, indent=1))
+        return trained.exit_code
+    experiment = trained.experiment
+    if as_json:
+        click.echo(json.dumps(as_record(opened_workspace, experiment), indent=1))
+        return 0
+    for line in training_lines(experiment, read_metrics(experiment), opened_workspace.database, run_numbers(experiment)):
+        click.echo(line)
+    return 0

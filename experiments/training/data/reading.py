@@ -1,0 +1,66 @@
+"""Batches of a training in the order of its steps, made ahead in other processes where that pays."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator
+from typing import Any
+
+from headstart.experiments.training.conduct import Conduct
+from headstart.features.devices import cores
+
+from .batch import Batch
+from .sets import DataSet, Order
+
+_AT_MOST = 8
+
+
+def read_ahead(rows: DataSet, order: Order, step: int, steps: int, conduct: Conduct) -> Generator[Batch]:
+    """The batch of each step from `step` on; the same whatever makes them ahead."""
+    made = _Made(rows, order)
+    workers = _workers(rows, conduct)
+    if not workers:
+        yield from (made[number] for number in range(step, steps))
+        return
+    import torch.utils.data as torch_data
+
+    loader: Any = torch_data.DataLoader(
+        made,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=range(step, steps),
+        num_workers=workers,
+        prefetch_factor=2,
+        worker_init_fn=_alone,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]
+    )
+    yield from loader
+
+
+class _Made:
+    """A map-style set of batches by step."""
+
+    def __init__(self, rows: DataSet, order: Order) -> None:
+        self._rows, self._order = rows, order
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._rows.batch(self._order.rows(step), self._order.epoch_key(step))
+
+
+def _workers(rows: DataSet, conduct: Conduct) -> int:
+    if conduct.data_workers is not None:
+        return conduct.data_workers
+    if getattr(rows, "is_ready", False) or not hasattr(os, "fork"):
+        return 0
+    free = cores() - 1
+    return min(_AT_MOST, free) if conduct.device != "cpu" else min(1, free)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _alone(number: int) -> None:
+    # A child of the worker must not answer the worker's signals: it holds no claims. It ends with its parent.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN if one == signal.SIGINT else signal.SIG_DFL)
