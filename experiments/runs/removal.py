@@ -132,10 +132,7 @@ def plan_experiment(workspace: Workspace, asked: str) -> RemovalPlan:
 
 def plan_encoder(workspace: Workspace, asked: str) -> RemovalPlan:
     """Args: asked: a folder's name, or a part that only one has."""
-    wanted = Path(asked).name or "/"  # which is in no name
-    folders = sorted(path for path in workspace.features.glob("encoder_*") if path.is_dir())
-    matches = [path for path in folders if path.name == wanted] or [path for path in folders if wanted in path.name]
-    folder = _only(matches, f"encoder {printable(asked)!r}", [path.name for path in folders], "headstart status")
+    folder = _folder_named(asked, "encoder", workspace.features.glob("encoder_*"))
     relative = workspace.relative(folder)
     users = [name for name, (encoder, _) in _experiments(workspace).items() if encoder == relative]
     consequences = [f"{_listed(users)} cannot be evaluated, used or finished without its features"] if users else []
@@ -144,10 +141,7 @@ def plan_encoder(workspace: Workspace, asked: str) -> RemovalPlan:
 
 def plan_data(workspace: Workspace, asked: str) -> RemovalPlan:
     """Args: asked: a folder in `features/manifests`, or a part that only one has."""
-    wanted = Path(asked).name or "/"  # which is in no name
-    folders = sorted(path for path in workspace.manifests.glob("*") if path.is_dir())
-    matches = [path for path in folders if path.name == wanted] or [path for path in folders if wanted in path.name]
-    folder = _only(matches, f"data {printable(asked)!r}", [path.name for path in folders], "headstart status")
+    folder = _folder_named(asked, "data", workspace.manifests.glob("*"))
     relative = workspace.relative(folder)
     jobs = [job for job in Reader(workspace, known_kinds()) if job.source.startswith(f"{relative}/")]
     encoders = sorted({job.folder for job in jobs})
@@ -316,6 +310,13 @@ def _experiments(workspace: Workspace) -> dict[str, tuple[str, str | None]]:
             record = read_record(folder / DESCRIPTION, None)
             result[folder.name] = (str(record.get("encoder")), record.get("dataset"))
     return result
+
+
+def _folder_named(asked: str, kind: str, paths: Iterable[Path]) -> Path:
+    wanted = Path(asked).name or "/"  # which is in no name
+    folders = sorted(path for path in paths if path.is_dir())
+    matches = [path for path in folders if path.name == wanted] or [path for path in folders if wanted in path.name]
+    return _only(matches, f"{kind} {printable(asked)!r}", [path.name for path in folders], "headstart status")
 
 
 def _only(matches: list[Path], what: str, known: list[str], command: str) -> Path:

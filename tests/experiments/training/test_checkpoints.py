@@ -16,28 +16,15 @@ from headstart.experiments.heads.parameters import STATE
 from headstart.experiments.heads.pass_plan import plan_pass
 from headstart.experiments.heads.trainer import Trainer, train
 from headstart.experiments.training.checkpoints import Checkpoints
-from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.liveness import process_token
 from tests.experiments.killed import HEADS, OPTIONS, data, outcome_of
 from tests.experiments.trainings import CLASSES, NUMBERS
 
+from .loops import leave_after
+
 ROOT = Path(__file__).resolve().parents[3]
-
-
-class Left(Exception):
-    pass
-
-
-def leave_after(chunks: int):
-    """A check that leaves at the beginning of that chunk."""
-    left = iter(range(chunks))
-
-    def check():
-        if next(left, None) is None:
-            raise Left
-
-    return check
 
 
 @pytest.fixture
@@ -51,7 +38,7 @@ def uninterrupted(tmp_path_factory) -> str:
 
 
 def interrupt(folder, chunks=5):
-    with pytest.raises(Left):
+    with pytest.raises(InterruptedWork):
         outcome_of(folder, leave_after(chunks))
 
 
