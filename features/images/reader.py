@@ -14,6 +14,7 @@ from headstart.features.arrays import DamagedArrays, hdf5_dataset
 from headstart.features.manifest.digests import digest_of_bytes, digest_of_pixels
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
+from headstart.features.sources.blocks import KEPT_BYTES, Blocks, images_a_block
 from headstart.pipeline.errors import SourceGoneError
 from headstart.pipeline.text import reason_of
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import h5py
     from PIL.Image import Image as PillowImage
 
-_CACHE_BYTES = 256 << 20  # of decompressed chunks, unless those of one image take more
 _CACHE_SLOTS = 100_003  # a prime, as HDF5 asks for
 
 Pixels = NDArray[np.uint8]
@@ -74,27 +74,14 @@ class _Hdf5Reader:
         self._transform = transform
         self._file: h5py.File | None = None
         self._opening = Lock()
+        self._step = 1  # images a block
+        self._blocks: Blocks[NDArray[Any] | None] | None = None
 
     def __call__(self, row: Row) -> Pixels:
         from PIL import Image
 
         assert self._transform is not None
         return fit(Image.fromarray(self.stored(row)), self._transform)
-
-    def _cache_bytes(self) -> int:
-        """For decompressed chunks: all of them if they are few, at least those that one image lies in.
-
-        h5py's own cache of 1 MB decompresses a chunk anew for nearly every image of a shuffled job.
-        """
-        import h5py
-
-        with h5py.File(self._path, "r") as file:
-            images = hdf5_dataset(file, "images")
-            if not images.chunks:
-                return 0
-            shape, chunk = images.shape, images.chunks
-        beside = math.prod(math.ceil(size / part) * part for size, part in zip(shape[1:], chunk[1:], strict=True))
-        return int(max(chunk[0] * beside, min(math.ceil(shape[0] / chunk[0]) * chunk[0] * beside, _CACHE_BYTES)))
 
     def stored(self, row: Row) -> NDArray[Any]:
         import h5py
@@ -106,11 +93,12 @@ class _Hdf5Reader:
                 raise ImageError("changed", f"{self._path.name} has changed since it was enqueued; enqueue it again")
             with self._opening:
                 if self._file is None:
-                    self._file = h5py.File(self._path, "r", rdcc_nbytes=self._cache_bytes(), rdcc_nslots=_CACHE_SLOTS)
+                    # HDF5's own cache serves only chunks that too many images share; the others are in blocks.
+                    self._file = h5py.File(self._path, "r", rdcc_nbytes=KEPT_BYTES, rdcc_nslots=_CACHE_SLOTS)
             images = hdf5_dataset(self._file, "images")
             require_decodable(images.shape[2], images.shape[1])
             # Inside the try: a chunk is decompressed only now, and one that is damaged costs the images in it.
-            pixels: NDArray[Any] = images[int(row.path.rpartition("#")[2])]
+            pixels = self._pixels(images, int(row.path.rpartition("#")[2]))
         except DamagedArrays as error:
             raise ImageError("unreadable", f"{self._path.name}: {reason_of(error)}") from None
         except FileNotFoundError:
@@ -124,6 +112,26 @@ class _Hdf5Reader:
             raise ImageError("changed", f"an image of {self._path.name} changed since it was enqueued; enqueue it again")
         if self._note is not None and not row.digest:
             self._note(row, digest_of_pixels(pixels))
+        return pixels
+
+    def _pixels(self, images: Any, number: int) -> NDArray[Any]:
+        with self._opening:
+            if self._blocks is None:
+                self._step = images_a_block(images.shape, images.chunks)
+                block_bytes = self._step * math.prod(images.shape[1:])
+                self._blocks = Blocks(lambda block: self._block(images, block), lambda block: block_bytes)
+        block = self._blocks[number // self._step] if self._step > 1 else None
+        pixels: NDArray[Any] = images[number] if block is None else block[number % self._step]
+        return pixels
+
+    def _block(self, images: Any, block: int) -> NDArray[Any] | None:
+        """None if one of its chunks is damaged: then each image is read by itself, and those without it are whole."""
+        try:
+            pixels: NDArray[Any] = images[block * self._step : (block + 1) * self._step]
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError):
+                raise_if_environment(error, f"cannot read {self._path}")
+            return None
         return pixels
 
 

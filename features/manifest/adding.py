@@ -93,7 +93,9 @@ def add_images(
         publish_revision(workspace.files, manifest.folder, before.revision + 1, revision.revised)
     chosen = [i for i, row in enumerate(matching.rows) if row == NO_ROW]
     if chosen:
-        order = fair_order([(source.images[i].label, splits[i]) for i in chosen], manifest.dataset.seed, len(before.path))
+        strata = [(source.images[i].label, splits[i]) for i in chosen]
+        lots = [source.lots[i] for i in chosen] if source.lots else []
+        order = order_by_lots(strata, lots, manifest.dataset.seed, len(before.path))
         images = ((source.images[chosen[k]], splits[chosen[k]]) for k in order)
         publish_part(workspace.files, manifest.folder, _columns(source, before), _with_all_columns(source, before, images))
     workspace.files.sync_folder(manifest.folder)  # what was there may be of an enqueue killed before it did so
@@ -286,6 +288,15 @@ def _copy_notes(source: Source, splits: Sequence[str], elsewhere: Mapping[str, t
     shared = Counter(elsewhere[digest][0] for digest in copies if digest in elsewhere)
     notes += [f"{count:,} of these photos are in data set {name}, too, byte for byte" for name, count in sorted(shared.items())]
     return notes
+
+
+def order_by_lots(strata: Sequence[tuple[str, str]], lots: Sequence[int], seed: int, salt: int) -> list[int]:
+    """`fair_order` within each lot, lots one after the other, where `lots` names one for each of them; else over all."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for k in range(len(strata)):
+        members[lots[k] if lots else 0].append(k)
+    ordered = (members[lot] for lot in sorted(members))
+    return [of_lot[k] for of_lot in ordered for k in fair_order([strata[k] for k in of_lot], seed, salt)]
 
 
 def fair_order(strata: Sequence[tuple[str, str]], seed: int, salt: int) -> list[int]:

@@ -5,6 +5,7 @@ BLAKE2b of the standard library: reading a file costs several times as much, so 
 
 import contextlib
 import hashlib
+import math
 import os
 import stat
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.features.devices import cores
+from headstart.features.sources.blocks import LARGEST_BYTES, images_a_block
 from headstart.features.sources.source import MISSING, Image, Source
 from headstart.features.sources.walk import join
 from headstart.pipeline.text import unescape
@@ -164,12 +166,13 @@ def _read(source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]
 
 def _read_hdf5(path: Path, source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]:
     import h5py
-    import numpy as np
 
     numbers = {int(source.images[i].path.rpartition("#")[2]): i for i in positions}
     with contextlib.suppress(OSError, KeyError, RuntimeError), h5py.File(path, "r") as file:
         images = file["images"]
-        step = max(1, images.chunks[0] if images.chunks else _CHUNK // max(1, int(np.prod(images.shape[1:]))))
+        image_bytes, together = math.prod(images.shape[1:]), images_a_block(images.shape, images.chunks)
+        is_shared = bool(images.chunks) and images.chunks[0] > together
+        step = max(1, (LARGEST_BYTES if is_shared else _CHUNK) // max(1, image_bytes * together)) * together
         for start in range(0, len(images), step):
             wanted = [number for number in range(start, min(start + step, len(images))) if number in numbers]
             if wanted:

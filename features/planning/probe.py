@@ -48,7 +48,7 @@ def take_probe(source: Source, count: int, rows: int) -> Source:
     """`source` with `rows` images: `count` of its own, from its whole length, as often as it takes."""
     places = np.linspace(0, len(source.images) - 1, min(count, len(source.images))).round().astype(int)
     chosen = [source.images[i] for i in places]
-    return replace(source, images=tuple(chosen[i % len(chosen)] for i in range(rows)), notes=())
+    return replace(source, images=tuple(chosen[i % len(chosen)] for i in range(rows)), lots=(), notes=())
 
 
 def read_pace(workspace: Workspace, folder: Path, began: float) -> Pace:

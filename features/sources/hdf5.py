@@ -8,13 +8,13 @@ from headstart.features.arrays import DamagedArrays, hdf5_dataset
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
-from headstart.pipeline.text import printable
+from headstart.pipeline.text import printable, size_words
 
+from .blocks import LARGEST_BYTES, images_a_block, lots_of
 from .read_table import MAX_CHARACTERS
 from .source import Image, Source, SourceOptions, refuse_two_spellings
 from .walk import facts_of
 
-_LARGEST_CHUNK = 1 << 29
 _BEST_RATIO = 1100  # of deflate: 1,032
 _ALWAYS_FINE = 1 << 26
 _EXPECTED = "expected a dataset 'images' of shape (n, h, w, 3) and type uint8"
@@ -34,6 +34,7 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
             with h5py.File(file, "r") as content:
                 count = _count(name, content)
                 labels = _labels(name, content, count)
+                lots, notes = _together(hdf5_dataset(content, "images"))
     except DamagedArrays as error:
         raise HeadstartError(f"{name}: {printable(str(error))}. Copy the data into the file itself.") from None
     except (OSError, RuntimeError) as error:  # a RuntimeError is what HDF5 has no better name for
@@ -44,7 +45,16 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
         refuse_two_spellings(labels, lambda i: f"{name} row {i}")
     size, mtime_ns = facts_of(str(file))
     images = tuple(Image(f"{file.name}#{i:09d}", labels[i], "", "", size, mtime_ns) for i in range(count))
-    return Source(file.parent, "hdf5", file.name, images, allow_symlinks=options.allow_symlinks, keep_case=options.keep_case)
+    return Source(
+        root=file.parent,
+        layout="hdf5",
+        file=file.name,
+        images=images,
+        lots=lots,
+        allow_symlinks=options.allow_symlinks,
+        keep_case=options.keep_case,
+        notes=notes,
+    )
 
 
 def _count(name: str, content: Any) -> int:
@@ -56,12 +66,25 @@ def _count(name: str, content: Any) -> int:
     if not len(images):
         raise HeadstartError(f"{name} holds no image: 'images' has shape {images.shape}. Add some.")
     _refuse_declared_only(name, images)
-    if images.chunks and math.prod(images.chunks) > _LARGEST_CHUNK:
+    if images.chunks and math.prod(images.chunks) > LARGEST_BYTES:
         raise HeadstartError(
-            f"{name}: each chunk of 'images' has {math.prod(images.chunks):,} bytes, expected at most {_LARGEST_CHUNK:,}, as "
+            f"{name}: each chunk of 'images' has {math.prod(images.chunks):,} bytes, expected at most {LARGEST_BYTES:,}, as "
             "it is unpacked for every image in it. Write the file anew, with one image a chunk."
         )
     return len(images)
+
+
+def _together(images: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The lots of the images, see `Source`, and a note where no order helps."""
+    count, chunks = len(images), images.chunks
+    if not chunks or chunks[0] == 1:
+        return (), ()
+    step, image_bytes = images_a_block(images.shape, chunks), math.prod(images.shape[1:])
+    if step == 1:
+        shared = f"{min(chunks[0], count):,} images ({size_words(min(chunks[0], count) * image_bytes)})"
+        return (), (f"chunks hold parts of {shared} each, which makes reading slow; with one image a chunk it is fast",)
+    sizes = [min(step, count - start) * image_bytes for start in range(0, count, step)]
+    return lots_of([i // step for i in range(count)], sizes), ()
 
 
 def _refuse_declared_only(name: str, dataset: Any) -> None:

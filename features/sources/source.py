@@ -65,6 +65,8 @@ class Source:
         root: absolute, without symbolic links; every image's path is relative to it.
         file: name of the table or HDF5 file inside root, None for folders.
         images: sorted by path, each path once.
+        lots: for each image the number of its lot: images of a lot are cheap to read one after the other, see `blocks`; () where
+            any order is as good.
         columns: names of the images' `extra`.
         roles: (role, column) of a table, for example ('label', 'species').
         ignored: files that are no images by their extension, and hidden ones.
@@ -78,6 +80,7 @@ class Source:
     layout: Layout
     file: str | None
     images: tuple[Image, ...]
+    lots: tuple[int, ...] = ()
     columns: tuple[str, ...] = ()
     roles: tuple[tuple[str, str], ...] = ()
     ignored: int = 0

@@ -8,6 +8,9 @@ from headstart.features.images.decode import ImageError
 from headstart.features.images.reader import open_reader
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
+from headstart.features.sources import blocks
+from headstart.features.sources.hdf5 import hdf5_source
+from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.errors import TryLaterError
 from tests.features.samples import CENTER
 
@@ -65,18 +68,83 @@ def test_an_hdf5_file_whose_disk_is_not_mounted_blames_no_image(tmp_path):
         read(rows[0])
 
 
-@pytest.mark.parametrize("chunks", [True, (1, 20, 24, 3), (6, 20, 24, 3), (4, 7, 5, 3), (2, 20, 24, 1)], ids=str)
-def test_chunks_are_decompressed_once_whatever_their_shape(tmp_path, chunks):
+SHAPES = [True, (1, 20, 24, 3), (6, 20, 24, 3), (4, 7, 5, 3), (2, 20, 24, 1), (1, 5, 5, 1)]
+
+
+def chunked(tmp_path, chunks, **more):
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        file.create_dataset("images", data=IMAGES, chunks=chunks, compression="gzip")
+        file.create_dataset("images", data=IMAGES, chunks=chunks, **{"compression": "gzip", **more})
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["images"] = IMAGES
-    read, rows = reader_and_rows(tmp_path / "x.h5")
-    plain, plain_rows = reader_and_rows(tmp_path / "plain.h5")
-    for number in (5, 0, 3, 1, 4, 2):
-        assert np.array_equal(read(rows[number]), plain(plain_rows[number]))
-    cache = read._file.id.get_access_plist().get_cache()
-    assert cache[2] >= IMAGES.nbytes
+    return tmp_path / "x.h5", tmp_path / "plain.h5"
+
+
+@pytest.mark.parametrize("chunks", SHAPES, ids=str)
+def test_chunks_are_decompressed_once_whatever_their_shape(tmp_path, monkeypatch, chunks):
+    path, plain_path = chunked(tmp_path, chunks)
+    read, rows = reader_and_rows(path)
+    plain, plain_rows = reader_and_rows(plain_path)
+    expected = [plain(row) for row in plain_rows]
+    unpacked, get = [], h5py.Dataset.__getitem__
+
+    def count(dataset, place):
+        first, last = (place.start, place.stop) if isinstance(place, slice) else (place, place + 1)
+        unpacked.extend(range(first, min(last, len(dataset))))
+        return get(dataset, place)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", count)
+    for number in (5, 0, 3, 1, 4, 2, 5, 0)[: 6 if chunks in (SHAPES[1], SHAPES[5]) else 8]:
+        assert np.array_equal(read(rows[number]), expected[number])
+    assert sorted(unpacked) == list(range(len(IMAGES)))
+
+
+@pytest.mark.parametrize("filters", [{"compression": "lzf"}, {"shuffle": True}, {"fletcher32": True}], ids=str)
+def test_filters_of_a_chunk_change_no_pixel(tmp_path, filters):
+    path, plain_path = chunked(tmp_path, (4, 7, 5, 3), **filters)
+    (read, rows), (plain, plain_rows) = reader_and_rows(path), reader_and_rows(plain_path)
+    for ours, row in zip(rows, plain_rows, strict=True):
+        assert np.array_equal(read(ours), plain(row))
+
+
+def test_chunks_that_too_many_images_share_are_read_without_being_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "LARGEST_BYTES", IMAGES.nbytes - 1)
+    path, plain_path = chunked(tmp_path, (6, 5, 5, 1))
+    (read, rows), (plain, plain_rows) = reader_and_rows(path), reader_and_rows(plain_path)
+    for ours, row in zip(rows, plain_rows, strict=True):
+        assert np.array_equal(read(ours), plain(row))
+    assert any("makes reading slow" in note for note in hdf5_source(path, SourceOptions()).notes)
+
+
+def test_a_damaged_chunk_costs_only_the_images_that_share_it(tmp_path):
+    path, _ = chunked(tmp_path, (2, 20, 24, 3))
+    with h5py.File(path, "r") as file:
+        chunk = file["images"].id.get_chunk_info(1)
+    with path.open("r+b") as file:
+        file.seek(chunk.byte_offset + chunk.size // 2)
+        file.write(bytes(20))
+    read, rows = reader_and_rows(path)
+    outcomes = []
+    for row in rows:
+        try:
+            read(row)
+            outcomes.append("ok")
+        except ImageError as error:
+            outcomes.append(error.code)
+    assert outcomes == ["ok", "ok", "unreadable", "unreadable", "ok", "ok"]
+
+
+def test_a_disk_that_fails_under_a_block_blames_no_image(tmp_path, monkeypatch):
+    path, _ = chunked(tmp_path, (2, 20, 24, 3))
+    read, rows = reader_and_rows(path)
+    read(rows[0])
+
+    def fail(dataset, place):
+        raise OSError(errno.EIO, "Can't synchronously read data (file read failed)")
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", fail)
+    read(rows[1])  # it was unpacked with the first
+    with pytest.raises(TryLaterError, match=r"cannot read .*x\.h5"):
+        read(rows[2])
 
 
 def test_rows_of_an_hdf5_file_are_read_in_the_order_of_its_chunks():

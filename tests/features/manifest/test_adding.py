@@ -206,6 +206,16 @@ def test_every_prefix_of_a_part_is_a_fair_sample(sizes, seed):
         assert all(abs(seen[c] - length * totals[c] / len(strata)) <= 1 + len(sizes) * totals[c] / len(strata) for c in totals)
 
 
+def test_rows_that_are_unpacked_together_follow_each_other_shuffled(workspace):
+    lots = tuple(i // 10 % 2 for i in range(40))
+    added = add_images(workspace, source(*images(40), lots=lots), 0)
+    paths = [image.path for image in images(40)]
+    positions = [paths.index(path) for path in added.manifest.read_all().path]
+    assert [lots[i] for i in positions] == [0] * 20 + [1] * 20
+    assert positions[:20] != sorted(positions[:20])
+    assert sorted(positions) == list(range(40))
+
+
 def test_splits_are_spread_within_each_class():
     strata = [("cat", "train")] * 70 + [("cat", "test")] * 30
     first_half = Counter(strata[item][1] for item in fair_order(strata, 3, 0)[:50])
