@@ -11,11 +11,12 @@ import hashlib
 import io
 import itertools
 import math
+import mmap
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class DamagedArrays(Exception):
     """Bytes are not what they are said to be; the text says in what way, on one line."""
 
 
-def unpack_npz(data: bytes, sha256: str | None = None) -> NamedArrays:
+def unpack_npz(data: bytes | mmap.mmap, sha256: str | None = None) -> NamedArrays:
     """The arrays of an NPZ that is stored, not compressed, as `np.savez` writes it; read-only views of `data`.
 
     Args:
@@ -51,12 +52,17 @@ def unpack_npz(data: bytes, sha256: str | None = None) -> NamedArrays:
     }
 
 
+def unpack_npy(data: bytes) -> NDArray[Any]:
+    """The array of a file that `np.save` wrote, its axes in the order in memory that they had. Raises: DamagedArrays."""
+    return _array("the array", memoryview(data), in_any_order=True)
+
+
 def offset_in(data: bytes, array: NDArray[Any]) -> int:
     """Where in `data` the bytes of an array begin that `unpack_npz` made of it: for whoever maps the file."""
     return int(array.ctypes.data - np.frombuffer(data, np.uint8).ctypes.data)
 
 
-def stored_members(data: bytes, is_checked: bool = False, is_tight: bool = False) -> dict[str, memoryview]:
+def stored_members(data: bytes | mmap.mmap, is_checked: bool = False, is_tight: bool = False) -> dict[str, memoryview]:
     """The members of a zip that compresses nothing, by name. No copy is made: a zip cannot hold more than its bytes.
 
     Args:
@@ -128,9 +134,10 @@ def _refuse(why: str) -> bool:
     raise DamagedArrays(why)
 
 
-def _directory(data: bytes) -> tuple[int, list[zipfile.ZipInfo]]:
+def _directory(data: bytes | mmap.mmap) -> tuple[int, list[zipfile.ZipInfo]]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        # A mapped file is read where it lies; it must not be closed with the archive, which a file given by object is not.
+        with zipfile.ZipFile(cast(IO[bytes], data) if isinstance(data, mmap.mmap) else io.BytesIO(data)) as archive:
             infos, start = archive.infolist(), int(archive.start_dir)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, struct.error, OverflowError) as error:
         raise DamagedArrays(" ".join(str(error).split())[:120] or "no zip") from None
@@ -139,7 +146,7 @@ def _directory(data: bytes) -> tuple[int, list[zipfile.ZipInfo]]:
     return start, infos
 
 
-def _array(name: str, member: memoryview) -> NDArray[Any]:
+def _array(name: str, member: memoryview, in_any_order: bool = False) -> NDArray[Any]:
     version = bytes(member[6:8])
     if bytes(member[:6]) != _NPY or version not in (b"\1\0", b"\2\0"):
         raise DamagedArrays(f"{name[:60]!r} is no array")
@@ -148,14 +155,17 @@ def _array(name: str, member: memoryview) -> NDArray[Any]:
     length = int.from_bytes(member[8:begin], "little")
     if length > _LONGEST_HEADER or begin + length > len(member):
         raise DamagedArrays(f"{name[:60]!r} has a header of {length:,} bytes")
-    dtype, shape = _header(name, bytes(member[begin : begin + length]))
+    dtype, shape, is_fortran = _header(name, bytes(member[begin : begin + length]))
+    # One axis, or none, has no order; numpy calls a vector both.
+    if is_fortran and len(shape) > 1 and not in_any_order:
+        raise DamagedArrays(f"{name[:60]!r} is in Fortran's order")
     content = member[begin + length :]
     if len(content) != math.prod(shape) * dtype.itemsize:
         raise DamagedArrays(f"{name[:60]!r} has {len(content):,} bytes, expected {dtype} of shape {shape}")
-    return np.frombuffer(content, dtype).reshape(shape)
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _header(name: str, text: bytes) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _header(name: str, text: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     try:
         facts = ast.literal_eval(text.decode("latin1").strip())
         descr, is_fortran, shape = facts["descr"], facts["fortran_order"], facts["shape"]
@@ -163,10 +173,9 @@ def _header(name: str, text: bytes) -> tuple[np.dtype[Any], tuple[int, ...]]:
         is_sound = is_sound and all(type(size) is int and 0 <= size < 1 << 40 for size in shape)
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise DamagedArrays(f"the header of {name[:60]!r} does not parse ({type(error).__name__})") from None
-    # One axis, or none, has no order; numpy calls a vector both.
-    if not is_sound or (is_fortran is not False and len(shape) > 1):
+    if not is_sound or not isinstance(is_fortran, bool):
         raise DamagedArrays(f"{name[:60]!r} has {repr(facts)[:120]}")
-    return np.dtype(descr), shape
+    return np.dtype(descr), shape, is_fortran
 
 
 def hdf5_dataset(file: Any, name: str) -> Any:

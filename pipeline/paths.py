@@ -83,6 +83,11 @@ def enter(root: Path) -> None:
     _roots.add(_text(root))
 
 
+def is_guarded(path: Path | str) -> bool:
+    """Whether it lies in a workspace that this process opened."""
+    return _root_of(_text(path)) is not None
+
+
 def open_file(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
     """A descriptor, as `os.open`; it never waits for the other end of a pipe and is not passed on to children.
 
@@ -266,8 +271,44 @@ def matching(folder: Path, pattern: str) -> Iterator[Path]:
             yield folder / name
 
 
+def folders(folder: Path, pattern: str = "*") -> list[Path]:
+    """As `matching`, of folders alone; a link to one is none."""
+    return [path for path in matching(folder, pattern) if is_folder(path)]
+
+
 def walk(folder: Path) -> Iterator[Path]:
     """Everything below `folder`, folders before what is in them; links are told of and not followed."""
+    return (path for path, _ in _below(folder))
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder and all that is in it: of a link the link itself. What is gone meanwhile is no error. Raises: OSError."""
+    for path, is_folder in [(folder, True), *_below(folder)][::-1]:
+        with contextlib.suppress(FileNotFoundError):
+            (remove_folder if is_folder else remove)(path)
+
+
+def tree_bytes(path: Path) -> int:
+    """Of a file, or of all files below a folder; of a link its own. What cannot be looked at counts as nothing."""
+    total = 0
+    with contextlib.suppress(OSError):
+        facts = stat(path)
+        if not modes.S_ISDIR(facts.st_mode):
+            return facts.st_size
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        with contextlib.suppress(OSError), entries(here) as found:
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(here / entry.name)
+                    continue
+                with contextlib.suppress(OSError):
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+def _below(folder: Path) -> Iterator[tuple[Path, bool]]:
     waiting = [folder]
     while waiting:
         here = waiting.pop()
@@ -277,7 +318,7 @@ def walk(folder: Path) -> Iterator[Path]:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
         for name, is_dir in there:
-            yield here / name
+            yield here / name, is_dir
             if is_dir:
                 waiting.append(here / name)
 

@@ -11,6 +11,7 @@ import click
 
 from headstart.commands.options import as_json, chosen_workspace, workspace_option
 from headstart.commands.output.terminal import say
+from headstart.pipeline import paths
 from headstart.pipeline.text import plural, span
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _datasets(workspace: Workspace) -> dict[str, RowCounts]:
     """Rows of each data set by its name, without opening a file."""
     from headstart.features.manifest.names import count_rows
 
-    folders = sorted(path.parent for path in workspace.manifests.glob("*/dataset.json"))
+    folders = [path.parent for path in paths.matching(workspace.manifests, "*/dataset.json")]
     return {folder.name: count_rows(folder) for folder in folders}
 
 

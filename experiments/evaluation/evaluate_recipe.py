@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of, splits_of
 from headstart.experiments.training.final_weights import built, read_final
 from headstart.experiments.training.judge import judge
 from headstart.experiments.training.judging.evaluation import judged_batches
 from headstart.experiments.training.recipe import asking
+from headstart.pipeline.doors.records import read_record
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
@@ -45,9 +46,9 @@ def is_as_noted(experiment: RecipeExperiment, split: str, metrics: Mapping[str, 
 def _noted(experiment: RecipeExperiment, split: str) -> dict[str, Any] | None:
     """What training noted of that split; None if its notes are gone."""
     try:
-        facts: dict[str, Any] = json.loads((experiment.folder / RESULTS).read_bytes())
+        facts = read_record(experiment.folder / RESULTS, None)
         if facts["split"] != split:
-            facts = json.loads((experiment.folder / "metrics.json").read_bytes())[split]
+            facts = read_record(experiment.folder / METRICS, None).record(split)
         return facts
-    except (OSError, ValueError, KeyError):
+    except (OSError, HeadstartError, KeyError):
         return None

@@ -17,7 +17,7 @@ from headstart.experiments.runs.database.synchronize import record
 from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.experiment_data import ExperimentData
 from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path, removed_heads
-from headstart.pipeline.doors.records import Record, encode
+from headstart.pipeline.doors.records import Record, encode, seal
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
@@ -88,7 +88,7 @@ def _files(
         outcome.head.config.name: {"is_stopped_early": outcome.is_stopped_early, "epochs": list(outcome.history)}
         for outcome in outcomes
     }
-    yield HISTORY, encode({"format": FORMAT, "monitor": judged["selected_by"]["metric"], "heads": course})
+    yield HISTORY, seal({"format": FORMAT, "monitor": judged["selected_by"]["metric"], "heads": course})
     removed = removed_heads(experiment.folder)
     for head in (*(outcome.head for outcome in outcomes if outcome.best_epoch >= 0), *evaluation.baselines):
         name = head.config.name
@@ -100,7 +100,7 @@ def _files(
         yield head_path(experiment, name).relative_to(experiment.folder).as_posix(), data
         if name == judged["selected"]:
             yield best_head_path(experiment).relative_to(experiment.folder).as_posix(), data
-    yield METRICS, encode(judged)  # the last one: who sees it sees the others
+    yield METRICS, seal(judged)  # the last one: who sees it sees the others
 
 
 def _report(experiment: HeadExperiment, data: ExperimentData, head: TrainedHead, scores: NDArray[np.float32]) -> bytes:

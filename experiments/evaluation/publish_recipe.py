@@ -21,7 +21,7 @@ from headstart.experiments.training.judge import judge
 from headstart.experiments.training.judging.metrics import Metric, Table, judging
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.recipe import Recipe, Showing, asking, has
-from headstart.pipeline.doors.records import encode
+from headstart.pipeline.doors.records import encode, seal
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -152,14 +152,14 @@ def _files(
     final = Final(about, dict(loop.about), {name: tensor.cpu() for name, tensor in (loop.best or {}).items()})
     yield experiment.final_weights.relative_to(experiment.folder).as_posix(), encode_final(final)
     course = {"format": FORMAT, "recipe": experiment.recipe, "judged_by": judged["judged_by"], "entries": progress.history}
-    yield HISTORY, encode(course)
+    yield HISTORY, seal(course)
     split = "test" if "test" in judged else "val"
-    yield RESULTS, encode({"format": FORMAT, "split": split, "rows": experiment.counts[split], **judged[split]})
+    yield RESULTS, seal({"format": FORMAT, "split": split, "rows": experiment.counts[split], **judged[split]})
     if "per_class" in judged[split]:
         yield REPORT, _report(experiment, split, judged[split])
     if has(loop.recipe, "show"):
         yield from _shown(loop.recipe, loop, split, check)
-    yield METRICS, encode(judged)  # the last one: who sees it sees the others
+    yield METRICS, seal(judged)  # the last one: who sees it sees the others
 
 
 def _shown(recipe: Recipe, loop: Loop, split: str, check: Callable[[], None]) -> Iterator[tuple[str, bytes]]:

@@ -27,6 +27,7 @@ from headstart.experiments.training.options import RecipeOptions, option
 from headstart.features.images.decode import ImageError, open_rgb
 from headstart.features.networks.architectures import classifier_names, require_known
 from headstart.features.networks.weights import resolve_weights
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
@@ -151,8 +152,8 @@ def predict(model: nn.Module, files: Sequence[Path], options: Options, about: Fa
     transform = _judging(about)
     for file in files:
         try:
-            image = transform(open_rgb(file.read_bytes()))
-        except (ImageError, OSError) as error:
+            image = transform(open_rgb(reading.read_given(file, reading.IMAGE_BYTES)))
+        except (ImageError, OSError, reading.UnreadableError) as error:
             yield {"error": str(error)}
             continue
         said = model(image[None]).float().softmax(1)[0]

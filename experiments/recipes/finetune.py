@@ -41,6 +41,7 @@ from headstart.features.manifest.reading import open_manifest
 from headstart.features.networks.architectures import build, load
 from headstart.features.networks.stages import run_chain, split_names
 from headstart.features.store.activations import Activations, ActivationSpec, works_for
+from headstart.pipeline.doors import reading
 from headstart.pipeline.enqueue import Work
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
@@ -258,8 +259,8 @@ def predict(model: Tuned, files: Sequence[Path], options: Options, about: Facts)
     transform = parse_transform(about.transform)
     for file in files:
         try:
-            pixels = decode(file.read_bytes(), transform)
-        except (ImageError, OSError) as error:
+            pixels = decode(reading.read_given(file, reading.IMAGE_BYTES), transform)
+        except (ImageError, OSError, reading.UnreadableError) as error:
             yield {"error": str(error)}
             continue
         said = model(torch.from_numpy(pixels.copy())[None]).softmax(1)[0]

@@ -21,6 +21,7 @@ from headstart.experiments.runs.head_experiment import (
     list_head_experiments,
     read_head_experiment,
 )
+from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -79,7 +80,7 @@ def head_of(experiment: HeadExperiment, metrics: Mapping[str, Any], shown: str |
     selected = str(metrics["selected"])
     name = shown or selected
     path = head_path(experiment, name)
-    return read_head(best_head_path(experiment) if name == selected and not path.exists() else path)
+    return read_head(best_head_path(experiment) if name == selected and not paths.exists(path) else path)
 
 
 def looked_at(subject: Subject) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

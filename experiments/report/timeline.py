@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.features.store.load import finished_markers
+from headstart.pipeline import paths
 from headstart.pipeline.markers import Marker
 from headstart.pipeline.workspace import Workspace
 
@@ -54,7 +55,7 @@ class Timeline:
 def timeline_of(workspace: Workspace, encoder_folder: Path) -> Timeline:
     """Of every finished job of that encoder; who did one, only where its marker says so."""
     markers = list(finished_markers(workspace, encoder_folder))
-    ends = [_number(marker.facts, "ended_at") or workspace.marker(marker.job).stat().st_mtime for marker in markers]
+    ends = [_number(marker.facts, "ended_at") or paths.stat(workspace.marker(marker.job)).st_mtime for marker in markers]
     order = sorted(range(len(markers)), key=lambda i: (ends[i], markers[i].job.number))
     begin = min((ends[i] - _number(markers[i].facts, "seconds") for i in order), default=0.0)
     workers: dict[str, int] = {}

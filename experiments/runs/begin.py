@@ -1,10 +1,10 @@
 """Finds the experiment that the same command began before, or gives a new one its number, folder and job; whatever it trains."""
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
+from headstart.pipeline import paths
 from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import TEMPORARY_PREFIX
@@ -137,9 +137,9 @@ def _made(workspace: Workspace, new: Complete[AnyExperiment]) -> AnyExperiment:
 def _clear_never_begun(workspace: Workspace) -> None:
     """Whoever was killed before the description was written left files that belong to nobody: their number is free again."""
     for folder in experiment_folders(workspace):
-        names = [path.name for path in folder.iterdir()]
+        names = paths.names(folder)
         if all(name in _BEFORE_DESCRIPTION or name.startswith(TEMPORARY_PREFIX) for name in names):
-            shutil.rmtree(folder)
+            paths.remove_tree(folder)
 
 
 def _queued(workspace: Workspace, experiment: Experiment) -> Job:

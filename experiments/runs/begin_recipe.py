@@ -8,7 +8,8 @@ from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import RecipeOptions, as_values, option_files, sha256_of_file
-from headstart.experiments.training.recipe import Recipe, asking, digest_of_source, neighbours, recipe_path
+from headstart.experiments.training.recipe import Recipe, asking, digest_of_source, neighbours, read_source, recipe_path
+from headstart.pipeline.doors import reading
 from headstart.pipeline.workspace import Workspace
 
 from .begin import Begun, Complete, begin_experiment
@@ -31,8 +32,11 @@ def begin_recipe(
     def complete(sketch: RecipeExperiment) -> Complete[RecipeExperiment]:
         Loop(recipe, options, splits, workspace=workspace)  # refuses what cannot be trained before anything is written
         sources = neighbours(file) if sketch.is_from_file else [file]
-        files = {f"{SOURCE}/{source.name}": source.read_bytes() for source in sources}
-        files |= {str(sketch.values[option]): path.read_bytes() for option, path in option_files(options).items()}
+        files = {f"{SOURCE}/{source.name}": read_source(source) for source in sources}
+        files |= {
+            str(sketch.values[option]): reading.read_given(path, reading.TABLE_BYTES)
+            for option, path in option_files(options).items()
+        }
         return Complete(sketch, files, splits.notes)
 
     return begin_experiment(workspace, sketch, name, complete)

@@ -12,6 +12,7 @@ from headstart.experiments.runs.database.database import MetricRow, Run
 from headstart.experiments.runs.database.recipe_rows import TASK as RECIPE_TASK
 from headstart.experiments.runs.database.synchronize import open_synchronized
 from headstart.experiments.training.progress import monitor_for
+from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace, as_workspace
@@ -151,7 +152,7 @@ class Chosen:
     def head_path(self) -> Path:
         """Of its head; the copy that the experiment keeps of its best one if the head's own file is gone."""
         path = head_path(self.experiment, self.run.head)
-        if not path.exists() and read_metrics(self.experiment).get("selected") == self.run.head:
+        if not paths.exists(path) and read_metrics(self.experiment).get("selected") == self.run.head:
             return best_head_path(self.experiment)
         return path
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart.pipeline import paths
 from headstart.pipeline.claims import live_workers
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
@@ -18,7 +19,7 @@ from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.workspace import Workspace
 
 from .experiment import experiment_folders
-from .removal import finish_removals, job_files, leftover_bytes, size_of, unfinished_removals
+from .removal import finish_removals, job_files, leftover_bytes, unfinished_removals
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Spent:
     def parts(self) -> dict[str, int]:
         """Bytes of each sort."""
         return {
-            "states of finished trainings": sum(map(size_of, self.checkpoints)),
-            "packed features": sum(map(size_of, self.caches)),
-            "leftovers": sum(map(size_of, self.leftovers)) + self.leftover_bytes,
+            "states of finished trainings": sum(map(paths.tree_bytes, self.checkpoints)),
+            "packed features": sum(map(paths.tree_bytes, self.caches)),
+            "leftovers": sum(map(paths.tree_bytes, self.leftovers)) + self.leftover_bytes,
         }
 
     @property
@@ -68,40 +69,39 @@ class Spent:
 def usage(workspace: Workspace) -> list[Usage]:
     """The largest first."""
     parts = []
-    for encoder in sorted(workspace.features.glob("encoder_*")):
-        if encoder.is_dir():
-            parts.append(Usage(workspace.relative(encoder), size_of(encoder), size_of(workspace.cache(encoder))))
-    spent = {path: size_of(path) for path in spent_checkpoints(workspace)}
+    for encoder in paths.folders(workspace.features, "encoder_*"):
+        parts.append(Usage(workspace.relative(encoder), paths.tree_bytes(encoder), paths.tree_bytes(workspace.cache(encoder))))
+    spent = {path: paths.tree_bytes(path) for path in spent_checkpoints(workspace)}
     for folder in experiment_folders(workspace):
         states = sum(size for path, size in spent.items() if path.is_relative_to(folder))
-        parts.append(Usage(workspace.relative(folder), size_of(folder), states))
-    for folder in sorted(workspace.manifests.glob("*")):
-        parts.append(Usage(workspace.relative(folder), size_of(folder)))
-    parts.append(Usage("experiments.db", sum(size_of(path) for path in workspace.experiments.glob("experiments.db*"))))
+        parts.append(Usage(workspace.relative(folder), paths.tree_bytes(folder), states))
+    for folder in paths.matching(workspace.manifests, "*"):
+        parts.append(Usage(workspace.relative(folder), paths.tree_bytes(folder)))
+    parts.append(Usage("experiments.db", sum(map(paths.tree_bytes, paths.matching(workspace.experiments, "experiments.db*")))))
     parts.append(Usage("removed, not deleted yet", leftover_bytes(workspace)))
     known = sum(part.total_bytes for part in parts)
-    parts.append(Usage("queue and everything else", max(0, size_of(workspace.root) - known)))
+    parts.append(Usage("queue and everything else", max(0, paths.tree_bytes(workspace.root) - known)))
     return sorted((part for part in parts if part.total_bytes), key=lambda part: -part.total_bytes)
 
 
 def spent_checkpoints(workspace: Workspace) -> list[Path]:
     """States of finished trainings: what evaluates, reports or predicts needs the heads alone."""
-    paths: list[Path] = []
+    spent_states: list[Path] = []
     fingerprints = Fingerprints(workspace)
     for job in Reader(workspace, known_kinds()):
         folder = workspace.folder(job)
-        states = sorted(folder.glob("checkpoints/step_*.pt")) if folder.parent == workspace.experiments else []
+        states = list(paths.matching(folder, "checkpoints/step_*.pt")) if folder.parent == workspace.experiments else []
         if states:
             with contextlib.suppress(NotDone, HeadstartError):
                 read_marker(workspace, job, fingerprints.of(job))
-                paths += states
-    return paths
+                spent_states += states
+    return spent_states
 
 
 def spent(workspace: Workspace, keep_caches: bool = False) -> Spent:
     """Looks, and changes nothing. Args: keep_caches: packed features stay."""
     is_kept = keep_caches or bool(live_workers(workspace))
-    caches = () if is_kept else tuple(path for path in sorted(workspace.features.glob("encoder_*/cache")) if path.is_dir())
+    caches = () if is_kept else tuple(paths.folders(workspace.features, "encoder_*/cache"))
     return Spent(
         checkpoints=tuple(spent_checkpoints(workspace)),
         caches=caches,
@@ -116,7 +116,7 @@ def clean(workspace: Workspace, can_go: Spent) -> None:
     for path in can_go.checkpoints:
         _unlink(path)
     for cache in can_go.caches:
-        for part in sorted(cache.glob("part_*.h5")):  # the lock stays: whoever waits for it must not get another one
+        for part in paths.matching(cache, "part_*.h5"):  # the lock stays: whoever waits for it must not get another one
             _unlink(part)
     sweep(list(can_go.leftovers))
     finish_removals(workspace)
@@ -132,4 +132,4 @@ def _of_removed_jobs(workspace: Workspace) -> Iterator[Path]:
 
 def _unlink(path: Path) -> None:
     with environment_faults(f"cannot delete {path}"), contextlib.suppress(FileNotFoundError):
-        path.unlink()
+        paths.remove(path)

@@ -130,10 +130,8 @@ def read_experiment(workspace: Workspace, folder: Path, kind: type[AnyExperiment
     its_kind = _kind_in(record)
     if its_kind != kind.KIND:
         raise HeadstartError(f"{folder} is a training of kind {printable(its_kind)}, expected {kind.KIND}. See: headstart runs")
-    try:
+    with records.taken_apart(path, hint):
         experiment = kind.from_record(workspace, folder, int(match[1]), record)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(path, repr(error), hint) from None
     if experiment.identity != record.text("identity"):
         raise HeadstartError(f"{path} was changed after it was written. Undo that, or train anew: {kind.COMMAND} --name NEW")
     return experiment

@@ -6,6 +6,7 @@ neither. What data it reads is where it was.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from headstart.experiments.training.options import RecipeOptions, fields_of, options_from
 from headstart.experiments.training.recipe import Recipe, asking, digest_of_source, load_recipe, load_recipe_file, recipe_path
+from headstart.pipeline import paths
 from headstart.pipeline.doors.consent import require_allowed
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
-from .experiment import SOURCE, Experiment, list_experiments, read_experiment
+from .experiment import INPUTS, SOURCE, Experiment, list_experiments, read_experiment
 
 if TYPE_CHECKING:
     from headstart.experiments.training.data.sets import Splits
+
+
+_INPUT = re.compile(rf"{INPUTS}/[0-9a-f]{{16}}(\.[^/\\\x00]{{1,100}})?")
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def recipe_of(experiment: RecipeExperiment) -> Recipe:
     """
     if experiment.is_from_file:
         path = experiment.recipe_file
-        if not path.is_file() or digest_of_source(path, with_neighbours=True) != experiment.code:
+        if not paths.is_file(path) or digest_of_source(path, with_neighbours=True) != experiment.code:
             raise HeadstartError(
                 f"{path} is missing or was changed. Restore it from a copy, or train anew: headstart train ./mine.py"
             )
@@ -140,12 +145,19 @@ def options_of(experiment: RecipeExperiment, recipe: Recipe) -> RecipeOptions:
     options = options_from(
         recipe.Options, {**experiment.values, **experiment.settled}, str(experiment.folder / "experiment.json")
     )
-    files = {
-        field.name: experiment.folder / value
+    files: dict[str, Any] = {
+        field.name: _kept_input(experiment, str(value))
         for field in fields_of(recipe.Options)
         if field.type is Path and (value := getattr(options, field.name)) is not None
     }
     return replace(options, **files)
+
+
+def _kept_input(experiment: RecipeExperiment, name: str) -> Path:
+    path = experiment.folder / name
+    if not _INPUT.fullmatch(name) or not paths.is_file(path):
+        raise HeadstartError(f"{path} is no file that was kept. Restore it from a copy, or train anew: headstart train")
+    return path
 
 
 def splits_of(workspace: Workspace, experiment: RecipeExperiment, recipe: Recipe, options: RecipeOptions) -> Splits:

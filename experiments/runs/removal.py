@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from headstart.pipeline import paths
 from headstart.pipeline.claims import seems_held
-from headstart.pipeline.doors.records import encode, read_record
+from headstart.pipeline.doors import reading
+from headstart.pipeline.doors.records import encode, read_record, seal
 from headstart.pipeline.enqueue import queue_lock
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults
@@ -30,13 +32,20 @@ from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
 from .catalog import choose_run, read_runs
-from .experiment import DESCRIPTION, experiment_folders, name_of
+from .experiment import DESCRIPTION, experiment_folders, name_of, number_of
 from .head_experiment import REMOVED_HEADS, best_head_path, head_path, read_head_experiment, removed_heads
 
 KINDS = ("run", "experiment", "encoder", "data")
 WAIT_S = 30.0
 _POLL_S = 0.2
 _INTENT = ".json"
+# What a removal may name: an intent may come from somebody else.
+_COMPONENT = r"(?!\.)[^/\\\x00-\x1f]{1,255}"
+_TREE = re.compile(rf"experiments/exp_{_COMPONENT}|features/encoder_{_COMPONENT}(/cache)?|features/manifests/{_COMPONENT}")
+_FILE = re.compile(
+    rf"experiments/exp_{_COMPONENT}/checkpoints/{_COMPONENT}"
+    rf"|(features|experiments)/{_COMPONENT}/(done|shards|claims)/\d{{4,9}}/job_\d{_COMPONENT}"
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ def plan_run(workspace: Workspace, experiment: str, head: str, others: int) -> R
         return plan_experiment(workspace, experiment)
     read = read_head_experiment(workspace, workspace.experiments / experiment)
     files = [head_path(read, head)]
-    if best_head_path(read).exists() and files[0].exists() and best_head_path(read).read_bytes() == files[0].read_bytes():
+    if _has_same_bytes(best_head_path(read), files[0]):
         files.append(best_head_path(read))
     removal = Removal(
         f"run {head} of {experiment}",
@@ -132,7 +141,7 @@ def plan_experiment(workspace: Workspace, asked: str) -> RemovalPlan:
 
 def plan_encoder(workspace: Workspace, asked: str) -> RemovalPlan:
     """Args: asked: a folder's name, or a part that only one has."""
-    folder = _folder_named(asked, "encoder", workspace.features.glob("encoder_*"))
+    folder = _folder_named(asked, "encoder", paths.folders(workspace.features, "encoder_*"))
     relative = workspace.relative(folder)
     users = [name for name, (encoder, _) in _experiments(workspace).items() if encoder == relative]
     consequences = [f"{_listed(users)} cannot be evaluated, used or finished without its features"] if users else []
@@ -141,12 +150,12 @@ def plan_encoder(workspace: Workspace, asked: str) -> RemovalPlan:
 
 def plan_data(workspace: Workspace, asked: str) -> RemovalPlan:
     """Args: asked: a folder in `features/manifests`, or a part that only one has."""
-    folder = _folder_named(asked, "data", workspace.manifests.glob("*"))
+    folder = _folder_named(asked, "data", paths.folders(workspace.manifests))
     relative = workspace.relative(folder)
     jobs = [job for job in Reader(workspace, known_kinds()) if job.source.startswith(f"{relative}/")]
     encoders = sorted({job.folder for job in jobs})
     files = tuple(workspace.relative(path) for path in job_files(workspace, jobs))
-    caches = tuple(path for encoder in encoders if (workspace.root / (path := f"{encoder}/cache")).is_dir())
+    caches = tuple(path for encoder in encoders if paths.is_folder(workspace.root / (path := f"{encoder}/cache")))
     users = [name for name, (encoder, _) in _experiments(workspace).items() if encoder in encoders]
     consequences = []
     if users:
@@ -180,7 +189,7 @@ def perform(
 def finish_removals(workspace: Workspace, wait_s: float = 0.0, reached: Callable[[str], None] = lambda point: None) -> list[str]:
     """Ends what was begun and killed; returns what it was. Raises as `perform`."""
     finished = []
-    for intent in sorted(workspace.removed.glob(f"*{_INTENT}")):
+    for intent in paths.matching(workspace.removed, f"*{_INTENT}"):
         removal = _read_intent(intent)
         if removal is None:
             continue
@@ -193,26 +202,13 @@ def finish_removals(workspace: Workspace, wait_s: float = 0.0, reached: Callable
 
 def unfinished_removals(workspace: Workspace) -> list[str]:
     """What was begun, and waits for `finish_removals`."""
-    intents = (_read_intent(path) for path in sorted(workspace.removed.glob(f"*{_INTENT}")))
+    intents = (_read_intent(path) for path in paths.matching(workspace.removed, f"*{_INTENT}"))
     return [removal.what for removal in intents if removal is not None]
 
 
 def leftover_bytes(workspace: Workspace) -> int:
     """Of what was moved out of sight and not deleted yet."""
-    return sum(size_of(path) for path in _leftovers(workspace))
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; links are not followed."""
-    with contextlib.suppress(OSError):
-        if not path.is_dir() or path.is_symlink():
-            return path.lstat().st_size
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += (Path(folder) / name).lstat().st_size
-    return total
+    return sum(map(paths.tree_bytes, _leftovers(workspace)))
 
 
 def _carry_out(workspace: Workspace, removal: Removal, intent: Path, wait_s: float, reached: Callable[[str], None]) -> None:
@@ -224,30 +220,30 @@ def _carry_out(workspace: Workspace, removal: Removal, intent: Path, wait_s: flo
     reached("withdrawn")
     if removal.head is not None:
         folder = workspace.experiments / removal.head[0]
-        if (folder / DESCRIPTION).exists():
+        if paths.exists(folder / DESCRIPTION):
             heads = sorted(removed_heads(folder) | {removal.head[1]})
-            workspace.files.replace(folder / REMOVED_HEADS, encode({"heads": heads}, indent=None))
+            workspace.files.replace(folder / REMOVED_HEADS, seal({"heads": heads}, indent=None))
         reached("noted")
     _wait_for_workers(workspace, removal, wait_s)
     for tree in removal.trees:
         path = workspace.root / tree
-        if is_made_anew or path.is_symlink() or not path.is_dir():
+        if is_made_anew or not paths.is_folder(path):
             continue
         with environment_faults(f"cannot remove {path}"), contextlib.suppress(FileNotFoundError):
-            os.replace(path, workspace.removed / f"{path.name}.{os.urandom(4).hex()}")
+            paths.rename(path, workspace.removed / f"{path.name}.{os.urandom(4).hex()}")
             workspace.files.sync_folder(path.parent)
         reached("moved")
     for file in removal.files:
         with environment_faults(f"cannot remove {file}"), contextlib.suppress(FileNotFoundError):
-            (workspace.root / file).unlink()
+            paths.remove(workspace.root / file)
     reached("unlinked")
     for path in _leftovers(workspace):
         _delete(path)
     reached("deleted")
     with contextlib.suppress(FileNotFoundError):
-        intent.unlink()
+        paths.remove(intent)
     with contextlib.suppress(OSError):
-        workspace.removed.rmdir()
+        paths.remove_folder(workspace.removed)
 
 
 def _concerned(workspace: Workspace, removal: Removal) -> list[Job]:
@@ -286,10 +282,9 @@ def job_files(workspace: Workspace, jobs: Iterable[Job]) -> Iterator[Path]:
         by_group.setdefault((job.folder, group_of(job.number)), set()).add(job.job_id)
     for (folder, group), ids in sorted(by_group.items()):
         for place in ("done", "shards", "claims"):
-            with contextlib.suppress(FileNotFoundError):
-                for path in sorted((workspace.root / folder / place / group).iterdir()):
-                    if path.name.split(".")[0] in ids:
-                        yield path
+            for path in paths.matching(workspace.root / folder / place / group, "*"):
+                if path.name.split(".")[0] in ids:
+                    yield path
 
 
 def _planned(workspace: Workspace, removal: Removal, consequences: Iterable[str] = ()) -> RemovalPlan:
@@ -298,7 +293,7 @@ def _planned(workspace: Workspace, removal: Removal, consequences: Iterable[str]
     for _ in reader:
         pass
     removal = replace(removal, through=reader.highest)
-    size = sum(size_of(workspace.root / path) for path in (*removal.trees, *removal.files))
+    size = sum(paths.tree_bytes(workspace.root / path) for path in (*removal.trees, *removal.files))
     return RemovalPlan(removal, jobs, size, tuple(consequences))
 
 
@@ -333,25 +328,37 @@ def _listed(names: list[str]) -> str:
 
 
 def _read_intent(path: Path) -> Removal | None:
-    """None for what is no intent, or another version's."""
+    """None for what is no intent, or another version's, or names what no removal removes."""
     try:
-        facts = dict(read_record(path, 1))
-        del facts["format"]
-        head = facts.pop("head")
-        trees, files = (tuple(map(str, facts.pop(key))) for key in ("trees", "files"))
-        removal = Removal(**facts, trees=trees, files=files, head=None if head is None else (str(head[0]), str(head[1])))
-    except (OSError, HeadstartError, KeyError, TypeError):
+        facts = read_record(path, 1)
+        head = None if facts["head"] is None else tuple(facts.texts("head"))
+        removal = Removal(
+            what=facts.text("what"),
+            through=facts.integer("through", -1),
+            folder=None if facts["folder"] is None else facts.text("folder"),
+            source=None if facts["source"] is None else facts.text("source"),
+            trees=tuple(facts.texts("trees")),
+            files=tuple(facts.texts("files")),
+        )
+    except (OSError, HeadstartError, KeyError):
         return None
-    is_inside = all(
-        part and ".." not in part.split("/") and not part.startswith("/") for part in (*removal.trees, *removal.files)
-    )
-    return removal if is_inside else None
+    is_ours = all(map(_TREE.fullmatch, removal.trees)) and all(map(_FILE.fullmatch, removal.files))
+    if not is_ours or (head is not None and (len(head) != 2 or not number_of(Path(head[0])) or "/" in head[0])):
+        return None
+    return removal if head is None else replace(removal, head=(head[0], head[1]))
+
+
+def _has_same_bytes(path: Path, other: Path) -> bool:
+    try:
+        return reading.read(path, reading.HEAD_BYTES) == reading.read(other, reading.HEAD_BYTES)
+    except (OSError, HeadstartError):
+        return False
 
 
 def _leftovers(workspace: Workspace) -> list[Path]:
-    return sorted(path for path in workspace.removed.glob("*") if path.is_dir() and not path.is_symlink())
+    return paths.folders(workspace.removed)
 
 
 def _delete(tree: Path) -> None:
     with environment_faults(f"cannot delete {tree}"), contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(tree)
+        paths.remove_tree(tree)

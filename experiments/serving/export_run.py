@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headstart.experiments.heads.trained_head import read_head
 from headstart.experiments.runs.catalog import BEST, Chosen, choose_run
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
 from headstart.pipeline.workspace import Workspace, as_workspace
@@ -87,7 +88,7 @@ def _refuse(target: Path, force: bool) -> None:
 def _write(target: Path, data: bytes, force: bool) -> bool:
     """Puts `data` at `target`, whole or not at all; False if exactly that stands there already."""
     with _explained(target), environment_faults(f"cannot write {target}"):
-        if target.is_file() and target.read_bytes() == data:
+        if reading.is_given(target, data):
             return False
         files = FileSystem(hard_links=False)
         if force:

@@ -15,6 +15,7 @@ from headstart.features.encoders.runtime import Encoder, open_encoder
 from headstart.features.extraction.new_images import NewImage, find_new_images
 from headstart.features.images.decode import ImageError, open_rgb, read_file
 from headstart.features.images.transform import fit
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
 from headstart.pipeline.workspace import Workspace
@@ -180,7 +181,7 @@ def _write(target: Path, mask: NDArray[np.uint8], image: PillowImage, values: Se
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         with environment_faults(f"cannot write {path}"):
-            if path.exists() and path.read_bytes() != buffer.getvalue():
+            if path.exists() and not reading.is_given(path, buffer.getvalue()):
                 raise HeadstartError(f"{path} exists and holds something else. Move it away, or choose another --masks-to")
             path.parent.mkdir(parents=True, exist_ok=True)
             FileSystem().replace(path, buffer.getvalue())

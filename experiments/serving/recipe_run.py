@@ -17,6 +17,7 @@ from headstart.experiments.training.data.batch import Facts
 from headstart.experiments.training.final_weights import built, read_final
 from headstart.experiments.training.recipe import Exporting, Predicting, Recipe, asking, has
 from headstart.features.extraction.new_images import find_new_images
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
 
@@ -84,7 +85,7 @@ def export_trained(trained: Trained, form: str, output: Path | None, force: bool
             f"torch cannot write this model as {form} ({type(error).__name__}: {reason}). Try another --format"
         ) from error
     with environment_faults(f"cannot write {path}"):
-        if path.exists() and not force and path.read_bytes() != data:
+        if path.exists() and not force and not reading.is_given(path, data):
             raise HeadstartError(f"{path} exists and holds something else. Pass --force to replace it, or -o FILE")
         FileSystem().replace(path, data)
     return path, difference

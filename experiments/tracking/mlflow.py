@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class MLflow:
 
     def ended(self, folder: Path) -> None:
         for name in ("checkpoints/final.safetensors", "metrics.json", "test_results.json", "classification_report.txt"):
-            if (folder / name).exists():
+            if paths.is_file(folder / name):
                 self._client.log_artifact(self._run, str(folder / name))
-        for path in sorted((folder / "shown").glob("*")):
+        for path in filter(paths.is_file, paths.matching(folder / "shown", "*")):
             self._client.log_artifact(self._run, str(path), "shown")
         self._client.set_terminated(self._run)
 

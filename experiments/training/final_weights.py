@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.training.data.batch import Facts
+from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 
@@ -43,24 +45,45 @@ def encode_final(final: Final) -> bytes:
     facts = {"format": FORMAT, **final.training, "about": dict(final.about)}
     # Copies, because the format holds no two names for one tensor; one entry, because the order of several is not fixed.
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in final.weights.items()}
+    facts["digest"] = _digest(facts, tensors)
     return save(tensors, {_KEY: json.dumps(facts, sort_keys=True)})
 
 
 def read_final(path: Path) -> Final:
     """Raises: HeadstartError if it is missing, damaged or of a newer version."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
+    hint = "The same headstart train command writes it again"
     try:
-        with environment_faults(f"cannot read {path}"), safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {})[_KEY])
-            if facts.pop("format") > FORMAT:
-                raise HeadstartError(f"{path} is of a newer version. Upgrade: pip install -U headstart")
-            about = facts.pop("about")
-            return Final(facts, about, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        with environment_faults(f"cannot read {path}"):
+            data = reading.read(path, reading.WEIGHTS_BYTES)
+        weights = load(data)
+        header = records.parse_record(data[8 : 8 + int.from_bytes(data[:8], "little")], path, None, hint)
+        facts = records.parse_record(header.record("__metadata__").text(_KEY), path, FORMAT, hint)
     except FileNotFoundError:
-        raise HeadstartError(f"{path} is missing. The same headstart train command writes it again") from None
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise HeadstartError(f"{path} is damaged ({error}). The same headstart train command writes it again") from None
+        raise HeadstartError(f"{path} is missing. {hint}") from None
+    except (SafetensorError, KeyError, ValueError, TypeError, reading.UnreadableError) as error:
+        raise records.DamagedError(path, str(error), hint) from None
+    said = dict(facts)
+    # Earlier versions noted none.
+    if "digest" in said and said.pop("digest") != _digest(said, weights):
+        raise records.DamagedError(path, "it has other bytes than were written", hint)
+    del said["format"]
+    about = dict(facts.record("about"))
+    del said["about"]
+    return Final(said, about, weights)
+
+
+def _digest(facts: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """sha256 (hex) of all that the file says: safetensors keeps no checksum."""
+    import torch
+
+    sha256 = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(weights.items()):
+        sha256.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        sha256.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return sha256.hexdigest()
 
 
 def built(recipe: Recipe, options: RecipeOptions, final: Final, device: str = "cpu") -> nn.Module:

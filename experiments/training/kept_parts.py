@@ -13,6 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.arrays import DamagedArrays, unpack_npy
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
 
 _DIGITS = 16
@@ -52,12 +56,11 @@ class KeptParts:
 
     def load(self, name: str) -> _Array | None:
         """None if it is not there, or its bytes are not those that were written."""
-        for path in sorted(self.folder.glob(f"part_{name}.*.npy")):
-            with contextlib.suppress(OSError, ValueError):
-                data = path.read_bytes()
+        for path in paths.matching(self.folder, f"part_{name}.*.npy"):
+            with contextlib.suppress(OSError, HeadstartError, DamagedArrays):
+                data = reading.read(path, reading.HEAD_BYTES)
                 if path.name == f"part_{name}.{_digest(data)}.npy":
-                    part: _Array = np.load(io.BytesIO(data), allow_pickle=False)
-                    return part
+                    return unpack_npy(data).copy(order="K")
         return None
 
     def keep(self, name: str, part: _Array) -> None:
@@ -71,9 +74,9 @@ class KeptParts:
 
     def clear(self) -> None:
         """Once the whole is there."""
-        for path in self.folder.glob("part_*.npy"):
+        for path in paths.matching(self.folder, "part_*.npy"):
             with contextlib.suppress(OSError):
-                path.unlink()
+                paths.remove(path)
 
 
 def _digest(data: bytes) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 
 
@@ -233,7 +234,7 @@ def option_files(options: RecipeOptions) -> dict[str, Path]:
 
 def sha256_of_file(path: Path) -> str:
     """sha256 (hex) of its bytes."""
-    with path.open("rb") as file:
+    with reading.opened_given(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -263,12 +264,14 @@ def read_config(path: Path) -> dict[str, Any]:
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
         # A subclass of SafeLoader: no tag of it runs code.
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506
+        config = yaml.load(reading.read_given(path, reading.GRID_BYTES).decode(), Loader)  # noqa: S506
+    except RecursionError:
+        raise HeadstartError(f"{path} is nested too deep. Write lines such as 'epochs: 20'") from None
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         where = f" in line {place.line + 1}" if place else ""
         raise HeadstartError(f"{path} is no YAML{where}: {getattr(error, 'problem', None) or 'it does not parse'}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise HeadstartError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if config is None:
         return {}

@@ -15,6 +15,8 @@ from importlib import import_module, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.consent import allow
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
@@ -196,7 +198,7 @@ def neighbours(path: Path) -> list[Path]:
     while todo:
         for name in _imported(todo.pop()):
             other = path.parent / f"{name}.py"
-            if other not in files and other.is_file():
+            if other not in files and _is_source(other):
                 files.append(other)
                 todo.append(other)
     return [path, *sorted(files[1:])]
@@ -204,8 +206,8 @@ def neighbours(path: Path) -> list[Path]:
 
 def _imported(path: Path) -> Iterator[str]:
     try:
-        parsed = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
+        parsed = ast.parse(read_source(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # loading it says what is wrong
     for node in ast.walk(parsed):
         if isinstance(node, ast.Import):
@@ -218,9 +220,25 @@ def digest_of_source(path: Path, with_neighbours: bool) -> str:
     """sha256 (hex) of the recipe's file, and of those beside it if it may import them."""
     sha256 = hashlib.sha256()
     for one in neighbours(path) if with_neighbours else [path]:
-        data = one.read_bytes()
+        data = read_source(one)
         sha256.update(f"{one.name}\0{len(data)}\0".encode() + data)
     return sha256.hexdigest()
+
+
+def read_source(path: Path) -> bytes:
+    """A file of Python; what was kept of one in a workspace is no link.
+
+    Raises: HeadstartError if it is none, or larger than any recipe.
+    """
+    read = reading.read if paths.is_guarded(path) else reading.read_given
+    try:
+        return read(path, reading.GRID_BYTES)
+    except OSError as error:
+        raise HeadstartError(f"{path} cannot be read: {error.strerror}. Restore it from a copy") from None
+
+
+def _is_source(path: Path) -> bool:
+    return paths.is_file(path) if paths.is_guarded(path) else path.is_file()
 
 
 def said_by(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from headstart.features.networks.architectures import build, load
 from headstart.features.networks.weights import Weights, digest
 from headstart.features.networks.weights_file import read_tensors
+from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.workspace import Workspace
@@ -67,7 +68,7 @@ def read_weights(folder: Path, spec: EncoderSpec) -> "dict[str, torch.Tensor]":
     """The tensors in `folder`. Raises: DamagedEncoderError if they are not those that `spec` names."""
     path = folder / WEIGHTS_NAME
     repair = "Run the same enqueue again: it puts them back and keeps all features"
-    if not path.is_file():
+    if not paths.is_file(path):
         raise DamagedEncoderError(f"{path} is missing. {repair}")
     try:
         tensors = read_tensors(path)

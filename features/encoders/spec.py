@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from headstart.features.images.transform import Transform, parse_transform
 from headstart.features.networks.feature_map import FeatureMap, parse_map
-from headstart.pipeline.doors.records import DamagedError, encode, read_record
+from headstart.pipeline.doors.records import DamagedError, encode, read_record, taken_apart
 from headstart.pipeline.errors import HeadstartError, TryLaterError
-from headstart.pipeline.text import reason_of
 
 from .folder import REPAIR, SPEC_NAME
 
@@ -97,20 +96,19 @@ def read_encoder(folder: Path) -> EncoderSpec:
     try:
         facts = read_record(path, None, REPAIR)
         # A key that is unknown is part of the fingerprint, so it cannot be passed over.
-        newer = facts.integer("format") > FORMAT or set(facts) - {*EncoderSpec.__dataclass_fields__, "format", "fingerprint"}
+        if facts.integer("format") > FORMAT or set(facts) - {*EncoderSpec.__dataclass_fields__, "format", "fingerprint"}:
+            raise HeadstartError(f"{path} was written by a newer version. Upgrade: pip install -U headstart")
+        return _parse(path, facts)
     except FileNotFoundError:
         raise DamagedEncoderError(f"{folder} holds no encoder: {SPEC_NAME} is missing. Run the same enqueue again") from None
     except OSError as error:
         raise TryLaterError(f"{path} cannot be read: {error.strerror}. Check the disk or mount.") from error
     except DamagedError as error:
         raise DamagedEncoderError(str(error)) from None
-    if newer:
-        raise HeadstartError(f"{path} was written by a newer version. Upgrade: pip install -U headstart")
-    return _parse(path, facts)
 
 
 def _parse(path: Path, facts: Mapping[str, Any]) -> EncoderSpec:
-    try:
+    with taken_apart(path, REPAIR):
         spec = EncoderSpec(
             model=_plain_name(facts["model"]),
             model_args=_plain_arguments(facts["model_args"]),
@@ -124,8 +122,6 @@ def _parse(path: Path, facts: Mapping[str, Any]) -> EncoderSpec:
         )
         if spec.fingerprint != facts["fingerprint"]:
             raise ValueError("its fingerprint is not that of what it says")
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedEncoderError(f"{path} is damaged ({type(error).__name__}: {reason_of(error)}). {REPAIR}") from None
     return spec
 
 

@@ -50,8 +50,8 @@ def read_palette(path: Path) -> Palette:
     colours: list[tuple[int, int, int]] = []
     void: list[tuple[int, int, int]] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
+        lines = reading.read_given(path, reading.GRID_BYTES).decode().splitlines()
+    except (OSError, ValueError, reading.UnreadableError) as error:
         raise HeadstartError(
             f"{path} cannot be read: {reason_of(error)}. Give a text file with lines such as '128 0 0 car'"
         ) from None

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from headstart.features.sources.source import MISSING, Image, Source
 from headstart.features.sources.spellings import SPLITS
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -85,7 +87,7 @@ def add_images(
     splits = _splits(source, before, matching, manifest.dataset.seed, {d: split for d, (_, split) in elsewhere.items()})
     revision = _revision(source, before, matching, splits, manifest, keep_missing)
     # Also without new images: an enqueue may have been killed between the files, or allow links only now.
-    if not (path := manifest.folder / DATASET_FILE).exists() or path.read_bytes() != manifest.dataset.encode():
+    if not _says(path := manifest.folder / DATASET_FILE, manifest.dataset.encode()):
         workspace.make_folder(manifest.folder)
         workspace.files.replace(path, manifest.dataset.encode())
     if revision.revised is not None:
@@ -325,6 +327,13 @@ def _spread(
     return positions
 
 
+def _says(path: Path, data: bytes) -> bool:
+    try:
+        return reading.read(path) == data
+    except FileNotFoundError:
+        return False
+
+
 def _opened_or_new(workspace: Workspace, source: Source, seed: int) -> tuple[Manifest, list[str]]:
     folder = dataset_of(workspace, source)
     asked = Dataset(
@@ -337,7 +346,7 @@ def _opened_or_new(workspace: Workspace, source: Source, seed: int) -> tuple[Man
         keep_case=source.keep_case,
         said_layout=source.said_layout,
     )
-    if not (folder / DATASET_FILE).exists():
+    if not paths.exists(folder / DATASET_FILE):
         return Manifest(folder, asked), []
     manifest = open_manifest(folder)
     before = manifest.dataset

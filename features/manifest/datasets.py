@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 from headstart.features.sources.source import MISSING, Source, SourceOptions
 from headstart.features.sources.walk import facts_of, join
+from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -156,7 +157,7 @@ def _lost_folder(workspace: Workspace, source: Source) -> Path | None:
     """A folder of that name whose `dataset.json` is gone or damaged: it is put right, or says so."""
     for name in (_name(source), _name(source, source.layout, *(word for role in source.roles for word in role))):
         folder = workspace.manifests / name
-        if not folder.is_dir():
+        if not paths.is_folder(folder):
             continue
         try:
             open_manifest(folder)
@@ -167,7 +168,7 @@ def _lost_folder(workspace: Workspace, source: Source) -> Path | None:
 
 def _new_folder(workspace: Workspace, source: Source) -> Path:
     folder, number = workspace.manifests / _name(source), 0
-    while folder.exists():  # of a data set that lay here once and moved
+    while paths.exists(folder):  # of a data set that lay here once and moved
         number += 1
         folder = workspace.manifests / _name(source, str(number))
     return folder

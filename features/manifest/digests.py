@@ -19,6 +19,9 @@ from headstart.features.devices import cores
 from headstart.features.sources.blocks import LARGEST_BYTES, images_a_block
 from headstart.features.sources.source import MISSING, Image, Source
 from headstart.features.sources.walk import join
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import unescape
 from headstart.pipeline.workspace import Workspace
 
@@ -121,7 +124,7 @@ def digest_images(
 def forget_journal(workspace: Workspace, source: Source) -> None:
     """Once the manifest has the digests, nothing of a reading under way is needed."""
     with contextlib.suppress(OSError):
-        journal_path(workspace, source).unlink()
+        paths.remove(journal_path(workspace, source))
 
 
 def _from_manifest(source: Source, known: Columns | None) -> list[str]:
@@ -167,9 +170,11 @@ def _read(source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]
 def _read_hdf5(path: Path, source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]:
     import h5py
 
+    from headstart.features.arrays import DamagedArrays, hdf5_dataset
+
     numbers = {int(source.images[i].path.rpartition("#")[2]): i for i in positions}
-    with contextlib.suppress(OSError, KeyError, RuntimeError), h5py.File(path, "r") as file:
-        images = file["images"]
+    with contextlib.suppress(OSError, KeyError, RuntimeError, DamagedArrays), h5py.File(path, "r") as file:
+        images = hdf5_dataset(file, "images")
         image_bytes, together = math.prod(images.shape[1:]), images_a_block(images.shape, images.chunks)
         is_shared = bool(images.chunks) and images.chunks[0] > together
         step = max(1, (LARGEST_BYTES if is_shared else _CHUNK) // max(1, image_bytes * together)) * together
@@ -196,8 +201,8 @@ class _Journal:
         self._pending: list[tuple[str, str, int, int]] = []
         self._written_at = time.monotonic()
         self._begin = b""
-        with contextlib.suppress(OSError, ValueError):
-            data = path.read_bytes()
+        with contextlib.suppress(OSError, ValueError, HeadstartError):
+            data = reading.read(path, reading.TABLE_BYTES)
             complete = data[: data.rfind(b"\n") + 1]
             if complete != data:  # a torn last line is left out, and what follows begins a line of its own
                 self._begin = b"\n"
@@ -217,10 +222,11 @@ class _Journal:
             self.flush()
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):  # it only saves time
+        with contextlib.suppress(OSError, HeadstartError):  # it only saves time
             for folder in (self._path.parent.parent, self._path.parent):
-                folder.mkdir(exist_ok=True)
-            with self._path.open("ab") as file:
+                with contextlib.suppress(FileExistsError):
+                    paths.make_folder(folder)
+            with open(paths.open_file(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
                 file.write(self._begin + b"".join(line_of(line) for line in self._pending))
             self._begin = b""
             self._pending.clear()

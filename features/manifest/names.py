@@ -1,9 +1,10 @@
 """What the names of a manifest's files say, without opening one: `status` counts rows by them. Imports no numpy."""
 
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+from headstart.pipeline import paths
 
 PART = re.compile(r"part_(\d{4,9})\.(\d{1,18})-(\d{1,18})\.([0-9a-f]{16})\.csv")
 REVISION = re.compile(r"revision_(\d{4,9})\.(\d{1,18})\.([0-9a-f]{16})\.csv")
@@ -18,7 +19,7 @@ class RowCounts(NamedTuple):
 
 def count_rows(folder: Path) -> RowCounts:
     """Of the manifest in `folder`, by the names of its files alone."""
-    names = os.listdir(folder) if folder.is_dir() else []
+    names = paths.names(folder) if paths.is_folder(folder) else []
     rows = max((int(match[3]) for name in names if (match := PART.fullmatch(name))), default=0)
     newest = max(((int(match[1]), int(match[2])) for name in names if (match := REVISION.fullmatch(name))), default=(0, 0))
     return RowCounts(rows, newest[1])

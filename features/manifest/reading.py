@@ -6,6 +6,7 @@ last row of a path is the one that counts.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.features.sources.source import IMAGE_COLUMNS
+from headstart.pipeline import paths
 from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
@@ -49,7 +51,7 @@ class Dataset:
 
     def encode(self) -> bytes:
         """The bytes of `dataset.json`."""
-        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n").encode()
+        return records.seal({"format": FORMAT, **asdict(self)})
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,30 @@ def read_columns(folder: Path, revision: int | None = None) -> Columns:
 
 def list_datasets(manifests: Path) -> list[Path]:
     """Folders of the data sets below `manifests`, by name."""
-    return sorted(path.parent for path in manifests.glob(f"*/{DATASET_FILE}"))
+    return [path.parent for path in paths.matching(manifests, f"*/{DATASET_FILE}")]
+
+
+def _dataset(facts: records.Record) -> Dataset:
+    roles = facts.record("roles")
+    return Dataset(
+        root=facts.text("root"),
+        layout=facts.text("layout"),
+        file=None if facts["file"] is None else facts.text("file"),
+        roles={role: roles.text(role) for role in roles},
+        seed=facts.integer("seed", -records.LARGEST),
+        allow_symlinks=facts.flag("allow_symlinks"),
+        keep_case="keep_case" in facts and facts.flag("keep_case"),
+        said_layout=facts.text("said_layout") if "said_layout" in facts else "auto",
+    )
+
+
+def _refuse_newer(facts: Mapping[str, Any], shown: str) -> None:
+    if facts["format"] > FORMAT:
+        raise HeadstartError(f"{shown} has format {facts['format']}, this version reads up to {FORMAT}: pip install -U headstart")
+    if facts.get("needs"):
+        raise HeadstartError(
+            f"{shown} needs what this version cannot do ({', '.join(map(str, facts['needs']))}): pip install -U headstart"
+        )
 
 
 def open_manifest(folder: Path) -> Manifest:
@@ -237,17 +262,7 @@ def open_manifest(folder: Path) -> Manifest:
     path = folder / DATASET_FILE
     shown = printable(str(path))
     try:
-        facts: dict[str, Any] = dict(records.read_record(path, None))
-        if facts["format"] > FORMAT:
-            raise HeadstartError(
-                f"{shown} has format {facts['format']}, this version reads up to {FORMAT}: pip install -U headstart"
-            )
-        if facts.get("needs"):
-            raise HeadstartError(
-                f"{shown} needs what this version cannot do ({', '.join(map(str, facts['needs']))}): pip install -U headstart"
-            )
-        known = {name: facts[name] for name in Dataset.__dataclass_fields__ if name in facts and name != "needs"}
-        dataset = Dataset(**known)
+        dataset = _dataset(records.read_record(path, None, judge=lambda facts: _refuse_newer(facts, shown)))
     except OSError as error:
         raise HeadstartError(
             f"{shown} cannot be read: {error.strerror}. Run the same enqueue again; it writes the file anew."

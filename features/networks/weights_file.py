@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
 
@@ -66,11 +67,12 @@ def _load(path: Path) -> Any:
     import safetensors.torch
     import torch
 
-    with path.open("rb") as file:
+    with reading.opened_given(path) as file:
         magic = file.read(4)
-    if magic.startswith(_TORCH_MAGIC):
-        with torch.serialization.safe_globals([argparse.Namespace]):  # plain values that timm's training script saves along
-            return torch.load(path, map_location="cpu", weights_only=True)
+        file.seek(0)
+        if magic.startswith(_TORCH_MAGIC):
+            with torch.serialization.safe_globals([argparse.Namespace]):  # plain values that timm's training script saves along
+                return torch.load(file, map_location="cpu", weights_only=True)
     return safetensors.torch.load_file(path, device="cpu")
 
 

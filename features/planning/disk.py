@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import size_words
 
@@ -38,7 +39,7 @@ def require_room(folder: Path, spec: EncoderSpec, images: int, job_size: int) ->
     free = shutil.disk_usage(folder.parent).free
     if predicted <= free:
         return predicted
-    present = sum(path.stat().st_size for path in folder.glob("shards/*/*"))
+    present = sum(paths.stat(path).st_size for path in paths.matching(folder, "shards/*/*"))
     if predicted - present <= free:
         return predicted
     raise HeadstartError(

@@ -21,6 +21,7 @@ from headstart.features.networks.weights import Weights
 from headstart.features.sources.find import describe, find_images
 from headstart.features.sources.source import Source, SourceOptions
 from headstart.features.store.load import finished_markers
+from headstart.pipeline import paths
 from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.job import Job
@@ -250,7 +251,7 @@ def digests_by_work(workspace: Workspace, dataset: Path) -> dict[int, str]:
 
 def _markers(workspace: Workspace, dataset: Path) -> Iterator[Marker]:
     prefix = f"{workspace.relative(dataset)}/"
-    for folder in sorted(path.parent for path in workspace.features.glob(f"*/{SPEC_NAME}")):
+    for folder in [path.parent for path in paths.matching(workspace.features, f"*/{SPEC_NAME}")]:
         with contextlib.suppress(HeadstartError):
             yield from (marker for marker in finished_markers(workspace, folder) if marker.job.source.startswith(prefix))
 

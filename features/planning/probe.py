@@ -9,6 +9,7 @@ from headstart.features.encoders.similarity import cosines
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.sources.source import Source
 from headstart.features.store.load import load_features
+from headstart.pipeline import paths
 from headstart.pipeline.markers import read_marker, recorded_jobs
 from headstart.pipeline.workspace import Workspace
 
@@ -55,7 +56,7 @@ def read_pace(workspace: Workspace, folder: Path, began: float) -> Pace:
     """From the markers in the encoder's `folder`, JOBS of them; `began` is when the process was started (Unix time)."""
     fingerprint = read_encoder(folder).fingerprint
     markers = [read_marker(workspace, job, fingerprint) for job in recorded_jobs(workspace, within=folder)]
-    times = sorted(path.stat().st_mtime for path in folder.glob("done/*/*.done"))
+    times = sorted(paths.stat(path).st_mtime for path in paths.matching(folder, "done/*/*.done"))
     items = sum(marker.items for marker in markers)
     later = items * (len(markers) - 1) / len(markers)
     vram = [marker.facts["vram_process_bytes"] for marker in markers if marker.facts.get("vram_process_bytes")]

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.manifest.reading import open_manifest
-from headstart.features.store.mapped_shards import map_array
+from headstart.features.store.mapped_shards import map_finished
+from headstart.pipeline.doors.records import DamagedError, read_record, seal
 from headstart.pipeline.enqueue import Work
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.job import Job
@@ -58,18 +59,21 @@ class ActivationSpec:
 def read_spec(folder: Path) -> ActivationSpec:
     """Raises: HeadstartError if it is missing or damaged."""
     path = folder / SPEC_FILE
+    hint = "The same headstart train command writes it again"
     try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
-        spec = ActivationSpec(
-            str(facts["encoder"]), str(facts["fingerprint"]), int(facts["blocks"]), tuple(facts["front"]), int(facts["copies"])
-        )
-        if facts["format"] != FORMAT or spec.digest != facts["digest"]:
-            raise ValueError("another format, or it was changed")
-        return spec
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HeadstartError(
-            f"{path} is missing or damaged ({error}). The same headstart train command writes it again"
-        ) from None
+        facts = read_record(path, FORMAT, hint)
+    except OSError as error:
+        raise HeadstartError(f"{path} cannot be read ({error.strerror}). {hint}") from None
+    spec = ActivationSpec(
+        facts.text("encoder", r"features/(?!\.)[^/\\\x00-\x1f]{1,255}"),
+        facts.text("fingerprint"),
+        facts.integer("blocks"),
+        tuple(facts.texts("front")),
+        facts.integer("copies", 1, 2),
+    )
+    if spec.digest != facts.text("digest"):
+        raise DamagedError(path, "it was changed", hint)
+    return spec
 
 
 def works_for(workspace: Workspace, spec: ActivationSpec, datasets: Mapping[str, Any] | tuple[str, ...]) -> list[Work]:
@@ -77,7 +81,7 @@ def works_for(workspace: Workspace, spec: ActivationSpec, datasets: Mapping[str,
     folder = spec.folder(workspace)
     workspace.make_folder(folder)
     record = {**vars(spec), "front": list(spec.front), "format": FORMAT, "digest": spec.digest}
-    workspace.files.replace(folder / SPEC_FILE, (json.dumps(record, indent=1) + "\n").encode())
+    workspace.files.replace(folder / SPEC_FILE, seal(record))
     return [
         Work(ACTIVATIONS_KIND, workspace.relative(folder), f"{dataset}/{part.name}", part.rows, IMAGES_A_JOB)
         for dataset in datasets
@@ -99,9 +103,9 @@ class Activations:
                 self.missing_jobs += 1
                 continue
             dataset = job.source.rpartition("/")[0]
-            rows = np.asarray(map_array(marker.payload, "index"))
-            self._place |= {(dataset, int(row)): (len(self._shards), place) for place, row in enumerate(rows)}
-            self._shards.append(map_array(marker.payload, "activations"))
+            arrays = map_finished(marker, "activations")
+            self._place |= {(dataset, row): (len(self._shards), place) for place, row in enumerate(arrays["index"].tolist())}
+            self._shards.append(arrays["activations"])
 
     def has(self, dataset: str, row: int) -> bool:
         return (dataset, row) in self._place

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart.pipeline import paths
 from headstart.pipeline.workspace import Workspace
 
 from .load import load_features
+from .shards import read_bytes
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,16 @@ class Kept:
 def payload_digests(workspace: Workspace) -> dict[str, str]:
     """sha256 (hex) of each payload that has a marker, by its name."""
     return {
-        payload.name: hashlib.sha256(payload.read_bytes()).hexdigest()
-        for marker in workspace.features.glob("encoder_*/done/*/*.done")
-        for payload in marker.parent.parent.parent.glob(f"shards/{marker.parent.name}/{marker.stem}.*")
+        payload.name: hashlib.sha256(read_bytes(payload)).hexdigest()
+        for marker in paths.matching(workspace.features, "encoder_*/done/*/*.done")
+        for payload in paths.matching(marker.parent.parent.parent, f"shards/{marker.parent.name}/{marker.stem}.*")
     }
 
 
 def compare_kept(workspace: Workspace, before: Mapping[str, str]) -> Kept:
     """Args: before: `payload_digests` of the earlier look. The workspace must have one encoder."""
     after = payload_digests(workspace)
-    [encoder] = workspace.features.glob("encoder_*")
+    [encoder] = paths.folders(workspace.features, "encoder_*")
     finished = load_features(encoder)
     return Kept(
         encoder,

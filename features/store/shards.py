@@ -17,7 +17,7 @@ from headstart.pipeline.files import environment_faults
 from headstart.pipeline.markers import Marker
 
 SUFFIX = ".npz"
-_REDO = "Redo it: headstart verify --deep --repair"
+REDO = "Redo it: headstart verify --deep --repair"
 
 
 def pack(arrays: NamedArrays) -> bytes:
@@ -44,7 +44,7 @@ def read_bytes(path: Path) -> bytes:
         with environment_faults(f"cannot read {path}"):
             return reading.read(path, reading.PAYLOAD_BYTES)
     except (OSError, reading.UnreadableError) as error:
-        raise HeadstartError(f"{path} cannot be read ({error}). {_REDO}") from None
+        raise HeadstartError(f"{path} cannot be read ({error}). {REDO}") from None
 
 
 def _unpacked(path: Path, data: bytes, expected: dict[str, dict[str, Any]], sha256: str | None) -> NamedArrays:
@@ -52,7 +52,7 @@ def _unpacked(path: Path, data: bytes, expected: dict[str, dict[str, Any]], sha2
         arrays = unpack_npz(data, sha256)
         require_arrays(arrays, expected)
     except DamagedArrays as error:
-        raise HeadstartError(f"{path} cannot be read ({error}). {_REDO}") from None
+        raise HeadstartError(f"{path} cannot be read ({error}). {REDO}") from None
     return arrays
 
 
@@ -67,21 +67,28 @@ def read_finished(marker: Marker, embed_dim: int) -> NamedArrays:
 def unpack_finished(marker: Marker, data: bytes, embed_dim: int) -> NamedArrays:
     """`read_finished`, of bytes that were read already."""
     arrays = _unpacked(marker.payload, data, marker.arrays, marker.sha256)
-    source, _, name = marker.job.source.rpartition("/")
-    first = part_of(Path(source), name).first_row
     try:
-        missing = {"global_pool", "index"} - arrays.keys()
-        if missing:
-            raise DamagedArrays(f"it lacks {', '.join(sorted(missing))}")
+        require_rows_of(marker, arrays, "global_pool")
         index, pooled = arrays["index"], arrays["global_pool"]
-        require_positions(index, first + marker.job.start, first + marker.job.stop, "index")
         if pooled.dtype != np.float16 or pooled.shape != (len(index), embed_dim):
             raise DamagedArrays(
                 f"global_pool is {pooled.dtype} of shape {pooled.shape}, expected float16 of {(len(index), embed_dim)}"
             )
     except DamagedArrays as error:
-        raise HeadstartError(f"{marker.payload} cannot be read ({error}). {_REDO}") from None
+        raise HeadstartError(f"{marker.payload} cannot be read ({error}). {REDO}") from None
     return arrays
+
+
+def require_rows_of(marker: Marker, arrays: NamedArrays, name: str) -> None:
+    """Raises: DamagedArrays unless `index` has rows of that job, each once, and the array `name` an item for each."""
+    missing = {name, "index"} - arrays.keys()
+    if missing:
+        raise DamagedArrays(f"it lacks {', '.join(sorted(missing))}")
+    source, _, part = marker.job.source.rpartition("/")
+    first = part_of(Path(source), part).first_row
+    require_positions(arrays["index"], first + marker.job.start, first + marker.job.stop, "index")
+    if not arrays[name].ndim or len(arrays[name]) != len(arrays["index"]):
+        raise DamagedArrays(f"{name} has shape {arrays[name].shape}, expected {len(arrays['index'])} rows")
 
 
 def round_features(

@@ -20,7 +20,9 @@ PAYLOAD_BYTES = 4 * GB  # features of one job
 DATABASE_BYTES = 1 * GB
 TABLE_BYTES = 1 * GB  # a CSV or TSV of the user
 HEAD_BYTES = 1 * GB
-GRID_BYTES = 1 * MB
+WEIGHTS_BYTES = 16 * GB
+GRID_BYTES = 1 * MB  # what people write by hand
+IMAGE_BYTES = 1 * GB
 _STEP = 1 * MB
 
 
@@ -54,6 +56,14 @@ def read_given(path: Path, limit: int) -> bytes:
         return _all(descriptor, path, limit)
     finally:
         os.close(descriptor)
+
+
+def is_given(path: Path, data: bytes) -> bool:
+    """Whether `data` is all that stands in a file that the user named."""
+    try:
+        return read_given(path, len(data)) == data
+    except (OSError, UnreadableError):
+        return False
 
 
 @contextlib.contextmanager

@@ -6,10 +6,12 @@ version does not know are passed over, because they were added without changing 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +22,7 @@ from headstart.pipeline.text import one_line
 from . import reading
 
 LARGEST = 2**53  # beyond it JSON's numbers are no integers any more
+_SEAL = b'"seal": "'
 _UPGRADE = "Upgrade: pip install -U headstart"
 
 
@@ -105,12 +108,19 @@ class Record(dict[str, Any]):
         return value
 
 
-def read_record(path: Path, highest: int | None, hint: str = "", limit: int = reading.RECORD_BYTES) -> Record:
+def read_record(
+    path: Path,
+    highest: int | None,
+    hint: str = "",
+    limit: int = reading.RECORD_BYTES,
+    judge: Callable[[Mapping[str, Any]], None] = lambda facts: None,
+) -> Record:
     """The object in a file of a workspace.
 
     Args:
         highest: format that this version reads; None for a file without one.
         hint: what to do if it is damaged, one sentence.
+        judge: called with what it says before its seal is looked at: another version's may be of another kind.
 
     Raises: FileNotFoundError; NewerError; DamagedError for whatever else is there, but for faults of the disk (OSError).
     """
@@ -124,10 +134,17 @@ def read_record(path: Path, highest: int | None, hint: str = "", limit: int = re
         raise DamagedError(path, "is a symbolic link", hint) from None
     except NotADirectoryError:
         raise FileNotFoundError(2, "No such file or directory", str(path)) from None
-    return parse_record(data, path, highest, hint)
+    return parse_record(data, path, highest, hint, judge=judge)
 
 
-def parse_record(data: bytes | str, path: Path | str, highest: int | None, hint: str = "", is_finite: bool = True) -> Record:
+def parse_record(
+    data: bytes | str,
+    path: Path | str,
+    highest: int | None,
+    hint: str = "",
+    is_finite: bool = True,
+    judge: Callable[[Mapping[str, Any]], None] = lambda facts: None,
+) -> Record:
     """As `read_record`, of bytes that were read already.
 
     Args:
@@ -138,6 +155,8 @@ def parse_record(data: bytes | str, path: Path | str, highest: int | None, hint:
         raise DamagedError(path, f"expected an object, found {type(facts).__name__}", hint)
     if highest is not None:
         require_format(facts, path, highest, hint)
+    judge(facts)
+    _unsealed(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data, facts, path, hint)
     return Record(facts, path, hint)
 
 
@@ -167,9 +186,43 @@ def parse(data: bytes | str, path: Path | str, hint: str = "", is_finite: bool =
         raise DamagedError(path, "it unpacks to more than memory holds", hint) from None
 
 
+@contextlib.contextmanager
+def taken_apart(path: Path | str, hint: str = "") -> Iterator[None]:
+    """Whatever goes wrong while values of a record are taken out and used is damage of its file. Raises: DamagedError."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise DamagedError(path, f"{type(error).__name__}: {error}", hint) from None
+
+
 def encode(facts: Mapping[str, Any], indent: int | None = 1) -> bytes:
     """The bytes of a record: ASCII, so that lone surrogates, which stand for bytes that are no UTF-8, survive as escapes."""
     return (json.dumps(facts, indent=indent) + "\n").encode("ascii")
+
+
+def seal(facts: Mapping[str, Any], indent: int | None = 1) -> bytes:
+    """As `encode`, with a digest of all that stands before it as the last key, which readers compare and take off.
+
+    For what says itself no digest of what it says: one flipped bit in a number would be another number otherwise.
+    """
+    body = json.dumps(facts, indent=indent).encode("ascii").rstrip(b"}").rstrip()
+    between = b" " if indent is None else b"\n" + b" " * indent
+    return body + b"," + between + _SEAL + _digest(body) + b'"' + (b"" if indent is None else b"\n") + b"}\n"
+
+
+def _unsealed(data: bytes, facts: dict[str, Any], path: Path | str, hint: str) -> None:
+    place = data.rfind(_SEAL)
+    # A later version, or an earlier one, may write none.
+    if place < 0 or not isinstance(facts.get("seal"), str):
+        return
+    digits = data[place + len(_SEAL) :].partition(b'"')[0]
+    if _digest(data[:place].rstrip().removesuffix(b",")) != digits:
+        raise DamagedError(path, "it has other bytes than were written", hint)
+    del facts["seal"]
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=8).hexdigest().encode("ascii")
 
 
 def _finite(text: str) -> float:

@@ -29,7 +29,7 @@ def stamp_of(experiment: Experiment) -> str | None:
     for name in (METRICS, REMOVED_HEADS, *sorted(markers)):
         try:
             with environment_faults(f"cannot read {experiment.folder / name}"):
-                stat = (experiment.folder / name).stat()
+                stat = paths.stat(experiment.folder / name)
         except FileNotFoundError:
             if name == METRICS:
                 return None
@@ -98,7 +98,7 @@ def _about(experiment: HeadExperiment, judged: Mapping[str, Any], stamp: str) ->
 
 def begun_at(experiment: Experiment) -> str:
     """When, UTC, ISO 8601."""
-    begun = (experiment.folder / DESCRIPTION).stat().st_mtime
+    begun = paths.stat(experiment.folder / DESCRIPTION).st_mtime
     return datetime.datetime.fromtimestamp(begun, datetime.UTC).isoformat(timespec="seconds")
 
 

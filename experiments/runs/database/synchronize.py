@@ -13,7 +13,8 @@ from headstart.experiments.runs.any_experiment import list_any_experiments
 from headstart.experiments.runs.experiment import experiment_folders
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
-from headstart.pipeline.doors.records import encode
+from headstart.pipeline import paths
+from headstart.pipeline.doors.records import seal
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
@@ -26,7 +27,7 @@ from .rows import NUMBERS, made_runs, stamp_of
 def open_synchronized(workspace: Workspace, busy_s: float = BUSY_S) -> Iterator[Database]:
     """Raises: as `open_database`, but not because it is lost or must not be written."""
     path = workspace.database
-    is_writable = os.access(path if path.exists() else path.parent, os.W_OK) and os.access(path.parent, os.W_OK)
+    is_writable = os.access(path if paths.exists(path) else path.parent, os.W_OK) and os.access(path.parent, os.W_OK)
     with open_database(path, busy_s) if is_writable else in_memory(path) as database:
         synchronize(workspace, database)
         yield database
@@ -37,7 +38,7 @@ def rebuild(workspace: Workspace) -> int:
     path = workspace.database
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(path.with_name(name), path.with_name(f"{name}.replaced"))
+            paths.rename(path.with_name(name), path.with_name(f"{name}.replaced"))
     with open_synchronized(workspace) as database:
         return len(database.runs())
 
@@ -47,7 +48,7 @@ def record(workspace: Workspace, experiment: HeadExperiment | RecipeExperiment) 
     with open_database(workspace.database) as database:
         database.replace_experiment(experiment.folder.name, _made(experiment))
         numbers = {run.head: run.run for run in database.runs() if run.experiment == experiment.folder.name}
-    workspace.files.replace(experiment.folder / NUMBERS, encode(numbers))
+    workspace.files.replace(experiment.folder / NUMBERS, seal(numbers))
 
 
 def synchronize(workspace: Workspace, database: Database) -> None:
