@@ -205,9 +205,9 @@ def seal(facts: Mapping[str, Any], indent: int | None = 1) -> bytes:
 
     For what says itself no digest of what it says: one flipped bit in a number would be another number otherwise.
     """
-    body = json.dumps(facts, indent=indent).encode("ascii").rstrip(b"}").rstrip()
+    body = json.dumps(facts, indent=indent).encode("ascii")[:-1].rstrip()
     between = b" " if indent is None else b"\n" + b" " * indent
-    return body + b"," + between + _SEAL + _digest(body) + b'"' + (b"" if indent is None else b"\n") + b"}\n"
+    return body + (b"," if facts else b"") + between + _SEAL + _digest(body) + b'"' + (b"" if indent is None else b"\n") + b"}\n"
 
 
 def _unsealed(data: bytes, facts: dict[str, Any], path: Path | str, hint: str) -> None:

@@ -321,3 +321,29 @@ def test_removals_in_a_folder_of_a_stranger_reach_nothing_outside(own, tmp_path)
     (own.removed / "link").symlink_to(treasure)
     removal.finish_removals(own)
     assert (treasure / "gold").read_text() == "gold"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"trees": ["features"]},
+        {"trees": ["workers"]},
+        {"trees": [".removed"]},
+        {"files": ["workspace.json"]},
+        {"files": ["features/jobs_queue.csv"]},
+        {"head": ["../../treasure", "linear"]},
+        {"head": ["/treasure", "linear"]},
+        {"head": ["exp_0001_a"]},
+        {"through": "9"},
+        {"trees": "features/encoder_a"},
+    ],
+    ids=str,
+)
+def test_an_intent_that_no_removal_writes_is_passed_over(own, odd):
+    before = contents(own)
+    own.removed.mkdir()
+    facts = {"format": 1, "what": "x", "through": 9, "folder": None, "source": None, "head": None, "trees": [], "files": []}
+    (own.removed / "x.json").write_text(json.dumps({**facts, **odd}))
+    assert removal.unfinished_removals(own) == []
+    removal.finish_removals(own)
+    assert {path: data for path, data in contents(own).items() if not path.startswith(".removed")} == before

@@ -46,6 +46,18 @@ def test_a_job_that_is_lost_is_done_again_in_the_same_bytes(own):
     assert payloads(own) == before
 
 
+def test_a_flipped_bit_of_activations_stops_the_training_with_one_line(own):
+    assert call(*FINETUNE, "-w", own.root).status == 0
+    payload = max(own.features.glob("activations_*/shards/*/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(payload.read_bytes())
+    data[len(data) // 2] ^= 1
+    payload.write_bytes(data)
+    done = call(*FINETUNE, "--name", "other", "-w", own.root)
+    assert done.status == 1
+    assert payload.name in done.errors
+    assert "Traceback" not in done.errors
+
+
 def test_an_image_that_broke_meanwhile_costs_its_own_row(headed, own):
     victim = sorted((headed / "photos").rglob("*.*"))[0]
     sound = victim.read_bytes()

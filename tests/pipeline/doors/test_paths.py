@@ -57,6 +57,9 @@ ACTIONS = {
     "link to": lambda path: paths.link(path.parent.parent.parent / "a" / "other", path.with_name("new")),
     "touch": paths.touch,
     "list": lambda path: paths.names(path.parent),
+    "remove a tree": lambda path: paths.remove_tree(path.parent),
+    "remove a file as a tree": paths.remove_tree,
+    "list folders": lambda path: list(paths.folders(path.parent)),
     "sync": lambda path: paths.sync_folder(path.parent),
 }
 
@@ -158,6 +161,28 @@ def test_errors_name_the_whole_path(root):
 def test_a_pipe_keeps_nobody_waiting(root):
     os.mkfifo(root / "a" / "pipe")
     os.close(paths.open_file(root / "a" / "pipe"))
+
+
+def test_a_tree_is_removed_and_counted_without_what_its_links_lead_to(root, outside):
+    (root / "a" / "b" / "to").symlink_to(outside)
+    (root / "a" / "b" / "deep").mkdir()
+    (root / "a" / "b" / "deep" / "to").symlink_to(outside / "file")
+    assert paths.tree_bytes(root / "a") < len("mine" + "other") + 2 * len(str(outside)) + 20
+    paths.remove_tree(root / "a")
+    assert not (root / "a").exists()
+    assert (outside / "file").read_text() == "thesis"
+
+
+def test_a_tree_that_is_deeper_than_any_path_is_removed(root):
+    here = os.open(root / "a", os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("deeper", dir_fd=here)
+        below = os.open("deeper", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    paths.remove_tree(root / "a")
+    assert not (root / "a").exists()
 
 
 def test_descriptors_are_closed(root):

@@ -116,4 +116,36 @@ def test_any_bytes_parse_or_are_damaged(data):
     )
 )
 def test_what_is_written_is_read_back(facts):
+    facts.pop("seal", None)
     assert parse_record(records.encode(facts), "facts.json", None) == facts
+    for indent in (None, 1):
+        assert parse_record(records.seal(facts, indent), "facts.json", None) == facts
+
+
+@pytest.mark.parametrize("indent", [None, 1], ids=["one line", "lines"])
+def test_a_flipped_bit_of_a_sealed_record_is_damage_or_changes_nothing(indent):
+    facts = {"format": 1, "score": 0.91, "heads": [{"name": "linear", "epochs": 12}], "of": {"a": {"b": 10}}}
+    data = records.seal(facts, indent)
+    noticed = 0
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            read = parse_record(bytes(flipped), "facts.json", 1)
+        except (DamagedError, NewerError):
+            noticed += 1
+        else:
+            assert {key: read[key] for key in facts} == facts
+    assert noticed > 6 * len(data)
+
+
+def test_another_versions_record_is_refused_as_such_whatever_its_seal(tmp_path):
+    path = tmp_path / "facts.json"
+    path.write_bytes(records.seal({"format": 1, "needs": []}).replace(b"[]", b'["more"]'))
+
+    def judge(facts):
+        if facts["needs"]:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        read_record(path, None, judge=judge)
