@@ -307,9 +307,8 @@ def _experiments(workspace: Workspace) -> dict[str, tuple[str, str | None]]:
     return result
 
 
-def _folder_named(asked: str, kind: str, paths: Iterable[Path]) -> Path:
+def _folder_named(asked: str, kind: str, folders: list[Path]) -> Path:
     wanted = Path(asked).name or "/"  # which is in no name
-    folders = sorted(path for path in paths if path.is_dir())
     matches = [path for path in folders if path.name == wanted] or [path for path in folders if wanted in path.name]
     return _only(matches, f"{kind} {printable(asked)!r}", [path.name for path in folders], "headstart status")
 
