@@ -143,6 +143,26 @@ class MadeRun:
     metrics: tuple[MetricRow, ...]
 
 
+def _require_values(experiment: str, made: MadeRun) -> None:
+    """The rows are made of files that somebody else may have written."""
+    beside = {key: value for key, value in made.about.items() if value is not None and not isinstance(value, str)}
+    wrong = [f"{key} is {value!r}" for key, value in beside.items() if not _is_whole(value)]
+    wrong += [f"the step is {m.step!r}" for m in made.metrics if not _is_whole(m.step)]
+    wrong += [f"{m.metric} is {m.value!r}" for m in made.metrics if not (m.value is None or _is_number(m.value))]
+    if made.number is not None and not _is_whole(made.number):
+        wrong.append(f"the run is {made.number!r}")
+    if wrong:
+        raise HeadstartError(f"{experiment} is damaged ({wrong[0][:80]}). The command that trained it writes its files again")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and -records.LARGEST <= value <= records.LARGEST
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or _is_whole(value)  # NaN and infinities included, which mean that there is no number
+
+
 class Database:
     """An open database; use `open_database`."""
 
@@ -172,7 +192,12 @@ class Database:
             )
 
     def replace_experiment(self, experiment: str, made: Sequence[MadeRun]) -> None:
-        """Makes the rows of an experiment these and no others, all at once; a run that is there keeps its number."""
+        """Makes the rows of an experiment these and no others, all at once; a run that is there keeps its number.
+
+        Raises: HeadstartError, and changes nothing, if a value is none that such a row can have.
+        """
+        for each in made:
+            _require_values(experiment, each)
         with self._writing() as connection:
             there = dict(connection.execute("SELECT head, run FROM runs WHERE experiment = ?", (experiment,)).fetchall())
             for head in there.keys() - {each.head for each in made}:

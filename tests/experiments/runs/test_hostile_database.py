@@ -146,3 +146,27 @@ def test_a_flipped_bit_is_one_line_or_other_words_never_an_exception_of_another_
             assert str(error).isprintable()  # noqa: PT017 - many bits mean nothing
         for rest in path.parent.glob("experiments.db-*"):
             rest.unlink()
+
+
+WRONG = {
+    "step infinite": {"metrics": (MetricRow(float("inf"), "val", "loss", 1.0),)},
+    "step no number": {"metrics": (MetricRow(float("nan"), "val", "loss", 1.0),)},
+    "step nothing": {"metrics": (MetricRow(None, "val", "loss", 1.0),)},
+    "step of 30 digits": {"metrics": (MetricRow(10**30, "val", "loss", 1.0),)},
+    "value text": {"metrics": (MetricRow(1, "val", "loss", "low"),)},
+    "value a list": {"metrics": (MetricRow(1, "val", "loss", [1.0]),)},
+    "value of 30 digits": {"metrics": (MetricRow(1, "val", "loss", 10**30),)},
+    "run of 30 digits": {"number": 10**30},
+    "count infinite": {"about": {"train": float("inf")}},
+    "count a list": {"about": {"train": [1]}},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+def test_values_that_no_row_can_have_are_damage_and_change_nothing(path, wrong):
+    made = database.MadeRun(**{"number": None, "head": "h", "task": "t", "config": {}, "about": {}, "metrics": (), **wrong})
+    with open_database(path) as mine:
+        before = everything(mine)
+        with pytest.raises(HeadstartError, match="exp_0002_x is damaged"):
+            mine.replace_experiment("exp_0002_x", [made])
+        assert everything(mine) == before
