@@ -54,6 +54,8 @@ COMMANDS = {
 
 
 _RESTARTED = "HEADSTART_RESTARTED"
+# ^C ends these wherever they are, in a decoder or a graph, too: what they write appears whole or not at all.
+_AT_ONCE = ("status", "runs", "evaluate", "predict", "export", "report", "audit")
 
 
 class _Commands(click.Group):
@@ -97,7 +99,10 @@ def main() -> None:
         with contextlib.suppress(AttributeError):  # a path may hold bytes that no terminal can print
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.stdout, sys.stderr = (Screen(stream) if stream is not None else None for stream in (sys.stdout, sys.stderr))
-    status = _supervised() if _is_work(sys.argv[1:]) else _run()
+    arguments = sys.argv[1:]
+    if _command(arguments) in _AT_ONCE and interrupts.getsignal(interrupts.SIGINT) != interrupts.SIG_IGN:
+        interrupts.signal(interrupts.SIGINT, interrupts.SIG_DFL)
+    status = _supervised() if _is_work(arguments) else _run()
     try:
         if sys.stderr is not None:
             sys.stderr.flush()
@@ -113,15 +118,21 @@ def _spell_every_name() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - itself
 
 
-def _is_work(arguments: list[str]) -> bool:
-    """Whether a worker will run: asked before anything is parsed, because its parent has to stay small."""
+def _command(arguments: list[str]) -> str:
+    """Which command will run, '' if help is asked for. Nothing is parsed yet, for a worker's parent has to stay small."""
+    if "--help" in arguments or "-h" in arguments:
+        return ""
     words = iter(arguments)
     for word in words:
         if word in ("-w", "--workspace"):
             next(words, None)
         elif not word.startswith("-"):
-            return word == "work" and "--help" not in arguments and "-h" not in arguments
-    return False
+            return word
+    return ""
+
+
+def _is_work(arguments: list[str]) -> bool:
+    return _command(arguments) == "work"
 
 
 def _supervised() -> int:

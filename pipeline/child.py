@@ -41,6 +41,10 @@ class Child:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends it, whatever it does. Calling it again does nothing."""
         self._process.kill()
         self._process.wait()
         self._listener.join()
@@ -48,7 +52,7 @@ class Child:
             self._process.stdin.close()  # type: ignore[union-attr]
 
     def ask(
-        self, request: Mapping[str, Any], seconds: float, memory_bytes: int | None, check: Callable[[], None]
+        self, request: Mapping[str, Any], seconds: float, memory_bytes: int | None, check: Callable[[], None], body: bytes = b""
     ) -> tuple[dict[str, Any], bytes]:
         """The answer to `request`: one object, and the bytes that follow it.
 
@@ -56,12 +60,13 @@ class Child:
             seconds: without a sign of life, not counting time in which the child was stopped or waited for a disk.
             memory_bytes: resident; None for no limit.
             check: called often; what it raises is raised here.
+            body: bytes that the child reads after the request's line.
 
         Raises: ChildEnded.
         """
-        with contextlib.suppress(OSError):  # it is dead: seen below
+        with contextlib.suppress(OSError, ValueError):  # it is dead, or was closed meanwhile: seen below
             assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.write(json.dumps(request).encode() + b"\n" + body)
             self._process.stdin.flush()
         silent_s = 0.0
         while True:
@@ -116,6 +121,18 @@ def how_it_ended(status: int) -> str:
         return f"ended its process with {signal.Signals(-status).name}"
     except ValueError:
         return f"ended its process with signal {-status}"
+
+
+def open_answers() -> Callable[..., None]:
+    """In a child: a function that answers with one object and the bytes that follow it."""
+    stream = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not stand between the answers
+
+    def answer(head: Mapping[str, Any], body: bytes = b"") -> None:
+        stream.write(json.dumps({**head, "bytes": len(body)}).encode() + b"\n" + body)
+        stream.flush()
+
+    return answer
 
 
 def follow_parent(parent: int, is_expendable: bool) -> None:

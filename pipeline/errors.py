@@ -26,6 +26,10 @@ class SourceGoneError(TryLaterError):
     """What one source of items lies on is gone or cannot be read: its jobs wait, those of other sources can be done."""
 
 
+class ItemHung(Exception):
+    """An item holds a thread that nothing can end, so the process has to; the line says which item."""
+
+
 class InterruptedWork(Exception):
     """A signal asked for the end; the current job was given back."""
 

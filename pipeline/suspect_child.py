@@ -1,7 +1,6 @@
 """The child's side of suspect mode: opens a session and does with one item, or the whole job, what its parent asks for."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .child import follow_parent
+from .child import follow_parent, open_answers
 from .errors import ExplainedError, HeadstartError, SourceGoneError, TryLaterError
 from .job import Job
 from .kinds import Examiner, Settings, load_kind, look_for_kinds_in
@@ -24,13 +23,7 @@ Answer = Callable[..., None]
 
 def main() -> None:
     follow_parent(int(sys.argv[1]), is_expendable=True)
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not stand between the answers
-
-    def answer(head: dict[str, Any], body: bytes = b"") -> None:
-        answers.write(json.dumps({**head, "bytes": len(body)}).encode() + b"\n" + body)
-        answers.flush()
-
+    answer = open_answers()
     try:
         _serve(answer)
     except ExplainedError as error:

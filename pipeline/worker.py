@@ -13,6 +13,7 @@ from .errors import (
     ExplainedError,
     HeadstartError,
     InterruptedWork,
+    ItemHung,
     SourceGoneError,
     TimeIsUp,
     TryLaterError,
@@ -238,6 +239,9 @@ class Worker:
             return None
         except TryLaterError:
             raise  # leaving gives every claim back
+        except ItemHung as hung:
+            self._end(hand.claim, f"{hand.claim.job.job_id}: {hung}")
+            raise
         except Exception as error:
             self.workspace.require()
             if is_shortage(error):

@@ -54,7 +54,8 @@ def command(
 ) -> int:
     """Say which class each of IMAGES is, or which numbers it has. IMAGES are files and folders.
 
-    They are decoded and encoded as `work` would do it. One that cannot be read costs its own line; the exit status is 1 then.
+    They are decoded and encoded as `work` would do it. One that cannot be read, or takes longer than 30 s
+    ($HEADSTART_PICTURE_S), costs its own line; the exit status is 1 then.
     """
     from headstart.commands.output.predictions import PredictionLayout, write_csv, write_json, write_table
     from headstart.experiments.runs.catalog import recipe_of_run

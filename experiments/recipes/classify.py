@@ -13,6 +13,7 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from PIL.Image import Image as PillowImage
 from timm.data.mixup import Mixup
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
@@ -24,10 +25,11 @@ from headstart.experiments.training.data.sets import DataSet, Rows, Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, classification, gather
 from headstart.experiments.training.options import RecipeOptions, option
+from headstart.features.extraction.new_images import read_named_file
 from headstart.features.images.decode import ImageError, open_rgb
+from headstart.features.images.watch import read_within
 from headstart.features.networks.architectures import classifier_names, require_known
 from headstart.features.networks.weights import resolve_weights
-from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
@@ -148,12 +150,16 @@ def evaluate(model: nn.Module, batches: Batches) -> Iterator[Metric | Table]:
     yield from classification(logits, labels, batches.about.classes)
 
 
+def _opened(file: Path) -> PillowImage:
+    return read_within(lambda: open_rgb(read_named_file(file)))
+
+
 def predict(model: nn.Module, files: Sequence[Path], options: Options, about: Facts) -> Iterator[Mapping[str, Any]]:
     transform = _judging(about)
     for file in files:
         try:
-            image = transform(open_rgb(reading.read_given(file, reading.IMAGE_BYTES)))
-        except (ImageError, OSError, reading.UnreadableError) as error:
+            image = transform(_opened(file))
+        except ImageError as error:
             yield {"error": str(error)}
             continue
         said = model(image[None]).float().softmax(1)[0]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
@@ -34,14 +35,15 @@ from headstart.experiments.training.optimizer import Group, layer_decay
 from headstart.experiments.training.options import RecipeOptions, option
 from headstart.features.encoders.saved import read_weights
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
+from headstart.features.extraction.new_images import read_named_file
 from headstart.features.images.decode import ImageError, decode
 from headstart.features.images.reader import open_reader
-from headstart.features.images.transform import parse_transform
+from headstart.features.images.transform import Transform, parse_transform
+from headstart.features.images.watch import read_within
 from headstart.features.manifest.reading import open_manifest
 from headstart.features.networks.architectures import build, load
 from headstart.features.networks.stages import run_chain, split_names
 from headstart.features.store.activations import Activations, ActivationSpec, works_for
-from headstart.pipeline.doors import reading
 from headstart.pipeline.enqueue import Work
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
@@ -255,12 +257,16 @@ def evaluate(model: Tuned, batches: Batches) -> Iterator[Metric | Table]:
     yield from classification(logits, labels, batches.about.classes)
 
 
+def _decoded(file: Path, transform: Transform) -> NDArray[np.uint8]:
+    return read_within(lambda: decode(read_named_file(file), transform))
+
+
 def predict(model: Tuned, files: Sequence[Path], options: Options, about: Facts) -> Iterator[Mapping[str, Any]]:
     transform = parse_transform(about.transform)
     for file in files:
         try:
-            pixels = decode(reading.read_given(file, reading.IMAGE_BYTES), transform)
-        except (ImageError, OSError, reading.UnreadableError) as error:
+            pixels = _decoded(file, transform)
+        except ImageError as error:
             yield {"error": str(error)}
             continue
         said = model(torch.from_numpy(pixels.copy())[None]).softmax(1)[0]

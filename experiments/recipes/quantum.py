@@ -132,12 +132,13 @@ def predict(model: HeadsSideBySide, files: Sequence[Path], options: Options, abo
     from headstart.features.encoders.spec import read_encoder
     from headstart.features.extraction.memory_budget import plan_batching
     from headstart.features.extraction.new_images import encode_new_images, find_new_images
+    from headstart.features.images.watch import picture_seconds
 
     encoder = Path(about.workspace) / "features" / about.encoder
     images = find_new_images(files)
 
     def open_batching() -> Any:
-        return plan_batching(open_encoder(encoder, "cpu"), None, None, None, 0)[0]
+        return plan_batching(open_encoder(encoder, "cpu", picture_seconds()), None, None, None, 0)[0]
 
     for encoded in encode_new_images(images, read_encoder(encoder), open_batching):
         if encoded.features is None:

@@ -88,11 +88,12 @@ def export_with_encoder(
     """
     from headstart.features.encoders.onnx_encoder import GRAPH_NAME, find_graph
     from headstart.features.encoders.runtime import open_encoder
+    from headstart.features.images.watch import picture_seconds
 
     from . import onnx_head as head_graph
 
     head = head.for_the_table()
-    encoder = open_encoder(folder, "cpu")  # exports the graph if it is not there
+    encoder = open_encoder(folder, "cpu", picture_seconds())  # exports the graph if it is not there
     graph = find_graph(folder, encoder.spec.fingerprint)
     if graph is None or graph.refused:
         reason = graph.refused if graph else "its graph vanished"

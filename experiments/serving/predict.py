@@ -120,8 +120,9 @@ def _open_batching(encoder: Path, device: str) -> Batching:
     from headstart.features.devices import choose_device
     from headstart.features.encoders.runtime import open_encoder
     from headstart.features.extraction.memory_budget import plan_batching
+    from headstart.features.images.watch import picture_seconds
 
-    return plan_batching(open_encoder(encoder, choose_device(device)), None, None, None, 0)[0]
+    return plan_batching(open_encoder(encoder, choose_device(device), picture_seconds()), None, None, None, 0)[0]
 
 
 def auxiliary_values(names: Sequence[str], given: Sequence[str] | Mapping[str, float]) -> list[float]:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.encoders.runtime import Encoder, open_encoder
-from headstart.features.extraction.new_images import NewImage, find_new_images
-from headstart.features.images.decode import ImageError, open_rgb, read_file
+from headstart.features.extraction.new_images import NewImage, find_new_images, read_new_file
+from headstart.features.images.decode import ImageError, open_rgb
 from headstart.features.images.transform import fit
+from headstart.features.images.watch import picture_seconds, read_within
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
@@ -69,7 +70,7 @@ def predict_masks(
         raise HeadstartError(
             f"the recipe {trained.experiment.recipe} makes no masks. Name a run of the recipe {_RECIPE}: --run N"
         )
-    encoder = open_encoder(workspace.features / about.encoder, device)
+    encoder = open_encoder(workspace.features / about.encoder, device, picture_seconds())
     try:
         spec = encoder.spec
         assert spec.spatial is not None
@@ -104,7 +105,7 @@ def predict_masks(
 
 
 def _read(image: NewImage) -> PillowImage:
-    return open_rgb(read_file(image.root, image.path, image.size, image.mtime_ns, image.allow_symlinks))
+    return read_within(lambda: open_rgb(read_new_file(image)))
 
 
 def _mask(trained: Trained, encoder: Encoder, image: PillowImage, overlap: int | None) -> NDArray[np.uint8]:

@@ -3,18 +3,22 @@
 Neither torch nor timm is imported. Both files are derived and may be deleted; making them needs torch: `onnx_export`.
 """
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.features.devices import cores
+from headstart.features.devices import cores, is_out_of_memory
+from headstart.pipeline.deadlines import Deadlines
 from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.records import DamagedError, encode, read_record
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
+from headstart.pipeline.text import reason_of
 from headstart.pipeline.versions import versions_of
 
 from .gpu_memory import DeviceMemory
@@ -79,6 +83,25 @@ def _read_facts(path: Path) -> GraphFacts | None:
 
 
 _MOST_THREADS = 8
+_MEMORY_SHARE = 0.8
+
+
+@functools.cache
+def _bound_memory() -> None:
+    """No graph takes more memory than there is now. One allocator serves all graphs of a process, so it is made once."""
+    import onnxruntime
+    import psutil
+
+    most = int(_MEMORY_SHARE * psutil.virtual_memory().available)
+    memory = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"max_mem": most}))
+
+
+class DamagedGraphError(HeadstartError):
+    """A graph is not what was exported here. Deleting it repairs it."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} {why}. Delete it: the same command exports it anew")
 
 
 class OnnxEncoder:
@@ -88,13 +111,21 @@ class OnnxEncoder:
         graph: the file, or its bytes.
         versions: of what exported it.
         is_batch_invariant: False makes it run one image at a time, so that features never depend on the neighbours.
+        image_s: how long it may take for each image; None where a worker's watchdog sees to that.
+
+    Raises: DamagedGraphError if it takes or gives something else than `spec` says; what ONNX Runtime raises.
     """
 
     device = "cpu"
     memory: DeviceMemory | None = None
 
     def __init__(
-        self, spec: EncoderSpec, graph: Path | bytes, versions: Mapping[str, str], is_batch_invariant: bool = True
+        self,
+        spec: EncoderSpec,
+        graph: Path | bytes,
+        versions: Mapping[str, str],
+        is_batch_invariant: bool = True,
+        image_s: float | None = None,
     ) -> None:
         import onnxruntime
 
@@ -108,9 +139,15 @@ class OnnxEncoder:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread would take a decoder's core
+        _bound_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         self._is_batch_invariant = is_batch_invariant
         source = graph if isinstance(graph, bytes) else str(graph)
+        self._name = "the graph" if isinstance(graph, bytes) else str(graph)
+        self._image_s = image_s
+        self._deadlines = Deadlines()
         self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        self._require_shapes()
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         require_pixels(images, self.spec)
@@ -121,10 +158,64 @@ class OnnxEncoder:
         return self._run(images)
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        outputs: list[NDArray[np.float32]] = self._session.run(None, {"images": np.ascontiguousarray(images)})
+        outputs = self._outputs(images)
+        for output, shape in zip(outputs, self._shapes, strict=True):
+            if output.shape != (len(images), *shape) or output.dtype != np.float32:
+                expected = ", ".join(map(str, (len(images), *shape)))
+                raise DamagedGraphError(self._name, f"gave {output.dtype} {output.shape}, expected float32 ({expected})")
         if len(outputs) == 1:
             return outputs[0]
         return np.concatenate([output.reshape(len(images), -1) for output in outputs], axis=1)
 
+    def _outputs(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        import onnxruntime
+
+        given = {"images": np.ascontiguousarray(images)}
+        if self._image_s is None:
+            return self._explained(lambda: self._session.run(None, given))
+        options = onnxruntime.RunOptions()
+        with self._deadlines.within(self._image_s * len(images), lambda: setattr(options, "terminate", True)) as deadline:
+            try:
+                return self._explained(lambda: self._session.run(None, given, options))
+            except DamagedGraphError:
+                if not deadline.is_over:
+                    raise
+        raise HeadstartError(
+            f"{self._name} took more than {self._image_s:g} s for an image. Delete it, and the same command exports it anew; "
+            "HEADSTART_PICTURE_S gives it more"
+        )
+
+    def _explained(self, run: Callable[[], list[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
+        try:
+            return run()
+        except Exception as error:
+            if is_out_of_memory(error) or not type(error).__module__.startswith("onnxruntime."):
+                raise
+            raise DamagedGraphError(self._name, f"cannot be run ({reason_of(error)})") from None
+
+    @property
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Of one row of each output."""
+        return [(self.spec.embed_dim,), *([self.spec.spatial.shape] if self.spec.spatial else [])]
+
+    def _require_shapes(self) -> None:
+        inputs = [(each.name, each.type, tuple(each.shape)) for each in self._session.get_inputs()]
+        expected = ("images", "tensor(uint8)", (*self.spec.transform.image_size, 3))
+        if len(inputs) != 1 or inputs[0][:2] != expected[:2] or not _may_be(inputs[0][2], expected[2]):
+            raise DamagedGraphError(self._name, f"takes {inputs[:3]}, expected {expected}")
+        outputs = self._session.get_outputs()
+        fits = [_may_be(tuple(each.shape), shape) for each, shape in zip(outputs, self._shapes, strict=False)]
+        if len(outputs) != len(self._shapes) or not all(fits):
+            given = [tuple(each.shape) for each in outputs[:3]]
+            raise DamagedGraphError(self._name, f"gives {given}, expected (n, ...) of {self._shapes}")
+
     def close(self) -> None:
+        self._deadlines.close()
         del self._session
+
+
+def _may_be(declared: tuple[int | str | None, ...], row: tuple[int, ...]) -> bool:
+    """Whether a declared shape may be (n, *row): a size that has a name, or none, may be any."""
+    return len(declared) == 1 + len(row) and all(
+        not isinstance(size, int) or size == wanted for size, wanted in zip(declared[1:], row, strict=True)
+    )

@@ -45,15 +45,16 @@ class Encoder(Protocol):
         """Gives the network's memory back."""
 
 
-def open_encoder(folder: Path, device: str) -> Encoder:
+def open_encoder(folder: Path, device: str, image_s: float | None = None) -> Encoder:
     """The encoder that `save_encoder` put into `folder`, on `device`: in torch on cuda, cuda:1 ..., in ONNX Runtime on the cpu.
 
     A graph that is missing or damaged is exported first, in another process; an encoder that cannot have one runs in torch.
+    `image_s` is how long a graph may take for an image; None where a worker's watchdog sees to that.
     Raises: HeadstartError if the folder is damaged or newer, timm builds the model differently, or there is no such device.
     """
     if device == "cpu":
         try:
-            return _open_graph(folder)
+            return _open_graph(folder, image_s)
         except _NoGraph as reason:
             print(f"note: {folder.name} runs in torch, which is slower: {reason}", file=sys.stderr)
     from .torch_encoder import open_torch
@@ -65,8 +66,9 @@ class _NoGraph(Exception):
     """Why an encoder cannot run in ONNX Runtime here."""
 
 
-def _open_graph(folder: Path) -> Encoder:
-    from .onnx_encoder import OnnxEncoder
+def _open_graph(folder: Path, image_s: float | None) -> Encoder:
+    from .graph_check import graph_flaw
+    from .onnx_encoder import DamagedGraphError, OnnxEncoder
 
     spec = read_encoder(folder)
     facts = find_graph(folder, spec.fingerprint)
@@ -75,9 +77,13 @@ def _open_graph(folder: Path) -> Encoder:
         facts = find_graph(folder, spec.fingerprint)
     if facts is None or facts.refused:
         raise _NoGraph(facts.refused if facts else "its graph vanished")
+    path = folder / GRAPH_NAME
+    flaw = graph_flaw(path)
+    if flaw:
+        raise DamagedGraphError(str(path), flaw)
     try:
-        return OnnxEncoder(spec, folder / GRAPH_NAME, facts.versions, facts.is_batch_invariant)
-    except MemoryError:
+        return OnnxEncoder(spec, path, facts.versions, facts.is_batch_invariant, image_s)
+    except (MemoryError, DamagedGraphError):
         raise
     except Exception as error:  # ONNX Runtime has its own kinds; an old one may not know what a newer one exported
         raise _NoGraph(f"ONNX Runtime cannot load its graph: {reason_of(error)}") from None

@@ -129,6 +129,7 @@ def _parse(path: Path, facts: Mapping[str, Any]) -> EncoderSpec:
 _MODEL = re.compile(r"[A-Za-z0-9_]{1,100}(\.[A-Za-z0-9_.-]{1,100})?")
 _ARGUMENT = re.compile(r"[a-z][a-z0-9_]{0,60}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_LARGEST_ARGUMENT = 2**16  # wider and deeper is nothing that timm has, and building it could take all memory
 _READS_FILES = ("pretrained", "checkpoint", "cache", "file", "path", "url", "hub", "cfg")
 
 
@@ -149,4 +150,6 @@ def _plain_arguments(given: Any) -> dict[str, Any]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
         return len(value) <= 100 and all(_is_plain(each) for each in value)
-    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and bool(_WORD.fullmatch(value)))
+    if isinstance(value, int | float):
+        return abs(value) <= _LARGEST_ARGUMENT
+    return value is None or (isinstance(value, str) and bool(_WORD.fullmatch(value)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.features.devices import cores
 from headstart.features.images.decode import ImageError, open_decoder, read_file
+from headstart.features.images.watch import Decoders, WatchedDecode
 from headstart.features.manifest.parts import Row
 from headstart.features.sources.source import MISSING, refuse_links
 from headstart.features.sources.walk import facts_of, join, walk_images
@@ -64,9 +64,7 @@ def find_new_images(places: Sequence[Path], allow_symlinks: bool = False) -> lis
     new: list[NewImage] = []
     for place in places:
         if not place.is_dir():
-            whole = place.absolute()
-            # A link that was named is followed: where it leads is what was meant.
-            new.append(NewImage(str(place), whole.parent, whole.name, *facts_of(str(whole)), allow_symlinks=True))
+            new.append(_named(place))
             continue
         listed = walk_images(place.resolve(), allow_symlinks)
         refuse_links(listed.outside, place)
@@ -86,7 +84,7 @@ def encode_new_images(
     device: str = "cpu",
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[EncodedImage]:
-    """Each image in order, with the features that extraction would have put on disk.
+    """Each image in order, with the features that extraction would have put on disk. One that takes too long costs its own row.
 
     Args:
         spec: of the encoder.
@@ -101,15 +99,14 @@ def encode_new_images(
 
     if not images:
         return
-    decode = open_decoder(spec.transform, device)
-
-    pool = ThreadPoolExecutor(cores(), "decode")
+    pool = Decoders(cores())
+    decode = WatchedDecode(open_decoder(spec.transform, device), None if spec.transform.device_decode else spec.transform, pool)
     chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
     batching: Batching | None = None
 
     def begin(chunk: Sequence[NewImage]) -> Decoding:
         rows = [Row(item.path, "", "", "", item.size, item.mtime_ns, index=i) for i, item in enumerate(chunk)]
-        return Decoding(rows, spec.transform.image_size, lambda row: _pixels(chunk[row.index], decode), pool)
+        return Decoding(rows, spec.transform.image_size, lambda row: decode(read_new_file(chunk[row.index])), pool)
 
     try:
         if spec.transform.device_decode:  # its memory is planned while nothing else takes any there
@@ -123,14 +120,27 @@ def encode_new_images(
             yield from _encoded(chunk, values[:, : spec.embed_dim], decoded, current.errors)
     finally:
         pool.shutdown(cancel_futures=True)
+        decode.close()
         if batching is not None:
             batching.close()
 
 
-def _pixels(image: NewImage, decode: Callable[[bytes], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def read_named_file(path: Path) -> bytes:
+    """The bytes of a file that a user named. Raises: as `read_file`."""
+    return read_new_file(_named(path))
+
+
+def _named(path: Path) -> NewImage:
+    whole = path.absolute()
+    # A link that was named is followed: where it leads is what was meant.
+    return NewImage(str(path), whole.parent, whole.name, *facts_of(str(whole)), allow_symlinks=True)
+
+
+def read_new_file(image: NewImage) -> bytes:
+    """Its bytes. Raises: as `read_file`."""
     if image.size == MISSING:
         raise ImageError("missing", "there is no such file, or it cannot be reached")
-    return decode(read_file(image.root, image.path, image.size, image.mtime_ns, image.allow_symlinks))
+    return read_file(image.root, image.path, image.size, image.mtime_ns, image.allow_symlinks)
 
 
 def _encoded(

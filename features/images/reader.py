@@ -15,11 +15,12 @@ from headstart.features.manifest.digests import digest_of_bytes, digest_of_pixel
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
 from headstart.features.sources.blocks import KEPT_BYTES, Blocks, images_a_block
-from headstart.pipeline.errors import SourceGoneError
-from headstart.pipeline.text import reason_of
+from headstart.pipeline.errors import ItemHung, SourceGoneError
+from headstart.pipeline.text import printable, reason_of
 
 from .decode import ImageError, open_decoder, open_rgb, raise_if_environment, read_file, require_decodable
 from .transform import Transform, fit
+from .watch import TICK_S, Decoders, Effort, picture_seconds, too_long
 
 if TYPE_CHECKING:
     import h5py
@@ -143,6 +144,8 @@ def storage_order(dataset: Dataset, rows: Sequence[Row]) -> list[int] | None:
 class Decoding:
     """Rows on their way to pixels. Making one starts the work in `pool` and returns at once.
 
+    A picture that is decoded for longer than `picture_seconds` is given up if `pool` can leave its thread behind.
+
     Attributes:
         rows: as given.
         images: (n, h, w, 3) uint8; row i holds the pixels of `rows[i]` once `good` has named i.
@@ -162,6 +165,9 @@ class Decoding:
         self.images = np.empty((len(rows), *size, 3), np.uint8)
         self.errors: dict[int, ImageError] = {}
         self._read = read
+        self._decoders = pool if isinstance(pool, Decoders) else None
+        self._efforts: dict[int, Effort] = {}
+        self._limit_s = picture_seconds()
         outcomes: dict[int, Future[ImageError | None]] = {}
         for i in range(len(rows)) if order is None else order:
             outcomes[i] = pool.submit(self._fill, i)
@@ -170,16 +176,33 @@ class Decoding:
     def good(self) -> Iterator[int]:
         """Positions of the images that decoded, in order, each as soon as it is there.
 
-        Raises: what `read` raised, ImageError apart.
+        Raises: what `read` raised, ImageError apart; ItemHung if a picture takes too long and its thread cannot be left behind.
         """
         for i, outcome in enumerate(self._outcomes):
-            error = outcome.result()
+            error = self._outcome(i, outcome)
             if error is None:
                 yield i
             else:
                 self.errors[i] = error
 
+    def _outcome(self, i: int, outcome: "Future[ImageError | None]") -> ImageError | None:
+        while True:
+            try:
+                return outcome.result(timeout=TICK_S)
+            except TimeoutError:
+                if outcome.done():
+                    return outcome.result()
+            effort = self._efforts.get(i)
+            if effort is None or not effort.is_beyond(self._limit_s):
+                continue
+            error = too_long(self._limit_s)
+            if self._decoders is None:
+                raise ItemHung(f"{printable(self.rows[i].path)}: {error.reason}")
+            self._decoders.leave_behind()
+            return error
+
     def _fill(self, i: int) -> ImageError | None:
+        self._efforts[i] = Effort()
         try:
             self.images[i] = self._read(self.rows[i])
         except ImageError as error:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 _LATER = ("fast_decode", "device_decode", "whole_range", "exif_rotate")
+_MOST_PIXELS = 2**24  # that an encoder sees; a job holds 64 times as many
 _LONG = 64  # beyond so many times the kept pixels, the scaled image is never made as a whole
 _PASS_PIXELS = 2**27  # what one pass of scaling may hold
 
@@ -61,6 +62,8 @@ def parse_transform(facts: Mapping[str, Any]) -> Transform:
     mean, std = ((float(r), float(g), float(b)) for r, g, b in (facts["mean"], facts["std"]))
     crop_pct = float(facts["crop_pct"])
     interpolation, crop_mode = str(facts["interpolation"]), str(facts["crop_mode"])
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"image_size is {height} x {width}, at most {_MOST_PIXELS:,} pixels are encoded")
     if min(height, width) < 1 or not crop_pct > 0 or min(std) <= 0:
         raise ValueError("a size, crop_pct or std is not positive")
     if interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:

@@ -57,6 +57,13 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     return buffer.getvalue()
 
 
+def endless_jpeg() -> bytes:
+    """A progressive JPEG whose last scan comes 20,000 times: about a megabyte that takes minutes."""
+    data = saved(Image.new("L", (9000, 9000)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * 20000 + b"\xff\xd9"
+
+
 def png(width: int, height: int, bits: int, colour: int, pixels: bytes) -> bytes:
     """A PNG file as its header says, whatever `pixels` are."""
 

@@ -119,3 +119,17 @@ def test_a_worker_that_cannot_leave_because_something_hangs_ahead_is_ended(works
     status, _, errors = run_python(code, str(workspace.root))
     assert status == TIMED_OUT
     assert errors.strip() == "leaving showed no sign of life for 0.5 s; this worker ends itself"
+
+
+def test_an_item_that_holds_a_thread_ends_its_worker_and_says_which_it_is(workspace):
+    [job] = enqueue_fragile(workspace, 5)
+    code = WORK.replace(
+        "summary =",
+        "from headstart.jobs import fragile\nfrom headstart.pipeline.errors import ItemHung\n"
+        "def compute(self, prepared, check):\n    raise ItemHung('cats/a.jpg: decoding it took more than 30 s')\n"
+        "fragile.Session.compute = compute\nsummary =",
+    )
+    status, _, errors = run_python(code, str(workspace.root))
+    assert status == TIMED_OUT
+    assert errors.strip() == f"{job.job_id}: cats/a.jpg: decoding it took more than 30 s; this worker ends itself"
+    assert [path.name for path in workspace.claims(job).iterdir()] == [f"{job.job_id}.g1"]

@@ -17,6 +17,7 @@ from headstart.features.devices import cores
 from headstart.features.images.decode import ImageError
 from headstart.features.images.reader import Pixels, open_reader
 from headstart.features.images.transform import Transform
+from headstart.features.images.watch import read_within
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Columns, open_manifest
 from headstart.features.store.cached_features import CachedFeatures
@@ -78,7 +79,7 @@ class Pictures:
             columns.path[index], columns.label[index], "", "", int(columns.size[index]), int(columns.mtime_ns[index]), index=index
         )
         try:
-            pixels: Pixels = readers[number](row)
+            pixels: Pixels = read_within(lambda: readers[number](row))
             return pixels
         except (ImageError, ExplainedError):  # the disk that they lie on may not be there: a page without them says the rest
             return None
