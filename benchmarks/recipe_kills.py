@@ -61,7 +61,10 @@ def trained(root: Path, recipe: str, options: dict, events: list[object]) -> tup
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return tuple(json.loads(done.stdout))
+    deaths, count, outcome, violations = json.loads(done.stdout)
+    if violations:
+        raise SystemExit("\n".join(violations))
+    return deaths, count, outcome
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Trains a recipe as `train` does, in children that are killed at chosen events, then to the end; prints what came out.
 
-python -m tests.jobs.killed_model FOLDER RECIPE EVENT...     options in $KILLED_OPTIONS, as JSON
+python -m tests.jobs.killed_model FOLDER RECIPE EVENT...     options in $KILLED_OPTIONS, as JSON; $KILLED_TENSORBOARD: with it
 
+After each death the files are judged as in the kill storm: what they violate is printed, too.
 An event is the begin or the end of a file operation, of a batch of rows in the database, or a look whether to leave: the
 number of one of all, or of one sort, `link:2`.
 """
@@ -26,6 +27,7 @@ from headstart.pipeline.stop import Stop
 from headstart.pipeline.worker import Limits, Worker
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 from tests.experiments.killed import fatal_tick, watched
+from tests.faults.invariants import Ledger, torn_files
 
 from .killed_head import in_a_child
 
@@ -42,7 +44,8 @@ def train_to_the_end(workspace: Workspace, name: str) -> int:
     if has(recipe, "needs"):
         enqueue_work(workspace, recipe.needs(options, workspace))
         Worker(workspace, Settings(), Limits(kinds=frozenset({"activations"})), lambda finished: None).run()
-    begun = begin_recipe(workspace, recipe, file, options, Conduct(save_every=1), "killed")
+    conduct = Conduct(save_every=1, tensorboard="KILLED_TENSORBOARD" in os.environ)
+    begun = begin_recipe(workspace, recipe, file, options, conduct, "killed")
     limits = Limits(only=frozenset({begun.job.job_id}))
     return Worker(workspace, Settings(), limits, lambda finished: None).run().exit_code
 
@@ -51,7 +54,12 @@ def outcome_of(workspace: Workspace) -> dict[str, str]:
     """sha256 of every file that the training leaves for its user, and of the rows of the database."""
     [folder] = workspace.experiments.glob("exp_*_killed")
     paths = [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*/*.py"), *folder.glob("shards/*/job_*")]
-    paths += [*folder.glob("checkpoints/*.safetensors"), *folder.glob("checkpoints/step_*"), *folder.glob("shown/*")]
+    paths += [
+        *folder.glob("checkpoints/*.safetensors"),
+        *folder.glob("checkpoints/step_*"),
+        *folder.glob("shown/*"),
+        *folder.glob("figures/*"),
+    ]
     result = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
     connection = sqlite3.connect(workspace.database)
     for table in ("runs", "metrics"):
@@ -100,13 +108,15 @@ def main() -> None:
     assert scipy.stats, (load_digits, timm)
     worker.DEATHS = sys.maxsize
     root, name = Path(sys.argv[1]), sys.argv[2]
-    deaths = 0
+    workspace = open_or_create_workspace(root)
+    deaths, violations, ledger = 0, list[str](), Ledger(workspace)
     for word in sys.argv[3:]:
         point, _, number = word.rpartition(":")
         deaths += in_a_child(lambda: run_and_kill(root, name, int(number), (point,) if point else POINTS))  # noqa: B023
+        violations += [*ledger.look(), *torn_files(workspace)]
     in_a_child(lambda: count_events(root, name))
     events = int((root / "events").read_text())
-    print(json.dumps([deaths, events, outcome_of(open_or_create_workspace(root))]))
+    print(json.dumps([deaths, events, outcome_of(workspace), [*violations, *ledger.look()]]))
 
 
 if __name__ == "__main__":

@@ -8,37 +8,50 @@ import pytest
 
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.workspace import open_workspace
+from tests.faults.invariants import age, check_drained, payloads_of
 from tests.support import ROOT
 
 from .killed_model import POINTS
 
 
-def killed(root, recipe, events):
+def killed(root, recipe, events, **more):
+    """Deaths, events and what came out; nothing that the kill storm looks for was ever violated."""
     command = [sys.executable, "-m", "tests.jobs.killed_model", str(root), recipe, *map(str, events)]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HEADSTART_CONFIG": str(root.parent / "configuration")}
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HEADSTART_CONFIG": str(root.parent / "configuration"), **more}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    deaths, count, outcome, violations = json.loads(done.stdout)
+    assert violations == []
+    return deaths, count, outcome
+
+
+def leftovers(root, expected):
+    """What the kill storm's invariants say after a repair; `expected`: payloads of an uninterrupted run."""
+    workspace = open_workspace(root)
+    found = verify(workspace)
+    assert found.torn == []
+    age(root, pattern=".tmp-*")
+    sweep(verify(workspace).orphans)
+    return check_drained(workspace, expected, counts_items=False)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Of an uninterrupted training: how many events it has, and what comes out."""
-    _, events, outcome = killed(tmp_path_factory.mktemp("whole") / "workspace", "tiny", [])
+    """Of an uninterrupted training: how many events it has, what comes out, and its payload."""
+    root = tmp_path_factory.mktemp("whole") / "workspace"
+    _, events, outcome = killed(root, "tiny", [])
     assert {"runs", "metrics", "metrics.json", "test_results.json", "checkpoints/final.safetensors"} <= outcome.keys()
-    return events, outcome
+    return events, outcome, payloads_of(open_workspace(root))
 
 
 def test_killed_again_and_again_every_byte_and_every_row_is_that_of_an_uninterrupted_one(whole, tmp_path):
-    events, outcome = whole
+    events, outcome, payloads = whole
     draw = random.Random(0)
     moments = [draw.randrange(1, events // 10) for _ in range(8)] + [draw.randrange(1, 60) for _ in range(4)]
     deaths, _, found = killed(tmp_path / "workspace", "tiny", moments)
     assert deaths >= 10
     assert found == outcome
-    left = verify(open_workspace(tmp_path / "workspace"))
-    assert left.torn == []
-    sweep(left.orphans)
+    assert leftovers(tmp_path / "workspace", payloads) == []
 
 
 def test_killed_before_and_after_each_named_point_ends_the_same(whole, tmp_path):
@@ -46,3 +59,4 @@ def test_killed_before_and_after_each_named_point_ends_the_same(whole, tmp_path)
     deaths, _, found = killed(tmp_path / "workspace", "tiny", moments)
     assert deaths == len(moments)
     assert found == whole[1]
+    assert leftovers(tmp_path / "workspace", whole[2]) == []
