@@ -26,11 +26,13 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
+from .curves import draw_curves
 from .intervals import Sample
 
 FORMAT = 1
 RESULTS = "test_results.json"
 SHOWN = "shown"
+CURVES = "figures/curves.png"
 
 
 def publish_recipe(workspace: Workspace, experiment: RecipeExperiment, loop: Loop, check: Callable[[], None]) -> bytes:
@@ -153,6 +155,7 @@ def _files(
     yield experiment.final_weights.relative_to(experiment.folder).as_posix(), encode_final(final)
     course = {"format": FORMAT, "recipe": experiment.recipe, "judged_by": judged["judged_by"], "entries": progress.history}
     yield HISTORY, seal(course)
+    yield CURVES, draw_curves(progress.history, judged["judged_by"]["metric"])
     split = "test" if "test" in judged else "val"
     yield RESULTS, seal({"format": FORMAT, "split": split, "rows": experiment.counts[split], **judged[split]})
     if "per_class" in judged[split]:

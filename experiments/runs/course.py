@@ -37,6 +37,9 @@ class CourseFile:
     def judged(self, entry: Mapping[str, Any], loop: Loop) -> None:
         self._entry = entry
 
+    def saving(self, step: int) -> None:
+        """Not kept yet."""
+
     def saved(self, step: int) -> None:
         made = step - self._first
         course = {

@@ -106,6 +106,9 @@ class TrainingNarrator:
             parts[-1] += " (best)" if best is entry else f" (best {best['val'][name]:.4f} at step {best['step']:,})"
         _say("  ".join(parts), is_last=True)
 
+    def saving(self, step: int) -> None:
+        """Nothing is held back."""
+
     def saved(self, step: int) -> None:
         """Nobody waits for it."""
 

@@ -32,6 +32,9 @@ class Guarded:
     def judged(self, entry: Mapping[str, Any], loop: Loop) -> None:
         self._ask(lambda tracker: tracker.judged(entry, loop))
 
+    def saving(self, step: int) -> None:
+        self._ask(lambda tracker: tracker.saving(step))
+
     def saved(self, step: int) -> None:
         self._ask(lambda tracker: tracker.saved(step))
 

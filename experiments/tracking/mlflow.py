@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 
+from .confusion import CONFUSION, confusion_due
+
 if TYPE_CHECKING:
     from headstart.experiments.training.loop import Loop, Taken
 
@@ -22,7 +24,7 @@ class MLflow:
     """One run, known by the identity of the training."""
 
     def __init__(self, place: str, name: str, identity: str, parameters: Mapping[str, Any]) -> None:
-        """Args: place: of the server, or a folder, as MLflow's tracking URI.
+        """Args: place: of the server or the database, as MLflow's tracking URI.
 
         Raises: HeadstartError if MLflow is not installed, or the server does not answer.
         """
@@ -46,8 +48,11 @@ class MLflow:
                 for key, value in parameters.items():
                     self._client.log_param(self._run, key, str(value)[:_LONGEST_PARAMETER])
         except Exception as error:  # its client raises what its backend raises
-            reason = (str(error).splitlines() or [""])[0][:200]
-            raise HeadstartError(f"MLflow at {place} does not answer ({type(error).__name__}: {reason})") from None
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]
+            raise HeadstartError(
+                f"MLflow at {place} does not answer ({type(error).__name__}: {reason}). Give the URI of a server, "
+                "http://HOST:5000, or of a database, sqlite:///mlflow.db, which needs more of MLflow: pip install mlflow"
+            ) from None
         self._written: dict[str, int] = {}
 
     def began(self, step: int, steps: int) -> None:
@@ -62,16 +67,29 @@ class MLflow:
                 if value is not None:
                     self._metric(f"{split}_{name}", value, entry["step"])
         self._metric("learning_rate", entry["learning_rate"], entry["step"])
+        pixels = confusion_due(loop)
+        if pixels is not None:  # the same picture again after a kill takes its own place
+            self._client.log_image(self._run, pixels, artifact_file=f"{CONFUSION}/step_{entry['step']:010}.png")
+
+    def saving(self, step: int) -> None:
+        """Nothing is held back."""
 
     def saved(self, step: int) -> None:
         """States stay in the workspace; the best weights go there at the end."""
 
     def ended(self, folder: Path) -> None:
-        for name in ("checkpoints/final.safetensors", "metrics.json", "test_results.json", "classification_report.txt"):
+        for name in (
+            "checkpoints/final.safetensors",
+            "metrics.json",
+            "training_history.json",
+            "test_results.json",
+            "classification_report.txt",
+        ):
             if paths.is_file(folder / name):
                 self._client.log_artifact(self._run, str(folder / name))
-        for path in filter(paths.is_file, paths.matching(folder / "shown", "*")):
-            self._client.log_artifact(self._run, str(path), "shown")
+        for place in ("figures", "shown"):
+            for path in filter(paths.is_file, paths.matching(folder / place, "*")):
+                self._client.log_artifact(self._run, str(path), place)
         self._client.set_terminated(self._run)
 
     def _metric(self, name: str, value: float, step: int) -> None:

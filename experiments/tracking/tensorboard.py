@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headstart.pipeline.errors import HeadstartError
+
+from .confusion import CONFUSION, confusion_due
 
 if TYPE_CHECKING:
     from headstart.experiments.training.loop import Loop, Taken
 
-_CELL = 12  # pixels of a cell of the confusion matrix
-_EVERY = 5  # evaluations between two pictures of it
 BATCH_SCALARS = {"loss": "Train/BatchLoss", "accuracy": "Train/BatchAcc", "gradient_norm": "Train/GradientNorm"}
 EPOCH_SCALARS = {"loss": "Loss", "accuracy": "Acc"}
 
@@ -56,12 +53,15 @@ class TensorBoard:
                 if value is not None:
                     self._scalar(f"Epoch/{word}{EPOCH_SCALARS.get(name, f'/{name}')}", value, step)
         self._scalar("Epoch/LearningRate", entry["learning_rate"], step)
-        matrix = loop.tables.get("confusion_matrix")
-        if matrix is not None and len(loop.progress.history) % _EVERY == 0 and self._is_new("Validation/ConfusionMatrix", step):
-            self._writer.add_image("Validation/ConfusionMatrix", drawn(np.array(matrix)), step, dataformats="HW")
+        pixels = confusion_due(loop)
+        if pixels is not None and self._is_new(CONFUSION, step):
+            self._writer.add_image(CONFUSION, pixels, step, dataformats="HW")
+
+    def saving(self, step: int) -> None:
+        self._writer.flush()  # it holds numbers back for seconds, and those that a kill took would never come again
 
     def saved(self, step: int) -> None:
-        self._writer.flush()
+        """Nothing is held back."""
 
     def ended(self, folder: Path) -> None:
         self._writer.close()
@@ -75,9 +75,3 @@ class TensorBoard:
             return False
         self._written[tag] = step
         return True
-
-
-def drawn(matrix: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """A confusion matrix as grey cells, a row a true class; black: all of its rows."""
-    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    return (255 * (1 - np.kron(shares, np.ones((_CELL, _CELL))))).astype(np.uint8)

@@ -62,6 +62,9 @@ class Listener(Protocol):
     def judged(self, entry: Mapping[str, Any], loop: Loop) -> None:
         """After an evaluation; `entry` is the newest of the history."""
 
+    def saving(self, step: int) -> None:
+        """Before a state is kept: its steps never come again, so whoever still holds numbers of them writes these now."""
+
     def saved(self, step: int) -> None: ...
 
     def ended(self, folder: Path) -> None:
@@ -397,6 +400,8 @@ class _Saving:
     def keep(self) -> None:
         if self._keeper is None or self._place() == self._kept_step:
             return
+        for listener in self._listeners:
+            listener.saving(self._loop.progress.step)
         begun = time.monotonic()
         self._keeper.keep(self._loop.progress.step, self._identity, self._loop.state())
         self._kept = time.monotonic()

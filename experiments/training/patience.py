@@ -68,6 +68,9 @@ class LoopPatience:
     def judged(self, entry: Mapping[str, Any], loop: Loop) -> None:
         self._has_gone_on = True
 
+    def saving(self, step: int) -> None:
+        """Not kept yet."""
+
     def saved(self, step: int) -> None:
         """What was done is kept whoever leaves."""
 

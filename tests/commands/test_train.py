@@ -3,6 +3,7 @@ import shutil
 import sqlite3
 
 import pytest
+from PIL import Image
 
 import headstart
 from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
@@ -88,6 +89,8 @@ def test_tiny_is_trained_judged_and_written_down(tmp_path):
     assert json.loads((folder / "test_results.json").read_text())["accuracy"] == metrics["test"]["accuracy"]
     assert len(json.loads((folder / "training_history.json").read_text())["entries"]) == 4
     assert "precision" in (folder / "classification_report.txt").read_text()
+    with Image.open(folder / "figures" / "curves.png") as curves:
+        assert curves.size == (2 * 560, 380)  # the loss, and the accuracy that it is judged by
     assert (folder / "recipe" / "tiny.py").read_bytes() == (ROOT / "experiments" / "recipes" / "tiny.py").read_bytes()
     rows = sqlite3.connect(tmp_path / "workspace" / "experiments" / "experiments.db").execute(
         "SELECT value FROM metrics WHERE split = 'test' AND metric = 'accuracy'"

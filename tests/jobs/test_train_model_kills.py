@@ -60,3 +60,22 @@ def test_killed_before_and_after_each_named_point_ends_the_same(whole, tmp_path)
     assert deaths == len(moments)
     assert found == whole[1]
     assert leftovers(tmp_path / "workspace", whole[2]) == []
+
+
+def test_tensorboard_has_every_scalar_once_in_order_after_three_kills(tmp_path):
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="TensorBoard is not installed: pip install 'headstart[tensorboard]'",
+    )
+    # Right after a state was published: its steps never come again. And twice in the middle of a step.
+    deaths, _, _ = killed(tmp_path / "workspace", "tiny", ["link:14", "check:20", "link:10"], KILLED_TENSORBOARD="1")
+    assert deaths == 3
+    folder = tmp_path / "workspace" / "experiments" / "exp_0001_killed"
+    events = reader.EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    history = json.loads((folder / "training_history.json").read_text())["entries"]
+    assert "Train/BatchLoss" in events.Tags()["scalars"]
+    assert "Epoch/ValAcc" in events.Tags()["scalars"]
+    for tag in events.Tags()["scalars"]:
+        steps = [event.step for event in events.Scalars(tag)]
+        assert steps == (list(range(1, 41)) if tag.startswith("Train/") else [entry["step"] for entry in history]), tag

@@ -24,13 +24,13 @@ def accumulator():
     return read
 
 
-def left_three_times(name, folder, tracker_of):
+def left_three_times(name, folder, tracker_of, **options):
     for moment in (5, 9, 14):
-        loop = begun(name, folder, Conduct(save_every=3))
+        loop = begun(name, folder, Conduct(save_every=3), **options)
         with pytest.raises(InterruptedWork):
             loop.run(None if moment == 14 else keeper(folder), IDENTITY, leave_after(moment), [tracker_of()])
     tracker = tracker_of()
-    loop = begun(name, folder)
+    loop = begun(name, folder, **options)
     loop.run(keeper(folder), IDENTITY, listeners=[tracker])
     tracker.ended(folder)
     return loop
@@ -62,17 +62,26 @@ def test_the_confusion_matrix_is_a_picture_every_five_evaluations(accumulator, t
     assert [picture.step for picture in found.Images("Validation/ConfusionMatrix")] == [5 * 20]
 
 
-def test_mlflow_has_every_number_once_in_one_run_after_three_ends(tmp_path):
+def test_mlflow_has_every_number_once_in_one_run_after_three_ends(tmp_path, monkeypatch):
     tracking = pytest.importorskip("mlflow.tracking", reason="MLflow is not installed: pip install 'headstart[mlflow]'")
     from headstart.experiments.tracking.mlflow import MLflow
 
     place = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    loop = left_three_times("tiny", tmp_path / "states", lambda: MLflow(place, "name", IDENTITY, {"epochs": 3}))
+    folder = tmp_path / "states"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "curves.png").write_bytes(b"a picture")
+    monkeypatch.chdir(tmp_path)  # there it keeps its artifacts
+    loop = left_three_times("tiny", folder, lambda: MLflow(place, "name", IDENTITY, {"epochs": 3}), epochs=5)
     client = tracking.MlflowClient(place)
     [run] = client.search_runs([client.get_experiment_by_name("headstart").experiment_id])
     assert run.data.params == {"epochs": "3"}
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_accuracy")]
-    assert steps == [entry["step"] for entry in loop.progress.history]
+    assert {"val_accuracy", "val_loss", "train_loss", "learning_rate"} <= run.data.metrics.keys()
+    for name in run.data.metrics:
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
+        assert steps == [entry["step"] for entry in loop.progress.history], name
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "figures")] == ["figures/curves.png"]
+    pictures = client.list_artifacts(run.info.run_id, "Validation/ConfusionMatrix")
+    assert [file.path for file in pictures] == ["Validation/ConfusionMatrix/step_0000000100.png"]
 
 
 class Failing:

@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 
+from headstart.experiments.tracking.guarded import Guarded
 from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.data.sets import Splits
@@ -268,3 +269,21 @@ def test_a_full_disk_in_the_middle_leaves_the_states_before_it_and_the_training_
     assert resumed.progress.step == 15
     resumed.run(keeper(tmp_path), IDENTITY)
     assert facts_of(resumed) == uninterrupted["tiny"]
+
+
+class Recorder:
+    """A tracker and a keeper of states that note who was called when."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.calls.append(name)
+
+
+def test_who_holds_numbers_back_writes_them_before_a_state_is_kept_and_hears_of_it_afterwards():
+    recorder = Recorder()
+    begun("tiny", conduct=Conduct(save_every=7)).run(recorder, IDENTITY, listeners=[Guarded(lambda: recorder, print)])
+    around = [name for name in recorder.calls if name in ("saving", "keep", "saved")]
+    assert around
+    assert around == ["saving", "keep", "saved"] * (len(around) // 3)
