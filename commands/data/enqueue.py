@@ -92,8 +92,8 @@ def command(
     """Split the images in DATA into jobs.
 
     DATA is a folder of class folders (with or without train/val/test above them), a flat folder, a CSV, TSV or Parquet table
-    with one row an image, or an HDF5 file with `images` (n, h, w, 3) uint8. Doing it again adds what is new, takes over other
-    labels, and retires what left; an image that moved is the same image.
+    with one row an image, an HDF5 file with `images` (n, h, w, 3) uint8, or Parquet with images in it. Doing it again adds what
+    is new, takes over other labels, and retires what left; an image that moved is the same image.
     """
     from headstart.features.planning.enqueue import enqueue_images, preview_enqueue
     from headstart.features.sources.source import SourceOptions

@@ -81,7 +81,7 @@ def read_file(root: Path, relative: str, size: int, mtime_ns: int, allow_symlink
 
     Raises: ImageError; SourceGoneError if the root, its disk or mount is the problem and not the file.
     """
-    path = _inside(root, relative, allow_symlinks)
+    path = path_inside(root, relative, allow_symlinks)
     try:
         # Asked before opening, because opening alone can act: it wakes the writer of a FIFO and rewinds a tape.
         _must_be_regular(os.stat(path))  # noqa: PTH116
@@ -123,7 +123,8 @@ def raise_if_environment(error: OSError, doing: str) -> None:
         raise (later if is_machine else SourceGoneError(str(later))) from error
 
 
-def _inside(root: Path, relative: str, allow_symlinks: bool) -> str:
+def path_inside(root: Path, relative: str, allow_symlinks: bool) -> str:
+    """Where `relative` lies below `root`; without links unless these may lead out. Raises: ImageError if it leads out."""
     parts = Path(relative)
     if parts.is_absolute() or parts.drive or parts.root or ".." in parts.parts:
         raise ImageError("outside_root", "absolute paths and '..' are refused")

@@ -19,6 +19,7 @@ from headstart.pipeline.errors import ItemHung, SourceGoneError
 from headstart.pipeline.text import printable, reason_of
 
 from .decode import ImageError, open_decoder, open_rgb, raise_if_environment, read_file, require_decodable
+from .pictures import PictureReader
 from .transform import Transform, fit
 from .watch import TICK_S, Decoders, Effort, picture_seconds, too_long
 
@@ -44,6 +45,9 @@ def open_reader(
         assert dataset.file is not None
         return _Hdf5Reader(root / dataset.file, transform, note)
     decode = open_decoder(transform, device)
+    if dataset.layout == "parquet":
+        picture = PictureReader(dataset, note)
+        return lambda row: decode(picture(row))
 
     def read(row: Row) -> Pixels:
         data = read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks, row.digest)
@@ -63,6 +67,9 @@ def open_whole_reader(dataset: Dataset) -> "Callable[[Row], PillowImage]":
         assert dataset.file is not None
         stored = _Hdf5Reader(root / dataset.file, None, None).stored
         return lambda row: Image.fromarray(stored(row))
+    if dataset.layout == "parquet":
+        picture = PictureReader(dataset, None)
+        return lambda row: open_rgb(picture(row))
     return lambda row: open_rgb(read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks, row.digest))
 
 
@@ -76,7 +83,7 @@ class _Hdf5Reader:
         self._file: h5py.File | None = None
         self._opening = Lock()
         self._step = 1  # images a block
-        self._blocks: Blocks[NDArray[Any] | None] | None = None
+        self._blocks: Blocks[int, NDArray[Any] | None] | None = None
 
     def __call__(self, row: Row) -> Pixels:
         from PIL import Image
@@ -137,8 +144,8 @@ class _Hdf5Reader:
 
 
 def storage_order(dataset: Dataset, rows: Sequence[Row]) -> list[int] | None:
-    """Positions of rows as they lie in an HDF5 file, so that each chunk is decompressed once a job; None for other data."""
-    return sorted(range(len(rows)), key=lambda i: rows[i].path) if dataset.layout == "hdf5" else None
+    """Positions of rows as they lie in HDF5 or Parquet, so that what holds several is unpacked once; None for other data."""
+    return sorted(range(len(rows)), key=lambda i: rows[i].path) if dataset.layout in ("hdf5", "parquet") else None
 
 
 class Decoding:

@@ -345,6 +345,7 @@ def _opened_or_new(workspace: Workspace, source: Source, seed: int) -> tuple[Man
         allow_symlinks=source.allow_symlinks,
         keep_case=source.keep_case,
         said_layout=source.said_layout,
+        needs=("parquet",) if source.layout == "parquet" else (),
     )
     if not paths.exists(folder / DATASET_FILE):
         return Manifest(folder, asked), []

@@ -72,11 +72,12 @@ def is_there(dataset: Dataset, columns: Columns) -> bool:
     """Whether at least one of a few of its images lies where the data set says, of the size that it knows."""
     if dataset.file is not None and not (Path(dataset.root) / dataset.file).exists():
         return False
-    if dataset.layout == "hdf5":
+    if dataset.layout == "hdf5" or (dataset.layout == "parquet" and dataset.file is not None):
         return True
     rows = [row for row in columns.live.nonzero()[0].tolist() if columns.size[row] != MISSING]
     sample = rows[:: max(1, len(rows) // _SAMPLE)]
-    return any(facts_of(join(dataset.root, columns.path[row]))[0] == columns.size[row] for row in sample)
+    paths = {row: columns.path[row] if dataset.layout != "parquet" else columns.path[row].rpartition("#")[0] for row in sample}
+    return any(facts_of(join(dataset.root, paths[row]))[0] == columns.size[row] for row in sample)
 
 
 def named_dataset(workspace: Workspace, name: str) -> Path:
@@ -135,9 +136,7 @@ def _moved_from(workspace: Workspace, source: Source) -> Path | None:
     by_facts = {(image.path, image.size, image.mtime_ns) for image in source.images}
     best: tuple[int, Path] | None = None
     for manifest in _readable(workspace):
-        if (manifest.dataset.file is None) != (source.file is None) or (manifest.dataset.layout == "hdf5") != (
-            source.layout == "hdf5"
-        ):
+        if (manifest.dataset.file is None, _kind(manifest.dataset.layout)) != (source.file is None, _kind(source.layout)):
             continue
         with contextlib.suppress(HeadstartError):
             columns = manifest.read_all()
@@ -151,6 +150,11 @@ def _moved_from(workspace: Workspace, source: Source) -> Path | None:
             if shared and shared >= _OVERLAP * len(live) and not is_there(manifest.dataset, columns):
                 best = max(best or (0, manifest.folder), (shared, manifest.folder))
     return best[1] if best is not None else None
+
+
+def _kind(layout: str) -> str:
+    """What holds the images: files of their own, or a file of that layout."""
+    return layout if layout in ("hdf5", "parquet") else "files"
 
 
 def _lost_folder(workspace: Workspace, source: Source) -> Path | None:

@@ -9,14 +9,17 @@ import math
 import os
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.features.arrays import DamagedArrays
 from headstart.features.devices import cores
 from headstart.features.sources.blocks import LARGEST_BYTES, images_a_block
+from headstart.features.sources.parquet import groups_of, open_parquet, read_group
 from headstart.features.sources.source import MISSING, Image, Source
 from headstart.features.sources.walk import join
 from headstart.pipeline import paths
@@ -151,6 +154,9 @@ def _read(source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]
         assert source.file is not None
         yield from _read_hdf5(source.root / source.file, source, positions)
         return
+    if source.layout == "parquet":
+        yield from _read_parquet(source, positions)
+        return
     root = str(source.root)
 
     def of_lot(lot: Sequence[int]) -> list[str]:
@@ -184,6 +190,24 @@ def _read_hdf5(path: Path, source: Source, positions: Sequence[int]) -> Iterator
                 block = images[start : start + step]
                 for number in wanted:
                     yield numbers[number], digest_of_pixels(block[number - start])
+
+
+def _read_parquet(source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Group by group; images of one that is damaged get none here, and say why in `work`."""
+    column = dict(source.roles)["path"]
+    wanted: dict[str, dict[int, int]] = defaultdict(dict)
+    for i in positions:
+        name, _, row = source.images[i].path.rpartition("#")
+        wanted[name][int(row)] = i
+    for name, numbers in sorted(wanted.items()):
+        with contextlib.suppress(OSError, ValueError, HeadstartError), open_parquet(source.root / name) as file:
+            for group in groups_of(file, column):
+                chosen = [number for number in range(group.start, group.stop) if number in numbers]
+                with contextlib.suppress(DamagedArrays):
+                    pictures = read_group(file, column, group) if chosen else []
+                    for number in chosen:
+                        data = pictures[number - group.start].as_py()
+                        yield numbers[number], digest_of_bytes(data) if data else ""
 
 
 def digest_of_pixels(pixels: "NDArray[Any]") -> str:

@@ -24,6 +24,8 @@ from .parts import CheckedPart, Part, Row, check_part, list_parts, part_of
 from .revisions import RevisedRow, RevisedRows, Revision, read_revision, revision_of
 
 FORMAT = 2
+# What this version can do: read images out of Parquet files. Not more than one row, a mask or a region of an image.
+ABILITIES = frozenset({"parquet"})
 DATASET_FILE = "dataset.json"
 _NOTHING_REVISED = RevisedRows((), {})
 # What decides features or rows is not among them: digest, path, size and time change nothing that is learned.
@@ -35,8 +37,7 @@ class Dataset:
     """What `dataset.json` says: where the images lie and how they were read. Attributes as in `sources.source.Source`.
 
     Attributes:
-        needs: abilities that a reader must have, for manifests with more than one row, a mask or a region of an image. This
-            version has none of them and refuses such a manifest.
+        needs: abilities that a reader must have, see ABILITIES. A version that lacks one refuses the manifest.
     """
 
     root: str
@@ -245,16 +246,16 @@ def _dataset(facts: records.Record) -> Dataset:
         allow_symlinks=facts.flag("allow_symlinks"),
         keep_case="keep_case" in facts and facts.flag("keep_case"),
         said_layout=facts.text("said_layout") if "said_layout" in facts else "auto",
+        needs=tuple(map(str, facts.get("needs") or ())),
     )
 
 
 def _refuse_newer(facts: Mapping[str, Any], shown: str) -> None:
     if facts["format"] > FORMAT:
         raise HeadstartError(f"{shown} has format {facts['format']}, this version reads up to {FORMAT}: pip install -U headstart")
-    if facts.get("needs"):
-        raise HeadstartError(
-            f"{shown} needs what this version cannot do ({', '.join(map(str, facts['needs']))}): pip install -U headstart"
-        )
+    needs = list(map(str, facts.get("needs") or ()))
+    if not ABILITIES.issuperset(needs):
+        raise HeadstartError(f"{shown} needs what this version cannot do ({', '.join(needs)}): pip install -U headstart")
 
 
 def open_manifest(folder: Path) -> Manifest:

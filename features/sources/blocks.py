@@ -14,43 +14,44 @@ from typing import Generic, TypeVar
 KEPT_BYTES = 256 << 20  # unpacked blocks that a reader keeps, unless a single one takes more
 LARGEST_BYTES = 1 << 29  # of a single block that is kept whole
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
-class Blocks(Generic[T]):
+class Blocks(Generic[K, T]):
     """The blocks that were asked for last, at most KEPT_BYTES of them or one. Many threads may ask at once."""
 
-    def __init__(self, load: Callable[[int], T], size_of: Callable[[int], int]) -> None:
+    def __init__(self, load: Callable[[K], T], size_of: Callable[[K], int]) -> None:
         """Args:
-        load: unpacks the block of that number; called once for it as long as it is kept. Not kept if it raises.
+        load: unpacks the block of that key; called once for it as long as it is kept. Not kept if it raises.
         size_of: bytes that it takes then, known beforehand.
         """
         self._load = load
         self._size_of = size_of
-        self._kept: dict[int, Future[T]] = {}  # the one that was asked for last stands last
+        self._kept: dict[K, Future[T]] = {}  # the one that was asked for last stands last
         self._lock = Lock()
 
-    def __getitem__(self, number: int) -> T:
+    def __getitem__(self, key: K) -> T:
         with self._lock:
-            future = self._kept.pop(number, None)
+            future = self._kept.pop(key, None)
             is_first = future is None
             if future is None:
                 future = Future()
-                self._make_room(number)
-            self._kept[number] = future
+                self._make_room(key)
+            self._kept[key] = future
         if is_first:
             try:
-                future.set_result(self._load(number))
+                future.set_result(self._load(key))
             except BaseException as error:
                 with self._lock:
-                    if self._kept.get(number) is future:
-                        del self._kept[number]
+                    if self._kept.get(key) is future:
+                        del self._kept[key]
                 future.set_exception(error)
         return future.result()
 
-    def _make_room(self, number: int) -> None:
+    def _make_room(self, key: K) -> None:
         """Before a block is unpacked, so that it never takes memory beside those that it displaces."""
-        left = KEPT_BYTES - self._size_of(number)
+        left = KEPT_BYTES - self._size_of(key)
         for kept in reversed(list(self._kept)):
             left -= self._size_of(kept)
             if left < 0:

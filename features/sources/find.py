@@ -10,7 +10,8 @@ from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 
 from .folder import folder_source
-from .read_table import DELIMITERS, PARQUET
+from .parquet import PARQUET
+from .read_table import DELIMITERS, read_table
 from .source import Image, Source, SourceOptions
 from .spellings import SPLITS
 from .walk import is_image_name
@@ -23,11 +24,12 @@ _LAYOUTS = {
     "flat": "folder without labels",
     "table": "table",
     "hdf5": "HDF5 file",
+    "parquet": "Parquet with the images in it",
 }
 
 
 def find_images(data: Path, options: SourceOptions) -> Source:
-    """All images of `data`, a folder, a table or an HDF5 file.
+    """All images of `data`, a folder, a table, an HDF5 file, or Parquet files with images in them.
 
     Raises: HeadstartError with one line on what is wrong and which flag or change helps; TryLaterError if the disk fails.
     """
@@ -43,14 +45,21 @@ def find_images(data: Path, options: SourceOptions) -> Source:
             f"{shown}: {reason}. Expected a folder of images, a .csv, .tsv or .parquet table, or an .h5 file."
         ) from None
     if stat.S_ISDIR(mode):
-        _refuse_flags(shown, "a folder", _column_flags(options))
-        return folder_source(place, options)
+        source = folder_source(place, options)
+        if source.layout != "parquet":
+            _refuse_flags(shown, "a folder", _column_flags(options))
+        return source
     _refuse_flags(shown, "a file", [] if options.layout == "auto" else ["--layout"])
     suffix = place.suffix.lower()
     if stat.S_ISREG(mode) and (suffix in DELIMITERS or suffix in PARQUET):
-        from .table import table_source
+        from .table import means_pictures, table_source
 
-        return table_source(place, options)
+        table = read_table(place)
+        if means_pictures(table, place.parent, options):
+            from .pictures import pictures_of_table
+
+            return pictures_of_table(place, table, options)
+        return table_source(place, table, options)
     if stat.S_ISREG(mode) and suffix in _HDF5:
         from .hdf5 import hdf5_source
 

@@ -7,19 +7,24 @@ from pathlib import Path
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
+from .parquet import PARQUET
 from .source import Image, Layout, Source, SourceOptions, refuse_links, refuse_two_spellings
 from .spellings import one_form, split_of
 from .walk import ListedFile, Walk, walk_images
 
 
 def folder_source(root: Path, options: SourceOptions) -> Source:
-    """The images below `root`: CLASS/…, SPLIT/CLASS/…, CLASS/SPLIT/…, or without labels.
+    """The images below `root`: CLASS/…, SPLIT/CLASS/…, CLASS/SPLIT/…, without labels, or in Parquet files.
 
     Raises: HeadstartError if there is none, if the layout is ambiguous, a link leaves the root or labels differ in case only.
     """
     shown = printable(str(root))
     listed = walk_images(root, options.allow_symlinks)
     refuse_links(listed.outside, root)
+    if not listed.files and any(listed.ignored[suffix] for suffix in PARQUET):
+        from .pictures import pictures_of_folder
+
+        return pictures_of_folder(root, options)
     if not listed.files:
         raise HeadstartError(f"{shown} holds no image, but {_others(listed)}. Expected files such as .jpg or .png.")
     layout = _layout(shown, listed.files, options)

@@ -12,10 +12,10 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 
+from .parquet import PARQUET, holds_pictures, open_parquet, schema_of
 from .walk import is_image_name
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-PARQUET = frozenset({".parquet", ".pq"})
 MAX_ROWS = 20_000_000
 _BATCH = 1 << 16
 MAX_CHARACTERS = 20_000  # of one value; escaped it stays below the csv module's own limit of 131,072
@@ -29,7 +29,9 @@ class TextTable:
         name: for messages.
         row_numbers: what to call each row in a message: as a spreadsheet counts them, or from 1 in Parquet.
         notes: what was read in another way than it stands, and columns that were left out.
-        pictures: columns that hold whole image files, as the Hugging Face hub writes them.
+        pictures: columns that hold whole image files, as the Hugging Face hub writes them; they are not among `columns`.
+        left_out: columns that hold neither text nor numbers, each with its kind.
+        classes: columns of names of classes, as the hub writes them; '' there is said not to be known.
     """
 
     name: str
@@ -37,11 +39,13 @@ class TextTable:
     row_numbers: Sequence[int]
     notes: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def read_table(path: Path) -> TextTable:
     """The table at `path`. Raises: HeadstartError if it is damaged, empty, not UTF-8 or needs a missing package."""
-    table = _read_parquet(path) if path.suffix.lower() in PARQUET else _read_text(path)
+    table = read_parquet(path) if path.suffix.lower() in PARQUET else _read_text(path)
     if not table.row_numbers:
         raise HeadstartError(f"{table.name} has no rows: found {_columns(table)} and nothing below. Add a row for each image.")
     for column, values in table.columns.items():
@@ -127,35 +131,54 @@ def _check_header(name: str, header: list[str], number: int) -> None:
         raise HeadstartError(f"{name} has the column '{printable(twice[0])}' twice. Rename one of them.")
 
 
-def _read_parquet(path: Path) -> TextTable:
+def read_parquet(path: Path) -> TextTable:
+    """The columns of text, numbers and dates of a Parquet file, which may have no rows. Raises: as `read_table`."""
     name = printable(str(path))
+    require_pyarrow(name)
+    import pyarrow as pa
+
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise HeadstartError(f"{name} is Parquet, which needs a package: pip install 'headstart[parquet]'") from None
-    try:
-        with environment_faults(f"cannot read {name}"):
-            reading.require_file(path.stat(), name)
-            content = pq.ParquetFile(path)
-            schema = content.schema_arrow
-            # Columns of pictures or vectors may be gigabytes, and none of them is a label.
-            usable = [f.name for f in schema if not (pa.types.is_nested(f.type) or pa.types.is_large_binary(f.type))]
-            usable = [column for column in usable if not pa.types.is_binary(schema.field(column).type)]
-            _refuse_large(name, content.metadata, usable)
-            columns: dict[str, list[str]] = {column: [] for column in usable}
-            for batch in content.iter_batches(_BATCH, columns=usable):
-                for column, values in zip(usable, batch.columns, strict=True):
+        with environment_faults(f"cannot read {name}"), open_parquet(path) as content:
+            schema = schema_of(content.schema_arrow)
+            _refuse_large(name, content.metadata, schema.usable)
+            columns: dict[str, list[str]] = {column: [] for column in schema.usable}
+            for batch in content.iter_batches(_BATCH, columns=list(schema.usable)):
+                for column, values in zip(schema.usable, batch.columns, strict=True):
                     columns[column] += _texts(name, column, values)
+            pictures = [
+                column for column in schema.pictures if column not in schema.bytes_alone or holds_pictures(content, column)
+            ]
+            left_out = [f"'{printable(f.name)}' ({f.type})" for f in content.schema_arrow if f.name not in schema.usable]
+            rows = content.metadata.num_rows
     except (pa.ArrowException, OSError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise HeadstartError(
             f"{name} cannot be read as Parquet: {printable(reason)}. Write it again, or convert it to CSV."
         ) from None
-    left_out = [f"'{printable(f.name)}' ({f.type})" for f in schema if f.name not in usable]
+    for column, names in schema.classes.items():
+        columns[column] = _class_names(name, column, columns[column], names)
     notes = (f"left out columns that hold no text or numbers: {', '.join(left_out)}",) if left_out else ()
-    pictures = tuple(f.name for f in schema if pa.types.is_struct(f.type) and "bytes" in {part.name for part in f.type})
-    return TextTable(name, columns, range(1, content.metadata.num_rows + 1), notes, pictures)
+    return TextTable(name, columns, range(1, rows + 1), notes, tuple(pictures), tuple(left_out), tuple(schema.classes))
+
+
+def require_pyarrow(name: str) -> None:
+    """Raises: HeadstartError if the package that reads the Parquet file `name` is not there."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise HeadstartError(f"{name} is Parquet, which needs a package: pip install 'headstart[parquet]'") from None
+
+
+def _class_names(name: str, column: str, numbers: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names of classes that stand for these numbers; '' for none and for -1, which is how the hub says that it is unknown."""
+    meant = {"": "", "-1": ""} | {str(number): word for number, word in enumerate(names)}
+    if any(number not in meant for number in set(numbers)):
+        row = next(row for row, number in enumerate(numbers, start=1) if number not in meant)
+        raise HeadstartError(
+            f"{name} row {row}: column '{printable(column)}' has class {printable(numbers[row - 1])}, and its schema names "
+            f"{len(names):,} classes, 0 to {len(names) - 1}. Mend it, or convert the table to CSV."
+        )
+    return [meant[number] for number in numbers]
 
 
 def _refuse_large(name: str, metadata: Any, usable: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from headstart.pipeline.text import printable
 from .spellings import label_key
 
 MISSING = -1  # size and mtime_ns of a file that is named but not there
-Layout = Literal["classes", "split_classes", "class_splits", "flat", "table", "hdf5"]
+Layout = Literal["classes", "split_classes", "class_splits", "flat", "table", "hdf5", "parquet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Image:
 
     Attributes:
         path: relative to the source's root, '/' between parts; bytes that are not UTF-8 as surrogateescape. An image of
-            an HDF5 file is `NAME#000000042`, nine digits, so that paths sort like rows.
+            an HDF5 or Parquet file is `NAME#000000042`, nine digits, so that paths sort like rows.
         label, group: '' for none.
         split: 'train', 'val', 'test', or '' if the user gave none.
         size, mtime_ns: bytes and nanoseconds of what is there; MISSING if nothing is.
@@ -63,7 +63,7 @@ class Source:
 
     Attributes:
         root: absolute, without symbolic links; every image's path is relative to it.
-        file: name of the table or HDF5 file inside root, None for folders.
+        file: name of the table, HDF5 or Parquet file inside root, None for folders.
         images: sorted by path, each path once.
         lots: for each image the number of its lot: images of a lot are cheap to read one after the other, see `blocks`; () where
             any order is as good.

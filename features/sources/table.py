@@ -10,7 +10,7 @@ from pathlib import Path
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
-from .read_table import TextTable, read_table
+from .read_table import TextTable
 from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings
 from .spellings import one_form, split_of
 from .table_paths import meant_paths, names_files
@@ -22,18 +22,17 @@ _MANY = 100  # numbers that so many different ones stand in a column of are amou
 _MISSING_LABELS = frozenset({"", "nan", "NaN"})
 
 
-def table_source(file: Path, options: SourceOptions) -> Source:
-    """The images that the rows of `file` (absolute) name, relative to its folder. Columns without a role become `extra`.
+def table_source(file: Path, table: TextTable, options: SourceOptions) -> Source:
+    """The images that the rows of `file` (absolute), read as `table`, name, relative to its folder.
 
-    Files that are not there are kept with size MISSING, unless that is all of them.
+    Columns without a role become `extra`. Files that are not there are kept with size MISSING, unless that is all of them.
 
     Raises: HeadstartError naming the column or row that is missing, ambiguous, contradictory or leads out of the folder.
     """
-    table = read_table(file)
     roles = find_roles(table, options, lambda values: names_files(file.parent, values))
     paths, path_notes = meant_paths(table, file.parent, table.columns[roles["path"]])
-    labels = _labels(table, roles.get("label"), options)
-    splits = _splits(table, roles.get("split"))
+    labels = labels_of(table, roles.get("label"), options)
+    splits = splits_of_rows(table, roles.get("split"))
     first = _first_rows(table, paths, labels, splits)
     facts = _facts(table, file.parent, paths, first, options)
     groups = table.columns[roles["group"]] if "group" in roles else [""] * len(paths)
@@ -45,7 +44,7 @@ def table_source(file: Path, options: SourceOptions) -> Source:
     notes = [
         *table.notes,
         "columns: " + ", ".join(f"{role} = '{printable(column)}'" for role, column in roles.items()),
-        *_column_notes(table, roles, extra),
+        *column_notes(table, roles, extra),
         *path_notes,
         *([f"dropped {duplicates:,} rows that name a path again"] if duplicates else []),
         *([f"{missing:,} files are named but not there; their rows will fail until they are"] if missing else []),
@@ -65,7 +64,18 @@ def table_source(file: Path, options: SourceOptions) -> Source:
     )
 
 
-def _column_notes(table: TextTable, roles: dict[str, str], extra: Mapping[str, Sequence[str]]) -> list[str]:
+def means_pictures(table: TextTable, root: Path, options: SourceOptions) -> bool:
+    """Whether the pictures of a Parquet file are the images, and not files that a column names."""
+    said = options.path_col or dict(options.remembered).get("path")
+    if said in table.pictures or said in table.columns:
+        return said in table.pictures
+    if options.path_col is not None or not table.pictures:
+        return False
+    named = (values for name, values in table.columns.items() if _plain(name) in _COMMON["path"].split())
+    return not any(names_files(root, values) for values in named)
+
+
+def column_notes(table: TextTable, roles: dict[str, str], extra: Mapping[str, Sequence[str]]) -> list[str]:
     """Columns that are not used, with the flag that would use them, and a label of numbers."""
     notes = []
     unused = [role for role in ("label", "split", "group") if role not in roles]
@@ -90,7 +100,8 @@ def _are_amounts(labels: Sequence[str]) -> bool:
     return len(values) > _MANY or any(number != round(number) for number in numbers if math.isfinite(number))
 
 
-def _labels(table: TextTable, column: str | None, options: SourceOptions) -> list[str]:
+def labels_of(table: TextTable, column: str | None, options: SourceOptions) -> list[str]:
+    """The label of each row, '' for none. Raises: HeadstartError if some are missing, or two differ in their spelling alone."""
     if column is None:
         return [""] * len(table.row_numbers)
     labels = list(one_form(table.columns[column]))
@@ -100,7 +111,7 @@ def _labels(table: TextTable, column: str | None, options: SourceOptions) -> lis
         raise HeadstartError(
             f"{table.name}: {where} in all {len(labels):,} rows. Fill it in, or pass --label-col '' for no labels."
         )
-    if missing:
+    if missing and column not in table.classes:
         raise HeadstartError(
             f"{table.name}: {where} in {len(missing):,} of {len(labels):,} rows, first: row {table.row_numbers[missing[0]]}. "
             "Fill them in, or delete those rows."
@@ -110,7 +121,8 @@ def _labels(table: TextTable, column: str | None, options: SourceOptions) -> lis
     return labels
 
 
-def _splits(table: TextTable, column: str | None) -> list[str]:
+def splits_of_rows(table: TextTable, column: str | None) -> list[str]:
+    """The split of each row, '' for none. Raises: HeadstartError if one is no split."""
     if column is None:
         return [""] * len(table.row_numbers)
     values = table.columns[column]
@@ -214,7 +226,7 @@ def find_roles(
     for role, flag in flags.items():
         if role in roles or (flag is not None and (flag or role != "path")):
             continue
-        names = [name for name in table.columns if _plain(name) in _COMMON[role].split() and name not in roles.values()]
+        names = _named_so(table, role, roles)
         if len(names) > 1:
             none = "" if role == "path" else f", or none with --{role}-col ''"
             raise HeadstartError(
@@ -223,11 +235,6 @@ def find_roles(
             )
         if names:
             roles[role] = names[0]
-    if "path" not in roles and table.pictures:
-        raise HeadstartError(
-            f"{table.name}: column '{printable(table.pictures[0])}' holds embedded pictures, which are not read, and no column "
-            "names files. Write each picture to a file and name it in a column 'path', or save them as HDF5."
-        )
     if "path" not in roles:
         fitting = [name for name, values in table.columns.items() if name not in roles.values() and names_files(values)]
         hint = f"'{printable(fitting[0])}' names files that are there: --path-col {printable(fitting[0])}" if fitting else ""
@@ -239,6 +246,13 @@ def find_roles(
             f"{table.name}: column '{printable(twice)}' is asked for in two roles. Change one of the --*-col flags."
         )
     return {role: roles[role] for role in flags if role in roles}
+
+
+def _named_so(table: TextTable, role: str, roles: Mapping[str, str]) -> list[str]:
+    """Columns that are called as such ones usually are, else for a label those whose classes the hub names."""
+    free = [name for name in table.columns if name not in roles.values()]
+    named = [name for name in free if _plain(name) in _COMMON[role].split()]
+    return named or [name for name in free if role == "label" and name in table.classes]
 
 
 def _plain(name: str) -> str:

@@ -137,6 +137,37 @@ def test_an_hdf5_file_of_images_is_extracted(tmp_path):
     np.testing.assert_allclose(alone, there, rtol=2e-3, atol=2e-3)
 
 
+def test_images_in_parquet_give_the_features_of_the_same_files_and_move_like_them(photos, tmp_path, finished):
+    pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    import pyarrow.parquet as pq
+
+    files = sorted(photos.rglob("*.png"))
+    (tmp_path / "data").mkdir()
+    for name, some in (("train-00000-of-00002", files[::2]), ("train-00001-of-00002", files[1::2])):
+        pictures = [{"bytes": file.read_bytes(), "path": file.name} for file in some]
+        table = pa.table({"image": pictures, "label": [file.parent.name for file in some]})
+        pq.write_table(table, tmp_path / f"data/{name}.parquet", row_group_size=20)
+    workspace = enqueue(tmp_path / "data", tmp_path / "w")
+    work(workspace)
+    loaded, expected = load_features(encoder_of(workspace)), load_features(encoder_of(finished))
+    at = {path: i for i, path in enumerate(loaded.paths)}
+    path_of = {
+        f"train-0000{k}-of-00002.parquet#{i:09d}": file.relative_to(photos).as_posix()
+        for k in range(2)
+        for i, file in enumerate(files[k::2])
+    }
+    order = [at[name] for name in path_of]
+    of_files = [expected.paths.index(path) for path in path_of.values()]
+    np.testing.assert_array_equal(loaded.features[order], expected.features[of_files])
+    assert loaded.labels[order].tolist() == expected.labels[of_files].tolist()
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/train-00001-of-00002.parquet").rename(tmp_path / "elsewhere/more.parquet")
+    (tmp_path / "elsewhere/train-00000-of-00002.parquet").rename(tmp_path / "elsewhere/some.parquet")
+    said = enqueued(tmp_path / "elsewhere", tmp_path / "w")
+    assert "0 new images, 150 known (150 moved), 0 changed" in said
+    assert "0 jobs added" in said
+
+
 @pytest.mark.parametrize("kind", sorted(path.stem for path in ROOT.glob("jobs/[a-z]*.py")))
 def test_importing_a_kind_imports_nothing_heavy(kind):
     status, output, errors = run_python(f"import headstart.jobs.{kind}\nprint(*sys.modules)")

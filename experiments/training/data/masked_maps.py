@@ -198,9 +198,10 @@ def find_masked(workspace: Workspace, data: str | None, encoder: str | None, opt
     rows, revision = (int(match["rows"]), int(match["revision"])) if match else (None, None)
     maps = open_maps(folder, match["name"] if match else data, rows, revision)
     columns = maps.columns
-    if maps.dataset.layout == "hdf5":
+    if maps.dataset.layout in ("hdf5", "parquet"):
+        holder = "an HDF5" if maps.dataset.layout == "hdf5" else "a Parquet"
         raise HeadstartError(
-            "--masks: images of an HDF5 file have no file of their own, so no mask beside it. Enqueue a folder or table"
+            f"--masks: images of {holder} file have no file of their own, so no mask beside it. Enqueue a folder or table"
         )
     if maps.waiting:
         raise HeadstartError(f"{maps.waiting:,} images have no map yet. Finish them first: headstart work")

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from headstart.features.sources.find import find_images
 from headstart.features.sources.ingest import COLUMNS, ingest_results
 from headstart.features.sources.optimizer_results import PARAMETERS, place_in, read_entries
 from headstart.features.sources.source import SourceOptions
-from headstart.features.sources.table import table_source
 from headstart.pipeline.errors import HeadstartError
 from tests.features.samples import DATA
 from tests.support import ROOT
@@ -190,7 +190,7 @@ def test_a_table_beside_the_images_is_what_enqueue_reads(tmp_path):
     file.write_text(json.dumps([record(), record(image="b.png")]))
     ingested = ingest_results([file], tmp_path / "logos", tmp_path / "table.csv")
     assert (ingested.rows, ingested.images, ingested.absent) == (2, 2, 0)
-    source = table_source(tmp_path / "table.csv", SourceOptions())
+    source = find_images(tmp_path / "table.csv", SourceOptions())
     assert [image.path for image in source.images] == ["logos/a.png", "logos/b.png"]
     assert [image.group for image in source.images] == ["logos/a.png", "logos/b.png"]
     assert {"ssim", *PARAMETERS} <= set(source.columns)

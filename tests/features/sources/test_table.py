@@ -252,13 +252,3 @@ def test_parquet_without_pyarrow_says_what_to_install(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(HeadstartError, match=re.escape("pip install 'headstart[parquet]'")):
         read(root, b"PAR1", "t.parquet")
-
-
-@pytest.mark.parametrize("kind", ["bytes and path", "bytes alone"])
-def test_parquet_with_embedded_pictures_says_that_they_are_not_read(root, kind):
-    pa = pytest.importorskip("pyarrow")
-    pq = pytest.importorskip("pyarrow.parquet")
-    pictures = [{"bytes": b"x", "path": "a.jpg"} if kind == "bytes and path" else {"bytes": b"x"}] * 2
-    pq.write_table(pa.table({"image": pa.array(pictures), "label": [0, 1]}), root / "hub.parquet")
-    with pytest.raises(HeadstartError, match="'image' holds embedded pictures, which are not read"):
-        find_images(root / "hub.parquet", SourceOptions())

@@ -1,0 +1,228 @@
+"""Parquet files: what their schema says, and whole image files in a column, read one row group at a time.
+
+The Hugging Face hub writes pictures as `{bytes, path}` and the names of classes into the schema's metadata.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.features.arrays import DamagedArrays
+from headstart.pipeline.doors import reading
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable, reason_of
+
+PARQUET = frozenset({".parquet", ".pq"})
+LARGEST_GROUP = 1 << 30  # bytes of pictures that are unpacked at once
+_BATCH_BYTES = 1 << 26  # that a batch can take at most, whatever a dictionary repeats
+_BATCH_ROWS = 256
+_LOOKED_AT = 100  # rows, to tell pictures from other bytes
+_METADATA_BYTES = 1 << 24
+_MAGIC = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF8",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"\0\0\0\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+    b"qoif",
+)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the columns of a Parquet file are.
+
+    Attributes:
+        usable: hold text, numbers or dates.
+        pictures: may hold whole image files; what has bytes alone is known only by these.
+        bytes_alone: those of `pictures` that are no `{bytes, path}`.
+        classes: column of whole numbers to the names of its classes.
+    """
+
+    usable: tuple[str, ...]
+    pictures: tuple[str, ...]
+    bytes_alone: tuple[str, ...]
+    classes: dict[str, tuple[str, ...]]
+
+
+def schema_of(schema: Any) -> Schema:
+    """Of the schema (pyarrow.Schema) of a file."""
+    import pyarrow as pa
+
+    features = _features(schema.metadata)
+    usable, pictures, bytes_alone = [], [], []
+    for field in schema:
+        kind = features.get(field.name, {}).get("_type", "Image")
+        if pa.types.is_struct(field.type) and _is_bytes(_children(field.type).get("bytes")):
+            if kind == "Image":  # and not Audio
+                pictures.append(field.name)
+        elif _is_bytes(field.type):
+            pictures.append(field.name)
+            bytes_alone.append(field.name)
+        elif not pa.types.is_nested(field.type) and not pa.types.is_fixed_size_binary(field.type):
+            usable.append(field.name)
+    classes = {name: names for name in usable if (names := _class_names(features.get(name, {})))}
+    return Schema(tuple(usable), tuple(pictures), tuple(bytes_alone), classes)
+
+
+def _children(struct: Any) -> dict[str, Any]:
+    return {part.name: part.type for part in struct}
+
+
+def _is_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if kind is not None and pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return kind is not None and bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _features(metadata: Any) -> dict[str, dict[str, Any]]:
+    """What the hub says of columns; nothing where it says nothing, or not in its way."""
+    text = (metadata or {}).get(b"huggingface", b"")
+    try:
+        features = json.loads(text)["info"]["features"] if 0 < len(text) <= _METADATA_BYTES else {}
+        return {name: facts for name, facts in features.items() if isinstance(facts, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _class_names(facts: dict[str, Any]) -> tuple[str, ...]:
+    names = facts.get("names") if facts.get("_type") == "ClassLabel" else None
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+
+
+def holds_pictures(file: Any, column: str) -> bool:
+    """Whether the first bytes of a column (of a pyarrow.parquet.ParquetFile) begin like an image."""
+    if file.metadata.num_row_groups and _group_bytes(file, 0, column) <= LARGEST_GROUP:
+        for batch in itertools.islice(file.iter_batches(1, row_groups=[0], columns=[column]), _LOOKED_AT):
+            for data in batch.columns[0].to_pylist():
+                if data is not None:
+                    return data.startswith(_MAGIC) or data[8:12] == b"WEBP" or data[4:12] == b"ftypavif" or _is_netpbm(data)
+    return False
+
+
+def _is_netpbm(data: bytes) -> bool:
+    return data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace()
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group: its rows (half open) in the file, and the bytes that its pictures take unpacked, as the file says."""
+
+    number: int
+    start: int
+    stop: int
+    size: int
+
+
+def open_parquet(path: Path) -> Any:
+    """A pyarrow.parquet.ParquetFile that reads piece by piece. Raises: OSError; pyarrow.ArrowException; UnreadableError."""
+    import pyarrow.parquet as pq
+
+    reading.require_file(path.stat(), printable(str(path)))
+    return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+
+
+def groups_of(file: Any, column: str) -> list[RowGroup]:
+    """The row groups of an opened file."""
+    groups, start = [], 0
+    for number in range(file.metadata.num_row_groups):
+        rows = file.metadata.row_group(number).num_rows
+        groups.append(RowGroup(number, start, start + rows, _group_bytes(file, number, column)))
+        start += rows
+    return groups
+
+
+def refuse_large_groups(name: str, groups: Sequence[RowGroup]) -> None:
+    """Raises: HeadstartError if the pictures of a row group take too much memory."""
+    large = next((group for group in groups if group.size > LARGEST_GROUP), None)
+    if large is not None:
+        raise HeadstartError(
+            f"{name}: row group {large.number} unpacks to {large.size:,} bytes of pictures, at most {LARGEST_GROUP:,} are "
+            "unpacked at once. Write it anew in smaller ones: pyarrow.parquet.write_table(table, FILE, row_group_size=1000)"
+        )
+
+
+def _group_bytes(file: Any, number: int, column: str) -> int:
+    group = file.metadata.row_group(number)
+    parts = (group.column(k) for k in range(group.num_columns))
+    return sum(part.total_uncompressed_size for part in parts if part.path_in_schema in (column, f"{column}.bytes"))
+
+
+def read_names(file: Any, column: str) -> list[str]:
+    """The names that `{bytes, path}` gives its pictures, '' for none; [] if the column has none at all.
+
+    Raises: HeadstartError if it has names alone.
+    """
+    kinds = _children(file.schema_arrow.field(column).type) if _is_struct(file, column) else {}
+    if not _is_text(kinds.get("path")):
+        return []
+    if _are_null(file, f"{column}.bytes"):
+        raise HeadstartError(
+            f"column '{printable(column)}' holds names of files and no bytes. Write the pictures into it, as to_parquet() of the "
+            "package datasets does, or name the files in a column 'path' of text."
+        )
+    names: list[str] = []
+    for batch in file.iter_batches(1 << 16, columns=[f"{column}.path"]):
+        names += [value or "" for value in batch.columns[0].flatten()[0].to_pylist()]
+    return names
+
+
+def _are_null(file: Any, path: str) -> bool:
+    """Whether all values are missing, as far as the file's statistics say."""
+    groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+    parts = (group.column(k) for group in groups for k in range(group.num_columns))
+    counts = [
+        (part.statistics.null_count if part.statistics else None, part.num_values)
+        for part in parts
+        if part.path_in_schema == path
+    ]
+    return bool(counts) and all(nulls == values for nulls, values in counts)
+
+
+def _is_struct(file: Any, column: str) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_struct(file.schema_arrow.field(column).type))
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def read_group(file: Any, column: str, group: RowGroup) -> list[Any]:
+    """The pictures of a row group: for each row a `pyarrow.BinaryScalar`, whose `as_py()` is the bytes, or None.
+
+    Raises: DamagedArrays if it is damaged, or takes more than LARGEST_GROUP.
+    """
+    import pyarrow as pa
+
+    struct = _is_struct(file, column)
+    # No value is larger than its group, so a batch keeps within its bytes even if one value is repeated in every row.
+    rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, group.size)))
+    pictures: list[Any] = []
+    total = 0
+    try:
+        name = f"{column}.bytes" if struct else column
+        for batch in file.iter_batches(rows, row_groups=[group.number], columns=[name], use_threads=False):
+            values = batch.columns[0].flatten()[0] if struct else batch.columns[0]
+            total += values.nbytes
+            if total > LARGEST_GROUP:
+                raise DamagedArrays(f"row group {group.number} unpacks to more than {LARGEST_GROUP:,} bytes")
+            pictures += values
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk, not the file
+        raise DamagedArrays(f"row group {group.number}: {reason_of(error)}") from None
+    if len(pictures) != group.stop - group.start:
+        raise DamagedArrays(f"row group {group.number} has {len(pictures):,} rows, expected {group.stop - group.start:,}")
+    return pictures
