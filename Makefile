@@ -18,7 +18,7 @@ faults: $(VENV)/dev-installed
 check: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q tests/test_names.py
+	$(BIN)/python -m pytest -q tests/test_names.py tests/test_doors.py
 	$(BIN)/python tools/stage.py build/stage
 	cd build/stage && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p headstart
 	cd build/stage && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml

@@ -8,12 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.pipeline import paths
 from headstart.pipeline.doors import python
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.text import reason_of
 
 from .gpu_memory import DeviceMemory
-from .onnx_encoder import GRAPH_NAME, find_graph
+from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, find_graph
 from .spec import EncoderSpec, read_encoder
 
 
@@ -73,6 +74,9 @@ def _open_graph(folder: Path, image_s: float | None) -> Encoder:
     spec = read_encoder(folder)
     facts = find_graph(folder, spec.fingerprint)
     if facts is None:
+        for name in (GRAPH_NAME, GRAPH_FACTS_NAME):
+            if paths.is_folder(folder / name):
+                raise DamagedGraphError(str(folder / name), "is a folder, expected a file")
         _export_elsewhere(folder)
         facts = find_graph(folder, spec.fingerprint)
     if facts is None or facts.refused:

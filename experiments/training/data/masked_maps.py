@@ -20,7 +20,9 @@ from headstart.features.encoders.spec import read_encoder
 from headstart.features.images.decode import ImageError
 from headstart.features.images.masks import Palette, read_mask
 from headstart.features.images.reader import open_whole_reader
+from headstart.features.sources.walk import IMAGE_FORMATS
 from headstart.features.store.maps import FeatureMaps, open_maps
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -277,10 +279,10 @@ def _size_of(path: Path) -> tuple[int, int] | None:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with reading.opened_given(path) as file, Image.open(file, formats=tuple(IMAGE_FORMATS)) as image:
             is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             return (image.width, image.height) if is_turned else (image.height, image.width)
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, reading.UnreadableError):
         return None
 
 

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from headstart.features.encoders import runtime
 from headstart.features.encoders.graph_check import graph_flaw
 from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, DamagedGraphError, OnnxEncoder
 from headstart.features.encoders.onnx_export import export_graph
@@ -171,6 +172,17 @@ def test_an_exported_graph_has_no_flaw_and_one_that_was_put_in_its_place_is_refu
     (folder / GRAPH_NAME).unlink()
     open_encoder(folder, "cpu").close()
     assert graph_flaw(folder / GRAPH_NAME) == ""
+
+
+@pytest.mark.parametrize("name", [GRAPH_NAME, GRAPH_FACTS_NAME])
+def test_a_folder_in_a_files_place_is_told_before_anything_is_exported(exported, tmp_path, name, monkeypatch):
+    place = open_or_create_workspace(tmp_path / "workspace")
+    folder = shutil.copytree(exported, place.features / exported.name)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    monkeypatch.setattr(runtime, "_export_elsewhere", None)
+    with pytest.raises(DamagedGraphError, match="is a folder, expected a file"):
+        open_encoder(folder, "cpu")
 
 
 OTHERS = {
