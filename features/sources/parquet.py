@@ -4,14 +4,13 @@ The Hugging Face hub writes pictures as `{bytes, path}` and the names of classes
 """
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headstart.features.arrays import DamagedArrays
-from headstart.pipeline.doors import reading
+from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable, reason_of
 
@@ -87,9 +86,9 @@ def _features(metadata: Any) -> dict[str, dict[str, Any]]:
     """What the hub says of columns; nothing where it says nothing, or not in its way."""
     text = (metadata or {}).get(b"huggingface", b"")
     try:
-        features = json.loads(text)["info"]["features"] if 0 < len(text) <= _METADATA_BYTES else {}
+        features = records.parse(text, "its metadata")["info"]["features"] if 0 < len(text) <= _METADATA_BYTES else {}
         return {name: facts for name, facts in features.items() if isinstance(facts, dict)}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (records.DamagedError, KeyError, TypeError, AttributeError):
         return {}
 
 
