@@ -82,10 +82,11 @@ def add_images(
     manifest, notes = _opened_or_new(workspace, source, seed)
     before = known if known is not None and manifest.is_as_in(known) else manifest.read_all()
     matching = match_images(source.images, before)
-    matching = _renewed(source, before, matching, lambda: without_features(manifest.folder))
+    in_place = _in_place(source.images, before, matching.rows)
+    matching = _renewed(source, matching, in_place, lambda: without_features(manifest.folder))
     elsewhere = _elsewhere(workspace, manifest.folder) if NO_ROW in matching.rows else {}
     splits = _splits(source, before, matching, manifest.dataset.seed, {d: split for d, (_, split) in elsewhere.items()})
-    revision = _revision(source, before, matching, splits, manifest, keep_missing)
+    revision = _revision(source, before, matching, in_place, splits, manifest, keep_missing)
     # Also without new images: an enqueue may have been killed between the files, or allow links only now.
     if not _says(path := manifest.folder / DATASET_FILE, manifest.dataset.encode()):
         workspace.make_folder(manifest.folder)
@@ -133,6 +134,7 @@ def _revision(
     source: Source,
     before: Columns,
     matching: Matching,
+    in_place: Sequence[bool],
     splits: Sequence[str],
     manifest: Manifest,
     keep_missing: bool,
@@ -150,9 +152,10 @@ def _revision(
         extra = tuple(values[row] for values in extra_before)
         return RevisedRow(before.retired[row], (before.digest[row], *facts, *sizes, "", "", ""), extra)
 
-    for i, row in enumerate(matching.rows):
-        image = source.images[i]
-        if row == NO_ROW or (not columns and _is_as_before(image, splits[i], before, row)):
+    every = range(len(matching.rows))
+    for i in every if columns else _differing(source.images, splits, before, matching.rows, in_place):
+        image, row = source.images[i], matching.rows[i]
+        if row == NO_ROW:
             continue
         was = state(row)
         sizes = was.fixed[5:7] if image.size == MISSING else (str(image.size), str(image.mtime_ns))
@@ -187,18 +190,32 @@ def _revision(
     return _Revision(RevisedRows(tuple(columns), kept | rows), *counts, tuple(notes))
 
 
-def _is_as_before(image: Image, split: str, before: Columns, row: int) -> bool:
-    """Whether nothing is to be revised of a row without other columns; a short way for the many that never change."""
-    return bool(
-        image.path == before.path[row]
-        and image.label == before.label[row]
-        and split == before.split[row]
-        and image.mtime_ns == before.mtime_ns[row]
-        and image.size == before.size[row]
-        and image.group == before.group[row]
-        and (not image.digest or image.digest == before.digest[row])
-        and before.live[row]
-    )
+def _in_place(images: Sequence[Image], before: Columns, rows: Sequence[int]) -> list[bool]:
+    """Which images are rows that count, at their path, of their size and time."""
+    size, mtime_ns, live = before.size.tolist(), before.mtime_ns.tolist(), before.live.tolist()
+    return [
+        row != NO_ROW
+        and image.mtime_ns == mtime_ns[row]
+        and image.size == size[row]
+        and image.path == before.path[row]
+        and live[row]
+        for image, row in zip(images, rows, strict=True)
+    ]
+
+
+def _differing(
+    images: Sequence[Image], splits: Sequence[str], before: Columns, rows: Sequence[int], in_place: Sequence[bool]
+) -> list[int]:
+    """Positions of the images that are not in every respect as their rows, for rows without other columns."""
+    return [
+        i
+        for i, (image, split, row, is_in_place) in enumerate(zip(images, splits, rows, in_place, strict=True))
+        if not is_in_place
+        or image.label != before.label[row]
+        or split != before.split[row]
+        or image.group != before.group[row]
+        or (image.digest and image.digest != before.digest[row])
+    ]
 
 
 def _columns(source: Source, before: Columns) -> list[str]:
@@ -218,16 +235,12 @@ def _with_all_columns(source: Source, before: Columns, images: Iterable[tuple[Im
     )
 
 
-def _renewed(source: Source, before: Columns, matching: Matching, without_features: Callable[[], frozenset[int]]) -> Matching:
+def _renewed(
+    source: Source, matching: Matching, in_place: Sequence[bool], without_features: Callable[[], frozenset[int]]
+) -> Matching:
     """Images whose row no job would look at again, although they are there now, count as changed."""
-    suspects = {}
-    size, mtime_ns, live = before.size.tolist(), before.mtime_ns.tolist(), before.live.tolist()
-    for i, row in enumerate(matching.rows):
-        image = source.images[i]
-        if row == NO_ROW or image.size == MISSING:
-            continue
-        if (before.path[row], size[row], mtime_ns[row]) != (image.path, image.size, image.mtime_ns) or not live[row]:
-            suspects[row] = i
+    moved = [i for i, is_in_place in enumerate(in_place) if not is_in_place and source.images[i].size != MISSING]
+    suspects = {row: i for i in moved if (row := matching.rows[i]) != NO_ROW}
     lacking = without_features() & suspects.keys() if suspects else frozenset()
     if not lacking:
         return matching
@@ -269,7 +282,10 @@ def _elsewhere(workspace: Workspace, folder: Path) -> dict[str, tuple[str, str]]
 
 
 def _copy_notes(source: Source, splits: Sequence[str], elsewhere: Mapping[str, tuple[str, str]]) -> list[str]:
-    notes = []
+    notes: list[str] = []
+    known = [image.digest for image in source.images if image.digest]
+    if not elsewhere and len(set(known)) == len(known):
+        return notes
     copies: dict[str, list[int]] = defaultdict(list)
     for i, image in enumerate(source.images):
         if image.digest:

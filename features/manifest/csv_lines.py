@@ -32,7 +32,7 @@ def fields(data: bytes) -> Iterator[list[str]]:
 def columns(data: bytes, count: int) -> list[list[str]]:
     """`count` columns of the lines of `data`, as `written` got them. Raises: as `fields`; ValueError for another count."""
     rows = list(fields(data))
-    if any(len(row) != count for row in rows):
+    if set(map(len, rows)) - {count}:
         raise ValueError(f"a line does not have {count} fields")
     read = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
     if b"\\" not in data:

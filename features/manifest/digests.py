@@ -133,9 +133,19 @@ def forget_journal(workspace: Workspace, source: Source) -> None:
 def _from_manifest(source: Source, known: Columns | None) -> list[str]:
     if known is None:
         return [image.digest for image in source.images]
-    facts = zip(known.path, known.size.tolist(), known.mtime_ns.tolist(), strict=True)
-    digest_of = dict(zip(facts, known.digest, strict=True))
-    return [digest_of.get((image.path, image.size, image.mtime_ns)) or image.digest for image in source.images]
+    size, mtime_ns, digest = known.size.tolist(), known.mtime_ns.tolist(), known.digest
+    row_of = dict(zip(known.path, range(len(digest)), strict=True))
+    digests = []
+    other: dict[tuple[str, int, int], str] | None = None
+    for image in source.images:
+        row = row_of.get(image.path, -1)
+        if row >= 0 and size[row] == image.size and mtime_ns[row] == image.mtime_ns and digest[row]:
+            digests.append(digest[row])
+            continue
+        if other is None:  # an earlier row of that path may be what lies there again
+            other = dict(zip(zip(known.path, size, mtime_ns, strict=True), digest, strict=True))
+        digests.append(other.get((image.path, image.size, image.mtime_ns)) or image.digest)
+    return digests
 
 
 def _with(source: Source, digests: Sequence[str]) -> Source:

@@ -28,6 +28,7 @@ FORMAT = 2
 ABILITIES = frozenset({"parquet"})
 DATASET_FILE = "dataset.json"
 _NOTHING_REVISED = RevisedRows((), {})
+_FEW = frozenset({"label", "split", "group", "image_row", "image_mask", "image_region"})  # different texts
 # What decides features or rows is not among them: digest, path, size and time change nothing that is learned.
 _LEARNED = tuple(IMAGE_COLUMNS.index(name) for name in ("label", "split", "group"))
 
@@ -139,7 +140,7 @@ class Manifest:
         for part in self.parts:
             its_fixed, its_extra = self._checked(part).read_columns()
             for name in IMAGE_COLUMNS:
-                fixed[name] += its_fixed[name]
+                fixed[name] += its_fixed[name] if name not in _FEW else _shared(its_fixed[name])
             names = its_extra if chosen is None else [name for name in its_extra if name in extra]
             for name in names:
                 extra.setdefault(name, [""] * count)
@@ -200,6 +201,12 @@ def _apply(
             values[row] = value
         retired[row] = state.retired
     return learned.hexdigest() if differs else ""
+
+
+def _shared(values: list[str]) -> list[str]:
+    """The same texts, equal ones one object: a column of few different ones then takes a tenth of the memory."""
+    one_of = dict(zip(values, values, strict=True))
+    return [one_of[value] for value in values]
 
 
 def _live(paths: list[str], retired: list[str]) -> npt.NDArray[np.bool_]:

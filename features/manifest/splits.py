@@ -48,6 +48,9 @@ def assign_splits(
 def unit_names(images: Sequence[Image]) -> list[str]:
     """For each image the name of the unit that is never divided by a draw: its group, itself, or what copies join together."""
     names = [f"group {image.group}" if image.group else f"image {image.path}" for image in images]
+    digests = [image.digest for image in images if image.digest]
+    if len(set(digests)) == len(digests):
+        return names
     joined: dict[str, str] = {}
 
     def first_of(name: str) -> str:
@@ -74,15 +77,18 @@ def split_notes(images: Sequence[Image], splits: Sequence[str]) -> list[str]:
         notes.append(f"{without:,} images have no given split; they follow their group, else they are 'train'")
     of_group = defaultdict(set)
     for image, split in zip(images, splits, strict=True):
-        of_group[image.group].add(split)
-    divided = sum(len(splits_in) > 1 for group, splits_in in of_group.items() if group)
+        if image.group:
+            of_group[image.group].add(split)
+    divided = sum(len(splits_in) > 1 for splits_in in of_group.values())
     if divided:
         notes.append(f"{divided:,} groups are in more than one of the given splits; a test on them is too optimistic")
     missing = [name for name in SPLITS if name not in splits]
     if missing:
         notes.append(f"no image is in {' and '.join(missing)}")
     if not given:
-        units = Counter(label for label, _ in set(zip((image.label for image in images), unit_names(images), strict=True)))
+        labels, names = [image.label for image in images], unit_names(images)
+        is_each_alone = len(set(names)) == len(names)
+        units = Counter(labels if is_each_alone else (label for label, _ in set(zip(labels, names, strict=True))))
         for count, told in ((1, "one image or group, all in train"), (2, "two images or groups, in train and test")):
             small = sum(size == count for size in units.values())
             if small:

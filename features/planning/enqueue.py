@@ -27,6 +27,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import known_kinds
 from headstart.pipeline.markers import Marker
+from headstart.pipeline.memory import no_cycle_search
 from headstart.pipeline.queue import Reader
 from headstart.pipeline.text import size_words
 from headstart.pipeline.workspace import Workspace, find_root, has_workspace, open_or_create_workspace, open_workspace
@@ -115,7 +116,8 @@ def enqueue_images(
     Raises: HeadstartError with one line if data, encoder or weights are not what they should be, or the disk is too small;
         TryLaterError if it is full, or another enqueue is at work.
     """
-    source = data if isinstance(data, Source) else read_data(data, workspace, options or SourceOptions())
+    with no_cycle_search():
+        source = data if isinstance(data, Source) else read_data(data, workspace, options or SourceOptions())
     for line in describe(source):
         report(line)
     if not isinstance(workspace, Workspace):
@@ -125,8 +127,9 @@ def enqueue_images(
     is_named = asked != _NOTHING_NAMED
     named = [resolve_encoder(*asked)] if is_named else []
     there = dataset_at(workspace, source.root, source.file, source)
-    known = read_columns(there) if there is not None else None
-    digested = _digested(workspace, source, there, known, digest, progress)
+    with no_cycle_search():
+        known = read_columns(there) if there is not None else None
+        digested = _digested(workspace, source, there, known, digest, progress)
     if digested.left:
         report(_left_words(digested))
     before = encoders_of(workspace, dataset_of(workspace, digested.source))
@@ -207,7 +210,7 @@ def queue_extraction(
         encoders: each with its weights, None for one that is saved already.
         known: see `add_images`.
     """
-    with queue_lock(workspace):
+    with queue_lock(workspace), no_cycle_search():
         added = add_images(workspace, source, seed, keep_missing, lambda folder: rows_without_features(workspace, folder), known)
         folders = [
             workspace.features / spec.folder_name if weights is None else save_encoder(workspace, spec, weights)

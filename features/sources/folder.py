@@ -98,17 +98,18 @@ def _refuse_half_labelled(shown: str, files: Sequence[ListedFile]) -> None:
 
 
 def _classes(shown: str, files: Sequence[ListedFile], folders: Counter[str]) -> Layout:
-    inner = {file.path.split("/")[1] for file in files if file.path.count("/") >= 2}
+    deep = [file.path.split("/", 2) for file in files if file.path.count("/") >= 2]
+    inner = {parts[1] for parts in deep}
     if len(folders) == 1 and len(inner) >= 2 and not all(map(split_of, inner)):
         only = printable(next(iter(folders)))
         raise HeadstartError(
             f"{shown} has one folder with images, '{only}', and that has {len(inner):,} folders with images. Did you mean "
             f"{shown}/{only}? Otherwise pass --layout classes for the single class '{only}', or --layout flat for no labels."
         )
-    splits = sum(file.path.count("/") >= 2 and split_of(file.path.split("/")[1]) is not None for file in files)
+    splits = sum(split_of(parts[1]) is not None for parts in deep)
     if splits == len(files) and len({split_of(name) for name in inner}) > 1:
         return "class_splits"
-    with_splits = {file.path.split("/")[0] for file in files if file.path.count("/") >= 2 and split_of(file.path.split("/")[1])}
+    with_splits = {parts[0] for parts in deep if split_of(parts[1])}
     if len({split_of(name) for name in inner} - {None}) > 1 and with_splits == folders.keys():
         other = next(file.path for file in files if file.path.count("/") < 2 or split_of(file.path.split("/")[1]) is None)
         raise HeadstartError(

@@ -132,8 +132,9 @@ def walk_images(root: Path, allow_symlinks: bool) -> Walk:
                 result.ignored[_kind(name)] += 1
         pending.extend(sorted(below, reverse=True))  # sorted, so that it is always the same link that is followed
     result.files.sort()
-    result.files += [folder for folder in named_like_images if not _has_below(result.files, folder.path)]
-    result.files.sort()
+    if named_like_images:
+        result.files += [folder for folder in named_like_images if not _has_below(result.files, folder.path)]
+        result.files.sort()
     return result
 
 
