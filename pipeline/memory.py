@@ -33,7 +33,7 @@ def current_rss_bytes() -> int:
 
 @contextlib.contextmanager
 def no_cycle_search() -> Iterator[None]:
-    """Python looks for no cycles of objects within: of a million small ones that all stay, each search takes as long as making them."""
+    """Python looks for no cycles of objects within: where a million of them all stay, each search is for nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -102,7 +102,8 @@ def _packed(
         # Only now: until its rows stand in another part. Who has it mapped keeps it.
         with contextlib.suppress(OSError):
             paths.remove(path)
-    return kept
+    # In the order of their jobs, not of their names: who opens them again must see the rows in the order of who packed them.
+    return sorted(kept, key=lambda part: [_key(shard.job_id, shard.sha256) for shard in part.shards])
 
 
 def open_checked(workspace: Workspace, path: Path) -> CachePart:
