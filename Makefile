@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test faults check format
+.PHONY: demo test faults identity check format
 
 demo: $(VENV)/demo-installed
 	$(BIN)/headstart demo
@@ -14,6 +14,10 @@ test: $(VENV)/dev-installed
 # 25 minutes at most, meant for two idle cores; the figures go into docs/reliability.md.
 faults: $(VENV)/dev-installed
 	$(BIN)/python -m tests.faults
+
+# Photos that move and change under kills, and the rules by which an image stays the same image; the figures go there, too.
+identity: $(VENV)/dev-installed
+	$(BIN)/python -m tests.faults.identity
 
 check: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .

@@ -55,9 +55,10 @@ def conditions() -> str:
     return f"{when}: headstart {__version__}, Python {platform.python_version()}, {libraries}; {system}; workspaces {memory}"
 
 
-def write(figures: str) -> None:
+def write(figures: str, command: str = "make faults") -> None:
+    """Puts what `command` measured into its place in docs/reliability.md."""
     page = PAGE.read_text(encoding="utf-8")
-    pattern = r"(?s)(<!-- figures: make faults -->\n).*?(\n<!-- end -->)"
+    pattern = rf"(?s)(<!-- figures: {command} -->\n).*?(\n<!-- end -->)"
     PAGE.write_text(re.sub(pattern, lambda match: match[1] + figures + match[2], page), encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from headstart.features.sources.find import find_images
 from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
+from tests.support import run_python
 
 OPTIONS = SourceOptions()
 
@@ -262,19 +264,31 @@ def test_a_second_look_at_unchanged_data_reads_no_image(workspace, data, monkeyp
     assert add_images(workspace, digested.source, 0).known == 40
 
 
-def test_digesting_goes_on_where_it_was_killed(workspace, data, monkeypatch):
+KILLED_WHILE_DIGESTING = """
+import os, signal
+from pathlib import Path
+from headstart.features.manifest import digests
+from headstart.features.sources.find import find_images
+from headstart.features.sources.source import SourceOptions
+from headstart.pipeline.workspace import open_workspace
+
+digests._LOT, digests._KEPT_EVERY_S = 8, -1.0
+
+def report(done, of):
+    if done == 24:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+workspace, data = map(Path, sys.argv[1:])
+digests.digest_images(open_workspace(workspace), find_images(data, SourceOptions()), None, report=report)
+"""
+
+
+def test_digesting_goes_on_where_it_was_killed(workspace, data):
     source = find_images(data, OPTIONS)
-    monkeypatch.setattr("headstart.features.manifest.digests._LOT", 8)
-    monkeypatch.setattr("headstart.features.manifest.digests._KEPT_EVERY_S", -1.0)
-
-    def killed(done, of):
-        if done == 24:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        digest_images(workspace, source, None, report=killed)
+    status, _, errors = run_python(KILLED_WHILE_DIGESTING, str(workspace.root), str(data))
+    assert status == -signal.SIGKILL, errors
     with journal_path(workspace, source).open("ab") as file:
-        file.write(b"torn,l")
+        file.write(b"torn,l")  # as if it had died within a write
     again = digest_images(workspace, source, None)
     assert again.read == 16
     assert [i.digest for i in again.source.images] == [digest_of_bytes((data / i.path).read_bytes()) for i in source.images]

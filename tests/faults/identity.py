@@ -1,0 +1,97 @@
+"""Photos that move and change under kills, then the rules of identity, each taken away; the figures go into docs/reliability.md.
+
+    python -m tests.faults.identity [--rule TEXT] [--count N]
+
+Exits with 1 at any violation, and if a rule can be taken away unnoticed. Tests of the manifest notice most; only what they miss
+is tried against tests that extract, and only what those miss against a short campaign.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .__main__ import conditions, write
+from .identity_mutants import IDENTITY_MUTANTS
+from .mutants import Mutant
+from .mutation import NOTHING, ROOT, copy_with, heard
+from .report import HEADER
+
+_PYTEST = ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
+# By what notices, in the order in which they are asked: what to run.
+STAGES = {
+    "tests of the manifest": (*_PYTEST, "tests/features/manifest"),
+    "tests of features": (*_PYTEST, "tests/features/store/test_packing.py", "tests/features/store/test_kept.py"),
+    "tests that extract": (*_PYTEST, "tests/jobs/test_data_that_moves.py"),
+    "kills": ("-m", "tests.faults.moved_data", "--count", "60", "--seed", "3"),
+}
+_LONGEST_S = 600.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Which stage noticed a mutant, '' for none."""
+
+    mutant: Mutant
+    noticed_by: str
+    seconds: float
+
+    @property
+    def is_as_it_should_be(self) -> bool:
+        return bool(self.noticed_by) != (self.mutant is NOTHING)
+
+
+def outcome_of(mutant: Mutant) -> Outcome:
+    begun, noticed_by = time.monotonic(), ""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        copy_with(mutant, tree)
+        for stage, arguments in STAGES.items():
+            code, _ = heard(list(arguments), tree, _LONGEST_S)
+            if code != 0:
+                noticed_by = stage
+                break
+    outcome = Outcome(mutant, noticed_by, time.monotonic() - begun)
+    print(f"{mutant.rule}: {noticed_by or 'nothing'}, {outcome.seconds:.0f} s", file=sys.stderr, flush=True)
+    return outcome
+
+
+def outcomes(mutants: Sequence[Mutant]) -> list[Outcome]:
+    """As many at a time as there are cores."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(outcome_of, mutants))
+
+
+def table(tried: Sequence[Outcome]) -> str:
+    rows = [f"| {outcome.mutant.rule} | {outcome.noticed_by or '·'} |" for outcome in tried]
+    return "\n".join(["| rule taken away | noticed by |", "|---|---|", *rows])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=1500, help="kills")
+    parser.add_argument("--rule", help="only mutants of rules that contain this text, no kills, and nothing is written")
+    asked = parser.parse_args()
+    if asked.rule is not None:
+        tried = outcomes([mutant for mutant in (NOTHING, *IDENTITY_MUTANTS) if asked.rule in mutant.rule])
+        print(table(tried))
+        return int(not all(outcome.is_as_it_should_be for outcome in tried))
+    begun = time.monotonic()
+    code, output = heard(["-m", "tests.faults.moved_data", "--count", str(asked.count)], ROOT, 3600)
+    print(output, flush=True)
+    rows = [line for line in output.splitlines() if line.startswith("| moved data |")]
+    tried = outcomes((NOTHING, *IDENTITY_MUTANTS))
+    minutes = (time.monotonic() - begun) / 60
+    figures = [f"{conditions()}; {minutes:.0f} minutes in all.", "\n".join([HEADER, *rows]), table(tried)]
+    write("\n\n".join(figures), "make identity")
+    print(figures[-1])
+    return int(code != 0 or not rows or not all(outcome.is_as_it_should_be for outcome in tried))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
