@@ -25,9 +25,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
 import numpy as np
 from PIL import Image
 
+from headstart import cli
 from headstart.pipeline import worker as worker_module
 
 from .command_line import command, in_one_thread
@@ -123,10 +125,13 @@ def copy_photos(source: Path, folder: Path) -> None:
 def load_everything(stories: Sequence[str]) -> None:
     """What commands import, once for all children; this process itself computes nothing, so that forking stays safe."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    modules = ["timm", "headstart.commands.data", "headstart.commands.enqueue", "headstart.commands.work"]
-    if any(step.command == "train-head" for story in stories for step in STORIES[story]):
-        modules += ["scipy.stats", "sklearn.metrics", "headstart.commands.train_head", "headstart.experiments.train_heads"]
-    for module in (*modules, "headstart.commands.verify", "headstart.features.planning.enqueue"):
+    commands = {"verify", *(step.command for story in stories for step in STORIES[story])}
+    for name in commands:
+        cli.group.get_command(click.Context(cli.group), name)
+    modules = ["timm", "headstart.features.planning.enqueue"]
+    if "train-head" in commands:
+        modules += ["scipy.stats", "sklearn.metrics", "headstart.experiments.train_heads"]
+    for module in modules:
         importlib.import_module(module)
     importlib.import_module("torch").set_num_threads(1)
     worker_module.DEATHS = 10**9  # nobody starts Python children for jobs whose workers died: that has tests of its own
