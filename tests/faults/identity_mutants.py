@@ -91,8 +91,8 @@ IDENTITY_MUTANTS = (
     Mutant(
         "`dataset.json` is written anew when the place or the format changes",
         ADDING,
-        " or path.read_bytes() != manifest.dataset.encode():",
-        ":",
+        "if not _says(path := manifest.folder / DATASET_FILE, manifest.dataset.encode()):",
+        "if not (path := manifest.folder / DATASET_FILE).exists():",
     ),
     Mutant("a revision is there before the part that follows it", ADDING, _REVISION + _PART, _PART + _REVISION),
     Mutant("exact copies are one unit of a draw", SPLITS, "    if len(set(digests)) == len(digests):\n", "    if True:\n"),
