@@ -14,7 +14,9 @@ _REVISION = """    if revision.revised is not None:
 """
 _PART = """    chosen = [i for i, row in enumerate(matching.rows) if row == NO_ROW]
     if chosen:
-        order = fair_order([(source.images[i].label, splits[i]) for i in chosen], manifest.dataset.seed, len(before.path))
+        strata = [(source.images[i].label, splits[i]) for i in chosen]
+        lots = [source.lots[i] for i in chosen] if source.lots else []
+        order = order_by_lots(strata, lots, manifest.dataset.seed, len(before.path))
         images = ((source.images[chosen[k]], splits[chosen[k]]) for k in order)
         publish_part(workspace.files, manifest.folder, _columns(source, before), _with_all_columns(source, before, images))
 """
@@ -144,8 +146,8 @@ IDENTITY_MUTANTS = (
     ),
     Mutant("few common images are no move", DATASETS, "shared >= _OVERLAP * len(live)", "shared"),
     Mutant("data is moved by hand only to where it is", DATASETS, "    if not is_there(moved, columns):\n", "    if False:\n"),
-    Mutant("a manifest of a newer format is refused", READING, '        if facts["format"] > FORMAT:\n', "        if False:\n"),
-    Mutant("a manifest that needs more is refused", READING, '        if facts.get("needs"):\n', "        if False:\n"),
+    Mutant("a manifest of a newer format is refused", READING, '    if facts["format"] > FORMAT:\n', "    if False:\n"),
+    Mutant("a manifest that needs more is refused", READING, "    if not ABILITIES.issuperset(needs):\n", "    if False:\n"),
     Mutant(
         "of rows of one path the last counts",
         READING,
