@@ -58,7 +58,10 @@ class Checkpoints:
         return None
 
     def keep(self, step: int, identity: str, state: State) -> None:
-        """Keeps `state`, durably, and the four before it. Raises: TryLaterError if the disk is full; the old ones stay."""
+        """Keeps `state`, durably, and the four before it; it takes the place of another one of its step.
+
+        Raises: TryLaterError if the disk is full; the old ones stay.
+        """
         import torch
 
         buffer = io.BytesIO()
@@ -69,7 +72,7 @@ class Checkpoints:
         path = self.folder / f"step_{step:010d}.{_digest(data)}.pt"
         if not self.files.publish(path, data) and _read(path) is None:
             self.files.replace(path, data)  # the same state, damaged since it was written
-        for old in self._superfluous():
+        for old in self._superfluous(path):
             with contextlib.suppress(OSError):
                 paths.remove(old)
 
@@ -83,7 +86,12 @@ class Checkpoints:
             with contextlib.suppress(OSError):
                 paths.remove(old)
 
-    def _superfluous(self) -> Iterator[Path]:
+    def _superfluous(self, newest: Path) -> Iterator[Path]:
+        # Of the same step: it was kept before the evaluation that `newest` has. By name neither is the newer one, and whoever
+        # went on from it evaluated again: with a time limit shorter than an evaluation, for ever.
+        yield from (
+            path for path in paths.matching(self.folder, f"{newest.name.partition('.')[0]}.*.pt") if path.name != newest.name
+        )
         yield from sorted(paths.matching(self.folder, "step_*.pt"), reverse=True)[_KEPT:]
         # Whoever was killed while writing left up to a whole state.
         yield from (path for path in paths.matching(self.folder, f"{TEMPORARY_PREFIX}*") if is_abandoned(path))

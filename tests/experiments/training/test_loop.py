@@ -131,6 +131,29 @@ def test_five_states_are_kept(tmp_path):
     assert len(list(tmp_path.glob("step_*.pt"))) == 5
 
 
+class Recorder:
+    """A tracker and a keeper of states that note who was called when."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.calls.append(name)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_state_after_an_evaluation_takes_the_place_of_the_one_before_it(tmp_path, seed):
+    class Leaving(Recorder):
+        def judged(self, entry, loop):
+            raise InterruptedWork
+
+    for count in (1, 2, 3):  # six seeds: the names of states are digests, and either might come first
+        loop = begun("tiny", tmp_path, Conduct(save_every=1), evaluate_every=2, max_steps=9, seed=seed)
+        with pytest.raises(InterruptedWork):
+            loop.run(keeper(tmp_path), IDENTITY, listeners=[Leaving()])
+        assert [entry["step"] for entry in loop.progress.history] == [2 * number for number in range(1, count + 1)]
+
+
 def out_of_memory_on_first(calls):
     left = iter(range(calls))
 
@@ -269,16 +292,6 @@ def test_a_full_disk_in_the_middle_leaves_the_states_before_it_and_the_training_
     assert resumed.progress.step == 15
     resumed.run(keeper(tmp_path), IDENTITY)
     assert facts_of(resumed) == uninterrupted["tiny"]
-
-
-class Recorder:
-    """A tracker and a keeper of states that note who was called when."""
-
-    def __init__(self):
-        self.calls = []
-
-    def __getattr__(self, name):
-        return lambda *arguments: self.calls.append(name)
 
 
 def test_who_holds_numbers_back_writes_them_before_a_state_is_kept_and_hears_of_it_afterwards():
