@@ -2,8 +2,8 @@
 
 python -m benchmarks.recipe_price [DATA] [STEPS] [ROUNDS]     DATA: a folder of class folders, '' for made ones
 
-30 steps and 7 rounds unless said otherwise, on one thread and without data workers. Each round runs both loops in turn, the first one first in every other round; the ratio is
-the median of the rounds' ratios.
+30 steps and 7 rounds unless said otherwise, on one thread and without data workers. Each round runs both loops, in turn the one
+and the other first; the ratio is the median of the rounds' ratios.
 """
 
 import json
