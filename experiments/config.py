@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -87,6 +87,30 @@ class HeadConfig:
                 f"head '{self.name}': output '{self.output}' does not fit {task}, expected {' or '.join(allowed)}"
             )
         return self.output
+
+
+def idle_settings(heads: Sequence[HeadConfig], task: str) -> list[str]:
+    """Settings that were changed and change nothing of a head, one line a setting and reason, with the heads it is said of."""
+    usual, of = HeadConfig(), dict[tuple[str, str], list[str]]()
+    for head in heads:
+        for name, is_idle, reason in (
+            ("activation", not head.hidden, _NO_LAYER),
+            ("batch_norm", not head.hidden, _NO_LAYER),
+            ("dropout", not head.hidden, _NO_LAYER),
+            ("momentum", head.optimizer != "sgd", "that is of the optimizer sgd"),
+            ("label_smoothing", task == "regression", "that is of classes, and these are numbers"),
+            ("class_weights", task == "regression", "that is of classes, and these are numbers"),
+        ):
+            if is_idle and getattr(head, name) != getattr(usual, name):
+                of.setdefault((name, reason), []).append(head.name)
+    return [f"{name} does nothing for {_some(names)}: {reason}" for (name, reason), names in of.items()]
+
+
+_NO_LAYER = "it is linear, and that is of hidden layers"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)

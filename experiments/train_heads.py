@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from headstart.experiments.config import USUAL_STEPS, BaselineOptions, HeadConfig, TrainingOptions
+from headstart.experiments.config import USUAL_STEPS, BaselineOptions, HeadConfig, TrainingOptions, idle_settings
 from headstart.experiments.data.columns import detected_task
 from headstart.experiments.evaluation.publish import removed_files
 from headstart.experiments.runs.begin import Begun
@@ -68,7 +68,7 @@ def train_heads(
     )
     report(f"trains on {features.coverage}, {features.embed_dim:,} features each ({features.folder.name})")
     begun = begin_heads(opened, request)
-    for note in begun.notes:
+    for note in (*begun.notes, *idle_settings(request.heads, decided)):
         report(f"note: {note}")
     left_s = None if time_limit_s is None else time_limit_s - (time.monotonic() - begun_at)
     return _finished(opened, begun, Settings(device), left_s, report)

@@ -33,15 +33,16 @@ def training_lines(
     shown = rows[:_ROWS]
     name_width = max(len(name) for name, _, _ in shown)
     metric = "accuracy" if experiment.task == "classification" else "Pearson r"
-    result = [
-        f"{experiment.folder.name}: {metric} on {judged['rows']['val']:,} validation and {judged['rows']['test']:,} test images"
-    ]
+    result = [f"note: {note}" for note in judged["notes"]]  # first of all: they say what the numbers below are worth
+    result.append(
+        f"{experiment.folder.name}: {metric} on {plural(judged['rows']['val'], 'validation image')} "
+        f"and {plural(judged['rows']['test'], 'test image')}"
+    )
     result.append(f"  {'':{name_width}}  validation    test  95 % interval")
     result += [_row(name, headlines, is_best, name_width) for name, headlines, is_best in shown]
     if len(rows) > len(shown):
         result.append(f"  and {plural(len(rows) - len(shown), 'more head')} in {METRICS}")
     result += [_cross_validation(entry) for entry in judged["baselines"] if "cross_validation" in entry]
-    result += [f"note: {note}" for note in judged["notes"]]
     result += _reasons(judged)
     result.append(f"heads    {best_head_path(experiment)}")
     result.append(f"numbers  {experiment.folder / METRICS}" + (f", {REPORT}" if experiment.task == "classification" else ""))
@@ -64,7 +65,8 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
     corrected = judged.get("corrected_validation")
     if by.get("of", 1) > 1:
         promise = f"; without that flattery about {corrected:.4f}" if corrected is not None else ""
-        yield f"the best of several is flattered by validation{promise}; on test it is not: nothing was chosen there"
+        free = "; on test it is not: nothing was chosen there" if judged["rows"]["test"] else ""
+        yield f"the best of several is flattered by validation{promise}{free}"
 
 
 def _row(name: str, headlines: dict[str, Any], is_best: bool, width: int) -> str:

@@ -96,7 +96,7 @@ def evaluate_experiment(
         "heads": heads,
         "baselines": others,
         "comparisons": _comparisons(data, selected, {name: scores[last] for name, scores in scores_by_head.items()}),
-        "notes": [*data.notes, *_notes(data, dead_channels(statistics), candidates, selected)],
+        "notes": [*_worse_than_commonest(data, candidates, selected), *data.notes, *_notes(data, dead_channels(statistics))],
     }
     return ExperimentEvaluation(metrics, scores_by_head[selected][last], tuple(fitted))
 
@@ -143,8 +143,8 @@ def _renamed(head: TrainedHead, taken: set[str]) -> TrainedHead:
 
 
 def _corrected(data: ExperimentData, scores: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> float | None:
-    """Accuracy alone: of numbers, choosing the best is only said to flatter."""
-    if data.data.targets.task != "classification":
+    """Accuracy alone: of numbers, choosing the best is only said to flatter. None, too, where the training rows validate."""
+    if data.data.targets.task != "classification" or np.array_equal(data.data.val, data.data.train):
         return None
     codes = data.data.targets.codes[data.data.val]
     return corrected_validation({name: found["val"].argmax(axis=1) == codes for name, found in scores.items()})
@@ -175,14 +175,18 @@ def _comparisons(data: ExperimentData, selected: str, scores: dict[str, NDArray[
     return result
 
 
-def _notes(data: ExperimentData, dead: int, candidates: Sequence[Candidate], selected: str) -> Iterator[str]:
+def _notes(data: ExperimentData, dead: int) -> Iterator[str]:
     if dead:
         yield f"{dead:,} of {data.data.inputs:,} inputs never change on the training rows and say nothing"
     for split, positions in _splits(data):
         sample = Sample(len(positions), data.features.groups[positions])
         if sample.units < SMALL:
             name = {"val": "validation", "test": "test"}[split]
-            yield f"{sample.words} in {name} are few: another draw may give quite other numbers"
+            are = "is" if sample.units == 1 else "are"
+            yield f"{sample.words} in {name} {are} few: another draw may give quite other numbers"
+
+
+def _worse_than_commonest(data: ExperimentData, candidates: Sequence[Candidate], selected: str) -> Iterator[str]:
     if data.data.targets.task != "classification":
         return
     rows = data.test if len(data.test) else data.data.val

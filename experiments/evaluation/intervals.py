@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.pipeline.text import plural
+
 RESAMPLES = 2000
 SMALL = 30  # images, or groups, below which an interval is wide, and said to be
 _Z = 1.959963984540054  # of 97.5 %
@@ -50,7 +52,7 @@ class Sample:
     @property
     def words(self) -> str:
         """What is drawn, for people."""
-        return f"{self.units:,} groups" if self.is_grouped else f"{self.units:,} images"
+        return plural(self.units, "group" if self.is_grouped else "image")
 
     def proportion(self, is_right: NDArray[np.bool_]) -> Interval:
         """Of the mean of (count,) claims: Wilson's interval, or the cluster bootstrap where there are groups."""

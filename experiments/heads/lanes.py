@@ -72,7 +72,7 @@ class Lane:
         self.parameters = Parameters(heads, task.inputs, task.outputs, task.device, state)
         self.loss_sums = torch.zeros(len(heads), device=task.device)
         self._random = torch.Generator(task.device)
-        kinds = [head.class_weights for head in heads]
+        kinds = [head.class_weights if task.task == "classification" else "none" for head in heads]
         weights = torch.ones(len(heads), task.outputs, 1)
         for number, kind in enumerate(kinds):
             if kind == "balanced":
@@ -81,7 +81,7 @@ class Lane:
             output=heads[0].output_for(task.task),
             is_classes=task.task == "classification",
             smoothing=self._each([head.label_smoothing for head in heads]),
-            weights=weights.to(task.device) if "balanced" in kinds and task.task == "classification" else None,
+            weights=weights.to(task.device) if "balanced" in kinds else None,
         )
         self._dropouts = [self._each(list(parts)) for parts in zip(*(head.dropouts for head in heads), strict=True)]
         self._seeds = [head.seed for head in heads]

@@ -29,3 +29,29 @@ def test_a_mistake_is_said_before_anything_is_written(root, words, said):
     assert error is not None
     assert said in str(getattr(error, "message", error))
     assert not (root / "experiments").exists()
+
+
+IDLE = {
+    "dropout of a linear head": (("--dropout", "0.9"), ["dropout does nothing for linear"]),
+    "two settings of hidden layers": (
+        ("--batch-norm", "--dropout", "0.2"),
+        ["batch_norm does nothing for linear", "dropout does nothing for linear"],
+    ),
+    "an activation of a linear head": (("--activation", "gelu"), ["activation does nothing for linear"]),
+    "momentum of adamw": (("--momentum", "0.5"), ["momentum does nothing for linear"]),
+    "label smoothing of numbers": (("--target", "score", "--label-smoothing", "0.1"), ["label_smoothing does nothing"]),
+    "class weights of numbers": (("--target", "score", "--class-weights", "balanced"), ["class_weights does nothing"]),
+    "nothing of a head with a layer": (("--hidden", "8", "--dropout", "0.2", "--batch-norm", "--activation", "gelu"), []),
+    "momentum of sgd": (("--optimizer", "sgd", "--momentum", "0.5"), []),
+    "an ablation passes dropout by its linear head": (("--ablation", "--dropout", "0.1"), []),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), IDLE.values(), ids=IDLE)
+def test_an_option_that_does_nothing_for_a_head_is_noted(root, words, said):
+    done = run(root, *words, "--no-logistic")
+    assert done.exception is None, done.exception
+    notes = [line for line in done.stderr.splitlines() if "does nothing" in line]
+    assert len(notes) == len(said)
+    for line, start in zip(notes, said, strict=True):
+        assert line.startswith(f"note: {start}")
