@@ -1,7 +1,13 @@
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -48,6 +54,33 @@ def test_pixels_go_in_where_the_encoder_is_part_of_the_export(trained, pictures,
         [row] = call("predict", path, "--run", "2", "--json", "-w", trained.root).json["predictions"]
         assert facts["names"][found.argmax()] == row["label"]
         assert found.max() == pytest.approx(row["probability"], abs=1e-5)
+
+
+BASELINES = {"ridge": 4, "logistic": 5, "lda": 6, "nearest-mean": 7}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_client_without_this_project_says_of_pixels_what_evaluate_says(trained, pictures, tmp_path, name):
+    """Beside it lie links to its three packages, and nothing else is on the path of its Python."""
+    run, model, packages = BASELINES[name], tmp_path / "whole.onnx", tmp_path / "packages"
+    assert call("runs", "show", run, "-w", trained.root).output.startswith(f"run {run} ({name} of")
+    assert call("export", "--with-encoder", "--run", run, "-o", model, "-w", trained.root).status == 0
+    packages.mkdir()
+    for package in ("numpy", "onnxruntime", "PIL"):
+        home = Path(find_spec(package).origin).parent
+        for part in (home, home.with_name("numpy.libs"), home.with_name("pillow.libs")):
+            if part.exists() and not (packages / part.name).exists():
+                (packages / part.name).symlink_to(part)
+    rows = list(csv.DictReader(io.StringIO(call("evaluate", run, "--csv", "-w", trained.root).output)))
+    client = Path(__file__).with_name("onnx_client.py")
+    words = [sys.executable, "-S", client, model, *(pictures / row["path"] for row in rows)]
+    done = subprocess.run(words, capture_output=True, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(packages)})
+    said = json.loads(done.stdout)
+    assert {"headstart", "torch", "sklearn"}.isdisjoint(said["imported"])
+    assert len(rows) >= 10
+    for row, probabilities in zip(rows, said["probabilities"], strict=True):
+        assert said["names"][int(np.argmax(probabilities))] == row["label"]
+        assert max(probabilities) == pytest.approx(float(row["probability"]), abs=1e-5)
 
 
 def test_an_export_is_named_after_its_head_and_done_once(trained, tmp_path, monkeypatch):
