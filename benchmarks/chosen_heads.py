@@ -1,6 +1,6 @@
 """The head that `train-head` without options chooses, against the best of scikit-learn's logistic path, over seven sets.
 
-python -m benchmarks.chosen_heads DATA [--weights FILE] [--cache FOLDER] [--seeds 10] [--only NAME,NAME]
+python -m benchmarks.chosen_heads DATA [--weights FILE] [--cache FOLDER] [--seeds 10] [--only NAME]
 
 DATA has `sign-digits/`, `logos/`, `cifar10.zip` and `mnist-train.zip`; digits come with scikit-learn. Features of one encoder are
 extracted once a set and stay in the cache; results, too: killed anywhere, the same command goes on. Ours are judged anew where
@@ -280,10 +280,10 @@ def main() -> None:
     parser.add_argument("--weights", default="random:0", help="of mobilenetv2_100")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "headstart-chosen-heads")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--only", help="names of sets, by commas; a name may be left off anywhere")
+    parser.add_argument("--only", action="append", metavar="NAME", help="a set, or how its name begins; repeatable")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
-    wanted = [each for each in SETS if options.only is None or any(each.name.startswith(n) for n in options.only.split(","))]
+    wanted = [each for each in SETS if options.only is None or each.name.startswith(tuple(options.only))]
     means, worst, spent, code = [], [], np.zeros(4), code_digest()
     for chosen in wanted:
         features = features_of(chosen.source, options.data, options.weights, options.cache)

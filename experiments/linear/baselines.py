@@ -21,6 +21,7 @@ from headstart.experiments.training.kept_parts import Parts
 
 from .closed_form import LinearHead, SingularError, fit_lda, fit_nearest_mean
 from .cross_validation import cross_validate_ridge
+from .logistic import axes_of
 from .penalty_path import PENALTIES, logistic_path, ridge_path
 
 RIDGE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -95,12 +96,15 @@ def fit_baselines(
     """
     source, targets = inputs_of(data), data.targets
     statistics = gather_statistics(source, targets, {"train": data.train})["train"]
-    path = ridge_path(source, targets, statistics, data.val, RIDGE_PENALTIES)
+    axes = axes_of(source, data.train, statistics) if wanted.logistic and targets.task == "classification" else None
+    path = ridge_path(source, targets, statistics, data.val, RIDGE_PENALTIES, axes)
     baselines = [Baseline("ridge", {"l2": path.penalties[path.best]}, path.heads[path.best])]
     if fold_of is not None:
         baselines.append(_cross_validated(data, fold_of, check, parts))
     if wanted.logistic:
-        path = logistic_path(source, targets, data.train, statistics, data.val, check=check, parts=parts, report=report)
+        path = logistic_path(
+            source, targets, data.train, statistics, data.val, check=check, parts=parts, report=report, axes=axes
+        )
         baselines.append(Baseline("logistic", {"l2": path.penalties[path.best]}, path.heads[path.best]))
     if targets.task == "regression":
         mean = statistics.target_sums / statistics.count

@@ -1,12 +1,15 @@
 """Multinomial logistic regression for a whole path of penalties: all of them share each pass over the rows.
 
 L-BFGS, one problem a penalty, along the principal axes that ridge needs anyway: there the curvature is nearly diagonal and known,
-so a few dozen passes do what takes plain L-BFGS hundreds. The first step, Newton's from the priors, costs no pass at all. Blocks
-of rows are worked on beside each other and added up in their order: the result does not depend on how many cores there are.
+so a few dozen passes do what takes plain L-BFGS hundreds. The first step, Newton's from the priors, costs no pass at all. Few
+rows are turned to these axes once and kept, many are read in each pass. Blocks of rows are worked on beside each other and added
+up in their order: the result does not depend on how many cores there are.
 """
 
+import contextlib
+import functools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -30,16 +33,21 @@ _ENOUGH = 1e-4  # part of the promised decrease that a step must bring (Armijo)
 _FLATTEST = 1e-6
 _AT_ONCE = 6  # penalties that share a pass: more would save little and lose more to a kill
 _MOST_COLUMNS = 2048  # of one wide product, which bounds the memory that many classes take
+_FEW = 4  # times as many rows as channels, or fewer: turning them once costs less than turning heads in each pass
+_MOST_KEPT = 1 << 25  # numbers of turned rows in memory
+_KEPT_ROWS = 512  # a block of them, so that few rows keep all cores busy, too
+_FLAT = 1e-10  # part of the largest variance below which rows do not differ along an axis
 
 
 @dataclass(frozen=True)
-class _Axes:
+class Axes:
     """Standardized features along the principal axes of the training rows.
 
     Attributes:
         mean, scale: (d,) of the raw channels.
-        vectors: (d, d), an axis a column; variances: (d,) along them.
-        products: (k, d) mean of target times standardized feature; priors: (k,) of the classes.
+        vectors: (d, r), an axis a column, of all along which rows differ; variances: (r,) along them.
+        products: (k, r) mean of target times standardized feature.
+        priors, shares: (k,) of the classes; a prior is never 0.
     """
 
     mean: _Array
@@ -48,31 +56,46 @@ class _Axes:
     variances: _Array
     products: _Array
     priors: _Array
-
-    @classmethod
-    def of(cls, statistics: Statistics) -> "_Axes":
-        standard, offset = standardization_of(statistics), statistics.sums / statistics.count
-        gram = statistics.gram / statistics.count - np.outer(offset, offset)
-        products = (statistics.products - np.outer(offset, statistics.target_sums)).T / statistics.count
-        values, vectors = np.linalg.eigh(gram / np.outer(standard.scale, standard.scale))
-        priors = np.maximum(statistics.target_sums, 0.5) / statistics.count
-        return cls(standard.mean, standard.scale, vectors, np.maximum(values, 0), products / standard.scale @ vectors, priors)
+    shares: _Array
 
     def start(self, penalty: float) -> _Array:
-        """(k, d + 1): Newton's first step from the priors, with the curvature that classes of equal size have."""
+        """(k, r + 1): Newton's first step from the priors, with the curvature that classes of equal size have."""
         k = len(self.priors)
         curvature = (self.priors * (1 - self.priors) * k / max(1, k - 1))[:, None] * self.variances
         return np.concatenate([self.products / (curvature + penalty), np.log(self.priors)[:, None]], axis=1)
 
+    def ridge(self, penalty: float) -> LinearHead:
+        """As `fit_ridge_path`: along these axes each weight has an equation of its own."""
+        weights = (self.products / (self.variances + penalty)) @ self.vectors.T / self.scale
+        return LinearHead(weights, self.shares - weights @ self.mean)
+
     def raw(self, points: _Array) -> tuple[_Array, _Array]:
-        """Weights (p, k, d) and biases (p, k) on raw features less their mean, of points (p, k, d + 1)."""
+        """Weights (p, k, d) and biases (p, k) on raw features less their mean, of points (p, k, r + 1)."""
         return points[..., :-1] @ self.vectors.T / self.scale, points[..., -1]
+
+
+def axes_of(source: FeatureSource, positions: NDArray[np.int64], statistics: Statistics) -> Axes:
+    """Of the rows at `positions`, which have classes and which `statistics` are of."""
+    standard, offset = standardization_of(statistics), statistics.sums / statistics.count
+    products = (statistics.products - np.outer(offset, statistics.target_sums)).T / statistics.count / standard.scale
+    if len(positions) <= len(offset):  # the axes of few rows lie in what these span: a smaller problem
+        rows = (source.take(np.sort(positions)).astype(np.float64) - standard.mean) / standard.scale
+        values, turned = np.linalg.eigh(rows @ rows.T / len(rows))
+        lasts = values > _FLAT * values[-1]
+        values = values[lasts]
+        vectors = rows.T @ (turned[:, lasts] / np.sqrt(len(rows) * values))
+    else:
+        gram = statistics.gram / statistics.count - np.outer(offset, offset)
+        values, vectors = np.linalg.eigh(gram / np.outer(standard.scale, standard.scale))
+    shares = statistics.target_sums / statistics.count
+    priors = np.maximum(statistics.target_sums, 0.5) / statistics.count
+    return Axes(standard.mean, standard.scale, vectors, np.maximum(values, 0), products @ vectors, priors, shares)
 
 
 class _Problem:
     """The course of one penalty: the best point (k, d + 1) so far, and a trial beyond it. Weights first, the bias last."""
 
-    def __init__(self, penalty: float, axes: _Axes) -> None:
+    def __init__(self, penalty: float, axes: Axes) -> None:
         self.trial = axes.start(penalty)
         self.is_done = False
         self._l2 = np.append(np.full(len(axes.variances), penalty), 0.0)
@@ -128,6 +151,7 @@ def fit_logistic_path(
     check: Callable[[], None] = lambda: None,
     parts: Parts | None = None,
     report: Callable[[str], None] = lambda text: None,
+    axes: Axes | None = None,
 ) -> list[LinearHead]:
     """Softmax regression for each penalty, features standardized on the training rows, the bias not penalized.
 
@@ -138,6 +162,7 @@ def fit_logistic_path(
         check: called before each pass over the rows; may raise to leave.
         parts: keeps what is solved, a few penalties at a time, and gives back what an earlier call kept.
         report: told how far it is.
+        axes: of these rows, if they are known already.
 
     Returns: heads whose weights act on raw, unstandardized features.
     Raises: HeadstartError if targets are numbers, or a penalty is not above 0.
@@ -148,44 +173,75 @@ def fit_logistic_path(
         wrong = next(penalty for penalty in penalties if not 0 < penalty < np.inf)
         raise HeadstartError(f"a logistic penalty is {wrong}, expected a number above 0")
     positions = positions[targets.is_known[positions]]
-    axes = _Axes.of(statistics)
+    axes = axes or axes_of(source, positions, statistics)
     kept = parts or NoParts()
     width = max(1, min(_AT_ONCE, _MOST_COLUMNS // targets.outputs))
     points: list[_Array] = []
-    for first in range(0, len(penalties), width):
-        solved = kept.load(f"logistic_{first}")
-        if solved is None:
-            report(f"logistic regression, penalties {first + 1} to {min(first + width, len(penalties))} of {len(penalties)}")
-            problems = [_Problem(penalty, axes) for penalty in penalties[first : first + width]]
-            _solve(source, targets, positions, axes, problems, tolerance, check)
-            solved = np.stack([problem.trial for problem in problems])
-            kept.keep(f"logistic_{first}", solved)
-        points.extend(solved)
+    with _likelihoods(source, targets, positions, axes) as along_axes:
+        for first in range(0, len(penalties), width):
+            solved = kept.load(f"logistic_{first}")
+            if solved is None or solved.shape[2] != len(axes.variances) + 1:  # an earlier version had other axes
+                report(f"logistic regression, penalties {first + 1} to {min(first + width, len(penalties))} of {len(penalties)}")
+                problems = [_Problem(penalty, axes) for penalty in penalties[first : first + width]]
+                _solve(along_axes, problems, tolerance, check)
+                solved = np.stack([problem.trial for problem in problems])
+                kept.keep(f"logistic_{first}", solved)
+            points.extend(solved)
     return [_head(axes, point) for point in points]
 
 
+@dataclass(frozen=True)
+class _AlongAxes:
+    """loss (p,), gradient (p, k, r + 1) and hessian_diagonal (p, k), see Likelihood, at points along the axes."""
+
+    loss: _Array
+    gradient: _Array
+    hessian_diagonal: _Array
+
+
+@contextlib.contextmanager
+def _likelihoods(
+    source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes
+) -> Iterator[Callable[[_Array], _AlongAxes]]:
+    """What gives the likelihood of points (p, k, r + 1)."""
+    if len(positions) > _FEW * len(axes.mean) or len(positions) * len(axes.variances) > _MOST_KEPT:
+
+        def read(points: _Array) -> _AlongAxes:
+            means = likelihood(source, targets, positions, axes.mean, *axes.raw(points))
+            gradient = np.concatenate([means.weights / axes.scale @ axes.vectors, means.biases[..., None]], axis=-1)
+            return _AlongAxes(means.loss, gradient, means.hessian_diagonal)
+
+        yield read
+        return
+    turn, mean = (axes.vectors / axes.scale[:, None]).astype(np.float32), axes.mean.astype(np.float32)
+    with _workers() as pool:
+        turned = [
+            ((as_float32(half) - mean) @ turn, targets.codes[block]) for block, half in source.blocks(positions, _KEPT_ROWS)
+        ]
+
+        def remembered(points: _Array) -> _AlongAxes:
+            heads = _Heads(points[..., :-1], points[..., -1])
+            means = _summed(pool.map(lambda rows: heads.sums(*rows), turned), points[..., :-1].shape, len(positions))
+            gradient = np.concatenate([means.weights, means.biases[..., None]], axis=-1)
+            return _AlongAxes(means.loss, gradient, means.hessian_diagonal)
+
+        yield remembered
+
+
 def _solve(
-    source: FeatureSource,
-    targets: Targets,
-    positions: NDArray[np.int64],
-    axes: _Axes,
-    problems: Sequence[_Problem],
-    tolerance: float,
-    check: Callable[[], None],
+    along_axes: Callable[[_Array], _AlongAxes], problems: Sequence[_Problem], tolerance: float, check: Callable[[], None]
 ) -> None:
     for _ in range(_MOST_PASSES):
         active = [problem for problem in problems if not problem.is_done]
         if not active:
             return
         check()
-        weights, biases = axes.raw(np.stack([problem.trial for problem in active]))
-        means = likelihood(source, targets, positions, axes.mean, weights, biases)
-        along = np.concatenate([means.weights / axes.scale @ axes.vectors, means.biases[..., None]], axis=-1)
+        means = along_axes(np.stack([problem.trial for problem in active]))
         for number, problem in enumerate(active):
-            problem.take_or_shorten(float(means.loss[number]), along[number], means.hessian_diagonal[number], tolerance)
+            problem.take_or_shorten(float(means.loss[number]), means.gradient[number], means.hessian_diagonal[number], tolerance)
 
 
-def _head(axes: _Axes, point: _Array) -> LinearHead:
+def _head(axes: Axes, point: _Array) -> LinearHead:
     weights, biases = axes.raw(point)
     return LinearHead(weights, biases - weights @ axes.mean)
 
@@ -207,18 +263,15 @@ class Likelihood:
 
 
 class _Heads:
-    """float32 copies of heads that take x - shift, wide: those of all heads and classes below each other."""
+    """float32 copies of heads, wide: those of all heads and classes below each other."""
 
-    def __init__(self, shift: NDArray[np.float64], weights: _Array, biases: _Array) -> None:
+    def __init__(self, weights: _Array, biases: _Array) -> None:
         self.shape = biases.shape
-        self.shift = shift.astype(np.float32)
         self.weights = weights.reshape(biases.size, -1).astype(np.float32)
         self.biases = biases.reshape(-1, 1).astype(np.float32)
 
-    def sums(self, half: NDArray[np.float16], codes: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], ...]:
+    def sums(self, rows: NDArray[np.float32], codes: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], ...]:
         """Sums over the rows of a block: loss, the gradients, hessian_diagonal."""
-        rows = as_float32(half)
-        rows -= self.shift
         flat = self.weights @ rows.T
         flat += self.biases
         logits = flat.reshape(*self.shape, len(rows))
@@ -244,23 +297,46 @@ def likelihood(
         positions: rows with a class, at least one.
         shift: (d,); weights: (p, k, d); biases: (p, k).
     """
-    from threadpoolctl import threadpool_limits
+    heads, shift32 = _Heads(weights, biases), shift.astype(np.float32)
 
-    heads = _Heads(shift, weights, biases)
-    sums = [np.zeros(len(weights)), np.zeros((biases.size, weights.shape[2])), np.zeros(biases.shape), np.zeros(biases.shape)]
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores(), "likelihood") as pool:
+    def sums(half: NDArray[np.float16], codes: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], ...]:
+        rows = as_float32(half)
+        rows -= shift32
+        return heads.sums(rows, codes)
+
+    def in_turn(pool: ThreadPoolExecutor) -> Iterator[tuple[NDArray[np.floating[Any]], ...]]:
         under_way: deque[Future[tuple[NDArray[np.floating[Any]], ...]]] = deque()
-        blocks: Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]] = source.blocks(positions)
-        for block, half in blocks:
-            under_way.append(pool.submit(heads.sums, half, targets.codes[block]))
+        for block, half in source.blocks(positions):
+            under_way.append(pool.submit(sums, half, targets.codes[block]))
             if len(under_way) > cores():
-                _add(sums, under_way.popleft().result())
+                yield under_way.popleft().result()
         while under_way:
-            _add(sums, under_way.popleft().result())
-    loss, product, bias, hessian_diagonal = (each / len(positions) for each in sums)
-    return Likelihood(loss, product.reshape(weights.shape), bias, hessian_diagonal)
+            yield under_way.popleft().result()
+
+    with _workers() as pool:
+        return _summed(in_turn(pool), weights.shape, len(positions))
 
 
-def _add(sums: list[_Array], block: tuple[NDArray[np.floating[Any]], ...]) -> None:
-    for total, part in zip(sums, block, strict=True):
-        np.add(total, part, out=total)
+@contextlib.contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """A thread a core, each with products of its own: how a sum is split must not depend on the cores."""
+    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(cores(), "likelihood") as pool:
+        yield pool
+
+
+@functools.cache
+def _libraries() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()  # looking for them takes 10 ms, once
+
+
+def _summed(blocks: Iterable[tuple[NDArray[np.floating[Any]], ...]], shape: tuple[int, ...], rows: int) -> Likelihood:
+    """The mean over so many rows of what blocks add up to; shape: (p, k, d)."""
+    p, k, d = shape
+    sums = [np.zeros(p), np.zeros((p * k, d)), np.zeros((p, k)), np.zeros((p, k))]
+    for block in blocks:
+        for total, part in zip(sums, block, strict=True):
+            np.add(total, part, out=total)
+    loss, product, bias, hessian_diagonal = (each / rows for each in sums)
+    return Likelihood(loss, product.reshape(shape), bias, hessian_diagonal)

@@ -12,7 +12,7 @@ from headstart.experiments.data.targets import Targets
 from headstart.experiments.training.kept_parts import Parts
 
 from .closed_form import LinearHead, fit_ridge_path, scores_of
-from .logistic import fit_logistic_path
+from .logistic import Axes, fit_logistic_path
 
 PENALTIES = tuple(float(penalty) for penalty in np.geomspace(1e-5, 10, 12))
 
@@ -37,9 +37,11 @@ def ridge_path(
     statistics: Statistics,
     val: NDArray[np.int64],
     penalties: Sequence[float] = PENALTIES,
+    axes: Axes | None = None,
 ) -> ScoredPath:
-    """`fit_ridge_path` on the training rows that `statistics` are of, scored on `val`."""
-    return scored_path(source, targets, val, penalties, fit_ridge_path(statistics, penalties))
+    """`fit_ridge_path` on the training rows that `statistics` are of, by their axes if these are known, scored on `val`."""
+    heads = fit_ridge_path(statistics, penalties) if axes is None else [axes.ridge(penalty) for penalty in penalties]
+    return scored_path(source, targets, val, penalties, heads)
 
 
 def logistic_path(
@@ -52,9 +54,10 @@ def logistic_path(
     check: Callable[[], None] = lambda: None,
     parts: Parts | None = None,
     report: Callable[[str], None] = lambda text: None,
+    axes: Axes | None = None,
 ) -> ScoredPath:
     """`fit_logistic_path` on `train`, which `statistics` are of, scored on `val`."""
-    heads = fit_logistic_path(source, targets, train, statistics, penalties, check=check, parts=parts, report=report)
+    heads = fit_logistic_path(source, targets, train, statistics, penalties, check=check, parts=parts, report=report, axes=axes)
     return scored_path(source, targets, val, penalties, heads)
 
 

@@ -1,6 +1,6 @@
 """A program of somebody who has the exported file, onnxruntime, numpy and Pillow, and nothing of this project.
 
-python onnx_client.py HEAD.onnx IMAGE...  prints JSON: names of the classes, a row of probabilities an image, and what was imported.
+python onnx_client.py HEAD.onnx IMAGE...  prints JSON: names of classes, probabilities of each image, what was imported.
 """
 
 import json

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from headstart.experiments.data.feature_source import ArrayFeatures
 from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.data.targets import class_targets
+from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.linear import logistic
-from headstart.experiments.linear.closed_form import scores_of
+from headstart.experiments.linear.closed_form import fit_ridge_path, scores_of
 from headstart.experiments.linear.logistic import fit_logistic_path, likelihood
 from headstart.pipeline.errors import HeadstartError
 from tests.experiments.samples import clouds, line
@@ -130,3 +132,34 @@ def test_a_penalty_that_gives_no_single_answer_is_refused(penalty):
 def test_numbers_are_refused():
     with pytest.raises(HeadstartError, match="needs classes"):
         fitted(line())
+
+
+def _rows(count: int, channels: int) -> TrainingData:
+    random = np.random.default_rng(count)
+    codes = random.integers(0, 3, count + 40)
+    rows = random.standard_normal((count + 40, channels)) + 0.8 * np.eye(3, channels)[codes]
+    train, val = np.split(np.arange(count + 40), [count])
+    return TrainingData(ArrayFeatures(rows.astype(np.float16)), class_targets([f"c{code}" for code in codes], train), train, val)
+
+
+@pytest.mark.parametrize(("count", "channels"), [(20, 48), (48, 48), (60, 16)], ids=["fewer rows", "as many", "more rows"])
+def test_rows_kept_along_their_axes_give_the_heads_that_reading_them_gives(monkeypatch, count, channels):
+    made = _rows(count, channels)
+    statistics = gather_statistics(made.source, made.targets, {"train": made.train})["train"]
+    penalties = (1e-2, 1.0)
+    kept = fit_logistic_path(made.source, made.targets, made.train, statistics, penalties, tolerance=1e-9)
+    monkeypatch.setattr(logistic, "_MOST_KEPT", 0)
+    read = fit_logistic_path(made.source, made.targets, made.train, statistics, penalties, tolerance=1e-9)
+    for one, two in zip(kept, read, strict=True):
+        np.testing.assert_allclose(one.weight, two.weight, atol=2e-3)
+        np.testing.assert_allclose(one.bias, two.bias, atol=2e-3)
+
+
+@pytest.mark.parametrize(("count", "channels"), [(20, 48), (200, 16)], ids=["fewer rows than channels", "more"])
+def test_ridge_along_the_axes_is_ridge(count, channels):
+    made = _rows(count, channels)
+    statistics = gather_statistics(made.source, made.targets, {"train": made.train})["train"]
+    axes = logistic.axes_of(made.source, made.train, statistics)
+    for penalty, wanted in zip((1e-3, 1.0), fit_ridge_path(statistics, (1e-3, 1.0)), strict=True):
+        np.testing.assert_allclose(axes.ridge(penalty).weight, wanted.weight, atol=1e-4)
+        np.testing.assert_allclose(axes.ridge(penalty).bias, wanted.bias, atol=1e-4)
