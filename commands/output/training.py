@@ -29,8 +29,8 @@ def training_lines(
     numbers = runs or {}
     entries = [(entry.get("head") or entry["baseline"], entry) for entry in (*judged["heads"], *judged["baselines"])]
     rows = [(name, headline(entry), name == judged["selected"]) for name, entry in entries]
-    rows.sort(key=lambda row: (row[2], _value(row[1], "val")), reverse=True)
-    shown = rows[:_ROWS]
+    rows.sort(key=lambda row: (_value(row[1], "val"), row[2]), reverse=True)
+    shown = rows[:_ROWS] if any(is_best for *_, is_best in rows[:_ROWS]) else [*rows[: _ROWS - 1], *(r for r in rows if r[2])]
     name_width = max(len(name) for name, _, _ in shown)
     metric = "accuracy" if experiment.task == "classification" else "Pearson r"
     result = [f"note: {note}" for note in judged["notes"]]  # first of all: they say what the numbers below are worth
@@ -59,7 +59,14 @@ def training_lines(
 def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
     by = judged["selected_by"]
     heads = f"of {plural(by['of'], 'head')} " if "of" in by else ""
-    yield f"best on validation is marked *: {judged['selected']} has the best {by['metric']} {heads}on validation"
+    if by.get("within_noise"):
+        others = ", ".join(by["within_noise"][:5])
+        yield (
+            f"chosen is marked *: {judged['selected']}; what has more on {plural(judged['rows']['val'], 'validation image')} "
+            f"({others}) leads by no more than one standard error, which is noise"
+        )
+    else:
+        yield f"best on validation is marked *: {judged['selected']} has the best {by['metric']} {heads}on validation"
     if by.get("equals"):
         yield f"as good there, and less simple: {', '.join(by['equals'][:5])}"
     corrected = judged.get("corrected_validation")

@@ -20,7 +20,7 @@ from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.experiments.training.kept_parts import Parts
 from headstart.experiments.training.progress import monitor_for
 
-from .fitted_heads import Candidate, as_head, choose, corrected_validation, simplicity_of
+from .fitted_heads import Candidate, Choice, as_head, choose_beyond_noise, corrected_validation, simplicity_of
 from .intervals import SMALL, Sample
 from .metrics import classification_metrics, compare_classifiers, compare_regressors, probabilities_of, regression_metrics
 
@@ -79,7 +79,8 @@ def evaluate_experiment(
         evaluated(head, {"baseline": head.config.name, **_settings(head), "sha256_of_weights": head.digest}) for head in fitted
     ]
     monitor = monitor_for(experiment.options.monitor, experiment.task)
-    selected, equals = choose(candidates, monitor)
+    choice = choose_beyond_noise(candidates, monitor, len(data.data.val))
+    selected = choice.selected
     last = _splits(data)[-1][0]  # test where there is one
     groups = data.features.groups
     metrics = {
@@ -91,7 +92,7 @@ def evaluate_experiment(
         "groups": len(set(groups[groups != ""].tolist())) or None,
         "validation": _digest_of(data, data.data.val),
         "selected": selected,
-        "selected_by": {"split": "val", "metric": monitor, "of": len(candidates), "equals": equals},
+        "selected_by": {"split": "val", "metric": monitor, "of": len(candidates), **_why(choice)},
         "corrected_validation": _corrected(data, scores_by_head),
         "heads": heads,
         "baselines": others,
@@ -129,6 +130,10 @@ def _digest_of(data: ExperimentData, positions: NDArray[np.int64]) -> str:
     rows = data.features.rows
     names = [f"{rows.datasets[rows.dataset[position]]} {rows.index[position]}" for position in positions.tolist()]
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def _why(choice: Choice) -> dict[str, Any]:
+    return {"equals": choice.equals, **({"within_noise": choice.within_noise} if choice.within_noise else {})}
 
 
 def _settings(head: TrainedHead) -> dict[str, Any]:

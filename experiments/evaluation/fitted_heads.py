@@ -13,6 +13,7 @@ from headstart.experiments.config import SIMPLEST, HeadConfig
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.linear.baselines import Baseline
+from headstart.experiments.runs.noise import REFERENCE, is_noise
 
 from .metrics import log_losses, probabilities_of
 
@@ -72,6 +73,44 @@ def goodness_of(metrics: Mapping[str, Any], monitor: str) -> float:
         return float("-inf")
     mean = float(np.mean(values))
     return mean if monitor == "pearson" else -mean
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which head an experiment chooses.
+
+    Attributes:
+        selected: its name; equals: names of those that did as well on validation and are less simple.
+        within_noise: names of those that did better, by no more than one standard error of logistic regression, which is then
+            selected.
+    """
+
+    selected: str
+    equals: list[str]
+    within_noise: list[str]
+
+
+def choose_beyond_noise(candidates: Sequence[Candidate], monitor: str, images: int) -> Choice:
+    """The best on validation, of equals the simplest; but logistic regression where that leads by no more than noise.
+
+    Args: images: of validation. Only accuracies are compared so.
+    """
+    selected, equals = choose(candidates, monitor)
+    reference = next((each for each in candidates if each.simplicity == (SIMPLEST.index(REFERENCE), 0)), None)
+    if monitor != "accuracy" or reference is None:
+        return Choice(selected, equals, [])
+    best, least = (goodness_of(each.entry["val"], monitor) for each in (_named(candidates, selected), reference))
+    if not is_noise(best, least, images):
+        return Choice(selected, equals, [])
+    scores = {each.name: goodness_of(each.entry["val"], monitor) for each in candidates}
+    alike = [name for name, score in scores.items() if score == least and name != reference.name]
+    return Choice(
+        reference.name, alike, sorted((name for name in scores if scores[name] > least), key=lambda name: -scores[name])
+    )
+
+
+def _named(candidates: Sequence[Candidate], name: str) -> Candidate:
+    return next(each for each in candidates if each.name == name)
 
 
 def choose(candidates: Sequence[Candidate], monitor: str) -> tuple[str, list[str]]:

@@ -20,6 +20,7 @@ from headstart.pipeline.workspace import Workspace, as_workspace
 from .any_experiment import read_any_experiment
 from .experiment import is_finished, read_metrics
 from .head_experiment import HeadExperiment, best_head_path, head_path, list_head_experiments, read_head_experiment
+from .noise import REFERENCE, is_noise
 from .recipe_experiment import RecipeExperiment, read_recipe_experiment
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Chosen:
 def choose_run(workspace: Workspace, text: str) -> Chosen:
     """The run of that number; or 'best', the one that did best on validation among the finished ones with the task and targets
     (classes, or columns) of the newest experiment, judged by what that one was trained for and on the same validation images; of
-    equals the simplest, and of these the newest.
+    equals the simplest, and of these the newest; but logistic regression where that is behind by no more than noise.
 
     Raises: HeadstartError if there is no such run, or its experiment is gone.
     """
@@ -212,8 +213,18 @@ def _best(workspace: Workspace) -> Chosen:
     candidates = [(run, goodness(run, metrics, monitor)) for run, metrics in runs if run.experiment in alike]
     if not candidates:
         raise HeadstartError(f"{newest.folder.name} has no finished run. Finish it: headstart work")
-    run, _ = max(candidates, key=lambda item: (item[1], _plainness(item[0]), item[0].run))
+    run, best = max(candidates, key=_merit)
+    references = [item for item in candidates if item[0].head == REFERENCE and item[0].config.get("hidden") is None]
+    if references and monitor == "accuracy":
+        reference, least = max(references, key=_merit)
+        if is_noise(best, least, int(experiments[reference.experiment].counts["val"])):  # as each experiment chooses
+            run = reference
     return Chosen(run, experiments[run.experiment])
+
+
+def _merit(item: tuple[Run, float]) -> tuple[float, tuple[int, int], int]:
+    run, score = item
+    return score, _plainness(run), run.run
 
 
 def _plainness(run: Run) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from headstart.experiments.evaluation.fitted_heads import (
     Candidate,
     as_head,
     choose,
+    choose_beyond_noise,
     corrected_validation,
     goodness_of,
     simplicity_of,
@@ -84,6 +85,25 @@ def test_of_equals_the_simplest_is_chosen_and_the_others_are_named():
     assert choose(candidates, "accuracy") == (HEADS[0].config.name, [each.config.name for each in HEADS[1:]])
     best = Candidate("mlp-512", {"val": {"accuracy": 0.91}}, simplicity_of(HEADS[-1]))
     assert choose([*candidates[1:], best], "accuracy") == ("mlp-512", [])
+
+
+# Accuracies of 100 validation images; a standard error of 0.8 is 0.0404.
+LEADS = {
+    "by less than a standard error": ({"ridge": 0.83, "logistic": 0.80, "linear": 0.82}, "logistic", ["ridge", "linear"]),
+    "by more than one": ({"ridge": 0.85, "logistic": 0.80, "linear": 0.82}, "ridge", []),
+    "of equals the simplest": ({"ridge": 0.80, "logistic": 0.80, "linear": 0.79}, "ridge", []),
+    "logistic regression leads": ({"ridge": 0.79, "logistic": 0.80, "linear": 0.79}, "logistic", []),
+    "there is no logistic regression": ({"ridge": 0.79, "linear": 0.80}, "linear", []),
+    "all images right": ({"ridge": 1.0, "logistic": 0.99, "linear": 0.5}, "logistic", ["ridge"]),
+}
+
+
+@pytest.mark.parametrize(("scores", "selected", "within_noise"), LEADS.values(), ids=LEADS)
+def test_a_lead_over_logistic_regression_counts_if_it_is_more_than_noise(scores, selected, within_noise):
+    known = {each.config.name: each for each in HEADS}
+    candidates = [Candidate(name, {"val": {"accuracy": value}}, simplicity_of(known[name])) for name, value in scores.items()]
+    choice = choose_beyond_noise(candidates, "accuracy", 100)
+    assert (choice.selected, choice.within_noise) == (selected, within_noise)
 
 
 GOODNESS = {
