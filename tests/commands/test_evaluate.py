@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from headstart.experiments.heads.trained_head import read_head
+from headstart.pipeline.doors.records import seal
 
 from .calling import call
 
@@ -74,8 +75,9 @@ CHANGES = {
 def test_numbers_that_differ_from_those_of_training_are_called_out(own, change, is_called_out):
     path = own.experiments / EXPERIMENT / "metrics.json"
     facts = json.loads(path.read_text())
+    del facts["seal"]
     change(facts["heads"][0]["test"])
-    path.write_text(json.dumps(facts))
+    path.write_bytes(seal(facts))
     done = call("evaluate", "1", "-w", own.root)
     assert done.status == 0
     assert ("not the numbers that training noted" in done.errors) == is_called_out
@@ -148,7 +150,9 @@ def test_best_looks_only_at_runs_with_the_targets_of_the_newest_experiment(own, 
         set_validation(own, run, 1.1)
     shutil.copytree(own.experiments / EXPERIMENT, own.experiments / "exp_0002_other")
     path = own.experiments / "exp_0002_other" / "metrics.json"
-    path.write_text(path.read_text().replace('"c"', '"d"'))
+    facts = json.loads(path.read_text().replace('"c"', '"d"'))
+    del facts["seal"]
+    path.write_bytes(seal(facts))
     assert chosen(own) > 7
 
 

@@ -16,7 +16,8 @@ from headstart.experiments.evaluation.record import as_record
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
 from headstart.experiments.runs.begin_heads import Request, begin_heads
 from headstart.experiments.runs.catalog import read_runs
-from headstart.experiments.runs.database.database import open_database, synchronize
+from headstart.experiments.runs.database import synchronize
+from headstart.experiments.runs.database.database import open_database
 from headstart.experiments.runs.experiment_data import experiment_data
 from headstart.experiments.runs.head_experiment import best_head_path, head_path
 from headstart.features.store.packing import open_cache
