@@ -110,7 +110,8 @@ class TrainedHead:
             facts["fitted"] = dict(self.fitted)
         content: dict[str, Any] = {"facts": json.dumps(facts)}
         for number, (weight, bias) in enumerate(self.layers):
-            content[f"{number}.weight"], content[f"{number}.bias"] = torch.from_numpy(weight), torch.from_numpy(bias)
+            # Copied: what is laid out in another order, as a fitted head may be, could only be read with torch.
+            content[f"{number}.weight"], content[f"{number}.bias"] = torch.tensor(weight), torch.tensor(bias)
         buffer = io.BytesIO()
         torch.save(content, buffer)
         return buffer.getvalue()

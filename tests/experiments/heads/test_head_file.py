@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ def test_heads_of_one_input_and_one_output_are_read(tmp_path):
     head = made_head("numbers", inputs=1, names=("score",))
     (tmp_path / "head.pt").write_bytes(head.encode())
     assert read_head(tmp_path / "head.pt").digest == head.digest
+
+
+@pytest.mark.parametrize("inputs", [1, 8])
+def test_a_head_whose_weights_lie_transposed_is_read_without_torch_and_has_the_same_bytes(inputs):
+    head = made_head("linear softmax", inputs=inputs)
+    turned = replace(head, layers=tuple((np.ascontiguousarray(weight.T).T, bias) for weight, bias in head.layers))
+    assert turned.encode() == head.encode()
+    assert read_content(turned.encode()).keys() == read_content(head.encode()).keys()
 
 
 def test_reading_and_asking_a_head_imports_no_torch(tmp_path):
