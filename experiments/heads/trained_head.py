@@ -111,7 +111,10 @@ class TrainedHead:
         content: dict[str, Any] = {"facts": json.dumps(facts)}
         for number, (weight, bias) in enumerate(self.layers):
             # Copied: what is laid out in another order, as a fitted head may be, could only be read with torch.
-            content[f"{number}.weight"], content[f"{number}.bias"] = torch.tensor(weight), torch.tensor(bias)
+            content[f"{number}.weight"], content[f"{number}.bias"] = (
+                torch.tensor(np.ascontiguousarray(weight)),
+                torch.tensor(bias),
+            )
         buffer = io.BytesIO()
         torch.save(content, buffer)
         return buffer.getvalue()
