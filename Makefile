@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test faults identity check format
+.PHONY: demo test faults identity flips check format
 
 demo: $(VENV)/demo-installed
 	$(BIN)/headstart demo
@@ -18,6 +18,10 @@ faults: $(VENV)/dev-installed
 # Photos that move and change under kills, and the rules by which an image stays the same image; the figures go there, too.
 identity: $(VENV)/dev-installed
 	$(BIN)/python -m tests.faults.identity
+
+# Half an hour on one core; the figures go into docs/reliability.md. python -m tests.faults.flips --only queue: one file alone.
+flips: $(VENV)/dev-installed
+	$(BIN)/python -m tests.faults.flips --write
 
 check: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .

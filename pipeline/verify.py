@@ -16,6 +16,7 @@ from .kinds import Fingerprints, known_kinds
 from .liveness import is_alive
 from .markers import NotDone, read_marker
 from .queue import Reader
+from .retire import read_withdrawn
 from .workspace import Workspace
 
 _MOST_LINKS = 10
@@ -71,7 +72,7 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
         unfinished.discard((job.folder, job.job_id))
         finished.add((job.folder, job.job_id))
         named.add(marker.payload)
-    findings.problems = [*reader.problems, *damaged]
+    findings.problems = [*reader.problems, *damaged, *_unlisted(workspace, unfinished | finished, reader)]
     for folder in folders:
         # A job whose row was lost gets it back from its marker; without one, nobody will ever ask for what it left.
         marked = {(folder, path.stem) for path in paths.matching(workspace.root / folder, "done/*/job_*.done")}
@@ -97,6 +98,23 @@ def _links(workspace: Workspace) -> list[str]:
     links = [path for path in paths.walk(workspace.root) if paths.is_link(path)]
     shown = [f"{path} is a symbolic link: what lies behind it is no part of the workspace" for path in links[:_MOST_LINKS]]
     return [*shown, f"and {len(links) - _MOST_LINKS:,} more links"] if len(links) > _MOST_LINKS else shown
+
+
+def _unlisted(workspace: Workspace, listed: set[tuple[str, str]], reader: Reader) -> list[str]:
+    """Results that no row of the queue asks for: a row is gone, or says something else by now."""
+    known = (
+        listed | {(job.folder, job.job_id) for job, _ in reader.withdrawn} | {(job.folder, job.job_id) for job in reader.foreign}
+    )
+    withdrawn = read_withdrawn(workspace)
+    lost = [
+        path
+        for path in paths.matching(workspace.root, "*/*/done/*/job_*.done")
+        if (workspace.relative(path.parent.parent.parent), path.stem) not in known and not withdrawn.is_removed(path.stem)
+    ]
+    if not lost:
+        return []
+    more = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
+    return [f"{workspace.queue.name} has no row for {lost[0]}{more}; the next enqueue of the same data restores what was there"]
 
 
 def _orphans(

@@ -40,7 +40,7 @@ def command(context: click.Context, as_csv: bool, rebuild: bool, as_json: bool, 
     if as_csv:
         _write_csv(workspace)
         return
-    lines = list_runs(chosen_workspace(workspace))
+    lines = list_runs(chosen_workspace(workspace), say)
     if as_json:
         click.echo(json.dumps({"runs": [line.as_json() for line in lines]}, indent=1))
         return

@@ -14,7 +14,7 @@ from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.heads.trainer import Outcome
 from headstart.experiments.runs.database.rows import HISTORY
 from headstart.experiments.runs.database.synchronize import record
-from headstart.experiments.runs.experiment import METRICS, REPORT
+from headstart.experiments.runs.experiment import METRICS, REPORT, description_digest
 from headstart.experiments.runs.experiment_data import ExperimentData
 from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path, removed_heads
 from headstart.pipeline.doors.records import Record, encode, seal
@@ -100,7 +100,10 @@ def _files(
         yield head_path(experiment, name).relative_to(experiment.folder).as_posix(), data
         if name == judged["selected"]:
             yield best_head_path(experiment).relative_to(experiment.folder).as_posix(), data
-    yield METRICS, seal(judged)  # the last one: who sees it sees the others
+    yield (
+        METRICS,
+        seal({**judged, "description": description_digest(experiment.folder)}),
+    )  # the last one: who sees it sees the others
 
 
 def _report(experiment: HeadExperiment, data: ExperimentData, head: TrainedHead, scores: NDArray[np.float32]) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 
 from headstart.experiments.runs.database.rows import HISTORY
 from headstart.experiments.runs.database.synchronize import record
-from headstart.experiments.runs.experiment import METRICS, REPORT
+from headstart.experiments.runs.experiment import METRICS, REPORT, description_digest
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.experiments.training.final_weights import Final, encode_final
 from headstart.experiments.training.judge import judge
@@ -162,7 +162,10 @@ def _files(
         yield REPORT, _report(experiment, split, judged[split])
     if has(loop.recipe, "show"):
         yield from _shown(loop.recipe, loop, split, check)
-    yield METRICS, seal(judged)  # the last one: who sees it sees the others
+    yield (
+        METRICS,
+        seal({**judged, "description": description_digest(experiment.folder)}),
+    )  # the last one: who sees it sees the others
 
 
 def _shown(recipe: Recipe, loop: Loop, split: str, check: Callable[[], None]) -> Iterator[tuple[str, bytes]]:

@@ -51,7 +51,7 @@ def record_of(workspace: Workspace, chosen: Chosen) -> dict[str, Any]:
     """Everything about a run, ready for JSON."""
     from headstart.experiments.runs.database.synchronize import open_synchronized
 
-    with open_synchronized(workspace) as database:
+    with open_synchronized(workspace, in_full=True) as database:
         metrics = database.metrics(chosen.run.run)
     last = max((metric.step for metric in metrics), default=0)
     notes = read_metrics(chosen.experiment)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.config import SIMPLEST
-from headstart.experiments.runs.database.database import MetricRow, Run
+from headstart.experiments.runs.database.database import Database, MetricRow, Run
 from headstart.experiments.runs.database.recipe_rows import TASK as RECIPE_TASK
+from headstart.experiments.runs.database.rows import Report, ignored
 from headstart.experiments.runs.database.synchronize import open_synchronized
 from headstart.experiments.training.progress import monitor_for
 from headstart.pipeline import paths
@@ -17,7 +18,6 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace, as_workspace
 
-from .any_experiment import read_any_experiment
 from .experiment import is_finished, read_metrics
 from .head_experiment import HeadExperiment, best_head_path, head_path, list_head_experiments, read_head_experiment
 from .noise import REFERENCE, is_noise
@@ -35,7 +35,7 @@ class Line:
     """One run.
 
     Attributes:
-        images: in training, validation and test together; None if the experiment's folder is gone.
+        images: in training, validation and test together; None if an earlier version noted none.
         metric: accuracy, or Pearson's r averaged over targets.
         validation, test: its values; interval: of the test value, 95 %.
     """
@@ -59,32 +59,37 @@ def read_runs(workspace: Workspace) -> list[tuple[Run, dict[str, dict[str, float
     Raises: HeadstartError if there are none, TryLaterError if the database stays locked.
     """
     with open_synchronized(workspace, _BUSY_S) as database:
-        final = database.final_metrics()
-        everything = [(run, _by_split(final.get(run.run, []))) for run in database.runs()]
+        return _finished(workspace, database)
+
+
+def _finished(workspace: Workspace, database: Database) -> list[tuple[Run, dict[str, dict[str, float | None]]]]:
+    final = database.final_metrics()
+    everything = [(run, _by_split(final.get(run.run, []))) for run in database.runs()]
     finished = [(run, metrics) for run, metrics in everything if "images" in metrics.get("val", {})]
     if not finished:
         raise _no_runs(workspace)
     return finished
 
 
-def list_runs(workspace: Workspace | Path | str | None = None) -> list[Line]:
+def list_runs(workspace: Workspace | Path | str | None = None, report: Report = ignored) -> list[Line]:
     """Finished runs with their headline numbers, oldest first: what `headstart runs` lists. Raises as `read_runs`.
 
-    Args: workspace: a folder; None is the one that every command would take, see `find_root`.
+    Args:
+        workspace: a folder; None is the one that every command would take, see `find_root`.
+        report: called with a line for each damaged file of an experiment, of which rows are missing then.
     """
     workspace = as_workspace(workspace)
-    images: dict[str, int | None] = {}
+    with open_synchronized(workspace, _BUSY_S, report=report) as database:
+        finished, images = _finished(workspace, database), database.image_counts()
     lines = []
-    for run, metrics in read_runs(workspace):
-        if run.experiment not in images:
-            images[run.experiment] = _images(workspace, run.experiment)
+    for run, metrics in finished:
         metric = _headline_metric(run)
         test = metrics.get("test", {})
         low, high = test.get(f"{metric}_interval_low"), test.get(f"{metric}_interval_high")
         lines.append(
             Line(
                 run=run,
-                images=images[run.experiment],
+                images=images.get(run.run),
                 metric=metric,
                 validation=averaged(metrics["val"], metric),
                 test=averaged(test, metric),
@@ -125,14 +130,6 @@ def _by_split(metrics: Sequence[MetricRow]) -> dict[str, dict[str, float | None]
     for metric in metrics:
         result.setdefault(metric.split, {})[metric.metric] = metric.value
     return result
-
-
-def _images(workspace: Workspace, folder: str) -> int | None:
-    try:
-        counts = read_any_experiment(workspace, workspace.experiments / folder).counts
-    except HeadstartError:
-        return None
-    return sum(counts.get(split, 0) for split in ("train", "val", "test"))
 
 
 def _no_runs(workspace: Workspace) -> HeadstartError:

@@ -112,8 +112,8 @@ class Experiment(abc.ABC):
 AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 
 
-def read_experiment(workspace: Workspace, folder: Path, kind: type[AnyExperiment]) -> AnyExperiment:
-    """The experiment in `folder`.
+def read_experiment(workspace: Workspace, folder: Path, kind: type[AnyExperiment], *others: type[AnyExperiment]) -> AnyExperiment:
+    """The experiment in `folder`, of that kind or one of the others.
 
     Raises: HeadstartError if there is none, it trains something else, it was changed, or a newer version wrote it.
     """
@@ -128,6 +128,7 @@ def read_experiment(workspace: Workspace, folder: Path, kind: type[AnyExperiment
     if match is None:
         raise DamagedError(path, f"a folder named {folder.name}", hint)
     its_kind = _kind_in(record)
+    kind = next((each for each in (kind, *others) if its_kind == each.KIND), kind)
     if its_kind != kind.KIND:
         raise HeadstartError(f"{folder} is a training of kind {printable(its_kind)}, expected {kind.KIND}. See: headstart runs")
     with records.taken_apart(path, hint):
@@ -211,6 +212,13 @@ def read_metrics(experiment: Experiment) -> dict[str, Any]:
     except (records.DamagedError, reading.UnreadableError):
         raise HeadstartError(f"{path} is damaged. The same {experiment.COMMAND} command writes it again") from None
     return metrics
+
+
+def description_digest(folder: Path) -> str:
+    """sha256 (hex) of `experiment.json`: what was measured notes it, so that what was described cannot change unseen."""
+    path = folder / DESCRIPTION
+    with environment_faults(f"cannot read {path}"):
+        return hashlib.sha256(reading.read(path)).hexdigest()
 
 
 def refuse_bad_name(name: str) -> None:

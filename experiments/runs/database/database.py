@@ -8,6 +8,7 @@ every statement has a limit of steps, and every value is checked before it is us
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from headstart.pipeline import paths
 from headstart.pipeline.doors import reading, records
@@ -31,6 +32,7 @@ _AGAIN = "Make it again from the folders of the runs: headstart runs --rebuild"
 # What becomes part of a path, or is compared with words of this project; not every name that a configuration may have.
 _NAME = re.compile(r"[^\W][^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,99}")
 _WORD = re.compile(r"[a-z][a-z_]{0,39}")
+_DIGESTS = "|"  # between a stamp and its digests
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 # Entry i takes a database from version i to i + 1. Entries are only ever added: somebody's database is at each of them.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -97,6 +99,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     """,
     ),
 )
+_COUNTS = slice(6, 9)  # train, val and test in a row of `about`
 _NOTE = """
     INSERT OR REPLACE INTO about (run, date, encoder, fingerprint, dataset, data, train, val, test, images, groups, method,
         is_baseline, is_chosen, versions, stamp)
@@ -163,11 +166,23 @@ def _is_number(value: object) -> bool:
     return isinstance(value, float) or _is_whole(value)  # NaN and infinities included, which mean that there is no number
 
 
+class DifferentRows(records.DamagedError):
+    """The rows of a run are not those that were written."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(path, f"{what} has other rows than were written", _AGAIN)
+
+
 class Database:
-    """An open database; use `open_database`."""
+    """An open database; use `open_database`.
+
+    SQLite keeps no checksums, so one flipped bit would be another number. `about.stamp` ends with two digests: of a run with what
+    was measured at its end, which is all that a list shows, and of every row of it.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._connection = path, connection
+        self._last: _Rows | None = None  # what was read and compared is not read again
 
     def begin_run(self, experiment: str, head: str, task: str, config: Mapping[str, Any]) -> int:
         """The number of that run, given now if it has none."""
@@ -199,6 +214,7 @@ class Database:
         for each in made:
             _require_values(experiment, each)
         with self._writing() as connection:
+            self._require_indices(connection)
             there = dict(connection.execute("SELECT head, run FROM runs WHERE experiment = ?", (experiment,)).fetchall())
             for head in there.keys() - {each.head for each in made}:
                 connection.execute("DELETE FROM runs WHERE run = ?", (there[head],))
@@ -216,19 +232,41 @@ class Database:
                     [(run, m.step, m.split, m.metric, m.value) for m in each.metrics],
                 )
                 connection.execute(_NOTE, {**each.about, "run": run})
+            rows = _rows(connection, experiment)
+            last, every = _digests(rows), _digests(_rows(connection, experiment, in_full=True))
+            for run, about in rows.about.items():
+                stamp = _DIGESTS.join([about[-1], last[run], every[run]])
+                connection.execute("UPDATE about SET stamp = ? WHERE run = ?", (stamp, run))
+
+    def _require_indices(self, connection: sqlite3.Connection) -> None:
+        # What a list reads does not go through an index, so nothing before has looked at one; a row is found by it.
+        if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+            raise DifferentRows(self.path, "an index")
 
     def forget(self, experiments: Iterable[str]) -> None:
         """Removes all rows of experiments that are gone."""
         with self._writing() as connection:
+            self._require_indices(connection)
             connection.executemany("DELETE FROM runs WHERE experiment = ?", [(name,) for name in experiments])
 
-    def stamps(self) -> dict[str, dict[str, str | None]]:
-        """By experiment and head: of what file the rows were made; None if an earlier version wrote them."""
-        query = "SELECT experiment, head, stamp FROM runs LEFT JOIN about USING (run)"
+    def stamps(self, in_full: bool = False) -> dict[str, dict[str, str | None]]:
+        """By experiment and head: of what file the rows were made; None if an earlier version wrote them.
+
+        Args:
+            in_full: compare all rows of each run, not only those of its last step.
+
+        Raises: DifferentRows if rows of a run are not as they were written.
+        """
         stamps: dict[str, dict[str, str | None]] = {}
         with _read(self.path):
-            for experiment, head, stamp in self._connection.execute(query):
-                stamps.setdefault(experiment, {})[head] = stamp
+            rows = _rows(self._connection, in_full=in_full)
+            expected = _digests(rows)
+            for run, (_, experiment, head, *_) in rows.runs.items():
+                stamp, *digests = str(rows.about[run][-1]).split(_DIGESTS) if run in rows.about else [None]
+                if len(digests) == 2 and digests[in_full] != expected[run]:
+                    raise DifferentRows(self.path, f"run {run}")
+                stamps.setdefault(str(experiment), {})[str(head)] = stamp if len(digests) == 2 else None
+        self._last = None if in_full else rows
         return stamps
 
     def wide(self) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -240,8 +278,8 @@ class Database:
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
         with _read(self.path):
-            rows = self._connection.execute("SELECT run, experiment, head, task, config FROM runs ORDER BY run").fetchall()
-        return [_run(self.path, *row) for row in rows]
+            rows = self._last or _rows(self._connection)
+        return [_run(self.path, *row) for row in rows.runs.values()]
 
     def run(self, number: int) -> Run:
         """Raises: HeadstartError if there is no such run."""
@@ -258,19 +296,20 @@ class Database:
 
     def final_metrics(self) -> dict[int, list[MetricRow]]:
         """Of each run, by split and name, those of its last step alone: a long training notes thousands before."""
-        query = (
-            "SELECT runs.run, step, split, metric, value FROM runs JOIN metrics ON metrics.run = runs.run AND step = "
-            "(SELECT max(step) FROM metrics WHERE metrics.run = runs.run) ORDER BY runs.run, split, metric"
-        )
-        by_run: dict[int, list[MetricRow]] = {}
         with _read(self.path):
-            for run, *metric in self._connection.execute(query):
-                by_run.setdefault(run, []).append(_metric(self.path, *metric))
-        return by_run
+            rows = self._last or _rows(self._connection)
+        return {run: [_metric(self.path, *metric) for _, *metric in metrics] for run, metrics in rows.metrics.items()}
+
+    def image_counts(self) -> dict[int, int]:
+        """Of each run, how many images it learnt from, was chosen by and judged on."""
+        with _read(self.path):
+            rows = self._last or _rows(self._connection)
+        return {run: sum(about[_COUNTS]) for run, about in rows.about.items()}
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         # IMMEDIATE: a transaction that reads first and then wants to write fails at once if another wrote in between.
+        self._last = None
         with _explained(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -280,6 +319,48 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+class _Rows(NamedTuple):
+    """Rows of each table by run, as SQLite gives them; `about` with the stamp last."""
+
+    runs: dict[int, tuple[Any, ...]]
+    about: dict[int, tuple[Any, ...]]
+    metrics: dict[int, list[tuple[Any, ...]]]
+
+
+def _rows(connection: sqlite3.Connection, experiment: str | None = None, in_full: bool = False) -> _Rows:
+    """Args: experiment: runs of that one alone; in_full: every step, not only the last one of each run."""
+    only, values = "", cast(tuple[str, ...], ())
+    if experiment is not None:
+        # The sign keeps SQLite from an index.
+        only, values = " WHERE run IN (SELECT run FROM runs WHERE +experiment = ?)", (experiment,)
+    last = "" if in_full else "JOIN (SELECT run, max(step) AS step FROM metrics GROUP BY run) USING (run, step)"
+    runs = connection.execute(f"SELECT run, experiment, head, task, config FROM runs{only} ORDER BY run", values)  # noqa: S608 - of two constants
+    result = _Rows({row[0]: row for row in runs}, {}, {})
+    # No table is joined with `runs`: that may be answered from an index, which no digest covers.
+    for row in connection.execute(f"SELECT * FROM about{only}", values):  # noqa: S608
+        result.about[row[0]] = row
+    metrics = connection.execute(
+        f"SELECT run, step, split, metric, value FROM metrics {last}{only} ORDER BY run, step, split, metric",  # noqa: S608
+        values,
+    )
+    for row in metrics:
+        result.metrics.setdefault(row[0], []).append(row)
+    return result
+
+
+def _digests(rows: _Rows) -> dict[int, str]:
+    """Of each run that has a stamp: of all its rows, and of which runs its experiment has, because one might be gone."""
+    of_experiment: dict[Any, list[int]] = {}
+    for run, row in rows.runs.items():
+        of_experiment.setdefault(row[1], []).append(run)
+    facts = (
+        (run, (rows.runs[run], about, str(stamp).split(_DIGESTS)[0], rows.metrics.get(run), of_experiment[rows.runs[run][1]]))
+        for run, (*about, stamp) in rows.about.items()
+        if run in rows.runs
+    )
+    return {run: hashlib.blake2b(repr(each).encode(), digest_size=8).hexdigest() for run, each in facts}
 
 
 def _run(path: Path, run: Any, experiment: Any, head: Any, task: Any, config: Any) -> Run:
@@ -479,6 +560,8 @@ def _explanation(path: Path, error: sqlite3.DatabaseError) -> Exception:
         )
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return HeadstartError(f"{path} cannot be written ({reason}). Give this user access to it and its folder")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_INTERRUPT", "SQLITE_TOOBIG", "SQLITE_FORMAT")):
+    if name.startswith(
+        ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_INTERRUPT", "SQLITE_TOOBIG", "SQLITE_FORMAT", "SQLITE_CONSTRAINT_FOREIGN")
+    ):
         return _damaged(path, reason)
     return error

@@ -11,18 +11,19 @@ from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.pipeline.errors import HeadstartError
 
 from .database import MadeRun, MetricRow
-from .rows import HISTORY, NUMBERS, begun_at, noted_versions, read_json, stamp_of
+from .rows import HISTORY, Report, begun_at, ignored, noted_versions, read_json, require_description, run_numbers, stamp_of
 
 TASK = "recipe"
 
 
-def made_recipe_runs(experiment: RecipeExperiment) -> list[MadeRun]:
-    """One, or none while it is not finished. Raises: HeadstartError if a file is damaged."""
+def made_recipe_runs(experiment: RecipeExperiment, report: Report = ignored) -> list[MadeRun]:
+    """One, or none while it is not finished. Args and raises: as `made_runs`."""
     stamp = stamp_of(experiment)
     judged = read_metrics(experiment)
     if stamp is None or not judged:
         return []
-    history, numbers = read_json(experiment, HISTORY), read_json(experiment, NUMBERS)
+    require_description(experiment, judged)
+    history, numbers = read_json(experiment, HISTORY, report), run_numbers(experiment, report)
     name = experiment.recipe.removesuffix(".py")
     try:
         config = {"recipe": experiment.recipe, "options": dict(experiment.values), **judged["judged_by"]}

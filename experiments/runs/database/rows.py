@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from headstart.experiments.config import as_facts
-from headstart.experiments.runs.experiment import DESCRIPTION, METRICS, Experiment, read_metrics
+from headstart.experiments.runs.experiment import DESCRIPTION, METRICS, Experiment, description_digest, read_metrics
 from headstart.experiments.runs.head_experiment import REMOVED_HEADS, HeadExperiment, removed_heads
 from headstart.pipeline import paths
 from headstart.pipeline.doors import records
@@ -17,9 +17,14 @@ from headstart.pipeline.files import environment_faults
 
 from .database import MadeRun, MetricRow
 
+Report = Callable[[str], None]
 HISTORY = "training_history.json"
 NUMBERS = "runs.json"
 _TABLES = ("per_class", "confusion_matrix", "intervals")
+
+
+def ignored(line: str) -> None:
+    """For who has nobody to tell."""
 
 
 def stamp_of(experiment: Experiment) -> str | None:
@@ -38,14 +43,20 @@ def stamp_of(experiment: Experiment) -> str | None:
     return " ".join(stamps)
 
 
-def made_runs(experiment: HeadExperiment) -> list[MadeRun]:
-    """One a head that is there, baselines included where they are heads. Raises: HeadstartError if a file is damaged."""
+def made_runs(experiment: HeadExperiment, report: Report = ignored) -> list[MadeRun]:
+    """One a head that is there, baselines included where they are heads.
+
+    Args: report: called with a line for each file that is damaged and can be done without.
+
+    Raises: HeadstartError if another is damaged.
+    """
     stamp = stamp_of(experiment)
     judged = read_metrics(experiment)
     if stamp is None or not judged:
         return []
+    require_description(experiment, judged)
     gone = removed_heads(experiment.folder)
-    history, numbers = read_json(experiment, HISTORY), run_numbers(experiment)
+    history, numbers = read_json(experiment, HISTORY, report), run_numbers(experiment, report)
     configs = {head.name: head for head in experiment.heads}
     shared = _about(experiment, judged, stamp)
     made = []
@@ -75,9 +86,20 @@ def made_runs(experiment: HeadExperiment) -> list[MadeRun]:
     return made
 
 
-def run_numbers(experiment: HeadExperiment) -> dict[str, int]:
+def run_numbers(experiment: Experiment, report: Report = ignored) -> dict[str, int]:
     """By head, as they were given when the training was finished; {} if an earlier version did."""
-    return {str(name): int(number) for name, number in read_json(experiment, NUMBERS).items()}
+    noted = read_json(experiment, NUMBERS, report).items()
+    return {name: number for name, number in noted if type(number) is int and 0 < number < records.LARGEST}
+
+
+def require_description(experiment: Experiment, judged: Mapping[str, Any]) -> None:
+    """Raises: HeadstartError if the description is not the one under which that was measured. Earlier versions noted none."""
+    if judged.get("description", "") not in ("", description_digest(experiment.folder)):
+        raise records.DamagedError(
+            experiment.folder / DESCRIPTION,
+            f"it is not the one that {METRICS} names",
+            f"Restore it from a copy, or train anew: {experiment.COMMAND} --name NEW",
+        )
 
 
 def _about(experiment: HeadExperiment, judged: Mapping[str, Any], stamp: str) -> dict[str, Any]:
@@ -113,11 +135,14 @@ def noted_versions(experiment: Experiment) -> dict[str, Any]:
     return {}
 
 
-def read_json(experiment: Experiment, name: str) -> dict[str, Any]:
-    """{} if it is gone or damaged: what it holds is good to know."""
+def read_json(experiment: Experiment, name: str, report: Report = ignored) -> dict[str, Any]:
+    """{} if it is gone, or damaged, which is reported: what it holds is good to know."""
     try:
         return dict(records.read_record(experiment.folder / name, None))
-    except (OSError, HeadstartError):
+    except OSError:
+        return {}
+    except HeadstartError as error:
+        report(f"{error}. The same {experiment.COMMAND} command writes it again")
         return {}
 
 

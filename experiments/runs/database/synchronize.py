@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
-from headstart.experiments.runs.any_experiment import list_any_experiments
-from headstart.experiments.runs.experiment import experiment_folders
+from headstart.experiments.runs.any_experiment import read_any_experiment
+from headstart.experiments.runs.experiment import experiment_folders, is_finished_folder
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.pipeline import paths
@@ -18,29 +19,48 @@ from headstart.pipeline.doors.records import seal
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
-from .database import BUSY_S, Database, MadeRun, in_memory, open_database
+from .database import BUSY_S, Database, DifferentRows, MadeRun, in_memory, open_database
 from .recipe_rows import made_recipe_runs
-from .rows import NUMBERS, made_runs, stamp_of
+from .rows import NUMBERS, Report, ignored, made_runs, stamp_of
 
 
 @contextlib.contextmanager
-def open_synchronized(workspace: Workspace, busy_s: float = BUSY_S) -> Iterator[Database]:
-    """Raises: as `open_database`, but not because it is lost or must not be written."""
+def open_synchronized(
+    workspace: Workspace, busy_s: float = BUSY_S, in_full: bool = False, report: Report = ignored
+) -> Iterator[Database]:
+    """Args:
+        in_full: also the course of each training is compared, which only who shows it needs.
+        report: called with a line for each file that is damaged, so that rows are missing or are those of before.
+
+    Raises: as `open_database`, but not because it is lost or must not be written.
+    """
     path = workspace.database
     is_writable = os.access(path if paths.exists(path) else path.parent, os.W_OK) and os.access(path.parent, os.W_OK)
-    with open_database(path, busy_s) if is_writable else in_memory(path) as database:
-        synchronize(workspace, database)
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(open_database(path, busy_s) if is_writable else in_memory(path))
+        try:
+            synchronize(workspace, database, in_full, report)
+        except DifferentRows:
+            # Whatever lies in it is not trusted any more, not even to be mended: its trees may be what is damaged.
+            stack.close()
+            _move_aside(path)
+            report(f"{path} had other rows than were written; it was made again from the folders of the runs")
+            database = stack.enter_context(open_database(path, busy_s))
+            synchronize(workspace, database, in_full, report)
         yield database
 
 
 def rebuild(workspace: Workspace) -> int:
     """Makes the database again from the folders alone; returns how many runs it has. A damaged one is moved aside first."""
-    path = workspace.database
+    _move_aside(workspace.database)
+    with open_synchronized(workspace) as database:
+        return len(database.runs())
+
+
+def _move_aside(path: Path) -> None:
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         with contextlib.suppress(FileNotFoundError):
             paths.rename(path.with_name(name), path.with_name(f"{name}.replaced"))
-    with open_synchronized(workspace) as database:
-        return len(database.runs())
 
 
 def record(workspace: Workspace, experiment: HeadExperiment | RecipeExperiment) -> None:
@@ -51,23 +71,32 @@ def record(workspace: Workspace, experiment: HeadExperiment | RecipeExperiment) 
     workspace.files.replace(experiment.folder / NUMBERS, seal(numbers))
 
 
-def synchronize(workspace: Workspace, database: Database) -> None:
-    """Makes again what differs; an experiment whose files are damaged keeps the rows it has."""
-    there = database.stamps()
-    known = {folder.name for folder in experiment_folders(workspace)}
-    gone = there.keys() - known
+def synchronize(workspace: Workspace, database: Database, in_full: bool = False, report: Report = ignored) -> None:
+    """Makes again what differs; an experiment whose files are damaged keeps the rows it has.
+
+    Raises: DifferentRows if the database is not as it was written.
+    """
+    there = database.stamps(in_full)
+    folders = experiment_folders(workspace)
+    gone = there.keys() - {folder.name for folder in folders}
     if gone:
         database.forget(gone)
-    for experiment in list_any_experiments(workspace):
-        stamp = stamp_of(experiment)
-        stamps = there.get(experiment.folder.name, {})
-        if stamp is None:
-            if stamps:
-                database.forget([experiment.folder.name])
-        elif not stamps or set(stamps.values()) != {stamp}:
-            with contextlib.suppress(HeadstartError):
-                database.replace_experiment(experiment.folder.name, _made(experiment))
+    for folder in folders:
+        stamps = there.get(folder.name, {})
+        try:
+            experiment = read_any_experiment(workspace, folder)
+            stamp = stamp_of(experiment)
+            if stamp is None:
+                if stamps:
+                    database.forget([folder.name])
+            elif not stamps or set(stamps.values()) != {stamp}:
+                database.replace_experiment(folder.name, _made(experiment, report))
+        except DifferentRows:
+            raise
+        except HeadstartError as error:
+            if is_finished_folder(folder):
+                report(str(error))
 
 
-def _made(experiment: HeadExperiment | RecipeExperiment) -> list[MadeRun]:
-    return made_runs(experiment) if isinstance(experiment, HeadExperiment) else made_recipe_runs(experiment)
+def _made(experiment: HeadExperiment | RecipeExperiment, report: Report = ignored) -> list[MadeRun]:
+    return made_runs(experiment, report) if isinstance(experiment, HeadExperiment) else made_recipe_runs(experiment, report)
