@@ -141,19 +141,21 @@ class Strides(ParamType["tuple[int, ...]"]):
         return tuple(sorted({int(part) for part in parts}))
 
 
+ram_budget = click.option(
+    "--ram-budget", type=Size(), metavar="SIZE", help="Memory this process may take, such as 600MB: batches are made to fit."
+)
+vram_budget = click.option(
+    "--vram-budget", type=Size(), metavar="SIZE", help="GPU memory this process may take, driver included. [default: 4GB]"
+)
+
+
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How jobs run, for every command that may run some."""
     device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
     batch = click.option(
         "--batch-size", default="auto", show_default=True, metavar="N|auto", callback=_batch_size, help="Images at once."
     )
-    ram = click.option(
-        "--ram-budget", type=Size(), metavar="SIZE", help="Memory this process may take, such as 600MB: batches are made to fit."
-    )
-    vram = click.option(
-        "--vram-budget", type=Size(), metavar="SIZE", help="GPU memory this process may take, driver included. [default: 4GB]"
-    )
-    return device(batch(ram(vram(function))))
+    return device(batch(ram_budget(vram_budget(function))))
 
 
 def _batch_size(context: click.Context, parameter: click.Parameter, value: str) -> int | None:

@@ -66,11 +66,12 @@ def train_recipe(
     options = merged_options(chosen.recipe.Options, values or {}, config)
     opened = _opened(workspace)
     conduct = replace(conduct or Conduct(), device=choose_device(device))
+    settings = Settings(device, ram_bytes=conduct.ram_bytes, vram_bytes=conduct.vram_bytes)
     if has(chosen.recipe, "needs"):
         with asking("needs"):
             works = cast(Needing, chosen.recipe).needs(options, opened)
         begun_s = time.monotonic()
-        status = do_first(opened, works, Settings(device), time_limit_s, report)
+        status = do_first(opened, works, settings, time_limit_s, report)
         if time_limit_s is not None:
             time_limit_s -= time.monotonic() - begun_s
         if status is not None:
@@ -81,7 +82,7 @@ def train_recipe(
     counts = ", ".join(f"{count:,} {split}" for split, count in begun.experiment.counts.items())
     report(f"{begun.experiment.folder.name}: {counts} rows")
     words = Words("the same recipe and options on the same data", again="train it again")
-    ending = finish(opened, begun, words, Settings(), time_limit_s, report)
+    ending = finish(opened, begun, words, settings, time_limit_s, report)
     return RecipeTraining(ending.experiment, ending.is_finished, ending.exit_code)
 
 

@@ -64,11 +64,13 @@ class TrainModelSession:
         from headstart.experiments.training.checkpoints import Checkpoints
         from headstart.experiments.training.loop import Loop
         from headstart.experiments.training.patience import LoopPatience
+        from headstart.experiments.training.step_memory import step_memory_facts
 
         options = options_of(experiment, self._recipe)
         splits = splits_of(self._workspace, experiment, self._recipe, options)
         keeper = Checkpoints(experiment.checkpoints, self._workspace.files)
-        loop = Loop(self._recipe, options, splits, conduct_of(experiment), keeper.latest(experiment.identity), self._workspace)
+        conduct = self._conduct(experiment)
+        loop = Loop(self._recipe, options, splits, conduct, keeper.latest(experiment.identity), self._workspace)
         listeners = _listeners(self._workspace, experiment)
         patience = LoopPatience(check)
         loop.run(keeper, experiment.identity, patience.check, [*listeners, patience])
@@ -76,7 +78,15 @@ class TrainModelSession:
         for listener in listeners:
             listener.ended(experiment.folder)
         keeper.keep_only_newest()
-        return Result(payload, ".json", arrays={}, items=0, ok=0, facts={"device": experiment.device, "versions": _versions()})
+        facts = {"device": experiment.device, **step_memory_facts(experiment.device), "versions": _versions()}
+        return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)
+
+    def _conduct(self, experiment: RecipeExperiment) -> Conduct:
+        """As it was begun, with the budgets of this worker where it has any."""
+        from dataclasses import replace
+
+        conduct, mine = conduct_of(experiment), self._settings
+        return replace(conduct, ram_bytes=mine.ram_bytes or conduct.ram_bytes, vram_bytes=mine.vram_bytes or conduct.vram_bytes)
 
 
 def conduct_of(experiment: RecipeExperiment) -> Conduct:

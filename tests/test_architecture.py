@@ -19,7 +19,7 @@ def test_the_drawing_is_that_of_the_imports_as_they_are():
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        pytest.param("  jobs_ --> features_extraction\n", "", id="an arrow less"),
+        pytest.param("  jobs_ --> experiments_tracking\n", "", id="an arrow less"),
         pytest.param("flowchart TD\n", "flowchart TD\n  pipeline_ --> jobs_\n", id="an arrow more"),
         pytest.param("| `features/store` |", "| `features/shop` |", id="another wing"),
         pytest.param("| `markers` |", "| `marks` |", id="another module"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.options import Duration, as_json, workspace_option
+from headstart.commands.options import Duration, as_json, ram_budget, vram_budget, workspace_option
 from headstart.commands.output.terminal import aligned, say
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ _RUNNING: tuple[Callable[..., Any], ...] = (
     ),
     click.option("--tensorboard", is_flag=True, help="Write numbers for TensorBoard, too, into the experiment's folder."),
     click.option("--mlflow", metavar="URI", help="Send numbers and results to MLflow, too: the URI of its server."),
+    ram_budget,
+    vram_budget,
     as_json,
     workspace_option,
 )
@@ -153,6 +155,8 @@ def _run(named: NamedRecipe, fields: list[Field], given: dict[str, Any]) -> int:
         data_workers=given["data_workers"],
         tensorboard=given["tensorboard"],
         mlflow=given["mlflow"],
+        ram_bytes=given["ram_budget"],
+        vram_bytes=given["vram_budget"],
     )
     trained = train_recipe(named, values, workspace, **asked, conduct=conduct, time_limit_s=given["time_limit"], report=say)
     if trained.experiment is None or not trained.is_finished:

@@ -68,6 +68,8 @@ def sketch_of(
             "data_workers": conduct.data_workers,
             "tensorboard": conduct.tensorboard,
             "mlflow": conduct.mlflow,
+            "ram_bytes": conduct.ram_bytes,
+            "vram_bytes": conduct.vram_bytes,
         },
     )
     return sketch, splits

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Conduct:
-    """How a training runs, never what comes out.
+    """How a training runs, not what is learnt: only how sums are rounded may depend on it, where memory is short.
 
     Attributes:
         device: 'cpu' or 'cuda'. Other devices round otherwise, so an experiment keeps to one.
@@ -14,6 +14,8 @@ class Conduct:
         data_workers: processes that read ahead; None: as many as seems right.
         tensorboard: whether numbers also go to the folder `tensorboard` of the experiment.
         mlflow: the tracking URI of an MLflow that they also go to.
+        ram_bytes: resident memory that the process may take on a CPU: so many rows go through the model at once; None: any.
+        vram_bytes: likewise on a GPU, where torch's allocator is capped as well; None: 4 GB.
     """
 
     device: str = "cpu"
@@ -22,3 +24,5 @@ class Conduct:
     data_workers: int | None = None
     tensorboard: bool = False
     mlflow: str | None = None
+    ram_bytes: int | None = None
+    vram_bytes: int | None = None

@@ -27,6 +27,7 @@ from .checkpoints import Keeper, State
 from .conduct import Conduct
 from .optimizer import make_optimizer, rate_factor, set_learning_rate, set_training
 from .recipe import Grouping, Recipe, Starting, asking, has
+from .step_memory import FEW, StepMemory, budget_of, room_for_a_step, step_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +79,7 @@ class Progress:
     Attributes:
         step: optimizer steps made.
         micro_batch: rows that go through the model at once.
+        budget: bytes of memory that they were chosen for; 0: for none.
         threads: of torch; another number of them rounds otherwise.
         sums: of each logged number since the last evaluation, and of the weights behind it.
         history: an entry an evaluation: step, epoch, learning_rate, train and val (numbers by name), score (larger is better).
@@ -89,6 +91,7 @@ class Progress:
 
     step: int = 0
     micro_batch: int = 0
+    budget: int = 0
     threads: int = 0
     sums: dict[str, list[float]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -191,6 +194,7 @@ class Loop:
         for listener in listeners:
             listener.began(self.progress.step, self.steps)
         with _settings(self.progress.threads, self.conduct.device):
+            self._fit()
             batches = read_ahead(self.splits.train, self.order, self.progress.step, self.steps, self.conduct)
             try:
                 with contextlib.closing(batches):
@@ -218,6 +222,41 @@ class Loop:
             for listener in listeners:
                 listener.stepped(taken)
             saving.keep_if_due()
+
+    def _fit(self) -> None:
+        """Chooses rows at once that keep within the budget. A resumed training keeps to them, unless its budget is smaller."""
+        progress, conduct = self.progress, self.conduct
+        budget, said = budget_of(conduct.device, conduct.ram_bytes, conduct.vram_bytes)
+        if budget is None:
+            return
+        is_chosen = 0 < progress.budget <= budget
+        memory = None if is_chosen else self.step_memory()
+        room = room_for_a_step(conduct.device, budget, "the model")
+        if memory is None:
+            return
+        progress.budget = budget
+        self._take_at_once(memory.rows_within(room, progress.micro_batch, said), f"{said}, from step {progress.step} on")
+
+    def step_memory(self) -> StepMemory:
+        """Of a step, counted on the first rows; weights and statistics stay as they were."""
+        batch = self.splits.train.batch(self.order.rows(0)[:FEW], self.order.epoch_key(0))
+        rows, device = len(batch), self.conduct.device
+        if not rows:
+            self._note_broken(batch)  # explains it
+        key = self.key.of("step", 0)
+        set_training(self.model)
+        buffers = list(self.model.buffers())
+        before = [buffer.clone() for buffer in buffers]
+
+        def loss_of(count: int) -> Tensor:
+            step = Step(0, 0, self.options, self.about, key, device, count, 0, count)
+            with _drawing_from(key.of("dropout", 0), device), precision(self.options.amp, device), asking("loss"):
+                return _said(self.recipe.loss(self.model, batch[:count].to(device), step))[0]
+
+        try:
+            return step_memory(self.model, self.optimizer, loss_of, rows)
+        finally:
+            _put_back(buffers, before)
 
     def _is_judged_now(self) -> bool:
         step, every = self.progress.step, self.options.evaluate_every or self.order.steps_per_epoch
@@ -312,11 +351,16 @@ class Loop:
                 f"one row alone does not fit into memory ({(str(error).splitlines() or [''])[0][:120]}). Give it more "
                 "(--vram-budget), a smaller model or input, or --gradient-checkpointing"
             ) from error
-        progress.micro_batch = -(-now // 2)
-        note = f"memory ran out at step {progress.step}: since then {progress.micro_batch} rows at once"
+        self._take_at_once(-(-now // 2), f"memory ran out at step {progress.step}: since then")
+
+    def _take_at_once(self, rows: int, why: str) -> None:
+        if rows >= self.progress.micro_batch:
+            return
+        self.progress.micro_batch = rows
+        note = f"{why} {rows} rows at once"
         if _depends_on_batch(self.model):
             note += "; dropout and batch statistics see other pieces than an unlimited run's"
-        progress.notes.append(note)
+        self.progress.notes.append(note)
 
     def _note_broken(self, batch: Batch) -> None:
         progress = self.progress

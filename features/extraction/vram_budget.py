@@ -51,7 +51,7 @@ def plan_vram(
     probe = 1
     while probe not in sizes:
         # Again after the first images: loading the kernels that they need has made the context larger.
-        memory.cap(_room(memory, budget, model))
+        memory.cap(room_within(memory, budget, model))
         memory.forget()
         try:
             encode(probe)
@@ -65,7 +65,7 @@ def plan_vram(
             sizes[probe] = memory.peak_reserved_bytes()
             probe = min(_PROBE, batch) if probe == 1 else probe
     memory.forget()
-    room = _room(memory, budget, model)
+    room = room_within(memory, budget, model)
     memory.cap(room)
     if sizes[1] + beside > room:
         raise _too_small(memory, budget, model, beside)
@@ -81,7 +81,7 @@ def _reserved(one: int, an_image: float, batch: int) -> int:
     return round(one + _MARGIN * an_image * (batch - 1))
 
 
-def _room(memory: DeviceMemory, budget: int, model: str) -> int:
+def room_within(memory: DeviceMemory, budget: int, model: str) -> int:
     """What the allocator may hold: the budget less the context, and no more than other programs left."""
     room = min(budget - _context(memory), memory.reserved_bytes() + memory.free_bytes())
     if room <= 0:
