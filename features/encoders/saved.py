@@ -25,14 +25,12 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> P
     What is there and sound is kept, what is damaged is replaced.
     Raises: HeadstartError if a newer version made the folder; TryLaterError if the disk is full.
     """
-    import safetensors.torch
-
     folder = workspace.features / spec.folder_name
     workspace.make_folder(folder)
     try:
         read_weights(folder, spec)
     except DamagedEncoderError:
-        _put(workspace, folder / WEIGHTS_NAME, safetensors.torch.save(_apart(weights.tensors)))
+        _put(workspace, folder / WEIGHTS_NAME, _stored(weights.tensors))
     # The description is published last: where it stands, the weights stand too.
     try:
         existing = read_encoder(folder)
@@ -48,15 +46,26 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> P
     return folder
 
 
-def _apart(tensors: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """Each with memory of its own: tensors that a network ties together, as coat_* does, are refused by safetensors otherwise."""
-    seen: set[int] = set()
-    apart = {}
+def _stored(tensors: "Mapping[str, torch.Tensor]") -> bytes:
+    """The bytes of the weights' file. Tensors that a network ties together, as coat_* does, are in it once.
+
+    The others' names stand in its metadata, as safetensors' own save_model puts them there.
+    """
+    import safetensors.torch
+
+    kept: dict[tuple[object, ...], str] = {}
+    tied: dict[str, str] = {}
+    places: set[int] = set()
+    stored = {}
     for name, tensor in tensors.items():
+        first = kept.setdefault((tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()), name)
+        if first != name and tensor.numel():
+            tied[name] = first
+            continue
         place = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.clone() if place in seen else tensor
-        seen.add(place)
-    return apart
+        stored[name] = tensor.clone() if place in places else tensor  # two views of one memory, which safetensors refuses
+        places.add(place)
+    return bytes(safetensors.torch.save(stored, tied or None))
 
 
 def _put(workspace: Workspace, path: Path, data: bytes) -> None:
@@ -71,7 +80,7 @@ def read_weights(folder: Path, spec: EncoderSpec) -> "dict[str, torch.Tensor]":
     if not paths.is_file(path):
         raise DamagedEncoderError(f"{path} is missing. {repair}")
     try:
-        tensors = read_tensors(path)
+        tensors = read_tensors(path).tensors
     except HeadstartError as error:
         raise DamagedEncoderError(f"{error}. {repair}") from None
     sha256 = digest(tensors)

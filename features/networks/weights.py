@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
 
 from .architectures import build
 from .weights_file import fit_tensors, read_tensors
@@ -75,10 +76,9 @@ def resolve_weights(model: str, model_args: Mapping[str, Any], source: str) -> W
         path = Path(source)
     if not path.is_file():
         raise HeadstartError(f"--weights {source}: there is no such file. Pass hub, embedded, random:SEED or the path of a FILE")
-    return Weights(
-        EMBEDDED_SOURCE if source == "embedded" else str(path),
-        _essential(fit_tensors(read_tensors(path), model, model_args, path)),
-    )
+    fitted = fit_tensors(read_tensors(path), model, model_args, path)
+    unwrapped = f", without the prefix '{printable(fitted.prefix)}' of its names" if fitted.prefix else ""
+    return Weights(EMBEDDED_SOURCE if source == "embedded" else f"{path}{unwrapped}", _essential(fitted.tensors))
 
 
 def _seed(source: str) -> int:

@@ -1,14 +1,16 @@
 """Weights files of other people: read without running anything that stands in them, and made to fit an architecture."""
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import reason_of
+from headstart.pipeline.text import printable, reason_of
 
 from .architectures import build, classifier_names
 
@@ -20,11 +22,27 @@ if TYPE_CHECKING:
 # Where training scripts put the state dict; averaged weights first, as timm does.
 _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _NAMED = 3
+_KEYS = 12
+_DEEPEST = 20
 _TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02")
 
 
-def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
-    """All tensors of `path` by name, without the prefixes that DataParallel and torch.compile add; on the CPU, as they are.
+# What DataParallel and torch.compile put before every name; timm takes it off.
+_LIBRARY_PREFIXES = ("module.", "_orig_mod.")
+
+
+class WeightsOfFile(NamedTuple):
+    """Attributes:
+    tensors: by name.
+    prefix: that stood before the names in the file, '' for none.
+    """
+
+    tensors: "dict[str, torch.Tensor]"
+    prefix: str
+
+
+def read_tensors(path: Path) -> WeightsOfFile:
+    """All tensors of `path`, without the prefixes that DataParallel and torch.compile add; on the CPU, as they are.
 
     The content decides the format, not the suffix. Raises: HeadstartError if the file is damaged or neither of the two.
     """
@@ -35,11 +53,8 @@ def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
         loaded = _load(path)
     except Exception as error:  # garbage raises anything: KeyError, EOFError, UnpicklingError, SafetensorError ...
         foreign = _foreign_objects(path)
-        if foreign:
-            raise HeadstartError(
-                f"{path} holds other objects than tensors ({', '.join(foreign[:_NAMED])}), and none of those is read. Save its "
-                "state dict alone: torch.save(checkpoint['state_dict'], FILE)"
-            ) from None
+        if foreign is not None:
+            raise HeadstartError(f"{path} {foreign}") from None
         raise HeadstartError(
             f"{path} cannot be read as weights: {reason_of(error)}. "
             "Is it cut off? Fetch it again, or save its state dict as safetensors"
@@ -49,18 +64,56 @@ def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
             loaded = loaded[nest]
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise HeadstartError(f"{path} holds no state dict (a table of named tensors). Save model.state_dict() as safetensors")
+    prefix = next((prefix for prefix in _LIBRARY_PREFIXES if all(name.startswith(prefix) for name in loaded)), "")
     cleaned: dict[str, torch.Tensor] = clean_state_dict(loaded)
-    return cleaned
+    return WeightsOfFile(cleaned, prefix)
 
 
-def _foreign_objects(path: Path) -> list[str]:
-    """Names of what a torch file would make besides tensors and plain values; nothing of it is run."""
+class _Foreign:
+    """Stands for an object of a class that is not loaded. Whatever the file would have done with it, nothing is run."""
+
+    name = ""
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _foreign_objects(path: Path) -> str | None:
+    """What a torch file holds besides tensors and plain values, and under which keys; None if it is damaged, or not torch's."""
     import torch
 
     try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # damaged, or not torch's
-        return []
+        return None
+    if not names:
+        return None
+    loaded = None
+    with contextlib.suppress(Exception):  # torch loads some things under no name
+        stand_ins = [(type("Foreign", (_Foreign,), {"name": name}), name) for name in names]
+        with torch.serialization.safe_globals(stand_ins):
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    places = [f"{place}: {name}" for place, name in _places(loaded, "")]
+    keys = [str(key) for key in loaded][:_KEYS] if isinstance(loaded, dict) else []
+    nest = next((nest for nest in _NESTS if nest in keys), "state_dict")
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    their_keys = f"Its keys: {', '.join(keys)}. " if keys else ""
+    return printable(
+        f"holds other objects than tensors ({', '.join(places[:_NAMED] or names[:_NAMED])}{more}), and none of those is read. "
+        f"{their_keys}Save its state dict alone: torch.save(checkpoint['{nest}'], FILE)"
+    )
+
+
+def _places(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """(where, class) of every foreign object in tables and lists."""
+    if isinstance(value, _Foreign):
+        yield place or "the file itself", value.name
+    elif isinstance(value, dict | list | tuple) and place.count(".") < _DEEPEST:
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _places(inner, f"{place}.{key}" if place else str(key))
 
 
 def _load(path: Path) -> Any:
@@ -73,21 +126,27 @@ def _load(path: Path) -> Any:
         if magic.startswith(_TORCH_MAGIC):
             with torch.serialization.safe_globals([argparse.Namespace]):  # plain values that timm's training script saves along
                 return torch.load(file, map_location="cpu", weights_only=True)
-    return safetensors.torch.load_file(path, device="cpu")
+    tensors = safetensors.torch.load_file(path, device="cpu")
+    with safetensors.safe_open(path, "pt") as opened:
+        # As the library's own save_model writes them: tensors that a network ties together are stored once.
+        tied = opened.metadata() or {}
+    return tensors | {name: tensors[kept] for name, kept in tied.items() if kept in tensors and name not in tensors}
 
 
-def fit_tensors(tensors: "Tensors", model: str, model_args: Mapping[str, Any], path: Path) -> "dict[str, torch.Tensor]":
-    """The tensors of `model` without classifier, taken from `tensors`, in the dtypes that timm builds.
+def fit_tensors(read: WeightsOfFile, model: str, model_args: Mapping[str, Any], path: Path) -> WeightsOfFile:
+    """The tensors of `model` without classifier, taken from those read of `path`, in the dtypes that timm builds.
 
-    A classifier of any size and `num_batches_tracked` may be there or not. What timm itself would rename or drop when it loads
-    such a file is renamed or dropped; positions are resampled only if model_args ask for another image size.
+    A classifier of any size and `num_batches_tracked` may be there or not, and of tied tensors one is enough. What timm itself
+    would rename or drop when it loads such a file is renamed or dropped; positions are resampled only if model_args ask for
+    another image size.
 
     Raises: HeadstartError naming up to three tensors that are missing, unexpected or of another shape.
     """
     network = build(model, model_args)
     wanted: Tensors = network.state_dict()
     ignored = classifier_names(model, model_args)
-    tensors = _unwrapped(tensors, wanted, path)
+    tensors, prefix = _unwrapped(read.tensors, wanted, path)
+    tensors = _with_tied(tensors, wanted)
     differing = _differences(tensors, wanted, ignored)
     if differing:
         adapted = _as_timm_loads(tensors, network)
@@ -98,22 +157,49 @@ def fit_tensors(tensors: "Tensors", model: str, model_args: Mapping[str, Any], p
             tensors, differing = adapted, []
     if differing:
         more = f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
-        raise HeadstartError(f"{path} does not fit {model}: {'; '.join(differing[:_NAMED])}{more}. {_advice(model, path)}")
-    return {name: tensors[name].to(tensor.dtype).contiguous() for name, tensor in wanted.items() if name in tensors}
+        begin = _common_begin(tensors)
+        names = f" (all names begin with '{printable(begin)}')" if begin else ""
+        raise HeadstartError(f"{path} does not fit {model}: {'; '.join(differing[:_NAMED])}{more}{names}. {_advice(model, path)}")
+    fitted = {name: tensors[name].to(tensor.dtype).contiguous() for name, tensor in wanted.items() if name in tensors}
+    return WeightsOfFile(fitted, read.prefix + prefix)
+
+
+def _with_tied(tensors: "Tensors", wanted: "Tensors") -> "Tensors":
+    """`tensors`, and those that the network ties to one of them, as long as files leave them out."""
+    groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for name, tensor in wanted.items():
+        groups[tensor.data_ptr(), *tensor.shape].append(name)
+    tied = {}
+    for names in groups.values():
+        there = next((name for name in names if name in tensors), None)
+        tied |= {name: tensors[there] for name in names if there is not None and name not in tensors and len(names) > 1}
+    return {**tensors, **tied} if tied else tensors
+
+
+def _common_begin(tensors: "Tensors") -> str:
+    """The first part of all names, with its dot, if it is the same in all; else ''."""
+    begins = {name.partition(".")[0] for name in tensors if "." in name}
+    return f"{begins.pop()}." if len(begins) == 1 and all("." in name for name in tensors) else ""
 
 
 # What scripts call the head that they put behind a network. Anything else that the network lacks is another network's.
 _HEADS = frozenset({"head", "heads", "fc", "classifier", "linear", "last_linear", "projector", "projection_head", "criterion"})
 
 
-def _unwrapped(tensors: "Tensors", wanted: "Tensors", path: Path) -> "Tensors":
-    """`tensors` without the prefix that a training script put before the network's names (`model.`, `backbone.`, `student.`).
+def _unwrapped(tensors: "Tensors", wanted: "Tensors", path: Path) -> "tuple[Tensors, str]":
+    """`tensors` without the prefix that a training script put before the network's names (`model.`, `backbone.`), and that.
 
     Unchanged where no prefix, or the empty one, leaves all that is wanted. Raises: HeadstartError if several do.
     """
-    needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    # Of tied tensors the first: a file may leave out the others.
+    first_of = {tensor.data_ptr(): name for name, tensor in reversed(wanted.items())}
+    needed = [
+        name
+        for name, tensor in wanted.items()
+        if not name.endswith("num_batches_tracked") and first_of[tensor.data_ptr()] == name
+    ]
     if not needed or all(name in tensors for name in needed):
-        return tensors
+        return tensors, ""
     first = needed[0]
     prefixes = [name[: -len(first)] for name in tensors if name.endswith(f".{first}")]
     fitting = [
@@ -126,10 +212,10 @@ def _unwrapped(tensors: "Tensors", wanted: "Tensors", path: Path) -> "Tensors":
             f"{path} holds {len(fitting)} networks that fit: {', '.join(sorted(fitting)[:_NAMED])}. Save one of them alone"
         )
     if not fitting:
-        return tensors
+        return tensors, ""
     [prefix] = fitting
     kept = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return {name: tensor for name, tensor in kept.items() if name in wanted or name.partition(".")[0] not in _HEADS}
+    return {name: tensor for name, tensor in kept.items() if name in wanted or name.partition(".")[0] not in _HEADS}, prefix
 
 
 def _differences(tensors: "Tensors", wanted: "Tensors", ignored: set[str]) -> list[str]:

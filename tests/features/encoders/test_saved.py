@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
+from headstart.features.encoders import saved as saved_module
 from headstart.features.encoders.resolve import resolve_encoder
-from headstart.features.encoders.saved import save_encoder
+from headstart.features.encoders.saved import read_weights, save_encoder
 from headstart.features.encoders.torch_encoder import open_torch
 from headstart.features.images.decode import decode
+from headstart.features.networks.weights import resolve_weights
+from headstart.features.networks.weights_file import read_tensors
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.features.samples import data_folder, picture
@@ -36,6 +39,48 @@ def place(tmp_path):
 
 def saved(place, model=TINY, weights="random:0", image_size=None):
     return save_encoder(place, *resolve_encoder(model, weights, image_size))
+
+
+def test_tied_tensors_are_stored_once_and_come_back(place):
+    spec, weights = resolve_encoder("coat_tiny", "random:0", 32)
+    folder = save_encoder(place, spec, weights)
+    stored = safetensors.torch.load_file(folder / "weights.safetensors")
+    pointers = {tensor.data_ptr() for tensor in weights.tensors.values()}
+    assert len(stored) == len(pointers) < len(weights.tensors)
+    came_back = read_weights(folder, spec)
+    assert came_back.keys() == weights.tensors.keys()
+    assert all(torch.equal(came_back[name], tensor) for name, tensor in weights.tensors.items())
+    assert resolve_encoder("coat_tiny", str(folder / "weights.safetensors"), 32)[0].fingerprint == spec.fingerprint
+
+
+TIED = torch.arange(6.0).reshape(2, 3)
+TIES = {
+    "the-same": {"a": TIED, "b": TIED},
+    "three": {"a": TIED, "b": TIED, "c": TIED, "d": TIED + 1},
+    "another-view": {"a": TIED, "b": TIED[:1], "c": TIED.view(6)},
+    "equal-but-apart": {"a": TIED, "b": TIED.clone()},
+    "empty": {"a": torch.zeros(0), "b": torch.zeros(0, 3)},
+}
+
+
+@pytest.mark.parametrize("tensors", TIES.values(), ids=TIES)
+def test_tensors_in_one_memory_come_back_as_they_are(tmp_path, tensors):
+    (tmp_path / "x.safetensors").write_bytes(saved_module._stored(tensors))
+    came_back = read_tensors(tmp_path / "x.safetensors").tensors
+    assert came_back.keys() == tensors.keys()
+    assert all(torch.equal(came_back[name], tensor) for name, tensor in tensors.items())
+
+
+def test_files_that_leave_out_tied_tensors_fit(tmp_path):
+    network = timm.create_model("coat_tiny", num_classes=0)
+    everything = network.state_dict()
+    firsts = {tensor.data_ptr(): name for name, tensor in reversed(everything.items())}
+    some = {name: everything[name] for name in firsts.values()}
+    for prefix in ("", "backbone."):
+        safetensors.torch.save_file({prefix + name: tensor for name, tensor in some.items()}, tmp_path / "x.safetensors")
+        fitted = resolve_weights("coat_tiny", {}, str(tmp_path / "x.safetensors")).tensors
+        assert all(torch.equal(fitted[name], tensor) for name, tensor in everything.items() if name in fitted)
+        assert len(some) < len(fitted)
 
 
 def photos(encoder, count=2):

@@ -151,6 +151,15 @@ def test_the_prefix_of_a_wrapper_is_taken_off(tmp_path, complete, prefix):
     as_safetensors({**{prefix + name: tensor for name, tensor in complete.items()}, **others}, tmp_path / "wrapped.safetensors")
     plain, wrapped = (resolve_weights(MODEL, {}, str(tmp_path / f"{name}.safetensors")) for name in ("plain", "wrapped"))
     assert wrapped.sha256 == plain.sha256
+    assert wrapped.source == f"{tmp_path}/wrapped.safetensors, without the prefix '{prefix}' of its names"
+    assert plain.source == f"{tmp_path}/plain.safetensors"
+
+
+def test_the_prefix_of_a_network_that_does_not_fit_is_named(tmp_path, complete):
+    some = dict(list(complete.items())[:5])
+    as_safetensors({f"visual.{name}": tensor for name, tensor in some.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(HeadstartError, match=r"does not fit .*all names begin with 'visual\.'"):
+        resolve_weights(MODEL, {}, str(tmp_path / "x.safetensors"))
 
 
 def test_two_networks_that_fit_are_a_question(tmp_path, complete):
@@ -165,3 +174,27 @@ def test_other_objects_beside_tensors_are_called_that(tmp_path, complete, thing)
     torch.save({"state_dict": complete, "more": thing}, tmp_path / "x.pth")
     with pytest.raises(HeadstartError, match=r"holds other objects than tensors \(.*Save its state dict alone"):
         resolve_weights(MODEL, {}, str(tmp_path / "x.pth"))
+
+
+FOREIGN = {
+    "lightning": ({"hyper_parameters": {"root": Path("/data")}}, r"hyper_parameters\.root: pathlib\.\w+\)"),
+    "in-a-list": ({"callbacks": [1, [np.float64(0.9)]]}, r"callbacks\.1\.0: numpy\S+scalar\)"),
+    "many": ({name: Path("/") for name in "abcde"}, r"a: .*, b: .*, c: \S+ and 2 more\)"),
+    "of-a-class": ({"criterion": torch.nn.MSELoss()}, r"criterion: torch\.nn\.modules\.loss\.MSELoss\)"),
+}
+
+
+@pytest.mark.parametrize(("beside", "says"), FOREIGN.values(), ids=FOREIGN)
+def test_other_objects_are_named_with_their_keys_and_the_keys_beside(tmp_path, complete, beside, says):
+    torch.save({"epoch": 1, "model_ema": complete, **beside}, tmp_path / "x.pth")
+    keys = ", ".join(["epoch", "model_ema", *beside])
+    with pytest.raises(HeadstartError, match=rf"{says}.*Its keys: {keys}\. .*checkpoint\['model_ema'\]") as caught:
+        resolve_weights(MODEL, {}, str(tmp_path / "x.pth"))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_an_object_would_do_is_not_done_to_name_it(tmp_path, complete):
+    torch.save({"state_dict": complete, "more": Harm(tmp_path / "harmed")}, tmp_path / "x.pth")
+    with pytest.raises(HeadstartError, match="holds other objects than tensors"):
+        resolve_weights(MODEL, {}, str(tmp_path / "x.pth"))
+    assert not (tmp_path / "harmed").exists()
