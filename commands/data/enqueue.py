@@ -99,27 +99,30 @@ def command(
     from headstart.features.sources.source import SourceOptions
 
     options = SourceOptions(**about_data)
+    asked: dict[str, Any] = {
+        "encoder": encoder,
+        "weights": weights,
+        "image_size": image_size,
+        "fast_decode": fast_decode,
+        "spatial": spatial,
+        "device_decode": device_decode,
+        "maps": maps,
+        "exif_rotate": exif_rotate,
+        "job_size": job_size,
+        "options": options,
+        "report": click.echo,
+    }
     if dry_run:
-        seen = preview_enqueue(data, workspace, maps=maps, job_size=job_size, options=options, report=click.echo)
+        seen = preview_enqueue(data, workspace, **asked)
         click.echo(f"dry run: at most {plural(seen.jobs, 'job')} of {seen.job_size}; nothing was written")
         return
     enqueued = enqueue_images(
         data,
         workspace,
-        encoder=encoder,
-        weights=weights,
-        image_size=image_size,
-        fast_decode=fast_decode,
-        spatial=spatial,
-        device_decode=device_decode,
-        maps=maps,
-        exif_rotate=exif_rotate,
-        job_size=job_size,
+        **asked,
         seed=seed,
-        options=options,
         digest=digest,
         keep_missing=keep_missing,
-        report=click.echo,
         progress=_digesting(),
     )
     added, restored, fresh = enqueued.added, enqueued.restored, enqueued.fresh

@@ -93,7 +93,7 @@ def _foreign_objects(path: Path) -> str | None:
         return None
     loaded = None
     with contextlib.suppress(Exception):  # torch loads some things under no name
-        stand_ins = [(type("Foreign", (_Foreign,), {"name": name}), name) for name in names]
+        stand_ins: list[Any] = [(type("Foreign", (_Foreign,), {"name": name}), name) for name in names]
         with torch.serialization.safe_globals(stand_ins):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     places = [f"{place}: {name}" for place, name in _places(loaded, "")]
@@ -169,7 +169,7 @@ def _with_tied(tensors: "Tensors", wanted: "Tensors") -> "Tensors":
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for name, tensor in wanted.items():
         groups[tensor.data_ptr(), *tensor.shape].append(name)
-    tied = {}
+    tied: dict[str, torch.Tensor] = {}
     for names in groups.values():
         there = next((name for name in names if name in tensors), None)
         tied |= {name: tensors[there] for name in names if there is not None and name not in tensors and len(names) > 1}
@@ -192,7 +192,7 @@ def _unwrapped(tensors: "Tensors", wanted: "Tensors", path: Path) -> "tuple[Tens
     Unchanged where no prefix, or the empty one, leaves all that is wanted. Raises: HeadstartError if several do.
     """
     # Of tied tensors the first: a file may leave out the others.
-    first_of = {tensor.data_ptr(): name for name, tensor in reversed(wanted.items())}
+    first_of = {tensor.data_ptr(): name for name, tensor in reversed(list(wanted.items()))}
     needed = [
         name
         for name, tensor in wanted.items()

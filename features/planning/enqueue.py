@@ -124,26 +124,21 @@ def enqueue_images(
         workspace = open_or_create_workspace(find_root(workspace))
     # Before the lock: what may take long or fail. An encoder that was named first of all: a wrong name should not cost a reading.
     asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate)
-    is_named = asked != _NOTHING_NAMED
-    named = [resolve_encoder(*asked)] if is_named else []
+    named = [resolve_encoder(*asked)] if asked != _NOTHING_NAMED else []
     there = dataset_at(workspace, source.root, source.file, source)
     with no_cycle_search():
         known = read_columns(there) if there is not None else None
         digested = _digested(workspace, source, there, known, digest, progress)
     if digested.left:
         report(_left_words(digested))
-    before = encoders_of(workspace, dataset_of(workspace, digested.source))
-    if is_named:
-        before = [spec for spec in before if _decodes_as_older_versions(spec, named[0][0])]
+    before = _kept_to(encoders_of(workspace, dataset_of(workspace, digested.source)), named)
     chosen: list[tuple[EncoderSpec, Weights | None]] = [(spec, None) for spec in before] or [*named] or [resolve_encoder(*asked)]
     if job_size is None:
         job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
     workspace.make_folder(workspace.features)
     disk_bytes = 0
     for spec, _ in chosen:
-        height, width = spec.transform.image_size
-        report(f"encoder {spec.model}, {height}x{width} pixels, {spec.embed_dim} features" + (", as before" if before else ""))
-        report(f"weights {spec.weights_source}")
+        _report_encoder(spec, bool(before), report)
         its_bytes = require_room(workspace.features / spec.folder_name, spec, len(source.images), job_size)
         map_shape = f", map {' x '.join(map(str, spec.spatial.shape))}" if spec.spatial else ""
         report(f"disk about {size_words(its_bytes)} for features{map_shape}")
@@ -172,17 +167,61 @@ def preview_enqueue(
     data: Path | str,
     workspace: Workspace | Path | str | None = None,
     *,
+    encoder: str | None = None,
+    weights: str = HUB,
+    image_size: int | tuple[int, int] | None = None,
+    fast_decode: bool = False,
+    spatial: int | None = None,
+    device_decode: bool = False,
     maps: Sequence[int] = (),
+    exif_rotate: bool = False,
     job_size: int | None = None,
     options: SourceOptions | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> EnqueuePreview:
-    """Reads `data` as `enqueue_images` would, and writes nothing. Arguments and errors are its."""
+    """Reads `data`, and tries the encoder out with its weights, as `enqueue_images` would; writes nothing.
+
+    Arguments and errors are its; where the encoder that nobody named cannot be had, a line says so.
+    """
     source = read_data(data, workspace, options or SourceOptions())
     for line in describe(source):
         report(line)
-    size = job_size or (MAPS_JOB_SIZE if maps else JOB_SIZE)
+    asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate)
+    named = [resolve_encoder(*asked)] if asked != _NOTHING_NAMED else []
+    before = _kept_to(_encoders_at(workspace, source), named)
+    specs = before or [spec for spec, _ in named]
+    if not specs:
+        try:
+            specs = [resolve_encoder(*asked)[0]]
+        except HeadstartError as error:
+            report(f"note: without --encoder or --weights enqueue will end with: {error}")
+    for spec in specs:
+        _report_encoder(spec, bool(before), report)
+    has_maps = maps or any(spec.spatial and spec.spatial.strides for spec in specs)
+    size = job_size or (MAPS_JOB_SIZE if has_maps else JOB_SIZE)
     return EnqueuePreview(source, -(-len(source.images) // size), size)
+
+
+def _encoders_at(workspace: Workspace | Path | str | None, source: Source) -> list[EncoderSpec]:
+    """The encoders of the data set that lies where `source` does, if there is one."""
+    if not isinstance(workspace, Workspace):
+        root = find_root(workspace)
+        if not has_workspace(root):
+            return []
+        workspace = open_workspace(root)
+    there = dataset_at(workspace, source.root, source.file, source)
+    return encoders_of(workspace, there) if there is not None else []
+
+
+def _kept_to(before: Sequence[EncoderSpec], named: Sequence[tuple[EncoderSpec, Weights]]) -> list[EncoderSpec]:
+    """The encoders that a data set keeps to: all that it has, or of one that is named the form that older versions gave it."""
+    return [spec for spec in before if not named or _decodes_as_older_versions(spec, named[0][0])]
+
+
+def _report_encoder(spec: EncoderSpec, is_as_before: bool, report: Callable[[str], None]) -> None:
+    height, width = spec.transform.image_size
+    report(f"encoder {spec.model}, {height}x{width} pixels, {spec.embed_dim} features" + (", as before" if is_as_before else ""))
+    report(f"weights {spec.weights_source}")
 
 
 def read_data(data: Path | str, workspace: Workspace | Path | str | None, options: SourceOptions) -> Source:

@@ -51,6 +51,32 @@ def test_a_look_before_enqueueing_says_what_the_command_says_and_writes_nothing(
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        pytest.param(["--encoder", "resnet9000"], "resnet9000", id="encoder"),
+        pytest.param(["--encoder", "test_resnet", "--weights", "nowhere.pth"], "no such file", id="weights"),
+        pytest.param(["--encoder", "resnet18", "--weights", "embedded"], "embedded weights are of", id="other-model"),
+    ],
+)
+def test_a_look_before_enqueueing_refuses_what_the_command_refuses(data, tmp_path, more, says):
+    look, real = (call("enqueue", data, *more, *extra, "-w", tmp_path / "w") for extra in (["--dry-run"], []))
+    assert (look.status, look.reason) == (real.status, real.reason)
+    assert says in look.reason
+
+
+def test_a_look_before_enqueueing_names_the_encoder_that_the_data_keeps_to(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w")
+    before = digests_of(workspace.root)
+    said = call("enqueue", data, "--dry-run", "-w", tmp_path / "w").output
+    assert "encoder test_resnet, 32x32 pixels, 96 features, as before" in said
+    assert digests_of(workspace.root) == before
+
+
+def digests_of(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
 def test_a_workspace_without_data_says_so(workspace):
     assert "headstart enqueue DATA" in call("data", "list", "-w", workspace.root).output
     assert "it has: none" in call("data", "show", "pets", "-w", workspace.root).reason
