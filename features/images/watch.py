@@ -9,16 +9,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.pipeline.child import Child, ChildEnded
 from headstart.pipeline.errors import HeadstartError
 
 from .decode import ImageError
 from .transform import Transform
+
+if TYPE_CHECKING:
+    from headstart.pipeline.child import Child
 
 PICTURE_S = 30.0
 PICTURE_S_NAME = "HEADSTART_PICTURE_S"
@@ -159,6 +161,8 @@ class WatchedDecode:
             child.close()
 
     def _in_child(self, data: bytes, transform: Transform) -> _Pixels:
+        from headstart.pipeline.child import Child, ChildEnded  # here: all the others need no process of their own
+
         # What was left behind takes its share of the processor.
         seconds = self._seconds * (1 + self._decoders.left_behind)
         try:
@@ -176,6 +180,8 @@ class WatchedDecode:
         return np.frombuffer(body, np.uint8).reshape(head["shape"])
 
     def _check(self) -> None:
+        from headstart.pipeline.child import ChildEnded
+
         if self._is_closed:
             raise ChildEnded("was not waited for")
 
