@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from headstart.experiments.report.write_report import write_report
+from headstart.pipeline.doors.records import seal
 from tests.jobs.extraction import enqueue, work
 
 from .calling import call
@@ -163,8 +164,9 @@ def test_an_experiment_without_an_answer_is_said_in_one_line(own):
 def test_pictures_that_are_gone_are_grey_and_counted(own, tmp_path):
     manifest = next(own.manifests.glob("*/dataset.json"))
     facts = json.loads(manifest.read_text())
+    del facts["seal"]
     (tmp_path / "empty").mkdir()
-    manifest.write_text(json.dumps({**facts, "root": str(tmp_path / "empty")}))
+    manifest.write_bytes(seal({**facts, "root": str(tmp_path / "empty")}))
     written = write_report("best", own)
     assert written.missing > 0
     assert written.path.exists()
