@@ -28,7 +28,7 @@ PICTURE_BYTES = 4 * 2**30  # the largest that is decoded takes 1.5 GB
 TICK_S = 0.1
 _START_S = 60.0  # a Python of its own, on a machine that is busy
 _MOST_LEFT = 4  # each may hold the memory of the largest picture
-_COMPUTING = 0.2  # with five processes a core, a decoder still gets as much
+_COMPUTING = 0.1  # with ten processes a core, a decoder still gets as much
 _LEFT = "decoder that was left behind"
 
 _T = TypeVar("_T")
