@@ -55,6 +55,12 @@ _DATA_OPTIONS = (
     click.option("--split-col", metavar="COLUMN", help="Table: train, val or test."),
     click.option("--group-col", metavar="COLUMN", help="Table: images of one group (a patient, a scene) stay in one split."),
     click.option(
+        "--group-by",
+        metavar="folder|DEPTH",
+        help="Images of one folder (a site, a burst, a patient) stay in one split: of the deepest, or of the first DEPTH folders "
+        "below DATA; none: no more.",
+    ),
+    click.option(
         "--layout",
         type=click.Choice(["auto", "classes", "flat"]),
         default="auto",

@@ -42,6 +42,7 @@ def training_lines(
     result += [_row(name, headlines, is_best, name_width) for name, headlines, is_best in shown]
     if len(rows) > len(shown):
         result.append(f"  and {plural(len(rows) - len(shown), 'more head')} in {METRICS}")
+    result += _leaks(judged)
     result += [_cross_validation(entry) for entry in judged["baselines"] if "cross_validation" in entry]
     result += _reasons(judged)
     result.append(f"heads    {best_head_path(experiment)}")
@@ -54,6 +55,22 @@ def training_lines(
             f"{these} {numbers[judged['selected']]}; use it: headstart predict IMAGES --run {numbers[judged['selected']]}"
         )
     return [printable(line) for line in result]
+
+
+def _leaks(judged: Mapping[str, Any]) -> Iterator[str]:
+    """The score without what is in training, too, beside the plain one."""
+    aware = judged.get("leak_aware")
+    if aware is None:
+        return
+    left_out = plural(aware["left_out"], "test image")
+    said = f"{left_out} of {aware['left_out'] + aware['images']:,}: a copy, the scene or the group is in training"
+    if not aware["images"]:
+        yield f"{said}; no other is left, so no score here is of new scenes"
+        return
+    yield (
+        f"{said}; on the other {aware['images']:,} {judged['selected']} has {aware['accuracy']:.4f}, "
+        f"{interval_text(aware['accuracy_interval'])}"
+    )
 
 
 def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from headstart.experiments.training.progress import monitor_for
 
 from .fitted_heads import Candidate, Choice, as_head, choose_beyond_noise, corrected_validation, simplicity_of
 from .intervals import SMALL, Sample
+from .leaks import leak_aware
 from .metrics import classification_metrics, compare_classifiers, compare_regressors, probabilities_of, regression_metrics
 
 FORMAT = 2  # 1 had intervals of the percentile bootstrap, and baselines that were no heads
@@ -96,6 +97,7 @@ def evaluate_experiment(
         "corrected_validation": _corrected(data, scores_by_head),
         "heads": heads,
         "baselines": others,
+        **leak_aware(data, scores_by_head[selected][last]),
         "comparisons": _comparisons(data, selected, {name: scores[last] for name, scores in scores_by_head.items()}),
         "notes": [*_worse_than_commonest(data, candidates, selected), *data.notes, *_notes(data, dead_channels(statistics))],
     }

@@ -99,5 +99,6 @@ def as_record(workspace: Workspace, experiment: HeadExperiment) -> dict[str, Any
             {**{key: entry[key] for key in ("baseline", "cross_validation") if key in entry}, **headline(entry)}
             for entry in judged["baselines"]
         ],
+        **{key: judged[key] for key in ("leak_aware",) if key in judged},
         "notes": judged["notes"],
     }

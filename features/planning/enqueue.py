@@ -19,6 +19,7 @@ from headstart.features.manifest.digests import Digested, digest_images, forget_
 from headstart.features.manifest.reading import Columns, read_columns
 from headstart.features.networks.weights import Weights
 from headstart.features.sources.find import describe, find_images
+from headstart.features.sources.scenes import scenes_note
 from headstart.features.sources.source import Source, SourceOptions
 from headstart.features.store.load import finished_markers
 from headstart.pipeline import paths
@@ -126,6 +127,9 @@ def enqueue_images(
     asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate)
     named = [resolve_encoder(*asked)] if asked != _NOTHING_NAMED else []
     there = dataset_at(workspace, source.root, source.file, source)
+    hint = scenes_note(source.images) if there is None else None  # said once
+    if hint:
+        report(f"note: {hint}")
     with no_cycle_search():
         known = read_columns(there) if there is not None else None
         digested = _digested(workspace, source, there, known, digest, progress)

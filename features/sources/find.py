@@ -12,6 +12,7 @@ from headstart.pipeline.text import printable
 from .folder import folder_source
 from .parquet import PARQUET
 from .read_table import DELIMITERS, read_table
+from .scenes import grouped
 from .source import Image, Source, SourceOptions
 from .spellings import SPLITS
 from .walk import is_image_name
@@ -29,6 +30,11 @@ _LAYOUTS = {
 
 
 def find_images(data: Path, options: SourceOptions) -> Source:
+    """As `_found`, with groups by folders where `options` ask for them; see `scenes.grouped`."""
+    return grouped(_found(data, options), options)
+
+
+def _found(data: Path, options: SourceOptions) -> Source:
     """All images of `data`, a folder, a table, an HDF5 file, or Parquet files with images in them.
 
     Raises: HeadstartError with one line on what is wrong and which flag or change helps; TryLaterError if the disk fails.

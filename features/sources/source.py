@@ -44,6 +44,7 @@ class SourceOptions:
     """What the user said about the data. A column '' means: this role has none, do not look for one.
 
     Attributes:
+        group_by: 'folder' (the deepest) or a depth: images of one folder stay in one split; 'none': no more; None: as before.
         remembered: (role, column) as the data set was read before: taken where nothing else was said and the column is there.
     """
 
@@ -51,6 +52,7 @@ class SourceOptions:
     label_col: str | None = None
     split_col: str | None = None
     group_col: str | None = None
+    group_by: str | None = None
     layout: Literal["auto", "classes", "flat"] = "auto"
     allow_symlinks: bool = False
     keep_case: bool = False

@@ -305,6 +305,11 @@ class CachedFeatures:
         return self._from_manifest([columns.path for columns in self._columns])
 
     @property
+    def digests(self) -> list[str]:
+        """n digests of the images' bytes, '' where they were not read; equal ones are copies."""
+        return self._from_manifest([columns.digest for columns in self._columns])
+
+    @property
     def extra_columns(self) -> tuple[str, ...]:
         """Names that `column` knows."""
         return tuple(dict.fromkeys(name for columns in self._columns for name in columns.extra))
