@@ -85,7 +85,15 @@ def command(
         say(f"{plural(worked.remaining, 'job')} left: run the same command again")
     elif worked.is_all_done:
         say("all jobs are done")
+        say(f"next: {_next_command({kind for kind, _ in worked.status.folders})}")
     return worked.exit_code(tells_remaining=exit_status)
+
+
+def _next_command(kinds: set[str]) -> str:
+    """What there is to do when everything of these kinds is done."""
+    if kinds & {"train_head", "train_model"}:
+        return "headstart runs, and headstart report for the best one"
+    return "headstart train-head"
 
 
 def _line(summary: Summary) -> str:

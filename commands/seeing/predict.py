@@ -82,6 +82,8 @@ def command(
         failed = write_json(iter(predictions), layout, predictions.chosen.as_json())
     else:
         failed = (write_csv if as_csv else write_table)(iter(predictions), layout)
+        trained_on = plural(predictions.chosen.experiment.counts["train"], "image")
+        say(f"said by {predictions.chosen.words}, trained on {trained_on}")
     if failed:
         say(f"{plural(failed, 'image')} of {len(listed):,} could not be read")
     return 1 if failed else 0
@@ -144,4 +146,5 @@ def _by_recipe(experiment: RecipeExperiment, images: tuple[Path, ...], as_json: 
             click.echo(f"{printable(name)}  {printable(label)}  {probabilities[label]:.4f}")
         else:
             click.echo(f"{printable(name)}  {printable(str(answer.get('error') or json.dumps(dict(answer))))}")
+    say(f"said by {experiment.folder.name}")
     return int(failed > 0)

@@ -169,6 +169,11 @@ def test_an_encoder_that_is_another_by_now_is_refused(own, pictures):
     assert "the head was trained on features of" in done.reason
 
 
+def words_of_best(workspace):
+    best = call("runs", "show", "best", "--json", "-w", workspace.root).json
+    return f"run {best['run']} ({best['head']} of {best['experiment']})"
+
+
 def test_a_prediction_on_a_cpu_imports_neither_torch_nor_sklearn(trained, pictures):
     code = """
 sys.argv = ["headstart", "predict", sys.argv[2], "--device", "cpu", "-w", sys.argv[1]]
@@ -177,7 +182,7 @@ status = _run()
 print(status, *sys.modules)
 """
     _, output, errors = run_python(code, str(trained.root), str(pictures / "a" / "000.png"))
-    assert errors == ""
+    assert errors.splitlines() == [f"said by {words_of_best(trained)}, trained on 63 images"]
     status, *modules = output.splitlines()[-1].split()
     assert status == "0"
     assert not {"torch", "timm", "sklearn", "pandas", "scipy", "h5py"} & set(modules)
