@@ -17,7 +17,7 @@ from headstart.pipeline.text import plural
 
 RESAMPLES = 2000
 SMALL = 30  # images, or groups, below which an interval is wide, and said to be
-_Z = 1.959963984540054  # of 97.5 %
+Z_95 = 1.959963984540054  # of 97.5 %
 _TAILS = (0.025, 0.975)
 _MOST_UNITS = 2000  # more rows than that are dealt into so many piles, which are drawn in their place: the cost has a bound
 _AT_ONCE = 4_000_000  # numbers of one block of resamples
@@ -77,7 +77,7 @@ class Sample:
         one, two = ((only.sum() + 1) / (self.units + 2) for only in (first & ~second, second & ~first))
         if self.is_grouped:  # no group differs from another
             one = two = 1 / (self.units + 2)
-        half = _Z * float(np.sqrt((one + two - (one - two) ** 2) / (self.units + 2)))
+        half = Z_95 * float(np.sqrt((one + two - (one - two) ** 2) / (self.units + 2)))
         return [max(-1.0, float(one - two) - half), min(1.0, float(one - two) + half)]
 
     def mean(self, values: _Array) -> Interval:
@@ -122,8 +122,8 @@ class Sample:
 def wilson_interval(right: int, count: int) -> Interval:
     """Of a proportion, 95 %. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927."""
     share = right / count
-    center, width = share + _Z**2 / (2 * count), _Z * np.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
-    whole = 1 + _Z**2 / count
+    center, width = share + Z_95**2 / (2 * count), Z_95 * np.sqrt(share * (1 - share) / count + Z_95**2 / (4 * count**2))
+    whole = 1 + Z_95**2 / count
     # At the ends the formula is exact, its rounding is not.
     low = 0.0 if right == 0 else float((center - width) / whole)
     return [low, 1.0 if right == count else float((center + width) / whole)]

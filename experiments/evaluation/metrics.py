@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.sigmoid import sigmoid
 from headstart.pipeline.errors import HeadstartError
 
-from .intervals import Interval, Sample
+from .intervals import Z_95, Interval, Sample
 
 _BINS = 15
 _MIN_GROUP = 3  # rows below which a correlation within a group says nothing
@@ -42,8 +42,8 @@ def classification_metrics(
         top_k: counted as right if the true class is among so many; left out if there are no more classes than that.
         groups: (n,) text, '' for none; intervals are then those of groups that are drawn, not of images.
 
-    Returns: images, accuracy, balanced_accuracy, macro_f1, log_loss, ece, top_<k>_accuracy, and all but ece with their 95 %
-        interval, `<metric>_interval`; per_class (precision, recall, f1, images by name), confusion_matrix (a row a true class).
+    Returns: images, accuracy, balanced_accuracy, macro_f1, log_loss, ece, top_<k>_accuracy, each with its 95 % interval,
+        `<metric>_interval`; per_class (precision, recall, f1, images by name), confusion_matrix (a row a true class).
     Raises: HeadstartError if there are no rows.
     """
     from sklearn import metrics
@@ -67,6 +67,7 @@ def classification_metrics(
         "log_loss": float(metrics.log_loss(codes, probabilities, labels=classes)),
         "log_loss_interval": sample.mean(log_losses(probabilities, codes)),
         "ece": expected_calibration_error(probabilities, codes),
+        "ece_interval": calibration_interval(sample, probabilities, codes),
     }
     if len(names) > top_k:
         result[f"top_{top_k}_accuracy"] = float(metrics.top_k_accuracy_score(codes, probabilities, k=top_k, labels=classes))
@@ -89,7 +90,7 @@ def regression_metrics(
         predicted, wanted: (n, k); names: k targets.
         groups: (n,) text, '' for none; correlations are then also taken inside each group and averaged over groups.
 
-    Returns: images, and for each target mse, mae, r2, pearson, spearman, all but r2 with their 95 % interval, and within_groups
+    Returns: images, and for each target mse, mae, r2, pearson, spearman, each with its 95 % interval, and within_groups
         (groups, pearson, spearman). None stands where a number does not exist: the correlation with something that never changes.
     Raises: HeadstartError if there are no rows.
     """
@@ -162,10 +163,11 @@ def _of_target(estimate: NDArray[np.float64], true: NDArray[np.float64], sample:
         "mae": float(metrics.mean_absolute_error(true, estimate)),
         "mae_interval": sample.mean(np.abs(error)),
         "r2": float(metrics.r2_score(true, estimate)) if len(true) > 1 and np.ptp(true) else None,
+        "r2_interval": r2_interval(sample, estimate, true),
         "pearson": _correlation(estimate, true, "pearsonr"),
         "pearson_interval": pearson_interval(sample, estimate, true),
         "spearman": _correlation(estimate, true, "spearmanr"),
-        "spearman_interval": pearson_interval(sample, rankdata(estimate), rankdata(true)),
+        "spearman_interval": spearman_interval(sample, rankdata(estimate), rankdata(true)),
     }
 
 
@@ -226,6 +228,53 @@ def pearson_interval(sample: Sample, estimate: NDArray[np.float64], true: NDArra
             return np.asarray((count * xy - x * y) / norm)
 
     return sample.bca(np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1), pearson)
+
+
+def spearman_interval(sample: Sample, estimate: NDArray[np.float64], true: NDArray[np.float64]) -> Interval:
+    """Args: ranks. Where groups are given, the bootstrap of the ranks' correlation: the formula knows rows alone.
+
+    Bonett & Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman correlations", Psychometrika 2000.
+    """
+    count = len(true)
+    if sample.is_grouped or count < 4 or not np.ptp(estimate) or not np.ptp(true):
+        return pearson_interval(sample, estimate, true)
+    value = float(np.corrcoef(estimate, true)[0, 1])
+    # Ranks that agree wholly are within half a swap of ones that do not: else they would be taken for certainty.
+    most = 1 - 6 / (count * (count**2 - 1))
+    place = float(np.arctanh(np.clip(value, -most, most)))
+    half = Z_95 * float(np.sqrt((1 + value**2 / 2) / (count - 3)))
+    low, high = (float(np.tanh(bound)) for bound in (place - half, place + half))
+    return [min(low, value), max(high, value)]
+
+
+def r2_interval(sample: Sample, estimate: NDArray[np.float64], true: NDArray[np.float64]) -> Interval:
+    if len(true) < 3 or not np.ptp(true):
+        return [None, None]
+    scale = true.std()
+    target, error = (true - true.mean()) / scale, (estimate - true) / scale
+
+    def r2(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        count, total, squares, errors = np.moveaxis(sums, -1, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(1 - errors / (squares - total**2 / count))
+
+    return sample.bca(np.stack([np.ones(len(true)), target, target**2, error**2], axis=1), r2)
+
+
+def calibration_interval(
+    sample: Sample, probabilities: NDArray[np.float64], codes: NDArray[np.int64], bins: int = _BINS
+) -> Interval:
+    """Of `expected_calibration_error`, which is above the true one where images are few: the interval is, too."""
+    from scipy.sparse import csr_array
+
+    confidence = probabilities.max(axis=1)
+    is_right = (probabilities.argmax(axis=1) == codes).astype(np.float64)
+    places = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    rows, count = np.arange(len(codes)), len(codes)
+    values = np.concatenate([confidence - is_right, np.ones(count)])
+    columns = np.concatenate([places, np.full(count, bins)])
+    gaps = csr_array((values, (np.concatenate([rows, rows]), columns)), shape=(count, bins + 1))
+    return sample.bca(gaps, lambda sums: np.abs(sums[..., :bins]).sum(axis=-1) / sums[..., bins])
 
 
 def _within(estimate: NDArray[np.float64], true: NDArray[np.float64], groups: NDArray[np.str_]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def test_every_metric_lies_in_its_interval():
     wanted = random.standard_normal((300, 1))
     found |= regression_metrics(wanted + random.standard_normal((300, 1)), wanted, ["x"])["targets"]["x"]
     names = [key.removesuffix("_interval") for key in found if key.endswith("_interval")]
-    assert len(names) == 9
+    assert len(names) == 11
     for name in names:
         low, high = found[f"{name}_interval"]
         assert low < found[name] < high, name
