@@ -30,7 +30,11 @@ def evaluation_lines(evaluation: RunEvaluation) -> Iterator[str]:
     top = [
         f"top-{key.split('_')[1]} {metrics[key]:.4f}" for key in metrics if key.startswith("top_") and key.endswith("_accuracy")
     ]
-    yield "  ".join([*top, f"log-loss {metrics['log_loss']:.4f}", f"calibration error (ECE) {metrics['ece']:.4f}"])
+    loss = f"log-loss {metrics['log_loss']:.4f}"
+    if metrics["log_loss_interval"][0] is not None:
+        narrow = " or wider: images are few" if "log_loss" in metrics.get("narrow_interval", ()) else ""
+        loss += f" ({interval_text(metrics['log_loss_interval'])}{narrow})"
+    yield "  ".join([*top, loss, f"calibration error (ECE) {metrics['ece']:.4f}"])
     yield ""
     yield from _classes(metrics)
     yield ""
@@ -52,11 +56,11 @@ def _numbers(evaluation: RunEvaluation) -> Iterator[str]:
     for target, metrics in evaluation.metrics["targets"].items():
         yield ""
         yield f"target {printable(target)}"
-        rows = [["", "MSE", "MAE", "R2", "Pearson", "95 % interval", "Spearman"]]
+        rows = [["", "MSE", "MAE", "R2", "Pearson", "95 % interval", "Spearman", "95 % interval"]]
         rows.append(_target_row(evaluation.chosen.run.head, metrics))
         for name, other in evaluation.baselines.items():
             rows.append(_target_row(f"baseline {name}", other["targets"][target]))
-        yield from aligned(rows, "<>>>>>>")
+        yield from aligned(rows, "<>>>>>>>")
         within = metrics.get("within_groups")
         if within:
             means = f"Pearson {_number(within['pearson'])}, Spearman {_number(within['spearman'])}"
@@ -64,6 +68,9 @@ def _numbers(evaluation: RunEvaluation) -> Iterator[str]:
 
 
 def _target_row(name: str, metrics: dict[str, Any]) -> list[str]:
+    spearman = interval_text(metrics["spearman_interval"])
+    if "spearman" in metrics.get("narrow_interval", ()):
+        spearman += " or wider"
     return [
         name,
         f"{metrics['mse']:.4g}",
@@ -72,6 +79,7 @@ def _target_row(name: str, metrics: dict[str, Any]) -> list[str]:
         _number(metrics["pearson"]),
         interval_text(metrics["pearson_interval"]),
         _number(metrics["spearman"]),
+        spearman,
     ]
 
 

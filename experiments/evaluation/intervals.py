@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from headstart.pipeline.text import plural
 
 RESAMPLES = 2000
+# Images, or groups, from which intervals hold in 90 of 100 samples at least, of log-loss and ranks (benchmarks/coverage.py): of
+# fewer there may be no answer yet that is surely wrong, and nothing that is drawn again shows what that costs.
+HOLDS_FROM = {"log_loss": 300, "spearman": 100}
 SMALL = 30  # images, or groups, below which an interval is wide, and said to be
 Z_95 = 1.959963984540054  # of 97.5 %
 _TAILS = (0.025, 0.975)
@@ -53,6 +56,11 @@ class Sample:
     def words(self) -> str:
         """What is drawn, for people."""
         return plural(self.units, "group" if self.is_grouped else "image")
+
+    def too_narrow(self, *names: str) -> dict[str, list[str]]:
+        """`narrow_interval` for JSON: which of these have an interval that holds less often than it says; {} for none."""
+        narrow = [name for name in names if self.units < HOLDS_FROM[name]]
+        return {"narrow_interval": narrow} if narrow else {}
 
     def proportion(self, is_right: NDArray[np.bool_]) -> Interval:
         """Of the mean of (count,) claims: Wilson's interval, or the cluster bootstrap where there are groups."""

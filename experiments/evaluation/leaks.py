@@ -40,4 +40,4 @@ def leak_aware(data: ExperimentData, scores: NDArray[np.float32]) -> dict[str, A
 
 def _is_among(names: NDArray[np.str_], rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(len(rows),) whether the name of a row, if it has one, is also that of another row."""
-    return np.isin(names[rows], names[others]) & (names[rows] != "")
+    return np.asarray(np.isin(names[rows], names[others]) & (names[rows] != ""))

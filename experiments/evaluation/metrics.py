@@ -42,8 +42,8 @@ def classification_metrics(
         top_k: counted as right if the true class is among so many; left out if there are no more classes than that.
         groups: (n,) text, '' for none; intervals are then those of groups that are drawn, not of images.
 
-    Returns: images, accuracy, balanced_accuracy, macro_f1, log_loss, ece, top_<k>_accuracy, each with its 95 % interval,
-        `<metric>_interval`; per_class (precision, recall, f1, images by name), confusion_matrix (a row a true class).
+    Returns: images, accuracy, balanced_accuracy, macro_f1, log_loss, ece, top_<k>_accuracy, and all but ece with their 95 %
+        interval, `<metric>_interval`; per_class (precision, recall, f1, images by name), confusion_matrix (a row a true class).
     Raises: HeadstartError if there are no rows.
     """
     from sklearn import metrics
@@ -67,7 +67,7 @@ def classification_metrics(
         "log_loss": float(metrics.log_loss(codes, probabilities, labels=classes)),
         "log_loss_interval": sample.mean(log_losses(probabilities, codes)),
         "ece": expected_calibration_error(probabilities, codes),
-        "ece_interval": calibration_interval(sample, probabilities, codes),
+        **sample.too_narrow("log_loss"),
     }
     if len(names) > top_k:
         result[f"top_{top_k}_accuracy"] = float(metrics.top_k_accuracy_score(codes, probabilities, k=top_k, labels=classes))
@@ -105,7 +105,10 @@ def regression_metrics(
 
 
 def expected_calibration_error(probabilities: NDArray[np.float64], codes: NDArray[np.int64], bins: int = _BINS) -> float:
-    """Mean over images of |confidence - accuracy| in bins of equal width; scikit-learn has none. Guo et al., ICML 2017."""
+    """Mean over images of |confidence - accuracy| in bins of equal width; scikit-learn has none. Guo et al., ICML 2017.
+
+    Of few images it is too large, and so is every bootstrap of it: it gets no interval, because none was seen to hold.
+    """
     confidence = probabilities.max(axis=1)
     is_right = (probabilities.argmax(axis=1) == codes).astype(np.float64)
     places = np.minimum((confidence * bins).astype(np.int64), bins - 1)
@@ -168,6 +171,7 @@ def _of_target(estimate: NDArray[np.float64], true: NDArray[np.float64], sample:
         "pearson_interval": pearson_interval(sample, estimate, true),
         "spearman": _correlation(estimate, true, "spearmanr"),
         "spearman_interval": spearman_interval(sample, rankdata(estimate), rankdata(true)),
+        **sample.too_narrow("spearman"),
     }
 
 
@@ -259,22 +263,6 @@ def r2_interval(sample: Sample, estimate: NDArray[np.float64], true: NDArray[np.
             return np.asarray(1 - errors / (squares - total**2 / count))
 
     return sample.bca(np.stack([np.ones(len(true)), target, target**2, error**2], axis=1), r2)
-
-
-def calibration_interval(
-    sample: Sample, probabilities: NDArray[np.float64], codes: NDArray[np.int64], bins: int = _BINS
-) -> Interval:
-    """Of `expected_calibration_error`, which is above the true one where images are few: the interval is, too."""
-    from scipy.sparse import csr_array
-
-    confidence = probabilities.max(axis=1)
-    is_right = (probabilities.argmax(axis=1) == codes).astype(np.float64)
-    places = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    rows, count = np.arange(len(codes)), len(codes)
-    values = np.concatenate([confidence - is_right, np.ones(count)])
-    columns = np.concatenate([places, np.full(count, bins)])
-    gaps = csr_array((values, (np.concatenate([rows, rows]), columns)), shape=(count, bins + 1))
-    return sample.bca(gaps, lambda sums: np.abs(sums[..., :bins]).sum(axis=-1) / sums[..., bins])
 
 
 def _within(estimate: NDArray[np.float64], true: NDArray[np.float64], groups: NDArray[np.str_]) -> dict[str, Any]:

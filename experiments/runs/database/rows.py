@@ -20,7 +20,7 @@ from .database import MadeRun, MetricRow
 Report = Callable[[str], None]
 HISTORY = "training_history.json"
 NUMBERS = "runs.json"
-_TABLES = ("per_class", "confusion_matrix", "intervals")
+_TABLES = ("per_class", "confusion_matrix", "intervals", "narrow_interval")
 
 
 def ignored(line: str) -> None:

@@ -87,7 +87,7 @@ def test_every_metric_lies_in_its_interval():
     wanted = random.standard_normal((300, 1))
     found |= regression_metrics(wanted + random.standard_normal((300, 1)), wanted, ["x"])["targets"]["x"]
     names = [key.removesuffix("_interval") for key in found if key.endswith("_interval")]
-    assert len(names) == 11
+    assert len(names) == 10
     for name in names:
         low, high = found[f"{name}_interval"]
         assert low < found[name] < high, name
@@ -98,3 +98,33 @@ def test_every_metric_lies_in_its_interval():
 )
 def test_what_says_nothing_of_the_spread_has_no_interval(values):
     assert Sample(len(values)).mean(values) == [None, None]
+
+
+FEW = {"log-loss of few": (299, ["log_loss"]), "log-loss of enough": (300, None)}
+
+
+@pytest.mark.parametrize(("count", "narrow"), FEW.values(), ids=FEW)
+def test_an_interval_that_holds_too_seldom_for_so_few_images_is_named(count, narrow):
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 3, count)
+    odds = np.exp(random.standard_normal((count, 3)))
+    found = classification_metrics(odds / odds.sum(axis=1, keepdims=True), codes, ["a", "b", "c"])
+    assert found.get("narrow_interval") == narrow
+    assert "ece_interval" not in found
+
+
+@pytest.mark.parametrize(("count", "narrow"), [(99, ["spearman"]), (100, None)])
+def test_ranks_of_few_images_have_a_narrow_interval_that_is_named(count, narrow):
+    wanted = np.random.default_rng(0).standard_normal((count, 1))
+    found = regression_metrics(wanted**3, wanted, ["x"])["targets"]["x"]
+    assert found.get("narrow_interval") == narrow
+    low, high = found["spearman_interval"]
+    assert 0.99 < low < found["spearman"] <= high + 1e-9  # never a single number
+
+
+def test_an_interval_of_r2_is_about_it():
+    random = np.random.default_rng(0)
+    wanted = random.standard_normal((500, 1))
+    found = regression_metrics(wanted + 0.5 * random.standard_normal((500, 1)), wanted, ["x"])["targets"]["x"]
+    low, high = found["r2_interval"]
+    assert 0.65 < low < found["r2"] < high < 0.85
