@@ -119,6 +119,7 @@ class Worker:
         self._in_hand: Job | None = None
         self._is_kept = False  # what the job in hand has done so far
         self._looked = 0.0
+        self._withdrawn: dict[str, list[str]] = {}
 
     def run(self) -> Summary:
         """Works. Raises, and blames no job: TryLaterError if the disk is full or gone; HeadstartError or SourceGoneError if
@@ -231,7 +232,7 @@ class Worker:
         except InterruptedWork as interruption:
             self.claimant.release(hand.claim)
             if isinstance(interruption, WithdrawnWork):
-                self.summary.withdrawn.append(str(interruption))
+                self._note_withdrawn(str(interruption), hand.claim.job)
             return None
         except (HeadstartError, SourceGoneError) as error:
             self._taken -= 1  # else jobs that cannot be done would use up --max-jobs, and a loop never reach the others
@@ -275,7 +276,7 @@ class Worker:
             self._looked = now
             withdrawal = self.frontier.watch.now().of(self._in_hand)
             if withdrawal is not None:
-                raise WithdrawnWork(f"{withdrawal.why} was {withdrawal.state}; {self._in_hand.job_id} is given back")
+                raise WithdrawnWork(f"{withdrawal.why} was {withdrawal.state}")
 
     def _end(self, at_fault: Claim | None, reason: str) -> None:
         with contextlib.suppress(OSError):
@@ -288,7 +289,7 @@ class Worker:
         withdrawal = self.frontier.watch.now().of(hand.claim.job)
         if withdrawal is not None and withdrawal.state == REMOVED:  # its files are about to go; nothing may come after them
             self.claimant.release(hand.claim)
-            self.summary.withdrawn.append(f"{withdrawal.why} was removed; {hand.claim.job.job_id} is given back")
+            self._note_withdrawn(f"{withdrawal.why} was {REMOVED}", hand.claim.job)
             return
         is_mine = commit(self.workspace, hand.claim.job, hand.fingerprint, result)
         self.claimant.release(hand.claim)
@@ -298,6 +299,14 @@ class Worker:
             self.summary.items += result.items
             self.summary.failed_items += failed
         self.report(Finished(hand.claim.job, result.items, failed, result.facts["seconds"], is_mine))
+
+    def _note_withdrawn(self, what: str, job: Job) -> None:
+        """One line for all jobs in hand that went for one reason."""
+        self._withdrawn.setdefault(what, []).append(job.job_id)
+        self.summary.withdrawn = [
+            f"{reason}; {', '.join(jobs)} {'is' if len(jobs) == 1 else 'are'} given back"
+            for reason, jobs in list(self._withdrawn.items())
+        ]
 
     def _close_sessions(self, but: _InHand | None = None) -> None:
         # At most one model stays in memory: what the next job does not need goes before that job begins.

@@ -15,9 +15,10 @@ from headstart.features.store.load import load_features
 from headstart.pipeline.claims import Claimant
 from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.history import NO_HISTORY
-from headstart.pipeline.kinds import known_kinds
+from headstart.pipeline.kinds import Settings, known_kinds
 from headstart.pipeline.queue import Reader
 from headstart.pipeline.retire import read_withdrawn
+from headstart.pipeline.worker import Limits, Worker
 from tests.jobs.extraction import enqueue, work
 
 from .calling import call
@@ -347,3 +348,15 @@ def test_an_intent_that_no_removal_writes_is_passed_over(own, odd):
     assert removal.unfinished_removals(own) == []
     removal.finish_removals(own)
     assert {path: data for path, data in contents(own).items() if not path.startswith(".removed")} == before
+
+
+def test_jobs_in_hand_that_were_removed_together_are_one_line(own):
+    jobs = [job for job in Reader(own, known_kinds()) if job.kind == "extract"]
+    worker = Worker(own, Settings(), Limits(), lambda finished: None)
+    for job in jobs[:2]:
+        worker._note_withdrawn("data pictures was removed", job)
+    worker._note_withdrawn("experiment x was paused", jobs[0])
+    assert worker.summary.withdrawn == [
+        f"data pictures was removed; {jobs[0].job_id}, {jobs[1].job_id} are given back",
+        f"experiment x was paused; {jobs[0].job_id} is given back",
+    ]
