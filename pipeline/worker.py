@@ -220,6 +220,8 @@ class Worker:
     def _is_over(self) -> bool:
         if self.stop.is_asked or (self.limits.max_jobs is not None and self._taken >= self.limits.max_jobs):
             return True
+        if self.limits.only is not None and not self._taken:
+            return False  # whoever asked for these jobs would else wait for ever where starting up takes as long as the limit
         return self.limits.seconds is not None and time.monotonic() - self._begun + self._longest_s > self.limits.seconds
 
     def _compute(self, hand: _InHand) -> Result | None:

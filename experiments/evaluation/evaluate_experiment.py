@@ -99,7 +99,7 @@ def evaluate_experiment(
         "baselines": others,
         **leak_aware(data, scores_by_head[selected][last]),
         "comparisons": _comparisons(data, selected, {name: scores[last] for name, scores in scores_by_head.items()}),
-        "notes": [*_worse_than_commonest(data, candidates, selected), *data.notes, *_notes(data, dead_channels(statistics))],
+        "notes": [*worse_than_commonest(data, candidates, selected), *data.notes, *_notes(data, dead_channels(statistics))],
     }
     return ExperimentEvaluation(metrics, scores_by_head[selected][last], tuple(fitted))
 
@@ -193,7 +193,8 @@ def _notes(data: ExperimentData, dead: int) -> Iterator[str]:
             yield f"{sample.words} in {name} {are} few: another draw may give quite other numbers"
 
 
-def _worse_than_commonest(data: ExperimentData, candidates: Sequence[Candidate], selected: str) -> Iterator[str]:
+def worse_than_commonest(data: ExperimentData, candidates: Sequence[Candidate], selected: str) -> Iterator[str]:
+    """A note, if the chosen head answers worse than whoever always says the class that training has most of."""
     if data.data.targets.task != "classification":
         return
     rows = data.test if len(data.test) else data.data.val
