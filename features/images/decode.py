@@ -53,6 +53,7 @@ STATUS: dict[str, int] = {
 }
 _FORMATS = tuple(IMAGE_FORMATS)
 _TEXT_BYTES = 64 << 20
+_LFS_POINTER = b"version https://git-lfs.github.com/"
 _ORIENTATION = 0x0112
 _SIDES_SWAPPED = (5, 6, 7, 8)
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
@@ -187,6 +188,8 @@ def _opened(data: bytes) -> "PillowImage":
     _silence_pillow()
     if not data:
         raise ImageError("not_an_image", "the file is empty")
+    if data.startswith(_LFS_POINTER):
+        raise ImageError("not_an_image", "a pointer of Git LFS instead of the image; fetch it: git lfs pull")
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:

@@ -28,6 +28,15 @@ _LAYOUTS = {
     "parquet": "Parquet with the images in it",
 }
 
+_HINTS = {
+    (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar"): " Unpack it, and pass the folder.",
+    (".csv.gz", ".tsv.gz", ".gz", ".bz2", ".xz", ".zst"): " Decompress it first.",
+    (".xlsx", ".xls", ".ods", ".numbers"): " Save the table as CSV UTF-8.",
+    (".txt", ".tab", ".dat"): " A table must be called .csv or .tsv.",
+    (".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".arrow", ".feather"): " Convert it to CSV or Parquet, with a row an image.",
+    (".npz", ".npy", ".mat", ".pt", ".pth", ".pkl"): " Save its images in HDF5, or as files in a folder.",
+}
+
 
 def find_images(data: Path, options: SourceOptions) -> Source:
     """As `_found`, with groups by folders where `options` ask for them; see `scenes.grouped`."""
@@ -73,8 +82,9 @@ def _found(data: Path, options: SourceOptions) -> Source:
         return hdf5_source(place, options)
     if is_image_name(place.name):
         raise HeadstartError(f"{shown} is a single image; expected the folder that holds it: {printable(str(place.parent))}")
+    hint = next((hint for endings, hint in _HINTS.items() if place.name.lower().endswith(endings)), "")
     raise HeadstartError(
-        f"{shown} is no kind of data set; expected a folder of images, a .csv, .tsv or .parquet table, or an .h5 file."
+        f"{shown} is no kind of data set; expected a folder of images, a .csv, .tsv or .parquet table, or an .h5 file.{hint}"
     )
 
 

@@ -1,5 +1,6 @@
 """Reads labels and splits off a tree of folders, and asks for a flag where more than one reading makes sense."""
 
+import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from headstart.pipeline.text import printable
 
 from .parquet import PARQUET
 from .source import Image, Layout, Source, SourceOptions, refuse_links, refuse_two_spellings
-from .spellings import one_form, split_of
+from .spellings import one_form, sounds_like_split, split_of
 from .walk import ListedFile, Walk, walk_images
 
 
@@ -70,8 +71,8 @@ def _layout(shown: str, files: Sequence[ListedFile], options: SourceOptions) -> 
     if len(splits) < len(folders):
         other = printable(min(folders.keys() - splits))
         raise HeadstartError(
-            f"{shown} has split folders ('{printable(min(splits))}') beside other folders ('{other}'). "
-            "Move one kind away, or pass --layout classes if all are classes."
+            f"{shown} has split folders ('{printable(min(splits))}') beside other folders ('{other}'). Move one kind away, or "
+            f"pass a split folder alone: {shown}/{printable(min(splits))}. --layout classes takes all of them for classes."
         )
     _refuse_half_labelled(shown, files)
     return "split_classes"
@@ -100,6 +101,9 @@ def _refuse_half_labelled(shown: str, files: Sequence[ListedFile]) -> None:
 def _classes(shown: str, files: Sequence[ListedFile], folders: Counter[str]) -> Layout:
     deep = [file.path.split("/", 2) for file in files if file.path.count("/") >= 2]
     inner = {parts[1] for parts in deep}
+    if len(folders) == 1:
+        _refuse_buried(shown, files)
+    _refuse_what_sounds_like_splits(shown, folders)
     if len(folders) == 1 and len(inner) >= 2 and not all(map(split_of, inner)):
         only = printable(next(iter(folders)))
         raise HeadstartError(
@@ -117,6 +121,30 @@ def _classes(shown: str, files: Sequence[ListedFile], folders: Counter[str]) -> 
             f"{printable(other)}. Move those into a split's folder or away, or pass --layout classes to have splits drawn."
         )
     return "classes"
+
+
+def _refuse_buried(shown: str, files: Sequence[ListedFile]) -> None:
+    """Several folders below a chain of single ones (`x/y/z/cats`, `x/y/z/dogs`) are hardly one class `x`."""
+    common = posixpath.commonpath([posixpath.dirname(file.path) for file in files])
+    depth = common.count("/") + 1
+    below = {file.path.split("/")[depth] for file in files if file.path.count("/") > depth}
+    if depth >= 2 and len(below) >= 2 and all(file.path.count("/") > depth for file in files):
+        only = printable(common.split("/")[0])
+        raise HeadstartError(
+            f"{shown} has all its images below {printable(common)}, in {len(below):,} folders. Did you mean "
+            f"{shown}/{printable(common)}? Otherwise pass --layout classes for the single class '{only}', or --layout flat for "
+            "no labels."
+        )
+
+
+def _refuse_what_sounds_like_splits(shown: str, folders: Counter[str]) -> None:
+    sounds = {name: sounds_like_split(name) for name in folders}
+    if set(sounds.values()) == {"train", "held out"}:
+        names = sorted(folders)
+        raise HeadstartError(
+            f"{shown} has folders whose names sound like splits ({', '.join(map(printable, names[:3]))}), and no other. Rename "
+            "them train, val and test, or pass --layout classes if they are classes."
+        )
 
 
 def _images(files: Sequence[ListedFile], layout: Layout) -> list[Image]:

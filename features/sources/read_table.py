@@ -1,8 +1,10 @@
 """Reads a CSV, TSV or Parquet file into columns of text. Refuses what cannot be read exactly; guesses no types."""
 
+import codecs
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from .walk import is_image_name
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MAX_ROWS = 20_000_000
 _BATCH = 1 << 16
+_SAID_SEPARATOR = re.compile(r"(sep=(.)[\";,\t]*)\r?\n", re.IGNORECASE)
 MAX_CHARACTERS = 20_000  # of one value; escaped it stays below the csv module's own limit of 131,072
 
 
@@ -62,15 +65,17 @@ def _columns(table: TextTable) -> str:
     return f"the columns {', '.join(map(printable, table.columns))}" if table.columns else "no columns"
 
 
-def _read_text(path: Path) -> TextTable:
-    name = printable(str(path))
+def _text_of(path: Path, name: str) -> str:
+    """The whole file as text. Raises: HeadstartError if it is none."""
     try:
         with environment_faults(f"cannot read {name}"):
             data = reading.read_given(path, reading.TABLE_BYTES)
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of spreadsheets
+            data = data.decode("utf-16").encode()
         if b"\0" in data:
             line = data.count(b"\n", 0, data.index(b"\0")) + 1
-            raise HeadstartError(f"{name} line {line} holds a NUL, which no text does. Save the table as UTF-8.")
-        text = data.decode("utf-8-sig")
+            raise HeadstartError(f"{name} line {line} holds a NUL, which no text does; UTF-16 has some. Save the table as UTF-8.")
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise HeadstartError(f"{name} cannot be read: {error.strerror}. Make it readable, or copy it.") from error
     except UnicodeDecodeError as error:
@@ -79,16 +84,29 @@ def _read_text(path: Path) -> TextTable:
             f"{name} line {line} is not UTF-8: byte 0x{data[error.start]:02x}. Save the table as "
             "UTF-8 ('CSV UTF-8' in a spreadsheet)."
         ) from None
-    delimiter = _delimiter(text, DELIMITERS[path.suffix.lower()])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+
+
+def _read_text(path: Path) -> TextTable:
+    name = printable(str(path))
+    text = _text_of(path, name)
+    if said := _SAID_SEPARATOR.match(
+        text
+    ):  # Excel's own line; what is left of it is a blank one, so that rows keep their numbers
+        text = text[said.end(1) :]
+    first = _header_line(text)
+    delimiter = said[2] if said else _delimiter(first, DELIMITERS[path.suffix.lower()])
+    # `path, label`: the blank belongs to the separator where the header has it throughout.
+    blank = delimiter != "\t" and all(cell[:1] == " " for cell in first.split(delimiter)[1:])
+    begin = first.split(delimiter)[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=blank)
     header: list[str] = []
     rows: list[list[str]] = []
     numbers: list[int] = []
     repeated = 0
     try:
         for number, row in enumerate(reader, start=1):
-            if not any(map(str.strip, row)):  # spreadsheets leave lines of bare commas behind
-                continue
+            if not any(map(str.strip, row)) or (not header and row[0].startswith("#") and row[0] != begin):
+                continue  # spreadsheets leave lines of bare commas behind; comments stand above a table
             if not header:
                 header = row
                 _check_header(name, header, number)
@@ -106,17 +124,30 @@ def _read_text(path: Path) -> TextTable:
         raise HeadstartError(f"{name} line {reader.line_num} is not valid CSV: {error}. Check its quotes.") from None
     if not header:
         raise HeadstartError(f"{name} is empty: expected a header line such as path{printable(delimiter)}label.")
-    values = map(list, zip(*rows, strict=True)) if rows else ([] for _ in header)
+    values: Iterable[Sequence[str]] = zip(*rows, strict=True) if rows else ([] for _ in header)
     notes = [f"dropped {repeated:,} rows that repeat the header"] if repeated else []
     if delimiter != DELIMITERS[path.suffix.lower()]:
         notes.append(f"values are separated by '{printable(delimiter)}'")
-    return TextTable(name, dict(zip(header, values, strict=True)), numbers, tuple(notes))
+    # A column without name and values: every line ends in a separator.
+    columns = {column: list(cells) for column, cells in zip(header, values, strict=True) if column or any(cells)}
+    return TextTable(name, columns, numbers, tuple(notes))
 
 
-def _delimiter(text: str, usual: str) -> str:
+def _header_line(text: str) -> str:
+    """The first line that is neither blank nor a comment; one that begins with # is the header if rows follow at once."""
+    comment = ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            comment = line
+        elif line.strip():
+            is_row = any(is_image_name(cell.strip(" \"'")) for cell in re.split(r"[,;\t|]", line))
+            return comment if comment and is_row else line
+    return comment
+
+
+def _delimiter(header: str, usual: str) -> str:
     """The usual one of the file's kind, unless the header has none of it and another that is as common."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    return usual if usual in header else next((mark for mark in ";\t," if mark in header), usual)
+    return usual if usual in header else next((mark for mark in ";\t,|" if mark in header), usual)
 
 
 def _check_header(name: str, header: list[str], number: int) -> None:

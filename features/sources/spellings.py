@@ -10,13 +10,16 @@ SPLITS = ("train", "val", "test")
 _SYNONYMS = {
     "train": "train",
     "training": "train",
+    "trn": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "eval": "val",
     "evaluation": "val",
     "test": "test",
     "testing": "test",
+    "tst": "test",
 }
 # What people put before or after: training_set, Train_Images, test-images, val2017, images_train.
 _FILLERS = frozenset(
@@ -40,6 +43,8 @@ _FILLERS = frozenset(
 _GLUED = re.compile(r"(?:data)?set|data|images?|imgs?|photos?|pictures?|split|folder")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
+_TRAIN_INSIDE = re.compile(r"(?i:train|trn)|[a-z]Tr\b")
+_HELD_OUT_INSIDE = re.compile(r"(?i:test|val(?:id|$|[^a-z])|tst|holdout|eval)|[a-z]Ts\b")
 _WHOLE = re.compile(r"(\d+)[.,]0+")
 
 
@@ -51,6 +56,8 @@ def nfc(name: str) -> str:
 def split_of(name: str) -> str | None:
     """'train', 'val' or 'test' if `name` plainly means one, as `training_set`, `Test-Images` and `val2017` do; else None."""
     words = [word for word in _WORD.findall(nfc(name).casefold()) if word not in _FILLERS and not _YEAR.fullmatch(word)]
+    if len(words) == 2 and words[0].isdecimal() and len(words[0]) <= 2:  # 01_train, before 02_test
+        words = words[1:]
     if len(words) != 1:
         return None
     [word] = words
@@ -60,6 +67,13 @@ def split_of(name: str) -> str | None:
         if word.startswith(synonym) and _GLUED.fullmatch(word[len(synonym) :]):
             return _SYNONYMS[synonym]
     return None
+
+
+def sounds_like_split(name: str) -> str | None:
+    """'train' or 'held out' if a split's name is part of `name`, as in `cats_train`, `imagesTs` and `testA`; else None."""
+    if _TRAIN_INSIDE.search(name):
+        return "train"
+    return "held out" if _HELD_OUT_INSIDE.search(name) else None
 
 
 def label_key(label: str) -> str:

@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from .walk import facts_of, is_inside, join
 
 _NAMED = 8  # columns in one note
 _MANY = 100  # numbers that so many different ones stand in a column of are amounts, not names of classes
+_LIKE_MISSING = frozenset({"none", "null", "n/a", "na", "<na>", "nil", "#n/a"})
 # Written by str(float('nan')); a class of that name is a missing label far more often than a kind of bread.
 _MISSING_LABELS = frozenset({"", "nan", "NaN"})
 
@@ -78,16 +80,35 @@ def means_pictures(table: TextTable, root: Path, options: SourceOptions) -> bool
 def column_notes(table: TextTable, roles: dict[str, str], extra: Mapping[str, Sequence[str]]) -> list[str]:
     """Columns that are not used, with the flag that would use them, and a label of numbers."""
     notes = []
-    unused = [role for role in ("label", "split", "group") if role not in roles]
     if extra:
-        names = list(extra)[:_NAMED]
-        flags = f" (--{unused[0]}-col {printable(names[0])} takes one as {unused[0]})" if unused else ""
+        names = [name for name in extra if name.strip()][:_NAMED]
+        flags = "".join(f" ({hint})" for hint in [_flag_for(names, extra, roles)] if hint)
         more = f" and {len(extra) - len(names)} more" if len(extra) > len(names) else ""
-        notes.append(f"other columns, kept beside the features: {', '.join(map(printable, names))}{more}{flags}")
+        notes.append(
+            f"other columns, kept beside the features: {', '.join(map(printable, names)) or 'one without name'}{more}{flags}"
+        )
+    if "label" in roles:
+        absent = sorted({label for label in table.columns[roles["label"]] if label.strip().casefold() in _LIKE_MISSING})
+        if absent:
+            notes.append(
+                f"label '{printable(absent[0])}' is a class like any other; leave it empty, or delete its rows, if it is none"
+            )
     if "label" in roles and _are_amounts(table.columns[roles["label"]]):
         column = printable(roles["label"])
         notes.append(f"column '{column}' holds numbers: headstart train-head --target {column} predicts them as such")
     return notes
+
+
+def _flag_for(names: Sequence[str], extra: Mapping[str, Sequence[str]], roles: Mapping[str, str]) -> str:
+    """The flag that would use one of these columns, if any plainly would."""
+    if "label" not in roles and names:
+        return f"--label-col {printable(names[0])} takes one as label"
+    splits = (name for name in names if set(map(split_of, {value for value in extra[name] if value.strip()})) & {"train"})
+    named = next(splits, None)
+    if "split" not in roles and named is not None:
+        return f"--split-col {printable(named)} takes it as split"
+    amounts = next((name for name in names if _are_amounts(extra[name])), None)
+    return f"headstart train-head --target {printable(amounts)} predicts it" if amounts is not None else ""
 
 
 def _are_amounts(labels: Sequence[str]) -> bool:
@@ -195,6 +216,7 @@ def _finder(root: Path, allow_symlinks: bool) -> Callable[[str], tuple[int, int,
     return find
 
 
+_URL = re.compile(r"(?:https?|ftp|s3|gs)://", re.IGNORECASE)
 _COMMON = {
     "path": "path paths filepath file_path filename file_name file image image_path image_file "
     "image_filename image_name img img_path",
@@ -236,9 +258,7 @@ def find_roles(
         if names:
             roles[role] = names[0]
     if "path" not in roles:
-        fitting = [name for name, values in table.columns.items() if name not in roles.values() and names_files(values)]
-        hint = f"'{printable(fitting[0])}' names files that are there: --path-col {printable(fitting[0])}" if fitting else ""
-        raise HeadstartError(f"{table.name} has no column of file names: {there}. {hint or 'Name it with --path-col'}.")
+        raise HeadstartError(f"{table.name} has no column of file names: {there}. {_path_hint(table, roles, names_files)}.")
     taken = list(roles.values())
     twice = next((name for name in taken if taken.count(name) > 1), None)
     if twice is not None:
@@ -246,6 +266,17 @@ def find_roles(
             f"{table.name}: column '{printable(twice)}' is asked for in two roles. Change one of the --*-col flags."
         )
     return {role: roles[role] for role in flags if role in roles}
+
+
+def _path_hint(table: TextTable, roles: Mapping[str, str], names_files: Callable[[Sequence[str]], bool]) -> str:
+    free = {name: values for name, values in table.columns.items() if name not in roles.values()}
+    for name, values in free.items():
+        if names_files(values):
+            return f"'{printable(name)}' names files that are there: --path-col {printable(name)}"
+    urls = next((name for name, values in free.items() if values and _URL.match(values[0])), None)
+    if urls is not None:
+        return f"'{printable(urls)}' holds URLs; images are not downloaded: download them, and name the files in a column 'path'"
+    return "Name it with --path-col"
 
 
 def _named_so(table: TextTable, role: str, roles: Mapping[str, str]) -> list[str]:

@@ -1,0 +1,140 @@
+"""Folders, tables and files as people bring them: each is read as it is meant, or answered with what helps."""
+
+import pytest
+
+from headstart.features.images.decode import ImageError, decode
+from headstart.features.sources.find import find_images
+from headstart.features.sources.source import SourceOptions
+from headstart.pipeline.errors import HeadstartError
+from tests.features.samples import CENTER, picture, saved
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "img").mkdir()
+    for i in range(3):
+        (tmp_path / f"img/{i}.jpg").write_bytes(saved(picture(8, 8, i), "JPEG"))
+    return tmp_path
+
+
+def tree(place, *names):
+    for name in names:
+        path = place / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return place / "data"
+
+
+PLAIN = "path,label\nimg/0.jpg,a\nimg/1.jpg,b\n"
+READ = {
+    "utf-16 with mark": PLAIN.encode("utf-16"),
+    "utf-16 of the other order": b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+    "utf-8 with mark": PLAIN.encode("utf-8-sig"),
+    "bars": PLAIN.replace(",", "|").encode(),
+    "tabs": PLAIN.replace(",", "\t").encode(),
+    "Excel says the separator": b"sep=;\r\n" + PLAIN.replace(",", ";").encode(),
+    "Excel says the usual one": b"sep=,\n" + PLAIN.encode(),
+    "blanks behind commas": PLAIN.replace(",", ", ").encode(),
+    "comments above": b"# made by a tool, in 2026\n#\n" + PLAIN.encode(),
+    "a header that begins with #": PLAIN.replace("path", "#path", 1).encode(),
+    "a separator at each end": PLAIN.replace("\n", ",\n").encode(),
+    "only carriage returns": PLAIN.replace("\n", "\r").encode(),
+}
+
+
+@pytest.mark.parametrize("content", READ.values(), ids=READ)
+def test_tables_are_read_as_they_are_meant(place, content):
+    (place / "t.csv").write_bytes(content)
+    source = find_images(place / "t.csv", SourceOptions(path_col="#path" if b"#path" in content else None))
+    assert [(image.path, image.label, image.extra) for image in source.images] == [("img/0.jpg", "a", ()), ("img/1.jpg", "b", ())]
+
+
+TABLE_NOTES = {
+    "a label that reads like none": ("path,label\nimg/0.jpg,a\nimg/1.jpg,N/A\n", "label 'N/A' is a class like any other"),
+    "another": ("path,label\nimg/0.jpg,null\nimg/1.jpg,b\n", "label 'null' is a class like any other"),
+    "a label column": ("path,species\nimg/0.jpg,a\n", r"--label-col species takes one as label"),
+    "a split column": ("path,label,part\nimg/0.jpg,a,train\nimg/1.jpg,b,test\n", "--split-col part takes it as split"),
+    "amounts": ("path,label,score\nimg/0.jpg,a,0.5\nimg/1.jpg,b,1.25\n", "train-head --target score predicts it"),
+    "an index without name": (",path,label\n0,img/0.jpg,a\n", "one without name"),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), TABLE_NOTES.values(), ids=TABLE_NOTES)
+def test_a_table_says_what_it_does_not_use_and_the_flag_that_would(place, content, says):
+    (place / "t.csv").write_text(content)
+    assert any(says in note for note in find_images(place / "t.csv", SourceOptions()).notes)
+
+
+OTHERS = {
+    "d.zip": "Unpack it",
+    "d.tar.gz": "Unpack it",
+    "d.csv.gz": "Decompress it",
+    "d.xlsx": "CSV UTF-8",
+    "d.txt": "called .csv or .tsv",
+    "d.jsonl": "Convert it",
+    "d.npz": "HDF5",
+}
+
+
+@pytest.mark.parametrize(("name", "says"), OTHERS.items())
+def test_a_file_of_another_kind_is_answered_with_what_to_make_of_it(place, name, says):
+    (place / name).write_bytes(b"x")
+    with pytest.raises(HeadstartError, match=rf"no kind of data set.*{says}"):
+        find_images(place / name, SourceOptions())
+
+
+def test_a_column_of_addresses_is_said_to_be_one(place):
+    (place / "t.csv").write_text("url,label\nhttps://example.org/a.jpg,a\n")
+    with pytest.raises(HeadstartError, match=r"'url' holds URLs; images are not downloaded"):
+        find_images(place / "t.csv", SourceOptions())
+
+
+SPLITS = [("01_train", "02_test"), ("trn", "tst"), ("train", "dev"), ("1-training", "2-validation")]
+
+
+@pytest.mark.parametrize("names", SPLITS, ids="-".join)
+def test_more_spellings_of_split_folders_are_splits(place, names):
+    source = find_images(tree(place, *(f"{name}/{c}/1.jpg" for name in names for c in "ab")), SourceOptions())
+    assert (source.layout, {image.label for image in source.images}) == ("split_classes", {"a", "b"})
+    assert {image.split for image in source.images} in ({"train", "test"}, {"train", "val"})
+
+
+SOUND = [
+    ("imagesTr", "imagesTs"),
+    ("x_train", "x_test"),
+    ("cats-train", "cats-val"),
+    ("trainA", "testA"),
+    ("my training", "holdout 2"),
+]
+
+
+@pytest.mark.parametrize("names", SOUND, ids="-".join)
+@pytest.mark.parametrize("inner", ["", "a/"], ids=["flat", "with-classes"])
+def test_folders_that_all_sound_like_splits_are_a_question(place, names, inner):
+    data = tree(place, *(f"{name}/{inner}1.jpg" for name in names))
+    with pytest.raises(HeadstartError, match=r"sound like splits.*--layout classes"):
+        find_images(data, SourceOptions())
+    assert {image.label for image in find_images(data, SourceOptions(layout="classes")).images} == set(names)
+
+
+@pytest.mark.parametrize("names", [("trained", "untrained"), ("contest", "cat"), ("valley", "train")][:2], ids="-".join)
+def test_classes_that_only_sound_a_little_like_splits_are_classes(place, names):
+    source = find_images(tree(place, *(f"{name}/1.jpg" for name in names)), SourceOptions())
+    assert {image.label for image in source.images} == set(names)
+
+
+@pytest.mark.parametrize("chain", ["x/y", "archive/data/images"])
+def test_classes_below_a_chain_of_folders_are_not_one_class(place, chain):
+    data = tree(place, f"{chain}/cat/1.jpg", f"{chain}/dog/2.jpg")
+    with pytest.raises(HeadstartError, match=rf"below {chain}, in 2 folders. Did you mean .*/{chain}\?"):
+        find_images(data, SourceOptions())
+
+
+def test_a_split_folder_beside_others_is_offered_alone(place):
+    with pytest.raises(HeadstartError, match=r"pass a split folder alone: .*/train\."):
+        find_images(tree(place, "train/a/1.jpg", "train/b/1.jpg", "unlabeled/1.jpg"), SourceOptions())
+
+
+def test_a_pointer_of_git_lfs_is_called_that():
+    with pytest.raises(ImageError, match="git lfs pull"):
+        decode(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", CENTER)
