@@ -113,7 +113,7 @@ def test_an_interval_that_holds_too_seldom_for_so_few_images_is_named(count, nar
     assert "ece_interval" not in found
 
 
-@pytest.mark.parametrize(("count", "narrow"), [(99, ["spearman"]), (100, None)])
+@pytest.mark.parametrize(("count", "narrow"), [(199, ["spearman"]), (200, None)])
 def test_ranks_of_few_images_have_a_narrow_interval_that_is_named(count, narrow):
     wanted = np.random.default_rng(0).standard_normal((count, 1))
     found = regression_metrics(wanted**3, wanted, ["x"])["targets"]["x"]
