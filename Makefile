@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test faults identity flips check format
+.PHONY: demo test faults identity flips fuzz outside swaps check format
 
 demo: $(VENV)/demo-installed
 	$(BIN)/headstart demo
@@ -22,6 +22,17 @@ identity: $(VENV)/dev-installed
 # Half an hour on one core; the figures go into docs/reliability.md. python -m tests.faults.flips --only queue: one file alone.
 flips: $(VENV)/dev-installed
 	$(BIN)/python -m tests.faults.flips --write
+
+# Two minutes a reader, 40 readers.
+fuzz: $(VENV)/dev-installed
+	$(BIN)/python -m tests.faults.fuzz --write
+
+# Needs strace.
+outside: $(VENV)/dev-installed
+	$(BIN)/python -m tests.faults.outside
+
+swaps: $(VENV)/dev-installed
+	$(BIN)/python -m tests.faults.link_swaps
 
 check: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .

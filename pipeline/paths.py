@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import one_line
 
 _RELATIVE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
 _LINKS_THEMSELVES = os.link in os.supports_follow_symlinks
@@ -42,7 +43,9 @@ class LinkError(HeadstartError):
     """A component of a path in a workspace is a symbolic link, or no name at all."""
 
     def __init__(self, path: str, what: str = "is a symbolic link") -> None:
-        super().__init__(f"{path} {what}, and nothing in a workspace is followed out of it. Put the real file or folder there")
+        super().__init__(
+            f"{one_line(path)} {what}, and nothing in a workspace is followed out of it. Put the real file or folder there"
+        )
         self.path = Path(path)
 
 

@@ -189,7 +189,7 @@ def _read_hdf5(path: Path, source: Source, positions: Sequence[int]) -> Iterator
     from headstart.features.arrays import DamagedArrays, hdf5_dataset
 
     numbers = {int(source.images[i].path.rpartition("#")[2]): i for i in positions}
-    with contextlib.suppress(OSError, KeyError, RuntimeError, DamagedArrays), h5py.File(path, "r") as file:
+    with contextlib.suppress(OSError, KeyError, RuntimeError, ValueError, TypeError, DamagedArrays), h5py.File(path, "r") as file:
         images = hdf5_dataset(file, "images")
         image_bytes, together = math.prod(images.shape[1:]), images_a_block(images.shape, images.chunks)
         is_shared = bool(images.chunks) and images.chunks[0] > together

@@ -37,7 +37,7 @@ def hdf5_source(file: Path, options: SourceOptions) -> Source:
                 lots, notes = _together(hdf5_dataset(content, "images"))
     except DamagedArrays as error:
         raise HeadstartError(f"{name}: {printable(str(error))}. Copy the data into the file itself.") from None
-    except (OSError, RuntimeError) as error:  # a RuntimeError is what HDF5 has no better name for
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # HDF5's own, which h5py names as it sees fit
         raise HeadstartError(
             f"{name} cannot be read as HDF5: {printable(str(error))}. Copy it again, or write it anew."
         ) from None

@@ -120,19 +120,26 @@ def _put(path: Path, data: bytes, mtime_ns: int) -> None:
     os.utime(path, ns=(mtime_ns, mtime_ns))
 
 
-def make_workspace(root: Path) -> Workspace:
-    """A few images with groups, features, a cache, heads, a trained recipe: everything that there are readers for."""
+def write_photos(folder: Path) -> Path:
+    """Two classes that differ in brightness, two images of each patient; returns the table that names them."""
     draw = np.random.default_rng(0)
     lines = ["path,label,patient"]
     for number in range(24):
         name, level = ("dark", 60) if number % 2 else ("light", 190)
-        path = root / "photos" / f"{name}{number:02}.png"
+        path = folder / f"{name}{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.clip(draw.normal(level, 40, (36, 36, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(path)
         lines.append(f"{path.name},{name},p{number // 2}")
-    table = root / "photos" / "table.csv"
+    table = folder / "table.csv"
     table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+def make_workspace(root: Path) -> Workspace:
+    """A few images with groups, features, a cache, heads, a trained recipe: everything that there are readers for."""
+    table = write_photos(root / "photos")
+    lines = table.read_text().splitlines()
     workspace = root / "workspace"
     training = ("--epochs", "2", "--threads", "1", "--batch-size", "8")
     for command in (

@@ -1,0 +1,181 @@
+"""Every command under strace: no socket, nothing written outside, nothing opened but what belongs to it.
+
+python -m tests.faults.outside
+
+With an empty HOME that nobody may write to. Needs strace (`apt-get install strace`) and the right to trace.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .flips import write_photos
+
+ROOT = Path(__file__).resolve().parents[2]
+_CALL = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?(\w+)\((.*)\) += +(-?\d+)")
+_PATH = re.compile(r'(?:AT_FDCWD(?:<[^>]*>)?|\d+<([^>]*)>), "((?:[^"\\]|\\.)*)"|^"((?:[^"\\]|\\.)*)"')
+_WRITES = {"mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat"}
+_WRITES |= {"rmdir", "creat", "truncate", "chmod", "fchmodat", "mknod", "mknodat", "utimensat"}
+_OPENS = {"open", "openat", "openat2", "creat"}
+# Packages and the system's own; a folder above a place that is meant may be opened to reach it.
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/opt", "/run", "/var/lib")
+_FAMILIES = re.compile(r"AF_INET6?|AF_NETLINK|AF_PACKET")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What one run may touch.
+
+    Attributes:
+        written: folders and files that may be written: workspace, temporary folder, named outputs.
+        read: folders that may be read besides.
+    """
+
+    written: tuple[Path, ...]
+    read: tuple[Path, ...]
+
+
+def violations(lines: Sequence[str], scene: Scene, folder: Path) -> Iterator[str]:
+    """What a trace shows beyond what is allowed. Args: folder: that relative paths are of."""
+    for line in lines:
+        match = _CALL.match(line)
+        if match is None or int(match[3]) < 0:
+            continue
+        call, arguments = match[1], match[2]
+        if call == "socket":
+            if _FAMILIES.search(arguments):
+                yield f"a socket: {line.strip()[:200]}"
+            continue
+        if call not in _OPENS | _WRITES:
+            continue
+        is_writing = call in _WRITES or bool(re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND", arguments))
+        for path in _named(arguments, folder):
+            if not is_writing and _is_below(path, (*scene.read, *scene.written)):
+                continue
+            if is_writing and (_is_below(path, scene.written) or path.startswith(("/dev/", "/proc/self/"))):
+                continue
+            if not is_writing and (
+                _is_below(path, map(Path, _SYSTEM)) or any(_is_below(str(each), (Path(path),)) for each in scene.read)
+            ):
+                continue
+            yield f"{'wrote' if is_writing else 'opened'} {path}: {line.strip()[:160]}"
+
+
+def _named(arguments: str, folder: Path) -> Iterator[str]:
+    for match in _PATH.finditer(arguments):
+        base, below, alone = match[1], match[2], match[3]
+        path = below if below is not None else alone
+        yield os.path.normpath(Path(base or folder) / path)
+
+
+def _is_below(path: str, folders: object) -> bool:
+    return any(path == str(each) or path.startswith(f"{each}/") for each in folders)  # type: ignore[attr-defined]
+
+
+def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
+    """Every command that can run without a network, in an order in which each has what it needs."""
+    here = ("-w", str(workspace))
+    enqueue = (
+        "enqueue",
+        str(photos),
+        "--encoder",
+        "test_resnet",
+        "--weights",
+        "random:0",
+        "--image-size",
+        "32",
+        "--job-size",
+        "8",
+    )
+    quick = ("--epochs", "2", "--threads", "1", "--batch-size", "8", "--device", "cpu")
+    return [
+        ("plan", *enqueue[1:], *here),
+        (*enqueue, *here),
+        ("work", "--device", "cpu", *here),
+        ("status", *here),
+        ("status", "--disk", *here),
+        ("verify", "--deep", "--repair", *here),
+        ("retry", *here),
+        ("train-head", "--epochs", "2", "--device", "cpu", *here),
+        ("train", "classify", str(photos), "--encoder", "test_resnet", "--image-size", "32", *quick, *here),
+        ("train", "--list"),
+        ("runs", *here),
+        ("runs", "show", "1", *here),
+        ("runs", "compare", "1", "2", *here),
+        ("evaluate", "1", *here),
+        ("predict", str(photos.parent), *here),
+        ("export", "--run", "1", "-o", str(out / "head.onnx"), *here),
+        ("report", "1", *here),
+        ("audit", *here),
+        ("data", "list", *here),
+        ("clean", "--yes", *here),
+        ("remove", "run", "2", "--yes", *here),
+    ]
+
+
+def run(only: Sequence[str] = ()) -> list[str]:
+    """What was seen beyond what is allowed, a line each. Args: only: the first words of the commands that are looked at."""
+    root = Path(tempfile.mkdtemp(prefix="headstart-outside-"))
+    told = []
+    try:
+        photos = write_photos(root / "data")
+        workspace, home, out, temporary = root / "workspace", root / "home", root / "out", root / "tmp"
+        for folder in (home, out, temporary):
+            folder.mkdir()
+        home.chmod(0o555)
+        kept = ("PATH", "LANG", "LC_ALL", "OMP_NUM_THREADS")
+        environment = {
+            **{name: os.environ[name] for name in kept if name in os.environ},
+            "HOME": str(home),
+            "TMPDIR": str(temporary),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        read = (photos.parent, ROOT, *{Path(place).resolve() for place in (sys.prefix, sys.base_prefix)}, Path(sys.prefix))
+        scene = Scene((workspace, out, temporary), (*read, *map(Path, filter(os.path.isabs, sys.path))))
+        for words in commands(photos, workspace, out):
+            log = root / "trace"
+            trace = ["strace", "-f", "-y", "-qq", "-s", "400", "-e", "trace=%file,%network", "-o", str(log)]
+            start = [sys.executable, str(ROOT / "cli.py"), *words]
+            if only and words[0] not in only:
+                continue
+            done = subprocess.run(
+                [*trace, *start], cwd=out, env=environment, capture_output=True, text=True, check=False, timeout=600
+            )
+            if done.returncode not in (0, 1, 10) or "Traceback" in done.stderr or "Usage:" in done.stderr:
+                told.append(f"{words[0]}: ended with {done.returncode}: {done.stderr[-300:]}")
+            seen = dict.fromkeys(violations(log.read_text(errors="replace").splitlines(), scene, out))
+            told += [f"{' '.join(words[:2])}: {line}" for line in seen]
+            print(f"{' '.join(words[:2])}: exit {done.returncode}", flush=True)
+        told += [f"HOME has {name}" for name in os.listdir(home)]
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return told
+
+
+def why_not() -> str:
+    """Why it cannot run here, '' if it can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    tried = subprocess.run(["strace", "-qq", "-o", os.devnull, "true"], capture_output=True, check=False)
+    return "" if tried.returncode == 0 else "this user may not trace"
+
+
+def main() -> int:
+    if reason := why_not():
+        print(f"left out: {reason}")
+        return 0
+    told = run()
+    for line in told:
+        print(line)
+    print(f"{len(told)} violations")
+    return 1 if told else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
