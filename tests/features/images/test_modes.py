@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, features
 
-from headstart.features.images.decode import ImageError, decode
+from headstart.features.images.decode import ImageError, decode, open_rgb
 from headstart.features.images.modes import to_8_bits
 from headstart.features.images.transform import parse_transform
 from headstart.features.sources.walk import EXTENSIONS, IMAGE_FORMATS
-from tests.features.samples import CENTER
+from tests.features.samples import CENTER, picture
 
 NOW = parse_transform({**CENTER.facts(), "whole_range": True, "image_size": [32, 32]})
 RAMP = np.kron(np.arange(64).reshape(8, 8), np.ones((8, 8))) / 63
@@ -150,3 +150,37 @@ def test_whatever_enqueue_takes_is_decoded(extension):
         pytest.skip("this build of Pillow has no JPEG 2000")
     data = stored(Image.fromarray(np.full((40, 40, 3), 90, np.uint8)), kind)
     assert abs(decode(data, NOW).astype(int) - 90).max() < 9
+
+
+def _frames(kind):
+    return stored(picture(16, 16, 0), kind, save_all=True, append_images=[picture(16, 16, 1)])
+
+
+def _with_nan():
+    values = np.random.default_rng(0).random((16, 16)).astype(np.float32)
+    values[:2] = np.nan
+    return stored(Image.fromarray(values), "TIFF")
+
+
+# Kinds that people bring beside those above: each is decoded, and neither black, white nor one colour.
+SIBLINGS = {
+    "animated GIF": lambda: _frames("GIF"),
+    "animated PNG": lambda: _frames("PNG"),
+    "animated WebP": lambda: _frames("WEBP"),
+    "photo with a preview behind it": lambda: _frames("MPO"),
+    "CMYK JPEG": lambda: stored(picture(16, 16).convert("CMYK"), "JPEG"),
+    "CMYK TIFF": lambda: stored(picture(16, 16).convert("CMYK"), "TIFF"),
+    "Lab TIFF": lambda: stored(picture(16, 16).convert("LAB"), "TIFF"),
+    "1 bit": lambda: stored(picture(16, 16).convert("1"), "PNG"),
+    "float TIFF with NaN": _with_nan,
+    "16-bit PGM": lambda: b"P5\n16 16\n65535\n" + np.arange(256, dtype=">u2").tobytes(),
+    "PGM of 1,000 levels": lambda: b"P5\n16 16\n1000\n" + (np.arange(256, dtype=">u2") * 3).tobytes(),
+    "bytes behind the end": lambda: stored(picture(16, 16), "JPEG") + b"x" * 1000,
+}
+
+
+@pytest.mark.parametrize("make", SIBLINGS.values(), ids=SIBLINGS)
+def test_what_else_people_bring_is_neither_black_nor_white(make):
+    pixels = np.asarray(open_rgb(make()))
+    assert pixels.shape == (16, 16, 3)
+    assert pixels.std() > 10
