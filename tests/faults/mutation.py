@@ -45,7 +45,7 @@ class Outcome:
 
 def copy_with(mutant: Mutant, folder: Path) -> None:
     """A source tree in `folder` in which one rule is broken."""
-    hidden = shutil.ignore_patterns(".*", "__pycache__", "build", "*.safetensors")
+    hidden = shutil.ignore_patterns(".*", "__pycache__", "build")
     shutil.copytree(ROOT, folder, ignore=hidden)
     path = folder / mutant.file
     text = path.read_text(encoding="utf-8")
