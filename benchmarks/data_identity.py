@@ -1,7 +1,9 @@
-"""Seconds and memory of `enqueue` on many small files, first and again: python -m benchmarks.data_identity
+"""What knowing images by their bytes costs at `enqueue`: python -m benchmarks.data_identity
 
-Files of 2 to 4 kB in 100 class folders, from a warm cache, and the encoder that ships with Headstart; each command is
-a process of its own. `--images N` (100,000), `--headstart PATH` runs another version's command.
+Prints seconds and memory of `enqueue` on many small files, first and again, and, with `--signs FOLDER`, how long it takes on that
+folder beside another version of the program (`--before PATH` to its command), each beside what is asked of it. Files of 2 to 4 kB
+in 100 class folders, from a warm cache, and the encoder that ships with Headstart; each command is a process of its own, and what
+importing torch and timm alone takes here is printed, too. `--images N` (100,000), `--headstart PATH`: another version's command.
 """
 
 import argparse
@@ -9,16 +11,42 @@ import os
 import random
 import resource
 import shutil
+import statistics
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 CLASSES = 100
+REPEATS = 5
+FIRST_S, AGAIN_S, RATIO, MEGABYTES = 15.0, 2.0, 1.2, 400.0
+# What importing the command takes is no part of what is measured inside it.
+INSIDE = """
+import sys, time
+
+from headstart.features.planning.enqueue import enqueue_images
+from headstart.pipeline.memory import peak_rss_bytes
+begun, cpu = time.perf_counter(), time.process_time()
+enqueue_images(sys.argv[1], sys.argv[2])
+assert "torch" not in sys.modules
+print(time.perf_counter() - begun, time.process_time() - cpu, peak_rss_bytes() / 1e6)
+"""
 
 
-def run(*words: str) -> tuple[float, float, str]:
-    """Seconds, peak memory in MB and the line that counts."""
+@dataclass(frozen=True)
+class Ran:
+    """Seconds by the clock and of processors, peak memory in MB, and the line that counts."""
+
+    seconds: float
+    cpu_s: float
+    megabytes: float
+    line: str
+
+
+def run(*words: str) -> Ran:
     begun = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
@@ -26,8 +54,9 @@ def run(*words: str) -> tuple[float, float, str]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(output)
-    line = next((line for line in output.splitlines() if " known" in line), output.strip().splitlines()[-1])
-    return time.perf_counter() - begun, usage.ru_maxrss / 1024, line
+    lines = output.strip().splitlines()
+    line = next((line for line in lines if " known" in line), lines[-1] if lines else "")
+    return Ran(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, line)
 
 
 def make(data: Path, count: int) -> None:
@@ -39,30 +68,66 @@ def make(data: Path, count: int) -> None:
         path.write_bytes(source.randbytes(source.randrange(2000, 4000)))
 
 
+def told(what: str, ran: Ran, most_s: float | None = None) -> None:
+    limit = f"  of {most_s:g} s asked: {ran.seconds / most_s:.2f}" if most_s else ""
+    print(f"{what:34} {ran.seconds:6.2f} s {ran.cpu_s:6.2f} CPU s {ran.megabytes:6.0f} MB{limit}  {ran.line}", flush=True)
+
+
+def many_files(headstart: str, count: int, place: Path) -> None:
+    data, moved, workspace = place / "data", place / "moved", place / "workspace"
+    make(data, count)
+    imports = run(sys.executable, "-c", "import torch, timm")
+    told("importing torch and timm alone", imports)
+
+    def enqueue(what: str, folder: Path, *more: str, most_s: float | None = None) -> Ran:
+        ran = run(headstart, "enqueue", str(folder), "-w", str(workspace), *more)
+        told(what, ran, most_s)
+        return ran
+
+    first = enqueue("first", data, "--weights", "embedded", most_s=FIRST_S)
+    beyond = first.megabytes - imports.megabytes
+    print(f"{'':34} beyond those imports: {first.seconds - imports.seconds:.2f} s, {beyond:.0f} MB of {MEGABYTES:.0f} MB asked")
+    again = [enqueue("again", data, most_s=AGAIN_S) for _ in range(REPEATS)]
+    print(f"{'':34} least of {REPEATS}: {min(ran.seconds for ran in again):.2f} s, {min(ran.cpu_s for ran in again):.2f} CPU s")
+    inside = run(sys.executable, "-c", INSIDE, str(data), str(workspace)).line.split()
+    print(f"{'again, inside the process':34} {float(inside[0]):6.2f} s {float(inside[1]):6.2f} CPU s {float(inside[2]):6.0f} MB")
+    enqueue("again, encoder named", data, "--weights", "embedded")
+    for path in data.rglob("*.jpg"):
+        os.utime(path)
+    enqueue("after a touch of every file", data)
+    data.rename(moved)
+    enqueue("after a move", moved)
+    shutil.rmtree(moved / "class_007")
+    enqueue("after a class left", moved)
+
+
+def beside(signs: Path, commands: Sequence[str], place: Path) -> None:
+    """The first `enqueue` of a folder by each version in turn: medians and their ratio."""
+    seconds: dict[str, list[Ran]] = {command: [] for command in commands}
+    for number in range(REPEATS):
+        for which, command in enumerate(commands):
+            workspace = place / f"signs-{number}-{which}"
+            seconds[command].append(run(command, "enqueue", str(signs), "-w", str(workspace), "--weights", "embedded"))
+            shutil.rmtree(workspace)
+    clock = [statistics.median(ran.seconds for ran in seconds[command]) for command in commands]
+    cpu = [statistics.median(ran.cpu_s for ran in seconds[command]) for command in commands]
+    for version, its_clock, its_cpu in zip(("now", "before"), clock, cpu, strict=True):
+        print(f"{f'{signs.name}, {version}':34} {its_clock:6.2f} s {its_cpu:6.2f} CPU s  median of {REPEATS}")
+    print(f"{'':34} ratio {clock[0] / clock[1]:.2f}, of CPU s {cpu[0] / cpu[1]:.2f}; {RATIO:g} asked", flush=True)
+
+
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--images", type=int, default=100_000)
-    options.add_argument("--headstart", default="headstart")
+    options.add_argument("--headstart", default=str(Path(sys.executable).with_name("headstart")))
+    options.add_argument("--signs", type=Path, help="a folder to enqueue with both versions")
+    options.add_argument("--before", help="the `headstart` of another version")
     asked = options.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory() as place:
-        data, moved = Path(place) / "data", Path(place) / "moved"
-        make(data, asked.images)
-
-        def enqueue(what: str, folder: Path, *more: str) -> None:
-            seconds, megabytes, line = run(asked.headstart, "enqueue", str(folder), "-w", f"{place}/w", *more)
-            print(f"{what:34} {seconds:6.2f} s {megabytes:6.0f} MB  {line}", flush=True)
-
-        enqueue("first", data, "--weights", "embedded")
-        enqueue("again, encoder named", data, "--weights", "embedded")
-        enqueue("again", data)
-        for path in data.rglob("*.jpg"):
-            os.utime(path)
-        enqueue("after a touch of every file", data)
-        data.rename(moved)
-        enqueue("after a move", moved)
-        shutil.rmtree(moved / "class_007")
-        enqueue("after a class left", moved)
+        if asked.signs and asked.before:
+            beside(asked.signs, (asked.headstart, asked.before), Path(place))
+        many_files(asked.headstart, asked.images, Path(place))
 
 
 if __name__ == "__main__":
