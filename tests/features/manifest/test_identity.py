@@ -193,6 +193,58 @@ def test_a_row_that_was_found_by_name_is_not_given_to_a_copy_as_well(workspace, 
     assert (added.new, added.known, len(live(added)), len({row for _, _, row in live(added)})) == (1, 40, 41, 41)
 
 
+def test_of_copies_that_move_the_one_of_that_name_keeps_its_row(workspace, tmp_path):
+    for name in ("cat/one.jpg", "cat/two.jpg"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(b"the same picture")
+    photos(tmp_path / "data", "cat/other.jpg")
+    before = {path: row for path, _, row in live(enqueued(workspace, tmp_path / "data"))}
+    (tmp_path / "data/cat").rename(tmp_path / "data/moved")
+    for kept, other in (("one", "two"), ("two", "one")):
+        # Whatever the order of names or rows would say.
+        (tmp_path / f"data/moved/{other}.jpg").rename(tmp_path / f"data/moved/{'aaa' if kept == 'one' else 'zzz'}.jpg")
+        after = {path: row for path, _, row in live(enqueued(workspace, tmp_path / "data"))}
+        assert after[f"moved/{kept}.jpg"] == before[f"cat/{kept}.jpg"]
+        (tmp_path / f"data/moved/{'aaa' if kept == 'one' else 'zzz'}.jpg").rename(tmp_path / f"data/moved/{other}.jpg")
+        (tmp_path / "data/moved").rename(tmp_path / "data/cat")
+        enqueued(workspace, tmp_path / "data")
+        (tmp_path / "data/cat").rename(tmp_path / "data/moved")
+
+
+def test_a_row_that_counts_is_known_again_before_one_that_is_retired(workspace, data):
+    (data / "dog/copy.jpg").write_bytes((data / "cat/00.jpg").read_bytes())
+    rows = {path: row for path, _, row in live(enqueued(workspace, data))}
+    for left, stays in (("cat/00.jpg", "dog/copy.jpg"), ("dog/copy.jpg", "cat/00.jpg")):
+        (data / left).rename(data.parent / "kept.jpg")
+        enqueued(workspace, data)  # the one is retired, the other counts
+        (data / stays).rename(data / "cat/elsewhere.jpg")
+        after = {path: row for path, _, row in live(enqueued(workspace, data))}
+        assert after["cat/elsewhere.jpg"] == rows[stays]
+        (data / "cat/elsewhere.jpg").rename(data / stays)
+        (data.parent / "kept.jpg").rename(data / left)
+        enqueued(workspace, data)
+
+
+def test_a_label_corrected_in_a_table_of_nothing_else_is_taken_over(workspace, data):
+    table = data / "table.csv"
+    table.write_text("path,label\ncat/00.jpg,cat\ncat/01.jpg,cat\n")
+    enqueued(workspace, table)
+    table.write_text("path,label\ncat/00.jpg,cat\ncat/01.jpg,lion\n")
+    added = enqueued(workspace, table)
+    assert (added.known, added.relabelled) == (2, 1)
+    assert [label for _, label, _ in live(added)] == ["cat", "lion"]
+
+
+def test_a_revision_keeps_what_earlier_ones_said(workspace, data):
+    rows = {path: row for path, _, row in live(enqueued(workspace, data))}
+    for number in range(3):
+        (data / f"cat/{number:02d}.jpg").rename(data / f"dog/moved_{number}.jpg")
+        (data / f"dog/{number:02d}.jpg").unlink()
+        after = {path: row for path, _, row in live(enqueued(workspace, data))}
+        assert [after[f"dog/moved_{k}.jpg"] for k in range(number + 1)] == [rows[f"cat/{k:02d}.jpg"] for k in range(number + 1)]
+        assert len(after) == 39 - number
+
+
 def test_a_row_whose_place_was_taken_by_a_known_image_left(workspace, data):
     enqueued(workspace, data)
     (data / "cat/01.jpg").rename(data / "cat/00.jpg")
