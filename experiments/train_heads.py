@@ -16,6 +16,8 @@ from headstart.experiments.runs.finishing import Ending, Words, finish
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.features.devices import usable_device
 from headstart.features.encoders.folder import chosen_encoder
+from headstart.features.manifest.datasets import named_dataset
+from headstart.features.manifest.reading import list_datasets
 from headstart.features.store.cached_features import CachedFeatures, of_dataset
 from headstart.features.store.packing import open_cache
 from headstart.pipeline.kinds import Settings
@@ -78,7 +80,9 @@ def _features(workspace: Workspace, encoder: str | None, data: str | None) -> Ca
     features = open_cache(chosen_encoder(workspace, encoder))
     if data is None:
         return features
-    return of_dataset(features, workspace.relative(workspace.manifests / Path(data).name))
+    is_known = any(data in folder.name for folder in list_datasets(workspace.manifests))
+    folder = named_dataset(workspace, data) if is_known else workspace.manifests / Path(data).name
+    return of_dataset(features, workspace.relative(folder))
 
 
 def _finished(

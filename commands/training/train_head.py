@@ -15,7 +15,7 @@ from .head_options import baseline_options, head_options, heads_of, training_opt
 
 @click.command("train-head")
 @click.option("--encoder", metavar="FOLDER|NAME", help="Whose features, if there are several encoders.")
-@click.option("--data", metavar="NAME", help="Only the images of this data set, a folder in features/manifests. [default: all]")
+@click.option("--data", metavar="NAME", help="Only the images of this data set: its name, or a part of it. [default: all]")
 @click.option("--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True)
 @click.option("--target", "targets", multiple=True, metavar="COLUMN", help="What to predict, instead of the label; repeatable.")
 @click.option("--aux", "auxiliary", multiple=True, metavar="COLUMN", help="Numbers that stand after the features; repeatable.")

@@ -55,9 +55,11 @@ def remembered_options(workspace: Workspace, data: Path, options: SourceOptions)
     whole = data.absolute()
     root, file = (whole.resolve(), None) if whole.is_dir() else (whole.parent.resolve(), whole.name)
     folder = dataset_at(workspace, root, file)
-    if folder is None:
-        return options
-    before = open_manifest(folder).dataset
+    return options if folder is None else options_as_before(open_manifest(folder).dataset, options)
+
+
+def options_as_before(before: Dataset, options: SourceOptions) -> SourceOptions:
+    """`options`, and what was said of this data set before wherever they say nothing."""
     is_folder = before.file is None and options.layout == "auto" and before.said_layout != "auto"
     return replace(
         options,

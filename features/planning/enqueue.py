@@ -14,9 +14,9 @@ from headstart.features.encoders.resolve import resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.manifest.adding import Added, add_images
-from headstart.features.manifest.datasets import dataset_at, dataset_of, remembered_options
+from headstart.features.manifest.datasets import dataset_at, dataset_of, options_as_before, remembered_options
 from headstart.features.manifest.digests import Digested, digest_images, forget_journal
-from headstart.features.manifest.reading import Columns, read_columns
+from headstart.features.manifest.reading import DATASET_FILE, Columns, open_manifest, read_columns
 from headstart.features.networks.weights import Weights
 from headstart.features.sources.find import describe, find_images
 from headstart.features.sources.scenes import scenes_note
@@ -135,7 +135,10 @@ def enqueue_images(
         digested = _digested(workspace, source, there, known, digest, progress)
     if digested.left:
         report(_left_words(digested))
-    before = _kept_to(encoders_of(workspace, dataset_of(workspace, digested.source)), named)
+    folder = dataset_of(workspace, digested.source)
+    if there is None and not isinstance(data, Source):
+        digested = replace(digested, source=_read_as_before(workspace, folder, Path(data), digested.source, options, report))
+    before = _kept_to(encoders_of(workspace, folder), named)
     chosen: list[tuple[EncoderSpec, Weights | None]] = [(spec, None) for spec in before] or [*named] or [resolve_encoder(*asked)]
     if job_size is None:
         job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
@@ -319,6 +322,28 @@ def _digested(
         noted = digests_by_work(workspace, there)
         known = replace(known, digest=[digest or noted.get(row, "") for row, digest in enumerate(known.digest)])
     return digest_images(workspace, source, known, digest, progress)
+
+
+def _read_as_before(
+    workspace: Workspace,
+    folder: Path,
+    data: Path,
+    source: Source,
+    options: SourceOptions | None,
+    report: Callable[[str], None],
+) -> Source:
+    """`source`, read again with what was said of the data set where it lay, if it is one that moved. Digests stay."""
+    if not paths.exists(folder / DATASET_FILE):
+        return source
+    said = options or SourceOptions()
+    with contextlib.suppress(HeadstartError):  # what no longer fits is not as before
+        again = find_images(data, options_as_before(open_manifest(folder).dataset, said))
+        if again.roles != source.roles:
+            digest_of = {image.path: image.digest for image in source.images}
+            images = (replace(image, digest=image.digest or digest_of.get(image.path, "")) for image in again.images)
+            report("read as before it moved: " + ", ".join(f"{role} '{column}'" for role, column in again.roles))
+            return replace(again, images=tuple(images))
+    return source
 
 
 def _left_words(digested: Digested) -> str:

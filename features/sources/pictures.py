@@ -16,7 +16,7 @@ from .parquet import PARQUET, RowGroup, groups_of, open_parquet, read_names, ref
 from .read_table import MAX_ROWS, TextTable, read_parquet, require_pyarrow
 from .source import IMAGE_COLUMNS, Image, Source, SourceOptions
 from .spellings import split_of
-from .table import column_notes, find_roles, labels_of, splits_of_rows
+from .table import column_notes, find_roles, labels_of, roles_to_remember, splits_of_rows
 from .walk import facts_of, is_inside, join
 
 _COMMON = ("image", "img", "picture", "photo", "pixel_values", "jpg", "png")
@@ -98,7 +98,7 @@ def _source(root: Path, file: str | None, tables: Sequence[tuple[str, TextTable]
         images=tuple(images[i] for i in order),
         lots=tuple(lots[i] for i in order) if lots else (),
         columns=tuple(f"table_{name}" if name in IMAGE_COLUMNS else name for name in extra),
-        roles=tuple(roles.items()),
+        roles=roles_to_remember(roles, options),
         allow_symlinks=options.allow_symlinks,
         keep_case=options.keep_case,
         notes=tuple(notes),

@@ -58,7 +58,7 @@ def table_source(file: Path, table: TextTable, options: SourceOptions) -> Source
         images=tuple(sorted(images, key=lambda image: image.path)),
         # A name that the manifest itself uses gets a prefix; escaping it any other way would hide it from pandas.
         columns=tuple(f"table_{name}" if name in IMAGE_COLUMNS else name for name in extra),
-        roles=tuple(roles.items()),
+        roles=roles_to_remember(roles, options),
         duplicates=duplicates,
         allow_symlinks=options.allow_symlinks,
         keep_case=options.keep_case,
@@ -232,7 +232,7 @@ def find_roles(
     """Role to column; 'path' is always there. `names_files`: whether values name files that are there, for a hint.
 
     Raises: HeadstartError if a flag names no column or a choice is needed."""
-    flags = {"path": options.path_col, "label": options.label_col, "split": options.split_col, "group": options.group_col}
+    flags = _said_of_roles(options)
     there = f"it has {', '.join(printable(name) for name in table.columns)}"
     roles: dict[str, str] = {}
     for role, flag in flags.items():
@@ -277,6 +277,19 @@ def _path_hint(table: TextTable, roles: Mapping[str, str], names_files: Callable
     if urls is not None:
         return f"'{printable(urls)}' holds URLs; images are not downloaded: download them, and name the files in a column 'path'"
     return "Name it with --path-col"
+
+
+def _said_of_roles(options: SourceOptions) -> dict[str, str | None]:
+    """By role what is said now, else that it was said to have no column; None for nothing."""
+    said = {"path": options.path_col, "label": options.label_col, "split": options.split_col, "group": options.group_col}
+    none = {role for role, column in options.remembered if not column}
+    return {role: "" if column is None and role in none else column for role, column in said.items()}
+
+
+def roles_to_remember(roles: Mapping[str, str], options: SourceOptions) -> tuple[tuple[str, str], ...]:
+    """(role, column) of `find_roles`, and (role, '') of each role that is said to have no column."""
+    none = [(role, "") for role, column in _said_of_roles(options).items() if column == "" and role != "path"]
+    return (*roles.items(), *none)
 
 
 def _named_so(table: TextTable, role: str, roles: Mapping[str, str]) -> list[str]:

@@ -194,6 +194,7 @@ def test_a_data_set_alone_is_learnt_from_when_it_is_named(root):
     images = {}
     for folder in open_workspace(root).manifests.iterdir():
         found = record(root, "--data", folder.name)
+        assert record(root, "--data", folder.name[-6:])["folder"] == found["folder"]  # a part of the name says as much
         assert json.loads(Path(found["folder"], "experiment.json").read_text())["dataset"] == f"features/manifests/{folder.name}"
         images[found["folder"]] = found["rows"]["images"]
     assert sorted(images.values()) == [40, 600]

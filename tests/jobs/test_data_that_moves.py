@@ -159,3 +159,34 @@ def test_the_second_enqueue_uses_the_encoder_of_the_first(data, tmp_path, has_mo
     assert len({job.folder for job in Reader(workspace, KINDS)}) == 1
     work(workspace)
     assert len(loaded(workspace)) == 25
+
+
+def table_of(data, place):
+    """A table beside the photos, whose label stands under a name that nobody would take for one."""
+    place.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"{path.relative_to(data.parent).as_posix()},{path.parent.name},{i}\n"
+        for i, path in enumerate(sorted(data.rglob("*.png")))
+    ]
+    (place / "photos.csv").write_text("image,kind_of_animal,label\n" + "".join(lines))
+    return place / "photos.csv"
+
+
+@pytest.mark.parametrize("is_moved", [False, True], ids=["in-place", "moved"])
+@pytest.mark.parametrize(
+    ("said", "labels"), [(("--label-col", "kind_of_animal"), {"a", "b"}), (("--label-col", ""), {""})], ids=["a-column", "none"]
+)
+def test_what_was_said_of_a_table_once_holds_wherever_it_lies(data, tmp_path, said, labels, is_moved):
+    table = table_of(data, tmp_path)
+    workspace = enqueue(table, tmp_path / "w", *said)
+    if is_moved:
+        (tmp_path / "there").mkdir()
+        data.rename(tmp_path / "there" / "data")
+        table = table.rename(tmp_path / "there" / "photos.csv")
+    again = enqueued(table, workspace.root)
+    assert "24 known" in again
+    assert "relabelled" not in again
+    [folder] = workspace.manifests.iterdir()
+    assert set(open_manifest(folder).read_all().label) == labels
+    enqueued(table, workspace.root, "--label-col", "label")  # until something else is said
+    assert len(set(open_manifest(folder).read_all().label)) == 24
