@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.datasets import move_dataset, named_dataset
-from headstart.features.manifest.digests import digest_images, digest_of_bytes, forget_journal, journal_path
+from headstart.features.manifest.digests import digest_images, digest_of_bytes, digest_of_file, forget_journal, journal_path
 from headstart.features.manifest.identity import NO_ROW, match_images
 from headstart.features.manifest.reading import open_manifest, read_columns
 from headstart.features.sources.find import find_images
@@ -333,6 +333,37 @@ def report(done, of):
 workspace, data = map(Path, sys.argv[1:])
 digests.digest_images(open_workspace(workspace), find_images(data, SourceOptions()), None, report=report)
 """
+
+
+def test_a_digest_counts_for_that_time_alone(workspace, data):
+    manifest = enqueued(workspace, data).manifest
+    path = data / "cat/00.jpg"
+    path.write_bytes(path.read_bytes()[::-1])  # other bytes, as many
+    os.utime(path, (1, 1))
+    digested = digest_images(workspace, find_images(data, OPTIONS), manifest.read_all(), when="now")
+    assert digested.read == 1
+    added = add_images(workspace, digested.source, 0)
+    assert (added.known, added.changed) == (39, 1)
+
+
+@pytest.mark.parametrize("facts", [(3, 0), (-1, 0), (0, 1)], ids=["it-grew", "it-shrank", "it-was-touched"])
+def test_a_file_that_is_no_longer_as_it_was_listed_gets_no_digest(data, facts):
+    path = data / "cat/00.jpg"
+    there = path.stat()
+    assert digest_of_file(str(path), there.st_size, there.st_mtime_ns) == digest_of_bytes(path.read_bytes())
+    more, later = facts
+    assert digest_of_file(str(path), there.st_size - more, there.st_mtime_ns - later) == ""
+
+
+def test_few_images_in_common_are_no_move(workspace, data, tmp_path):
+    before = enqueued(workspace, data).manifest.folder
+    other = tmp_path / "other"
+    photos(other, *(f"bird/{i:02d}.jpg" for i in range(20)))
+    shutil.copytree(data / "cat", other / "cat")
+    for i in range(1, 20):
+        (other / f"cat/{i:02d}.jpg").unlink()
+    shutil.rmtree(data)
+    assert enqueued(workspace, other).manifest.folder != before
 
 
 def test_digesting_goes_on_where_it_was_killed(workspace, data):
