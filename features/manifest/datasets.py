@@ -88,7 +88,11 @@ def named_dataset(workspace: Workspace, name: str) -> Path:
     Raises: HeadstartError that lists what there is if none or several are meant.
     """
     folders = list_datasets(workspace.manifests)
-    exact = [folder for folder in folders if folder.name == name]
+    exact = [folder for folder in folders if folder.name == name] or [
+        folder
+        for folder in folders
+        if folder.name.rpartition("-")[0] == name  # `t` is `t-1a2b3c4d`, not `two-5e6f7a8b`
+    ]
     place = os.path.realpath(name)
     lying = [manifest.folder for manifest in _readable(workspace) if place == place_of(manifest.dataset)]
     chosen = exact or lying or [folder for folder in folders if name and name in folder.name]

@@ -432,6 +432,16 @@ def test_a_data_set_is_moved_by_hand_only_to_where_it_is(workspace, data):
         named_dataset(workspace, "other")
 
 
+def test_a_data_set_is_named_by_any_part_that_only_it_has_or_by_all_before_its_digits(workspace, tmp_path):
+    for name in ("t", "two"):
+        photos(tmp_path / name, "cat/00.jpg", f"cat/{name}.jpg")
+        enqueued(workspace, tmp_path / name)
+    by_name = {name: named_dataset(workspace, name).name.partition("-")[0] for name in ("t", "two", "wo")}
+    assert by_name == {"t": "t", "two": "two", "wo": "two"}
+    with pytest.raises(HeadstartError, match="2 data sets are called '-'"):
+        named_dataset(workspace, "-")
+
+
 @pytest.mark.parametrize("needs", [["regions"], ["several rows of an image", "masks"]], ids=str)
 def test_a_manifest_that_needs_more_is_refused_in_one_line(workspace, data, needs):
     path = enqueued(workspace, data).manifest.folder / "dataset.json"
