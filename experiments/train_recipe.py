@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,8 +13,10 @@ from headstart.experiments.runs.catalog import recipe_of_run
 from headstart.experiments.runs.finishing import Words, do_first, finish
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, list_recipe_experiments
 from headstart.experiments.training.conduct import Conduct
-from headstart.experiments.training.options import merged_options
-from headstart.experiments.training.recipe import NamedRecipe, Needing, asking, has, named_recipe
+from headstart.experiments.training.loop import Loop
+from headstart.experiments.training.options import RecipeOptions, as_values, merged_options
+from headstart.experiments.training.plan import Way, plan_lines, plan_loop
+from headstart.experiments.training.recipe import NamedRecipe, Needing, Planning, asking, has, named_recipe
 from headstart.features.devices import choose_device
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.kinds import Settings
@@ -66,6 +68,9 @@ def train_recipe(
     options = merged_options(chosen.recipe.Options, values or {}, config)
     opened = _opened(workspace)
     conduct = replace(conduct or Conduct(), device=choose_device(device))
+    if has(chosen.recipe, "plan") and not _was_begun(opened, chosen, options):
+        for line in plan_lines(_ways(opened, chosen, options, conduct.device)):
+            report(line)
     settings = Settings(device, ram_bytes=conduct.ram_bytes, vram_bytes=conduct.vram_bytes)
     if has(chosen.recipe, "needs"):
         with asking("needs"):
@@ -84,6 +89,35 @@ def train_recipe(
     words = Words("the same recipe and options on the same data", again="train it again")
     ending = finish(opened, begun, words, settings, time_limit_s, report)
     return RecipeTraining(ending.experiment, ending.is_finished, ending.exit_code)
+
+
+def plan_recipe(
+    recipe: str | NamedRecipe,
+    values: Mapping[str, Any] | None = None,
+    workspace: Workspace | Path | str | None = None,
+    *,
+    config: Path | None = None,
+    device: str = "auto",
+) -> Sequence[Way]:
+    """What `train_recipe` with the same arguments would take; nothing is begun. Raises as `train_recipe`."""
+    chosen = named_recipe(recipe) if isinstance(recipe, str) else recipe
+    options = merged_options(chosen.recipe.Options, values or {}, config)
+    return _ways(_opened(workspace), chosen, options, choose_device(device))
+
+
+def _ways(workspace: Workspace, chosen: NamedRecipe, options: RecipeOptions, device: str) -> Sequence[Way]:
+    if has(chosen.recipe, "plan"):
+        with asking("plan"):
+            return cast(Planning, chosen.recipe).plan(options, workspace)
+    with asking("data"):
+        splits = chosen.recipe.data(options, workspace)
+    return [plan_loop(Loop(chosen.recipe, options, splits, Conduct(device), workspace=workspace))]
+
+
+def _was_begun(workspace: Workspace, chosen: NamedRecipe, options: RecipeOptions) -> bool:
+    """Whether the same command began a training before, as far as its options tell."""
+    values = as_values(options)
+    return any(dict(one.values) == values and one.recipe == chosen.file.stem for one in list_recipe_experiments(workspace))
 
 
 def trained_recipe(

@@ -64,7 +64,7 @@ class TrainModelSession:
         from headstart.experiments.training.checkpoints import Checkpoints
         from headstart.experiments.training.loop import Loop
         from headstart.experiments.training.patience import LoopPatience
-        from headstart.experiments.training.step_memory import step_memory_facts
+        from headstart.experiments.training.step_memory import vram_facts
 
         options = options_of(experiment, self._recipe)
         splits = splits_of(self._workspace, experiment, self._recipe, options)
@@ -78,7 +78,7 @@ class TrainModelSession:
         for listener in listeners:
             listener.ended(experiment.folder)
         keeper.keep_only_newest()
-        facts = {"device": experiment.device, **step_memory_facts(experiment.device), "versions": _versions()}
+        facts = {"device": experiment.device, **vram_facts(experiment.device), "versions": _versions()}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)
 
     def _conduct(self, experiment: RecipeExperiment) -> Conduct:

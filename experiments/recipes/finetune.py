@@ -31,8 +31,11 @@ from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.sets import DataSet, Items, Rows, Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, classification, gather
-from headstart.experiments.training.optimizer import Group, layer_decay
+from headstart.experiments.training.optimizer import Group, layer_decay, make_optimizer
 from headstart.experiments.training.options import RecipeOptions, option
+from headstart.experiments.training.plan import Way, timed
+from headstart.experiments.training.step_memory import step_memory
+from headstart.features.devices import cores
 from headstart.features.encoders.saved import read_weights
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.extraction.new_images import read_named_file
@@ -46,7 +49,10 @@ from headstart.features.networks.stages import run_chain, split_names
 from headstart.features.store.activations import Activations, ActivationSpec, works_for
 from headstart.pipeline.enqueue import Work
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.memory import current_rss_bytes
 from headstart.pipeline.workspace import Workspace
+
+_TRIED = 8  # images, for the plan
 
 
 @dataclass(frozen=True)
@@ -117,15 +123,24 @@ def needs(options: Options, workspace: Workspace) -> list[Work]:
 
 def data(options: Options, workspace: Workspace) -> Splits:
     found = base(options, workspace)
-    head, spec = found.head, found.encoder
-    front, back = found.cut(options)
     splits: dict[str, DataSet]
+    facts = facts_of(found, options)
     if options.way == "cut":
         stored = Activations(workspace, found.activations(options))
         splits = {name: FromCut(found, stored, places, options.copies) for name, places in found.positions().items()}
     else:
         splits = {name: from_images(found, places) for name, places in found.positions().items()}
-    about = {
+    settled = {"head": f"{found.experiment.folder.name}/{found.name}"}
+    return Splits(
+        splits["train"], splits["val"], splits["test"] if len(splits["test"]) else None, facts, found.rows.notes, settled
+    )
+
+
+def facts_of(found: Base, options: Options) -> dict[str, Any]:
+    """What the model must know of head and encoder."""
+    head, spec = found.head, found.encoder
+    front, back = found.cut(options)
+    return {
         "classes": names_of(head.names),
         "model": spec.model,
         "model_args": dict(spec.model_args),
@@ -137,10 +152,51 @@ def data(options: Options, workspace: Workspace) -> Splits:
         "activation": head.config.activation,
         "head": head.digest,
     }
-    settled = {"head": f"{found.experiment.folder.name}/{found.name}"}
-    return Splits(
-        splits["train"], splits["val"], splits["test"] if len(splits["test"]) else None, about, found.rows.notes, settled
+
+
+def plan(options: Options, workspace: Workspace) -> list[Way]:
+    """Both ways, tried on a few training images on the CPU with all of torch's threads."""
+    found = base(options, workspace)
+    network = model(options, Facts(facts_of(found, options))).train()
+    optimizer = make_optimizer(network, groups(network, options), options)
+    places = found.positions()
+    images = from_images(found, places["train"])
+    few = np.arange(min(_TRIED, len(images)))
+    read_s, batch = timed(lambda: images.batch(few, Key((options.seed,))))
+    front_s, maps = timed(lambda: network.before_cut(batch.image))
+    back_s, _ = timed(lambda: F.cross_entropy(network.from_cut(maps), batch.label).backward())
+    read, front, back = (seconds / len(batch) for seconds in (read_s, front_s, back_s))
+
+    def loss_of(way: str, rows: int) -> Tensor:
+        logits = network.from_cut(maps[:rows]) if way == "cut" else network(batch.image[:rows])
+        return F.cross_entropy(logits, batch.label[:rows])
+
+    def way(name: str, row: float, judged: float, before: float, disk: int) -> Way:
+        memory = step_memory(network, optimizer, lambda rows: loss_of(name, rows), len(batch)).of(options.batch_size)
+        size = options.batch_size * options.accumulation
+        epoch = -(-len(images) // size)
+        steps = min(options.epochs * epoch, options.max_steps or options.epochs * epoch)
+        judging = -(-steps // epoch) * len(places["val"]) + len(places["test"])
+        seconds = steps * size * row + judging * judged
+        chosen = options.way == name
+        return Way(name, chosen, steps, memory + current_rss_bytes(), size * row, before, seconds, disk)
+
+    count = sum(map(len, places.values()))
+    stored = Activations(workspace, found.activations(options))
+    cached = found.rows.features.rows
+    missing = sum(
+        not stored.has(cached.datasets[cached.dataset[place]], int(cached.index[place]))
+        for part in places.values()
+        for place in part
     )
+    # Where a second core is free, rows are read while the step before computes. Judging is a third of a step: no backward pass.
+    together = max if cores() > 1 else lambda one, other: one + other
+    return [
+        way(
+            "cut", back, back / 3, missing * together(read, options.copies * front), 2 * count * options.copies * maps[0].numel()
+        ),
+        way("images", together(read, front + back), together(read, front + back / 3), 0.0, 0),
+    ]
 
 
 @dataclass(frozen=True)
@@ -214,10 +270,12 @@ class Tuned(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            inputs = images.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
-            maps = run_chain(self.network, self.front, inputs)
-        return self.from_cut(maps)
+        return self.from_cut(self.before_cut(images))
+
+    @torch.no_grad()
+    def before_cut(self, images: Tensor) -> Tensor:
+        inputs = images.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
+        return run_chain(self.network, self.front, inputs)
 
     def from_cut(self, maps: Tensor) -> Tensor:
         pooled = self.network.forward_head(run_chain(self.network, self.back, maps))

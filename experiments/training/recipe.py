@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headstart.pipeline.workspace import Workspace
 
     from .optimizer import Group
+    from .plan import Way
 
 PACKAGE = "headstart.experiments.recipes"
 
@@ -70,6 +71,13 @@ class Needing(Protocol):
 
     def needs(self, options: Any, workspace: Workspace) -> Sequence[Work]:
         """What is to be queued and done before the training; what is done already costs nothing."""
+
+
+class Planning(Protocol):
+    """May be there, where there are several ways to train: what each will take."""
+
+    def plan(self, options: Any, workspace: Workspace) -> Sequence[Way]:
+        """Tried on a few rows; said before a training begins, and by `train --dry-run`."""
 
 
 class Starting(Protocol):

@@ -119,7 +119,7 @@ def budget_of(device: str, ram_bytes: int | None, vram_bytes: int | None) -> tup
     return ram_bytes, "" if ram_bytes is None else f"--ram-budget {rough_size_words(ram_bytes, 'MB')}"
 
 
-def step_memory_facts(device: str) -> dict[str, int | None]:
+def vram_facts(device: str) -> dict[str, int | None]:
     """What the GPU's memory came to, as markers record it; nothing on a CPU, whose peak the engine records."""
     if not device.startswith("cuda"):
         return {}

@@ -62,6 +62,21 @@ def test_what_lies_before_the_blocks_keeps_every_bit_statistics_included(way, he
     assert any("running_mean" in name for name in trained)
 
 
+def test_both_ways_are_planned_before_it_begins_and_by_a_dry_run(headed):
+    options = ("--blocks", 2, "--seed", 5)
+    before = sorted(headed.root.glob("experiments/exp_*"))
+    ways = {way["name"]: way for way in finetune(headed, *options, "--dry-run", "--json").json}
+    assert sorted(headed.root.glob("experiments/exp_*")) == before
+    assert [way["is_chosen"] for way in ways.values()] == [True, False]
+    assert ways["images"]["disk_bytes"] == ways["images"]["before_s"] == 0 < ways["cut"]["disk_bytes"]
+    assert ways["cut"]["step_s"] < ways["images"]["step_s"]
+    assert ways["cut"]["steps"] == ways["images"]["steps"]
+    said = finetune(headed, *options).errors
+    assert "plan: cut:" in said
+    assert "plan: images:" in said
+    assert "plan:" not in finetune(headed, *options).errors
+
+
 def test_it_begins_as_the_head_and_says_what_was_gained_on_the_same_rows_in_pairs(headed):
     metrics = metrics_of(finetuned(headed, "gain", "--head", 1))
     head = json.loads((headed.experiments / "exp_0001_linear" / "metrics.json").read_text())["heads"][0]

@@ -1,0 +1,72 @@
+"""What a training will take, tried on a few rows before it begins: time, memory and disk of each way there is to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from headstart.pipeline.memory import current_rss_bytes
+from headstart.pipeline.text import size_words, span
+
+if TYPE_CHECKING:
+    from .loop import Loop
+
+_Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to train.
+
+    Attributes:
+        name: of it. is_chosen: whether it is the one that the options ask for.
+        steps: of the optimizer, at most; step_s: seconds of one, None if that was not tried.
+        before_s: seconds of jobs before it; training_s: of steps and evaluations; as busy as the machine is now.
+        memory_bytes: resident, on a GPU of the step alone. disk_bytes: of what is computed before.
+    """
+
+    name: str
+    is_chosen: bool
+    steps: int
+    memory_bytes: int
+    step_s: float | None = None
+    before_s: float = 0.0
+    training_s: float | None = None
+    disk_bytes: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan_loop(loop: Loop) -> Way:
+    """Of a recipe that has one way: its steps, and the memory of one."""
+    memory = loop.step_memory().of(loop.progress.micro_batch)
+    if loop.conduct.device == "cpu":
+        memory += current_rss_bytes()
+    return Way("as it is", True, loop.steps, memory)
+
+
+def plan_lines(ways: Sequence[Way]) -> list[str]:
+    """For people, a line a way."""
+    return [f"plan: {_line(way)}" for way in ways]
+
+
+def _line(way: Way) -> str:
+    parts = [f"{way.steps:,} steps"]
+    if way.step_s is not None and way.training_s is not None:
+        parts[0] += f" of {way.step_s:.2g} s"
+        parts.append(f"{span(way.before_s)} before and {span(way.training_s)} of training")
+    parts.append(f"{size_words(way.memory_bytes)} of memory")
+    if way.disk_bytes:
+        parts.append(f"{size_words(way.disk_bytes)} on disk")
+    return f"{way.name}: {', '.join(parts)}" + (" (chosen)" if way.is_chosen and way.step_s is not None else "")
+
+
+def timed(action: Callable[[], _Made]) -> tuple[float, _Made]:
+    """Seconds of the second of two calls, and its result: the first one loads what both need."""
+    action()
+    begun = perf_counter()
+    made = action()
+    return perf_counter() - begun, made
