@@ -15,11 +15,12 @@ from headstart.experiments.runs.recipe_experiment import RecipeExperiment, list_
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import RecipeOptions, as_values, merged_options
-from headstart.experiments.training.plan import Way, plan_lines, plan_loop
+from headstart.experiments.training.plan import Way, plan_lines
 from headstart.experiments.training.recipe import NamedRecipe, Needing, Planning, asking, has, named_recipe
 from headstart.features.devices import choose_device
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.kinds import Settings
+from headstart.pipeline.memory import current_rss_bytes
 from headstart.pipeline.workspace import Workspace, find_root, open_or_create_workspace
 
 
@@ -111,7 +112,9 @@ def _ways(workspace: Workspace, chosen: NamedRecipe, options: RecipeOptions, dev
             return cast(Planning, chosen.recipe).plan(options, workspace)
     with asking("data"):
         splits = chosen.recipe.data(options, workspace)
-    return [plan_loop(Loop(chosen.recipe, options, splits, Conduct(device), workspace=workspace))]
+    loop = Loop(chosen.recipe, options, splits, Conduct(device), workspace=workspace)
+    held = current_rss_bytes() if device == "cpu" else 0
+    return [Way("as it is", True, loop.steps, held + loop.step_memory().of(loop.progress.micro_batch))]
 
 
 def _was_begun(workspace: Workspace, chosen: NamedRecipe, options: RecipeOptions) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import headstart.experiments.recipes
 import headstart.jobs
 from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.parts import list_parts
@@ -17,10 +18,11 @@ from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.kinds import Session, load_kind, missing_members
 from headstart.pipeline.queue import HEADER
 from headstart.pipeline.workspace import open_or_create_workspace
+from tests.commands.calling import call
 from tests.support import ROOT, run_python
 from tools.stage import stage
 
-KIND, QUEUEING = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+KIND, QUEUEING, RECIPE = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
 CONFIG = str(ROOT / "pyproject.toml")
 
 
@@ -34,8 +36,20 @@ def pasted(tmp_path) -> Path:
     for path in (ROOT / "jobs").glob("*.py"):
         (package / "jobs" / path.name).symlink_to(path)
     (package / "jobs" / "count_bytes.py").write_text(KIND)
+    _with_own_recipes(package / "experiments", ROOT / "experiments")
     (tmp_path / "stage" / "queue_bytes.py").write_text(QUEUEING)
     return tmp_path / "stage"
+
+
+def _with_own_recipes(staged: Path, original: Path) -> None:
+    staged.unlink()
+    (staged / "recipes").mkdir(parents=True)
+    for path in original.iterdir():
+        if path.name != "recipes":
+            (staged / path.name).symlink_to(path)
+    for path in (original / "recipes").glob("*.py"):
+        (staged / "recipes" / path.name).symlink_to(path)
+    (staged / "recipes" / "wine.py").write_text(RECIPE)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +62,7 @@ def pasted(tmp_path) -> Path:
 )
 def test_the_example_passes_as_it_stands(pasted, command):
     program = [str(Path(sys.executable).parent / command[0]), *command[1:]]
-    files = ["headstart/jobs/count_bytes.py", "queue_bytes.py"]
+    files = ["headstart/jobs/count_bytes.py", "queue_bytes.py", "headstart/experiments/recipes/wine.py"]
     environment = {**os.environ, "MYPYPATH": "."}
     done = subprocess.run([*program, *files], cwd=pasted, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -59,6 +73,35 @@ def test_the_example_keeps_the_contracts_of_imports(pasted):
     command = [program, "--no-cache", "--config", CONFIG]
     done = subprocess.run(command, cwd=pasted, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_recipe_that_imports_another_breaks_a_contract(pasted):
+    path = pasted / "headstart" / "experiments" / "recipes" / "wine.py"
+    path.write_text(RECIPE + "\n\nfrom headstart.experiments.recipes import tiny\n")
+    program = str(Path(sys.executable).parent / "lint-imports")
+    command = [program, "--no-cache", "--config", CONFIG, "--contract", "recipes-apart"]
+    done = subprocess.run(command, cwd=pasted, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Recipes never import each other BROKEN" in done.stdout
+
+
+def test_the_example_of_a_recipe_is_listed_and_trained_with_no_other_file(tmp_path, monkeypatch):
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "wine.py").write_text(RECIPE)
+    (folder / "tiny.py").write_bytes((ROOT / "experiments" / "recipes" / "tiny.py").read_bytes())
+    monkeypatch.setattr(headstart.experiments.recipes, "__path__", [str(folder)])
+    assert "wine    A small network on the wines" in call("train", "--list").output
+    done = call("train", "wine", "-w", tmp_path / "workspace")
+    monkeypatch.delitem(sys.modules, "headstart.experiments.recipes.wine")
+    assert done.status == 0, done.errors
+    metrics = json.loads((tmp_path / "workspace" / "experiments" / "exp_0001_wine" / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] > 0.85
+    assert "class_0" in metrics["test"]["per_class"]
+
+
+def test_the_recipe_to_copy_has_forty_lines_or_little_more():
+    assert len((ROOT / "experiments" / "recipes" / "tiny.py").read_text().splitlines()) <= 45
 
 
 @pytest.fixture

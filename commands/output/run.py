@@ -60,7 +60,8 @@ def verdict(result: dict[str, Any]) -> str:
         line += f"McNemar's exact p {result['p']:.3g}"
     if low <= 0 <= high:
         return f"{line}\nThe interval holds 0: these images do not tell them apart."
-    better = "A" if (result["difference"] > 0) != is_error else "B"
+    is_less_better = result.get("better", "lower" if is_error else "higher") == "lower"
+    better = "A" if (result["difference"] > 0) != is_less_better else "B"
     return f"{line}\n{better} is better on these images."
 
 

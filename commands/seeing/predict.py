@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,7 @@ from headstart.pipeline.text import plural
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.recipe_experiment import RecipeExperiment
+    from headstart.experiments.serving.predict import Prediction
     from headstart.pipeline.workspace import Workspace
 
 
@@ -72,7 +74,7 @@ def command(
             raise HeadstartError(f"run {run} says one thing an image, no mask. Name a run of the recipe segment: --run N")
         return _masks(opened_workspace, experiment, images, masks_to, overlap, overlay, device, allow_symlinks, as_json)
     if experiment is not None:
-        return _by_recipe(experiment, images, as_json, allow_symlinks)
+        return _by_recipe(experiment, images, top, as_csv, as_json, allow_symlinks)
     predictions = predict(images, opened_workspace, run=run, auxiliary=given, device=device, allow_symlinks=allow_symlinks)
     listed = predictions.images
     layout = PredictionLayout(
@@ -127,24 +129,49 @@ def _masks(
     return int(failed > 0)
 
 
-def _by_recipe(experiment: RecipeExperiment, images: tuple[Path, ...], as_json: bool, allow_symlinks: bool) -> int:
+def _by_recipe(
+    experiment: RecipeExperiment, images: tuple[Path, ...], top: int, as_csv: bool, as_json: bool, allow_symlinks: bool
+) -> int:
     """What a run of `headstart train` says of each; the exit status."""
+    from headstart.commands.output.predictions import PredictionLayout, write_csv, write_table
+    from headstart.commands.output.terminal import write_line
     from headstart.experiments.serving.recipe_run import open_trained, predict_files
     from headstart.pipeline.text import printable
 
-    said = predict_files(open_trained(experiment), images, allow_symlinks)
+    trained = open_trained(experiment)
+    said = predict_files(trained, images, allow_symlinks)
     if as_json:
         answers = [{"path": name, **answer} for name, answer in said]
         click.echo(json.dumps({"experiment": experiment.folder.name, "predictions": answers}, indent=1))
         return int(any("error" in answer for answer in answers))
+    classes = tuple(trained.about.classes) if "classes" in trained.about else ()
+    if classes:
+        layout = PredictionLayout("classification", classes, min(top, len(classes)), [str(path) for path in images])
+        failed = (write_csv if as_csv else write_table)(_as_predictions(said, classes), layout)
+        say(f"said by {experiment.folder.name}")
+        return int(failed > 0)
     failed = 0
     for name, answer in said:
         failed += "error" in answer
-        probabilities = answer.get("probabilities")
-        if probabilities:
-            label = max(probabilities, key=lambda one: probabilities[one])
-            click.echo(f"{printable(name)}  {printable(label)}  {probabilities[label]:.4f}")
+        text = str(answer.get("error") or json.dumps(dict(answer)))
+        if as_csv:
+            write_line([name, text])
         else:
-            click.echo(f"{printable(name)}  {printable(str(answer.get('error') or json.dumps(dict(answer))))}")
+            click.echo(f"{printable(name)}  {printable(text)}")
     say(f"said by {experiment.folder.name}")
     return int(failed > 0)
+
+
+def _as_predictions(said: Iterator[tuple[str, Mapping[str, Any]]], classes: tuple[str, ...]) -> Iterator[Prediction]:
+    import numpy as np
+
+    from headstart.experiments.serving.predict import Prediction
+    from headstart.features.images.decode import ImageError
+
+    for name, answer in said:
+        probabilities = answer.get("probabilities")
+        if probabilities is None or not probabilities.keys() >= set(classes):
+            code, _, reason = str(answer.get("error", "recipe: it says no probabilities of these classes")).partition(": ")
+            yield Prediction(name, None, ImageError(code, reason))
+        else:
+            yield Prediction(name, np.array([probabilities[one] for one in classes], np.float64), None)

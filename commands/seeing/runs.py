@@ -79,7 +79,7 @@ def show(run: str, as_json: bool, workspace: str | None) -> None:
 @as_json
 @workspace_option
 def compare(first: str, second: str, as_json: bool, workspace: str | None) -> None:
-    """Say whether head A is better than head B on the same test images."""
+    """Say whether run A is better than run B on the same test images: two heads, or two trainings of recipes."""
     from headstart.commands.output.run import verdict
     from headstart.experiments.evaluation.evaluate_run import compare_runs
 

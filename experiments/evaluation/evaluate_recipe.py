@@ -10,6 +10,7 @@ from headstart.experiments.runs.recipe_experiment import RecipeExperiment, optio
 from headstart.experiments.training.final_weights import built, read_final
 from headstart.experiments.training.judge import judge
 from headstart.experiments.training.judging.evaluation import judged_batches
+from headstart.experiments.training.judging.metrics import Metric, Table
 from headstart.experiments.training.recipe import asking
 from headstart.pipeline.doors.records import read_record
 from headstart.pipeline.errors import HeadstartError
@@ -21,10 +22,14 @@ from .publish_recipe import RESULTS, numbers_of
 def evaluate_recipe(
     workspace: Workspace, experiment: RecipeExperiment, split: str = "test", check: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Numbers by name with their intervals, and tables, as `metrics.json` has them.
+    """Numbers by name with their intervals, and tables, as `metrics.json` has them. Raises as `judged_again`."""
+    return numbers_of(judged_again(workspace, experiment, split, check))
 
-    Raises: HeadstartError if its weights or data are gone, or there is no such split.
-    """
+
+def judged_again(
+    workspace: Workspace, experiment: RecipeExperiment, split: str = "test", check: Callable[[], None] = lambda: None
+) -> list[Metric | Table]:
+    """What its weights say of a split. Raises: HeadstartError if weights or data are gone, or there is no such split."""
     final = read_final(experiment.final_weights)
     recipe = recipe_of(experiment)
     options = options_of(experiment, recipe)
@@ -34,7 +39,7 @@ def evaluate_recipe(
     model = built(recipe, options, final, experiment.device)
     batches = judged_batches(splits, split, options, experiment.device, check=check)
     with asking("evaluate"):
-        return numbers_of(judge(recipe, model, batches, options.amp))
+        return judge(recipe, model, batches, options.amp)
 
 
 def is_as_noted(experiment: RecipeExperiment, split: str, metrics: Mapping[str, Any]) -> bool | None:

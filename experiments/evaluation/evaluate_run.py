@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
-from headstart.experiments.runs.catalog import BEST, Chosen, choose_run
+from headstart.experiments.runs.catalog import BEST, Chosen, choose_run, recipe_of_run
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.experiment_data import ExperimentData, experiment_data
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import number_text
 from headstart.pipeline.workspace import Workspace, as_workspace
 
+from .compare_recipes import ComparedRecipe, compare_recipes
 from .evaluate_experiment import FORMAT, head_metrics
 from .metrics import compare_classifiers, compare_regressors, probabilities_of
 
@@ -53,14 +54,14 @@ class RunEvaluation:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two heads on the same test images.
+    """Two heads on the same test images, or two models of recipes on the same test rows.
 
     Attributes:
         results: one for classes, one a target for numbers: the metric, the difference first minus second, its 95 % interval.
     """
 
-    first: Chosen
-    second: Chosen
+    first: Chosen | ComparedRecipe
+    second: Chosen | ComparedRecipe
     results: tuple[dict[str, Any], ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def evaluate_scored(chosen: Chosen, scored: Scored) -> RunEvaluation:
 
 
 def compare_runs(first: str | int, second: str | int, workspace: Workspace | Path | str | None = None) -> Comparison:
-    """Whether head `first` is better than head `second` on the test images of both: what `headstart runs compare` says.
+    """Whether run `first` is better than run `second` on the test images of both: what `headstart runs compare` says.
 
     Args:
         first, second: numbers of runs, or 'best', see `choose_run`.
@@ -152,6 +153,15 @@ def compare_runs(first: str | int, second: str | int, workspace: Workspace | Pat
     Raises: HeadstartError if there is no such run, or unless both were judged on the same test images with the same targets.
     """
     opened = as_workspace(workspace)
+    recipes = [recipe_of_run(opened, str(text)) for text in (first, second)]
+    if recipes[0] is not None and recipes[1] is not None:
+        sides = ComparedRecipe(str(first), recipes[0]), ComparedRecipe(str(second), recipes[1])
+        return Comparison(*sides, (compare_recipes(opened, *sides),))
+    if recipes != [None, None]:
+        raise HeadstartError(
+            f"one of runs {first} and {second} is of a recipe and the other one a head, which are not judged on the same rows. "
+            "headstart train finetune compares with the head that it starts from"
+        )
     one, two = choose_run(opened, str(first)), choose_run(opened, str(second))
     return Comparison(one, two, tuple(_differences(opened, one, two)))
 

@@ -78,7 +78,7 @@ def _interval(metric: Metric) -> list[float | None]:
     assert metric.rows is not None
     rows = metric.rows
     sample = Sample(len(rows))
-    return sample.proportion(rows[:, 0] == 1) if _is_proportion(metric) else sample.bca(rows, metric.of)
+    return sample.proportion(rows[:, 0] == 1) if is_proportion(metric) else sample.bca(rows, metric.of)
 
 
 def _judged(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequence[Metric | Table]]) -> dict[str, Any]:
@@ -115,21 +115,23 @@ def _against_start(
             first = judge(fresh.recipe, fresh.judged_model, fresh.batches(split, check), fresh.options.amp)
         before[split] = numbers_of(first)
         one, other = judging(after), judging(first)
-        gain[split] = {"metric": one.name, "value": one.value - other.value, "interval": _paired(one, other)}
+        gain[split] = {"metric": one.name, "value": one.value - other.value, "interval": paired_interval(one, other)}
     return {"start": before, "gain": gain}
 
 
-def _paired(one: Metric, other: Metric) -> list[float | None]:
+def paired_interval(one: Metric, other: Metric) -> list[float | None]:
+    """95 % of the difference of two numbers of the same rows, by rows in pairs; none where rows do not say it."""
     if one.rows is None or other.rows is None or len(one.rows) != len(other.rows):
         return [None, None]
     sample, width = Sample(len(one.rows)), one.rows.shape[1]
-    if _is_proportion(one) and _is_proportion(other):
+    if is_proportion(one) and is_proportion(other):
         return sample.paired(one.rows[:, 0] == 1, other.rows[:, 0] == 1)
     rows = np.concatenate([one.rows, other.rows], axis=1)
     return sample.bca(rows, lambda sums: one.of(sums[..., :width]) - other.of(sums[..., width:]))
 
 
-def _is_proportion(metric: Metric) -> bool:
+def is_proportion(metric: Metric) -> bool:
+    """Whether it is the share of rows that are right."""
     rows = metric.rows
     if rows is None or rows.shape[1] != 2:
         return False

@@ -124,7 +124,7 @@ def needs(options: Options, workspace: Workspace) -> list[Work]:
 def data(options: Options, workspace: Workspace) -> Splits:
     found = base(options, workspace)
     splits: dict[str, DataSet]
-    facts = facts_of(found, options)
+    facts = about_of(found, options)
     if options.way == "cut":
         stored = Activations(workspace, found.activations(options))
         splits = {name: FromCut(found, stored, places, options.copies) for name, places in found.positions().items()}
@@ -136,7 +136,7 @@ def data(options: Options, workspace: Workspace) -> Splits:
     )
 
 
-def facts_of(found: Base, options: Options) -> dict[str, Any]:
+def about_of(found: Base, options: Options) -> dict[str, Any]:
     """What the model must know of head and encoder."""
     head, spec = found.head, found.encoder
     front, back = found.cut(options)
@@ -157,14 +157,14 @@ def facts_of(found: Base, options: Options) -> dict[str, Any]:
 def plan(options: Options, workspace: Workspace) -> list[Way]:
     """Both ways, tried on a few training images on the CPU with all of torch's threads."""
     found = base(options, workspace)
-    network = model(options, Facts(facts_of(found, options))).train()
+    network = model(options, Facts(about_of(found, options))).train()
     optimizer = make_optimizer(network, groups(network, options), options)
     places = found.positions()
     images = from_images(found, places["train"])
     few = np.arange(min(_TRIED, len(images)))
     read_s, batch = timed(lambda: images.batch(few, Key((options.seed,))))
     front_s, maps = timed(lambda: network.before_cut(batch.image))
-    back_s, _ = timed(lambda: F.cross_entropy(network.from_cut(maps), batch.label).backward())
+    back_s, _ = timed(lambda: F.cross_entropy(network.from_cut(maps), batch.label).backward())  # type: ignore[no-untyped-call]
     read, front, back = (seconds / len(batch) for seconds in (read_s, front_s, back_s))
 
     def loss_of(way: str, rows: int) -> Tensor:
@@ -189,8 +189,11 @@ def plan(options: Options, workspace: Workspace) -> list[Way]:
         for part in places.values()
         for place in part
     )
+
     # Where a second core is free, rows are read while the step before computes. Judging is a third of a step: no backward pass.
-    together = max if cores() > 1 else lambda one, other: one + other
+    def together(one: float, other: float) -> float:
+        return max(one, other) if cores() > 1 else one + other
+
     return [
         way(
             "cut", back, back / 3, missing * together(read, options.copies * front), 2 * count * options.copies * maps[0].numel()

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from headstart.pipeline.memory import current_rss_bytes
 from headstart.pipeline.text import size_words, span
-
-if TYPE_CHECKING:
-    from .loop import Loop
 
 _Made = TypeVar("_Made")
 
@@ -38,14 +34,6 @@ class Way:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def plan_loop(loop: Loop) -> Way:
-    """Of a recipe that has one way: its steps, and the memory of one."""
-    memory = loop.step_memory().of(loop.progress.micro_batch)
-    if loop.conduct.device == "cpu":
-        memory += current_rss_bytes()
-    return Way("as it is", True, loop.steps, memory)
 
 
 def plan_lines(ways: Sequence[Way]) -> list[str]:

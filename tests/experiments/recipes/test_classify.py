@@ -71,6 +71,22 @@ def test_a_folder_is_learnt_judged_predicted_and_exported(data, tmp_path, monkey
     first, second = said.json["predictions"]
     assert first["probabilities"]["dark"] > 0.5
     assert second["error"].startswith("not_an_image")
+    shown = call("predict", data / "dark", tmp_path / "broken.png", "--run", 1, "--top", 2, *workspace).output.splitlines()
+    assert shown[0].split() == ["image", "label", "prob.", "no.", "2", "prob."]
+    assert shown[1].split()[1::2] == ["dark", "light"]
+    assert "not_an_image" in shown[-1]
+    assert call("predict", data / "dark" / "000.png", "--run", 1, "--csv", *workspace).output.startswith(
+        "path,label,probability,error"
+    )
+    assert train(tmp_path, data, *QUICK, "--epochs", 1, "--learning-rate", 0).status == 0
+    compared = call("runs", "compare", 1, 2, "--json", *workspace).json["comparisons"][0]
+    worse = json.loads((folder_of(tmp_path, 2) / "metrics.json").read_text())["test"]["accuracy"]
+    assert compared["difference"] == pytest.approx(metrics["test"]["accuracy"] - worse)
+    assert compared["only_first_right"] - compared["only_second_right"] == round(compared["difference"] * metrics["rows"]["test"])
+    assert "A is better" in call("runs", "compare", 1, 2, *workspace).output
+    Image.new("RGB", (40, 40), "white").save(data / "light" / "new.png")
+    assert train(tmp_path, data, *QUICK, "--epochs", 1).status == 0
+    assert "not judged on the same test rows" in call("runs", "compare", 1, 3, *workspace).reason
     for form in ("onnx", "torchscript"):
         exported = call("export", "--run", 1, "--format", form, "--json", *workspace)
         assert exported.status == 0, exported.errors
