@@ -101,7 +101,7 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
         ("status", *here),
         ("status", "--disk", *here),
         ("verify", "--deep", "--repair", *here),
-        ("retry", *here),
+        ("retry", "--all", *here),
         ("train-head", "--epochs", "2", "--device", "cpu", *here),
         ("train", "classify", str(photos), "--encoder", "test_resnet", "--image-size", "32", *quick, *here),
         ("train", "--list"),
