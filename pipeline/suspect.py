@@ -16,6 +16,7 @@ from .errors import HeadstartError, SourceGoneError, TryLaterError
 from .job import Job
 from .kinds import Settings, kind_folders
 from .markers import FailedItem, Result
+from .memory import available_bytes
 from .watchdog import memory_limit
 from .workspace import Workspace
 
@@ -114,7 +115,5 @@ def _answer(
 
 
 def _item_memory(ram_bytes: int | None) -> int:
-    import psutil
-
     wanted = ITEM_BYTES if ram_bytes is None else max(LEAST_ITEM_BYTES, memory_limit(ram_bytes))
-    return min(wanted, int(_MEMORY_SHARE * psutil.virtual_memory().available))
+    return min(wanted, int(_MEMORY_SHARE * available_bytes()))

@@ -15,6 +15,7 @@ from headstart.experiments.heads.pass_plan import plan_pass
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.features.store.snapshot import serialize_snapshot
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.memory import available_bytes
 from headstart.pipeline.workspace import Workspace
 
 from .begin import Begun, Complete, begin_experiment
@@ -60,7 +61,7 @@ def begin_heads(workspace: Workspace, request: Request) -> Begun[HeadExperiment]
 
     def complete(sketch: HeadExperiment) -> Complete[HeadExperiment]:
         data = data_of(request.features, request.task, request.targets, request.auxiliary, sketch.val_part, sketch.centers)
-        refuse_too_large(request.heads, data.data.inputs, data.data.targets.outputs, _free_memory_bytes())
+        refuse_too_large(request.heads, data.data.inputs, data.data.targets.outputs, available_bytes())
         plan_pass(data.data, request.heads, request.options)  # refuses what does not fit before anything is written, as below
         training_folds(data, request.baselines.folds)
         rows = serialize_snapshot(request.features)
@@ -97,12 +98,6 @@ def _centers(request: Request) -> tuple[str, ...]:
     """Numbers whose unit and offset must not matter; what a sigmoid has to reach stays as it is."""
     is_free = request.task == "regression" and all(head.output_for(request.task) == "linear" for head in request.heads)
     return (("targets",) if is_free else ()) + (("auxiliary",) if request.auxiliary else ())
-
-
-def _free_memory_bytes() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def _val_part(request: Request) -> float:

@@ -18,6 +18,7 @@ from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.records import DamagedError, encode, read_record
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
+from headstart.pipeline.memory import available_bytes
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.versions import versions_of
 
@@ -90,9 +91,8 @@ _MEMORY_SHARE = 0.8
 def _bound_memory() -> None:
     """No graph takes more memory than there is now. One allocator serves all graphs of a process, so it is made once."""
     import onnxruntime
-    import psutil
 
-    most = int(_MEMORY_SHARE * psutil.virtual_memory().available)
+    most = int(_MEMORY_SHARE * available_bytes())
     memory = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
     onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"max_mem": most}))
 

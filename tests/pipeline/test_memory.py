@@ -1,4 +1,6 @@
-from headstart.pipeline.memory import peak_rss_bytes
+import psutil
+
+from headstart.pipeline.memory import available_bytes, peak_rss_bytes
 from tests.support import run_python
 
 
@@ -16,3 +18,9 @@ def test_the_peak_of_a_process_is_not_that_of_its_parent():
     status, said, errors = run_python("from headstart.pipeline.memory import peak_rss_bytes; print(peak_rss_bytes())")
     assert status == 0, errors
     assert int(said) < 200 << 20
+
+
+def test_what_is_available_is_what_psutil_says():
+    before = psutil.virtual_memory().available
+    said = available_bytes()
+    assert abs(said - before) < 0.1 * psutil.virtual_memory().total
