@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader, RawIOBase, TextIOWrapper
 from itertools import groupby
@@ -11,7 +12,7 @@ from . import paths
 from .doors import reading
 from .files import environment_faults
 from .job import Job, is_job_id, is_plain_path, job_id_of
-from .retire import REMOVED, Withdrawal, read_withdrawn
+from .retire import REMOVED, Withdrawal, Withdrawn, read_withdrawn
 from .workspace import Workspace
 
 HEADER = ",".join(Job._fields)
@@ -111,49 +112,53 @@ class Reader:
     withdrawn: list[tuple[Job, Withdrawal]] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Job]:
-        listed, experiments = read_withdrawn(self.workspace), f"{self.workspace.experiments.name}/"
-        for job in self._rows():
-            withdrawal = listed.of(job)
-            # An experiment's folder stands before its row does: one that is gone was deleted by its user.
-            if withdrawal is None and job.folder.startswith(experiments) and not paths.is_folder(self.workspace.folder(job)):
-                withdrawal = Withdrawal(REMOVED, f"{job.folder} was deleted")
-            if withdrawal is None:
-                yield job
-            else:
-                self.withdrawn.append((job, withdrawal))
-
-    def _rows(self) -> Iterator[Job]:
+        # One loop and no generator in another: a million rows are read at each start of a worker.
         try:
             with environment_faults(f"cannot read {self.workspace.queue}"):
                 raw = reading.stream(paths.open_file(self.workspace.queue), self.workspace.queue)
         except FileNotFoundError:
             return
-        with raw, environment_faults(f"cannot read {self.workspace.queue}"):
-            try:
-                yield from self._rows_in(raw)
-            except _EndlessLine:
-                self.problems.append(f"{self.workspace.queue.name}: a line has no end; what follows is passed over")
-        self._report_missing()
-
-    def _rows_in(self, raw: BufferedReader) -> Iterator[Job]:
-        lines = TextIOWrapper(BufferedReader(_Lines(raw), _READ_AT_ONCE), encoding="utf-8", errors="replace", newline="\n")
-        with lines:
+        with raw, environment_faults(f"cannot read {self.workspace.queue}"), self._endless_line_noted():
+            lines = TextIOWrapper(BufferedReader(_Lines(raw), _READ_AT_ONCE), encoding="utf-8", errors="replace", newline="\n")
+            withdrawn = read_withdrawn(self.workspace)
             common: list[str] = []
+            may_be_withdrawn = True
             for number, line in enumerate(lines, start=1):
-                # A million rows are read at each start of a worker: what is the same from row to row is checked once.
+                # What is the same from row to row is checked once.
                 fields = line.split(",")
                 if fields[1:4] == common and fields[0] == f"job_{self.highest + 1:06d}" and line[-1] == "\n":
                     job = _job(fields)
                     if job is not None:
                         self.highest += 1
-                        yield job
+                        if not may_be_withdrawn or self._is_live(job, withdrawn):
+                            yield job
                         continue
                 if line[-1] != "\n":
                     break  # half-written by a crash in `enqueue`, which restores it
                 checked = self._checked(number, line.rstrip("\r\n").split(","))
                 if checked is not None:
                     common = fields[1:4]
-                    yield checked
+                    may_be_withdrawn = bool(withdrawn.jobs) or _is_training(self.workspace, checked)
+                    if self._is_live(checked, withdrawn):
+                        yield checked
+        self._report_missing()
+
+    @contextmanager
+    def _endless_line_noted(self) -> Iterator[None]:
+        try:
+            yield
+        except _EndlessLine:
+            self.problems.append(f"{self.workspace.queue.name}: a line has no end; what follows is passed over")
+
+    def _is_live(self, job: Job, withdrawn: Withdrawn) -> bool:
+        withdrawal = withdrawn.of(job)
+        # An experiment's folder stands before its row does: one that is gone was deleted by its user.
+        if withdrawal is None and _is_training(self.workspace, job) and not paths.is_folder(self.workspace.folder(job)):
+            withdrawal = Withdrawal(REMOVED, f"{job.folder} was deleted")
+        if withdrawal is None:
+            return True
+        self.withdrawn.append((job, withdrawal))
+        return False
 
     def _checked(self, number: int, fields: list[str]) -> Job | None:
         if number == 1:
@@ -215,6 +220,10 @@ class Reader:
             self.problems.append("and more like these")
         elif len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(f"{self.workspace.queue.name} line {line}: {text}")
+
+
+def _is_training(workspace: Workspace, job: Job) -> bool:
+    return job.folder.startswith(f"{workspace.experiments.name}/")
 
 
 def _job(fields: list[str]) -> Job | None:
