@@ -79,6 +79,10 @@ class NotDone(Exception):
         self.is_absent = is_absent
 
 
+# One pattern for all jobs: one that names its job would be compiled for each of a million markers.
+_PAYLOAD_NAME = r"job_\d+\.[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
 def read_marker(workspace: Workspace, job: Job, fingerprint: str, deep: bool = False) -> Marker:
     """The verified marker of `job`.
 
@@ -120,7 +124,9 @@ def _parse(workspace: Workspace, path: Path, data: bytes) -> Marker:
         facts = records.parse_record(data, path, FORMAT, is_finite=False)
         job = _job(facts.record("job"))
         payload = facts.record("payload")
-        name = payload.text("name", rf"{job.job_id}\.[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}")
+        name = payload.text("name", _PAYLOAD_NAME)
+        if not name.startswith(f"{job.job_id}."):
+            payload.refuse("name", name)
         return Marker(
             job=job,
             fingerprint=facts.text("fingerprint"),
