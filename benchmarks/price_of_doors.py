@@ -23,10 +23,11 @@ from PIL import Image
 ENCODER = ("--encoder", "test_resnet", "--weights", "random:0", "--image-size", "64")
 PACK = """
 import sys, time
-try:
-    from headstart.features.store.packing import load_cached_features
-except ImportError:
-    from headstart.features.cache import load_cached_features
+from importlib import import_module, util
+# Where the two trees have it; the second is that of commit 1ab5bdf.
+modules = ("headstart.features.store.packing", "headstart.features.cache")
+packing = import_module(modules[0] if util.find_spec("headstart.features.store") else modules[1])
+load_cached_features = packing.load_cached_features
 begun, cpu = time.perf_counter(), time.process_time()
 load_cached_features(sys.argv[1])
 print(time.perf_counter() - begun, time.process_time() - cpu)

@@ -95,6 +95,8 @@ def read_mask(path: Path, palette: Palette | None = None, void: int = 255) -> ND
         raise ImageError("missing", "there is no such file") from None
     except UnidentifiedImageError:
         raise ImageError("not_an_image", "it is no image") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_large", reason_of(error)) from None
     except ImageError:
         raise
     except (OSError, ValueError, SyntaxError, HeadstartError) as error:

@@ -58,8 +58,8 @@ def conditions() -> str:
 def write(figures: str, command: str = "make faults") -> None:
     """Puts what `command` measured into its place in docs/reliability.md."""
     page = PAGE.read_text(encoding="utf-8")
-    pattern = rf"(?s)(<!-- figures: {command} -->\n).*?(\n<!-- end -->)"
-    PAGE.write_text(re.sub(pattern, lambda match: match[1] + figures + match[2], page), encoding="utf-8")
+    pattern = rf"(?s)(<!-- figures: {command} -->\n).*?(<!-- end -->)"
+    PAGE.write_text(re.sub(pattern, lambda match: f"{match[1]}{figures}\n{match[2]}", page), encoding="utf-8")
 
 
 def main() -> int:

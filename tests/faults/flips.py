@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import random
-import re
 import shutil
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import Workspace, open_workspace
 from tests.commands.calling import call
 
-from .__main__ import PAGE, conditions
+from .__main__ import conditions, write
 
 EXHAUSTIVE_BELOW = 100_000
 RANDOM_BITS = 2_000
@@ -392,9 +391,7 @@ def main() -> int:
     print(f"{sum(outcome.bits for outcome in outcomes):,} flipped bits, {violations} violations")
     if arguments.write:
         figures = "\n".join([f"{conditions()}.\n", HEADER, *(outcome.row() for outcome in outcomes)])
-        page = PAGE.read_text(encoding="utf-8")
-        pattern = r"(?s)(<!-- figures: make flips -->\n).*?(\n<!-- end -->)"
-        PAGE.write_text(re.sub(pattern, lambda match: match[1] + figures + match[2], page), encoding="utf-8")
+        write(figures, "make flips")
     return 1 if violations else 0
 
 

@@ -32,7 +32,7 @@ from headstart.pipeline import paths
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import open_or_create_workspace
 
-from .__main__ import PAGE, conditions
+from .__main__ import conditions, write
 from .flips import Noticed, make_workspace, targets, write_photos
 
 LONGEST_S = 10.0
@@ -401,9 +401,7 @@ def main() -> int:
     print(f"{sum(result.inputs for result in results):,} inputs, {violations} violations")
     if arguments.write:
         figures = "\n".join([f"{conditions()}.\n", HEADER, *(result.row() for result in results)])
-        page = PAGE.read_text(encoding="utf-8")
-        pattern = r"(?s)(<!-- figures: make fuzz -->\n).*?(\n<!-- end -->)"
-        PAGE.write_text(re.sub(pattern, lambda match: match[1] + figures + match[2], page), encoding="utf-8")
+        write(figures, "make fuzz")
     return 1 if violations else 0
 
 

@@ -47,6 +47,13 @@ def _cut(path):
     path.write_bytes(path.read_bytes()[:-900])
 
 
+def _huge(path):
+    Image.new("L", (4, 4)).save(path, "GIF")
+    data = bytearray(path.read_bytes())
+    data[6:10] = b"\xff\xff\xff\xff"  # 65,535 x 65,535
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("write", "code", "said"),
     [
@@ -55,8 +62,9 @@ def _cut(path):
         (_cut, "truncated", ""),
         (_colours, "not_a_mask", "it is RGB, expected one number a pixel. List its colours: --palette FILE"),
         (lambda path: path.mkdir(), "truncated", ""),
+        (_huge, "too_large", ""),
     ],
-    ids=["missing", "no image", "cut off", "in colours", "a folder"],
+    ids=["missing", "no image", "cut off", "in colours", "a folder", "billions of pixels"],
 )
 def test_what_is_no_mask_says_so_on_one_line(tmp_path, write, code, said):
     write(tmp_path / "mask.png")
