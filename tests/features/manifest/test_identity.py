@@ -14,11 +14,13 @@ from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.datasets import move_dataset, named_dataset
 from headstart.features.manifest.digests import digest_images, digest_of_bytes, digest_of_file, forget_journal, journal_path
 from headstart.features.manifest.identity import NO_ROW, match_images
-from headstart.features.manifest.reading import open_manifest, read_columns
+from headstart.features.manifest.reading import list_datasets, open_manifest, read_columns
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_or_create_workspace
+from tests.jobs.format_1 import as_format_1
 from tests.support import run_python
 
 OPTIONS = SourceOptions()
@@ -173,6 +175,67 @@ def test_other_bytes_at_a_path_are_another_row_with_the_split_of_the_first(works
     assert (added.new, added.known, added.changed, added.retired) == (0, 39, 1, 0)
     assert (after.path[40], after.split[40], after.retired[row]) == ("cat/00.jpg", before.split[row], "changed")
     assert not after.live[row]
+
+
+def test_an_earlier_image_that_is_back_at_its_path_is_what_later_looks_compare_with(workspace, data):
+    path, first = data / "cat/00.jpg", (data / "cat/00.jpg").read_bytes()
+    row = enqueued(workspace, data).manifest.read_all().path.index("cat/00.jpg")
+    for content in (b"another picture", first):
+        path.write_bytes(content)
+        enqueued(workspace, data)
+    path.write_bytes(b"a third picture")
+    added = enqueued(workspace, data)
+    assert (added.new, added.known, added.changed, added.retired) == (0, 39, 1, 0)
+    assert added.manifest.read_all().retired[row] == "changed"
+
+
+def test_an_earlier_image_that_is_back_stays_the_row_of_its_path_while_its_file_is_missing(workspace, data):
+    path, first = data / "cat/00.jpg", (data / "cat/00.jpg").read_bytes()
+    (data / "table.csv").write_text("path,label\ncat/00.jpg,cat\ncat/01.jpg,cat\n")
+    before = live(enqueued(workspace, data / "table.csv"))
+    for content in (b"another picture", first):
+        path.write_bytes(content)
+        enqueued(workspace, data / "table.csv")
+    path.unlink()
+    added = enqueued(workspace, data / "table.csv")
+    assert (added.known, added.retired, live(added)) == (2, 0, before)
+
+
+def test_of_rows_of_one_path_in_a_manifest_of_version_1_the_last_counts(workspace, data):
+    workspace.queue.parent.mkdir(parents=True, exist_ok=True)
+    workspace.queue.touch()
+    row = enqueued(workspace, data).manifest.read_all().path.index("cat/00.jpg")
+    (data / "cat/00.jpg").write_bytes(b"another picture")
+    folder = enqueued(workspace, data).manifest.folder
+    for revision in folder.glob("revision_*"):  # that version only added the image once more
+        revision.unlink()
+    as_format_1(workspace)
+    columns = read_columns(folder)
+    assert (columns.path[row], columns.path[40]) == ("cat/00.jpg", "cat/00.jpg")
+    assert columns.live.nonzero()[0].tolist() == [other for other in range(41) if other != row]
+
+
+def test_an_enqueue_killed_between_its_two_files_hides_no_row_that_still_counts(workspace, data, monkeypatch):
+    rows = {path: row for path, _, row in live(enqueued(workspace, data))}
+    (data / "cat/00.jpg").rename(data / "cat/old.jpg")
+    (data / "cat/00.jpg").write_bytes(b"another picture")
+    published, plain = [], FileSystem.publish
+
+    def once(files, path, content):
+        if published:
+            raise InterruptedError("killed")
+        published.append(path)
+        return plain(files, path, content)
+
+    monkeypatch.setattr(FileSystem, "publish", once)
+    with pytest.raises(InterruptedError):
+        enqueued(workspace, data)
+    monkeypatch.undo()
+    [folder] = list_datasets(workspace.manifests)
+    columns = read_columns(folder)
+    assert columns.live[rows["cat/00.jpg"]]  # else a training that comes now would do without it
+    added = enqueued(workspace, data)
+    assert {path: row for path, _, row in live(added)} == rows | {"cat/old.jpg": rows["cat/00.jpg"], "cat/00.jpg": 40}
 
 
 def test_a_row_that_moved_away_is_not_hidden_by_what_lies_there_now(workspace, data):
