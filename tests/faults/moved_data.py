@@ -22,7 +22,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -371,6 +371,8 @@ def main() -> int:
     asked = parser.parse_args()
     make = draw_photos if asked.photos is None else functools.partial(copy_photos, asked.photos)
     report = campaign(asked.count, asked.seed, make, asked.story or LONG)
+    if asked.photos is not None:
+        report = replace(report, notes=f"photos of {asked.photos.name}; {report.notes}")
     print(f"{HEADER}\n{report.row()}")
     return 1 if report.violations else 0
 
