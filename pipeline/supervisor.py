@@ -14,7 +14,7 @@ from .watchdog import TIMED_OUT
 
 DEATHS_IN_A_ROW = 10  # without a job finished in between: then it is not the jobs
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 
 class Supervision:
@@ -51,8 +51,7 @@ def supervised(run: Callable[[Supervision | None], int]) -> int:
             if forwarding.fork() == 0:
                 follow_parent(parent, is_expendable=False)
                 return run(supervision)
-            status = os.waitstatus_to_exitcode(os.waitpid(forwarding.child, 0)[1])
-            forwarding.child = 0
+            status = forwarding.wait_for_child()
             code = 128 - status if status < 0 else status
             if forwarding.is_asked or (status >= 0 and status != TIMED_OUT):
                 return code
@@ -69,15 +68,25 @@ def supervised(run: Callable[[Supervision | None], int]) -> int:
 
 
 class _Forwarding:
-    """Passes signals on to the child, whose part it is to leave in good order."""
+    """Passes signals on to the child, whose part it is to leave in good order.
+
+    The parent never sleeps in `waitpid`: Python runs a handler between two of its own steps only, and a signal that
+    arrives after the last of them and before the call sleeps would lie there until the child ended by itself. It sleeps
+    in reading a pipe, into which the C handler writes a byte for every signal, the end of the child among them.
+    """
 
     def __init__(self) -> None:
         self.child = 0
         self.is_asked = False
         self._previous: dict[int, object] = {}
+        self._pipe: tuple[int, ...] = ()
+        self._previous_wakeup = -1
 
     def __enter__(self) -> "_Forwarding":
-        self._previous = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        self._previous_wakeup = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        self._previous = {number: signal.signal(number, self._receive) for number in (*_FORWARDED, signal.SIGCHLD)}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,19 +94,33 @@ class _Forwarding:
 
     def fork(self) -> int:
         """As `os.fork`; in the child signals do again what they did before."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # none may come while it is not clear whose it is
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # none may come while it is not clear whose it is
         try:
             self.child = os.fork()
             if self.child == 0:
                 self._restore()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         return self.child
 
     def _restore(self) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)  # type: ignore[arg-type]
         self._previous.clear()
+        if self._pipe:
+            signal.set_wakeup_fd(self._previous_wakeup)
+            for end in self._pipe:
+                os.close(end)
+            self._pipe = ()
+
+    def wait_for_child(self) -> int:
+        """How the child ended: its exit code, or the negative number of the signal."""
+        while True:
+            ended, status = os.waitpid(self.child, os.WNOHANG)
+            if ended:
+                self.child = 0
+                return os.waitstatus_to_exitcode(status)
+            os.read(self._pipe[0], 4096)
 
     def wait(self, seconds: float) -> bool:
         """Sleeps, unless asked to leave; True if it was."""
@@ -107,6 +130,8 @@ class _Forwarding:
         return self.is_asked
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGCHLD:
+            return
         self.is_asked = True
         if self.child:
             with contextlib.suppress(ProcessLookupError):

@@ -85,6 +85,38 @@ def test_a_signal_reaches_the_worker_once_and_ends_both(tmp_path, number):
     assert process.wait(30) == 101
 
 
+# A signal that another thread takes does not interrupt what the first one waits in; neither does one that arrives just
+# before it waits, a moment too short to be met by trying.
+FORWARD = """
+import os, signal, threading, time
+from headstart.pipeline.supervisor import _Forwarding
+with _Forwarding() as forwarding:
+    if forwarding.fork() == 0:
+        time.sleep(600)
+        os._exit(0)
+    threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
+    print(forwarding.wait_for_child(), flush=True)
+"""
+
+
+def test_a_signal_that_does_not_interrupt_the_wait_still_reaches_the_worker():
+    process = spawn_python(FORWARD)
+    try:
+        assert process.communicate(timeout=60)[0] == f"{-signal.SIGTERM}\n"
+    finally:
+        process.kill()
+
+
+def test_neither_the_worker_nor_what_follows_keeps_a_handler_or_a_file(tmp_path):
+    body = "print(signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, signal.set_wakeup_fd(-1), files() == before, flush=True); os._exit(0)"
+    ending = "supervisor.supervised(run); print(signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, files() == before)"
+    script, log = supervise(body, tmp_path / "log")
+    script = script.replace(
+        "sys.exit(supervisor.supervised(run))", "files = lambda: len(os.listdir('/dev/fd')); before = files(); ENDING"
+    )
+    assert run_python(script.replace("ENDING", ending), log)[:2] == (0, "True -1 True\nTrue True\n")
+
+
 def test_a_worker_does_not_outlive_its_parent(tmp_path):
     body = "print('ready', flush=True); time.sleep(60)"
     process = spawn_python(*supervise(body, tmp_path / "log"))
