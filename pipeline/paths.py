@@ -59,6 +59,14 @@ class _Folder:
         facts = os.fstat(descriptor)
         self.identity = facts.st_dev, facts.st_ino
 
+    def is_at(self, path: str) -> bool:
+        """One look instead of a walk: while the path leads to the folder that was reached without links, that is it."""
+        try:
+            facts = os.stat(path)
+        except OSError:
+            return False
+        return (facts.st_dev, facts.st_ino) == self.identity
+
     def __del__(self) -> None:
         with contextlib.suppress(OSError):
             os.close(self.descriptor)
@@ -366,37 +374,50 @@ def _opened(folder: str) -> _Folder:
         if root is None:
             return _Folder(os.open(folder, _FOLDER))
     else:
-        # One look instead of a walk: as long as the path leads to the folder that was reached without links, that folder is it.
-        try:
-            facts = os.stat(folder)
-            if (facts.st_dev, facts.st_ino) == kept.identity:
-                return kept
-        except OSError:
-            pass
+        if kept.is_at(folder):
+            return kept
         root = _root_of(folder) or folder
     current = _walked(root, folder)
-    with _lock:
-        _kept[folder] = current
-        _kept.move_to_end(folder)
-        while len(_kept) > _KEPT_FOLDERS:
-            _kept.popitem(last=False)
+    _keep(folder, current)
     return current
 
 
+def _keep(folder: str, opened: _Folder) -> None:
+    with _lock:
+        _kept[folder] = opened
+        _kept.move_to_end(folder)
+        while len(_kept) > _KEPT_FOLDERS:
+            _kept.popitem(last=False)
+
+
 def _walked(root: str, folder: str) -> _Folder:
-    current = _Folder(os.open(root, _FOLDER))
-    reached = root
-    for name in folder[len(root) :].split(os.sep):
+    reached, current = _nearest_kept(root, folder)
+    begun = reached
+    for name in folder[len(begun) :].split(os.sep):
         if name in ("", "."):
             continue
         if name == "..":
             raise LinkError(folder, "leads upwards")
-        reached = f"{reached}{os.sep}{name}"
         try:
-            current = _Folder(os.open(name, _FOLDER | _NOFOLLOW, dir_fd=current.descriptor))
+            following = _Folder(os.open(name, _FOLDER | _NOFOLLOW, dir_fd=current.descriptor))
         except OSError as error:
-            raise _as_link(error, reached, _Place(name, current)) from None
+            if reached != begun:
+                _keep(reached, current)  # in a group that has no folder yet, each job is looked for
+            raise _as_link(error, f"{reached}{os.sep}{name}", _Place(name, current)) from None
+        reached, current = f"{reached}{os.sep}{name}", following
     return current
+
+
+def _nearest_kept(root: str, folder: str) -> tuple[str, _Folder]:
+    """Where a walk to `folder` may begin: the nearest folder above it that was reached without links, or the workspace."""
+    above = folder
+    while len(above) > len(root):
+        above = above.rpartition(os.sep)[0]
+        with _lock:
+            kept = _kept.get(above)
+        if kept is not None and kept.is_at(above):
+            return above, kept
+    return root, _Folder(os.open(root, _FOLDER))
 
 
 def _listed(folder: Path | str) -> int:
