@@ -108,13 +108,11 @@ def test_a_signal_that_does_not_interrupt_the_wait_still_reaches_the_worker():
 
 
 def test_neither_the_worker_nor_what_follows_keeps_a_handler_or_a_file(tmp_path):
-    body = "print(signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, signal.set_wakeup_fd(-1), files() == before, flush=True); os._exit(0)"
-    ending = "supervisor.supervised(run); print(signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, files() == before)"
+    body = "tell(signal.set_wakeup_fd(-1)); os._exit(0)"
+    tell = "lambda *more: print(signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, files() == before, *more, flush=True)"
+    around = f"files = lambda: len(os.listdir('/dev/fd')); before = files(); tell = {tell}; supervisor.supervised(run); tell()"
     script, log = supervise(body, tmp_path / "log")
-    script = script.replace(
-        "sys.exit(supervisor.supervised(run))", "files = lambda: len(os.listdir('/dev/fd')); before = files(); ENDING"
-    )
-    assert run_python(script.replace("ENDING", ending), log)[:2] == (0, "True -1 True\nTrue True\n")
+    assert run_python(script.replace("sys.exit(supervisor.supervised(run))", around), log)[:2] == (0, "True True -1\nTrue True\n")
 
 
 def test_a_worker_does_not_outlive_its_parent(tmp_path):
