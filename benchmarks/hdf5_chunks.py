@@ -2,7 +2,7 @@
 
 The same 1,500 pictures of 128 x 128 in each file, the encoder that ships with Headstart, six jobs a run as a process of its own,
 and the contiguous file in turn with each other one, so that a busy machine slows both. `--rounds N` (5), `--jobs N`;
-`--images N` and `--headstart PATH`, another version's command. Wanted of each: 0.5.
+`--images N` and `--headstart PATH`, another version's command; `--only TEXT`, files whose name has it. Wanted of each: 0.5.
 """
 
 import argparse
@@ -65,11 +65,13 @@ def main() -> None:
     options.add_argument("--jobs", type=int, default=6)
     options.add_argument("--images", type=int, default=1500)
     options.add_argument("--headstart", default="headstart")
+    options.add_argument("--only", default="")
     asked = options.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory() as place:
         workspaces = {}
-        for number, (name, facts) in enumerate(shapes(asked.images).items()):
+        chosen = {name: facts for name, facts in shapes(asked.images).items() if name == PLAIN or asked.only in name}
+        for number, (name, facts) in enumerate(chosen.items()):
             path = Path(place) / f"{number}.h5"
             make(path, asked.images, facts)
             workspaces[name] = Path(place) / f"w{number}" / "w"

@@ -14,7 +14,7 @@ from headstart.features.arrays import DamagedArrays, hdf5_dataset
 from headstart.features.manifest.digests import digest_of_bytes, digest_of_pixels
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
-from headstart.features.sources.blocks import KEPT_BYTES, Blocks, images_a_block
+from headstart.features.sources.blocks import KEPT_BYTES, Blocks, images_a_block, unpacked
 from headstart.pipeline.errors import ItemHung, SourceGoneError
 from headstart.pipeline.text import printable, reason_of
 
@@ -129,18 +129,17 @@ class _Hdf5Reader:
                 block_bytes = self._step * math.prod(images.shape[1:])
                 self._blocks = Blocks(lambda block: self._block(images, block), lambda block: block_bytes)
         block = self._blocks[number // self._step] if self._step > 1 else None
-        pixels: NDArray[Any] = images[number] if block is None else block[number % self._step]
+        pixels: NDArray[Any] = unpacked(images, number, number + 1)[0] if block is None else block[number % self._step]
         return pixels
 
     def _block(self, images: Any, block: int) -> NDArray[Any] | None:
         """None if one of its chunks is damaged: then each image is read by itself, and those without it are whole."""
         try:
-            pixels: NDArray[Any] = images[block * self._step : (block + 1) * self._step]
+            return unpacked(images, block * self._step, (block + 1) * self._step)
         except (OSError, RuntimeError) as error:
             if isinstance(error, OSError):
                 raise_if_environment(error, f"cannot read {self._path}")
             return None
-        return pixels
 
 
 def storage_order(dataset: Dataset, rows: Sequence[Row]) -> list[int] | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.features.arrays import DamagedArrays
 from headstart.features.devices import cores
-from headstart.features.sources.blocks import LARGEST_BYTES, images_a_block
+from headstart.features.sources.blocks import LARGEST_BYTES, images_a_block, unpacked
 from headstart.features.sources.parquet import groups_of, open_parquet, read_group
 from headstart.features.sources.source import MISSING, Image, Source
 from headstart.features.sources.walk import join
@@ -197,7 +197,7 @@ def _read_hdf5(path: Path, source: Source, positions: Sequence[int]) -> Iterator
         for start in range(0, len(images), step):
             wanted = [number for number in range(start, min(start + step, len(images))) if number in numbers]
             if wanted:
-                block = images[start : start + step]
+                block = unpacked(images, start, start + step)
                 for number in wanted:
                     yield numbers[number], digest_of_pixels(block[number - start])
 

@@ -5,14 +5,19 @@ each other in a manifest.
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 KEPT_BYTES = 256 << 20  # unpacked blocks that a reader keeps, unless a single one takes more
 LARGEST_BYTES = 1 << 29  # of a single block that is kept whole
+_WORTH_A_CALL = 4096  # values of one chunk: scattering them costs HDF5 more than reading them by themselves
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -90,3 +95,22 @@ def images_a_block(shape: Sequence[int], chunks: Sequence[int] | None) -> int:
     if not chunks or chunks[0] * math.prod(shape[1:]) > LARGEST_BYTES:
         return 1
     return min(chunks[0], max(shape[0], 1))
+
+
+def unpacked(images: Any, start: int, stop: int) -> NDArray[np.uint8]:
+    """`images[start:stop]` of an HDF5 data set (n, h, w, 3) uint8, in half the time where a chunk holds parts of many images.
+
+    HDF5 spreads a chunk over the images byte by byte, as h5py's default chunks hold one channel; here each is read as it lies,
+    whatever its filters are, and numpy spreads it. Errors are h5py's own.
+    """
+    count, edges = min(stop, len(images)) - start, images.shape[1:]
+    chunk = images.chunks and [min(*pair) for pair in zip(images.chunks[1:], edges, strict=True)]
+    if not chunk or tuple(chunk) == edges or count * math.prod(chunk) < _WORTH_A_CALL:
+        whole: NDArray[np.uint8] = images[start:stop]
+        return whole
+    pixels = np.empty((count, *edges), np.uint8)
+    steps = zip(edges, chunk, strict=True)
+    for corner in itertools.product(*(range(0, edge, step) for edge, step in steps)):
+        part = tuple(slice(begin, begin + step) for begin, step in zip(corner, chunk, strict=True))
+        pixels[:, *part] = images[start:stop, *part]
+    return pixels

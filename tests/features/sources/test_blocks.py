@@ -1,10 +1,12 @@
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
+import h5py
+import numpy as np
 import pytest
 
 from headstart.features.sources import blocks
-from headstart.features.sources.blocks import Blocks, images_a_block, lots_of
+from headstart.features.sources.blocks import Blocks, images_a_block, lots_of, unpacked
 
 MB = 1 << 20
 
@@ -93,3 +95,63 @@ def test_a_block_larger_than_a_lot_is_one():
 )
 def test_images_of_a_block_are_those_that_share_chunks(shape, chunks, count):
     assert images_a_block(shape, chunks) == count
+
+
+STORED = {
+    "contiguous": {},
+    "chunks-without-a-filter": {"chunks": (7, 16, 16, 1)},
+    "gzip": {"chunks": (7, 16, 16, 1), "compression": "gzip"},
+    "gzip-and-shuffle": {"chunks": (7, 16, 16, 1), "compression": "gzip", "shuffle": True},
+    "gzip-and-checksums": {"chunks": (7, 16, 16, 1), "compression": "gzip", "fletcher32": True},
+    "lzf": {"chunks": (7, 16, 16, 1), "compression": "lzf"},
+    "scale-offset": {"chunks": (7, 16, 16, 1), "scaleoffset": 8},
+    "partial-chunks-at-every-edge": {"chunks": (9, 23, 27, 2), "compression": "gzip"},
+    "rows-of-all-channels": {"chunks": (7, 16, 33, 3), "compression": "gzip"},
+    "chunks-larger-than-an-image": {"chunks": (7, 64, 64, 3), "maxshape": (None, None, None, 3), "compression": "gzip"},
+    "chunks-of-few-values": {"chunks": (2, 3, 5, 1), "compression": "gzip"},
+    "h5py's-default": {"compression": "gzip"},
+}
+
+
+@pytest.mark.parametrize("facts", STORED.values(), ids=STORED)
+@pytest.mark.parametrize("worth", [1, 4096], ids=["chunk-by-chunk", "as-usual"])
+def test_images_come_out_of_chunks_as_hdf5_gives_them(tmp_path, monkeypatch, facts, worth):
+    monkeypatch.setattr(blocks, "_WORTH_A_CALL", worth)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 41, 33, 3), dtype=np.uint8)
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        images = file.create_dataset("images", shape=pixels.shape, dtype="u1", fillvalue=9, **facts)
+        images[:20] = pixels[:20]  # the others were never written
+        pixels[20:] = 9
+        for start, stop in ((0, 7), (3, 4), (7, 21), (0, 30), (28, 35)):
+            assert np.array_equal(unpacked(images, start, stop), pixels[start:stop])
+
+
+def test_a_chunk_is_read_by_itself_where_hdf5_would_scatter_it_byte_by_byte(tmp_path):
+    asked = []
+
+    class Asked:
+        def __init__(self, images):
+            self.shape, self.chunks, self._images = images.shape, images.chunks, images
+
+        def __len__(self):
+            return self.shape[0]
+
+        def __getitem__(self, key):
+            asked.append(key)
+            return self._images[key]
+
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        images = file.create_dataset("images", shape=(64, 32, 32, 3), dtype="u1", chunks=(64, 16, 16, 1), compression="gzip")
+        unpacked(Asked(images), 0, 64)
+        assert len(asked) == 2 * 2 * 3
+        unpacked(Asked(images), 0, 1)  # of one image a chunk holds too little
+        assert len(asked) == 2 * 2 * 3 + 1
+
+
+def test_a_chunk_that_is_damaged_is_an_error_of_h5py(tmp_path):
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        images = file.create_dataset("images", shape=(64, 32, 32, 3), dtype="u1", chunks=(64, 16, 16, 1), compression="gzip")
+        images[:] = 3
+        images.id.write_direct_chunk((0, 16, 0, 1), b"no deflate at all")
+        with pytest.raises(OSError, match="read"):
+            unpacked(images, 0, 64)
