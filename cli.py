@@ -35,6 +35,7 @@ COMMANDS = {
     "enqueue": "data",
     "work": "running",
     "status": "running",
+    "doctor": "running",
     "train-head": "training",
     "train": "training",
     "runs": "seeing",

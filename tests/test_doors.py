@@ -30,6 +30,7 @@ DOORS = {
             "features/manifest/digests.py": "the same door for digests, which reads no whole file; and a journal, through paths",
             "features/networks/quiet.py": SYSTEM,
             "features/networks/weights.py": PACKAGE,
+            "features/planning/machine.py": SYSTEM,
             "features/sources/ingest.py": "the table that the user named, a new file",
             "features/store/mapped_shards.py": OPENED,
             "pipeline/child.py": "a pipe to its own child",

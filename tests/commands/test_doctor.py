@@ -1,0 +1,109 @@
+"""`headstart doctor`: each line ok or with its fix, and nothing that a check meets is worse than a line."""
+
+import json
+import sys
+
+import pytest
+
+from headstart.features.planning import machine
+from headstart.pipeline.files import FileSystem
+from headstart.pipeline.workspace import open_or_create_workspace
+from tests.support import enqueue_fakes, run_python
+
+from .calling import call
+
+
+def lines_of(root):
+    return {(line.subject, line.state): line for line in machine.examine_machine(root)}
+
+
+def test_every_line_that_is_not_ok_has_a_fix_and_an_ok_one_has_none(tmp_path):
+    root = open_or_create_workspace(tmp_path / "w").root
+    for line in machine.examine_machine(root):
+        assert bool(line.fix) == (line.state != machine.OK), line
+        assert "\n" not in line.text + line.fix
+
+
+def test_a_sound_machine_is_said_to_be_so_and_exits_with_0(tmp_path):
+    workspace = open_or_create_workspace(tmp_path / "w")
+    enqueue_fakes(workspace, 20)
+    done = call("doctor", "-w", workspace.root)
+    assert done.status == 0, done.output
+    assert "0 of 2 jobs done" in done.output
+    facts = call("doctor", "--json", "-w", workspace.root).json
+    assert facts["wrong"] == 0
+    assert {line["subject"] for line in facts["lines"]} >= {
+        "Python",
+        "libraries",
+        "ONNX Runtime",
+        "GPU",
+        "cores",
+        "disk",
+        "queue",
+    }
+
+
+def test_no_workspace_is_a_note_and_not_a_mistake(tmp_path):
+    done = call("doctor", "-w", tmp_path / "nothing")
+    assert done.status == 0
+    assert "headstart enqueue DATA makes one" in done.output
+
+
+def damaged(root, monkeypatch):
+    (root / "workspace.json").write_text("{")
+
+
+def no_library(root, monkeypatch):
+    monkeypatch.setattr(machine, "_version", lambda library: None if library == "timm" else "1.0")
+
+
+def less_able_disk(root, monkeypatch):
+    monkeypatch.setattr(machine, "probe", lambda folder: FileSystem(hard_links=False, fsync=True))
+
+
+def little_disk(root, monkeypatch):
+    monkeypatch.setattr(machine, "_LITTLE_DISK", 1 << 60)
+
+
+def little_memory(root, monkeypatch):
+    monkeypatch.setattr(machine, "_LITTLE_MEMORY", 1 << 60)
+
+
+def quarantined(root, monkeypatch):
+    monkeypatch.setattr(machine, "quarantined_jobs", lambda workspace: iter([("job", ["broken"])]))
+
+
+def a_runtime_that_raises(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+
+
+WRONG = {
+    "a damaged workspace": (damaged, "workspace", "workspace.json"),
+    "a library that is missing": (no_library, "libraries", "pip install timm"),
+    "a disk that can do less than it could": (less_able_disk, "workspace", "copy it back"),
+    "a full disk": (little_disk, "disk", "headstart clean"),
+    "little memory": (little_memory, "memory", "--ram-budget"),
+    "quarantined jobs": (quarantined, "queue", "headstart retry"),
+    "a check that raises": (a_runtime_that_raises, "ONNX Runtime", "mend"),
+}
+
+
+@pytest.mark.parametrize(("harm", "subject", "fix"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_says_its_fix_and_exits_with_1(tmp_path, monkeypatch, harm, subject, fix):
+    root = open_or_create_workspace(tmp_path / "w").root
+    harm(root, monkeypatch)
+    assert fix in lines_of(root)[subject, machine.WRONG].fix
+    assert call("doctor", "-w", root).status == 1
+
+
+def test_it_loads_no_torch_where_no_gpu_is(tmp_path):
+    code = (
+        "import sys, json; from pathlib import Path; from headstart.features.planning.machine import examine_machine\n"
+        "lines = examine_machine(Path(sys.argv[1])); print(json.dumps(['torch' in sys.modules, len(lines)]))"
+    )
+    status, output, errors = run_python(
+        "import os; os.environ['CUDA_VISIBLE_DEVICES'] = ''\n" + code, str(open_or_create_workspace(tmp_path / "w").root)
+    )
+    assert status == 0, errors
+    is_loaded, count = json.loads(output)
+    assert (is_loaded, count > 8) == (False, True)
