@@ -62,7 +62,7 @@ class TrainHeadSession:
         from headstart.experiments.runs.head_experiment import best_head_path
         from headstart.experiments.training.checkpoints import Checkpoints
         from headstart.experiments.training.kept_parts import KeptParts
-        from headstart.experiments.training.patience import Patience
+        from headstart.experiments.training.time_limit import TimeLimit
         from headstart.features.devices import usable_device
         from headstart.pipeline.versions import versions_of
 
@@ -74,10 +74,10 @@ class TrainHeadSession:
         narrator = Narrator(experiment.folder.name, options.epochs, [head.name for head in experiment.heads])
         if device != experiment.options.device and experiment.options.device == "cuda":
             narrator.note("goes on without the GPU that it was begun on: the same training, slower, other last digits")
-        patience = Patience(check)
-        outcomes = train(data.data, experiment.heads, options, keeper, patience.after_a_step, narrator.report)
-        parts = patience.heard(KeptParts(experiment.checkpoints, self._workspace.files))
-        evaluation = evaluate_experiment(experiment, data, outcomes, patience.after_a_part, parts, narrator.note)
+        limit = TimeLimit(check)
+        outcomes = train(data.data, experiment.heads, options, keeper, limit.after_a_step, narrator.report)
+        parts = limit.heard(KeptParts(experiment.checkpoints, self._workspace.files))
+        evaluation = evaluate_experiment(experiment, data, outcomes, limit.after_a_part, parts, narrator.note)
         payload = publish(self._workspace, experiment, data, outcomes, evaluation)
         keeper.keep_only_newest()
         parts.clear()

@@ -63,8 +63,8 @@ class TrainModelSession:
         from headstart.experiments.runs.recipe_experiment import options_of, splits_of
         from headstart.experiments.training.checkpoints import Checkpoints
         from headstart.experiments.training.loop import Loop
-        from headstart.experiments.training.patience import LoopPatience
         from headstart.experiments.training.step_memory import vram_facts
+        from headstart.experiments.training.time_limit import LoopTimeLimit
 
         options = options_of(experiment, self._recipe)
         splits = splits_of(self._workspace, experiment, self._recipe, options)
@@ -72,9 +72,9 @@ class TrainModelSession:
         conduct = self._conduct(experiment)
         loop = Loop(self._recipe, options, splits, conduct, keeper.latest(experiment.identity), self._workspace)
         listeners = _listeners(self._workspace, experiment)
-        patience = LoopPatience(check)
-        loop.run(keeper, experiment.identity, patience.check, [*listeners, patience])
-        payload = publish_recipe(self._workspace, experiment, loop, patience.check)
+        limit = LoopTimeLimit(check)
+        loop.run(keeper, experiment.identity, limit.check, [*listeners, limit])
+        payload = publish_recipe(self._workspace, experiment, loop, limit.check)
         for listener in listeners:
             listener.ended(experiment.folder)
         keeper.keep_only_newest()

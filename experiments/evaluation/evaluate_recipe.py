@@ -8,7 +8,7 @@ from typing import Any
 from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of, splits_of
 from headstart.experiments.training.final_weights import built, read_final
-from headstart.experiments.training.judge import judge
+from headstart.experiments.training.judge_model import judge
 from headstart.experiments.training.judging.evaluation import judged_batches
 from headstart.experiments.training.judging.metrics import Metric, Table
 from headstart.experiments.training.recipe import asking

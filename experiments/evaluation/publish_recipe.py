@@ -17,7 +17,7 @@ from headstart.experiments.runs.database.synchronize import record
 from headstart.experiments.runs.experiment import METRICS, REPORT, description_digest
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.experiments.training.final_weights import Final, encode_final
-from headstart.experiments.training.judge import judge
+from headstart.experiments.training.judge_model import judge
 from headstart.experiments.training.judging.metrics import Metric, Table, judging
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.recipe import Recipe, Showing, asking, has

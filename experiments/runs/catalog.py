@@ -12,7 +12,7 @@ from headstart.experiments.runs.database.database import Database, MetricRow, Ru
 from headstart.experiments.runs.database.recipe_rows import TASK as RECIPE_TASK
 from headstart.experiments.runs.database.rows import Report, ignored
 from headstart.experiments.runs.database.synchronize import open_synchronized
-from headstart.experiments.training.progress import monitor_for
+from headstart.experiments.training.early_stopping import monitor_for
 from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable

@@ -13,8 +13,8 @@ from headstart.pipeline.text import plural, span
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from headstart.experiments.training.early_stopping import TrainingProgress
     from headstart.experiments.training.loop import Loop, Taken
-    from headstart.experiments.training.progress import TrainingProgress
 
 _REDRAWN_S = 0.3
 _LINE_S = 1.0  # between two epochs that a log shows: small data make twenty a second

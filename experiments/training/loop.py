@@ -17,7 +17,7 @@ from headstart.experiments.training.data.batch import Batch, Step
 from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.reading import read_ahead
 from headstart.experiments.training.data.sets import Order, Splits
-from headstart.experiments.training.judge import judge, precision
+from headstart.experiments.training.judge_model import judge, precision
 from headstart.experiments.training.judging.evaluation import Batches, judged_batches
 from headstart.experiments.training.judging.metrics import Metric, Table, judging
 from headstart.features.devices import is_out_of_memory

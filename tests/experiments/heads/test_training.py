@@ -7,7 +7,7 @@ from headstart.experiments.config import HeadConfig, TrainingOptions, default_ab
 from headstart.experiments.data.targets import Targets, value_targets
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trainer import train, train_head_only
-from headstart.experiments.training.progress import TrainingProgress
+from headstart.experiments.training.early_stopping import TrainingProgress
 from headstart.pipeline.errors import HeadstartError
 from tests.experiments.samples import clouds, line
 from tests.experiments.trainings import CLASSES, NUMBERS, OPTIONS, SCORE, data_of, unit_line

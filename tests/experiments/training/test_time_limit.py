@@ -2,7 +2,7 @@
 
 import pytest
 
-from headstart.experiments.training.patience import LoopPatience
+from headstart.experiments.training.time_limit import LoopTimeLimit
 from headstart.pipeline.errors import InterruptedWork, TimeIsUp
 
 
@@ -14,21 +14,21 @@ def raising(error):
 
 
 def test_time_that_is_up_waits_for_the_first_thing_worth_keeping():
-    patience = LoopPatience(raising(TimeIsUp()))
-    patience.began(7, 9)
-    patience.check()
-    patience.stepped(None)
+    limit = LoopTimeLimit(raising(TimeIsUp()))
+    limit.began(7, 9)
+    limit.check()
+    limit.stepped(None)
     with pytest.raises(TimeIsUp):
-        patience.check()
+        limit.check()
 
 
 def test_an_evaluation_is_worth_keeping_too():
-    patience = LoopPatience(raising(TimeIsUp()))
-    patience.judged({}, None)
+    limit = LoopTimeLimit(raising(TimeIsUp()))
+    limit.judged({}, None)
     with pytest.raises(TimeIsUp):
-        patience.check()
+        limit.check()
 
 
 def test_any_other_reason_to_leave_passes_at_once():
     with pytest.raises(InterruptedWork):
-        LoopPatience(raising(InterruptedWork())).check()
+        LoopTimeLimit(raising(InterruptedWork())).check()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .loop import Loop, Taken
 
 
-class Patience:
+class TimeLimit:
     """Around the `check` of a worker; other reasons to leave pass at once."""
 
     def __init__(self, check: Callable[[], None]) -> None:
@@ -45,7 +45,7 @@ class Patience:
                 raise
 
 
-class LoopPatience:
+class LoopTimeLimit:
     """The same for a recipe's loop, as one of its listeners: a step or an evaluation is worth keeping."""
 
     def __init__(self, check: Callable[[], None]) -> None:
