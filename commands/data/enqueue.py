@@ -55,6 +55,13 @@ _PROGRESS_S = 3.0
     help="Also keep feature maps of these strides, brought to the finest one: for segmentation. The encoder then sees the whole "
     "image, scaled to --image-size.",
 )
+@click.option(
+    "--stages",
+    is_flag=True,
+    help="Also keep mean and deviation of every channel of the encoder's stages, after the features: early ones know edges and "
+    "colours, which the last one forgets.",
+)
+@click.option("--image-stats", is_flag=True, help="Also keep sixteen statistics of the image itself, last of all.")
 @click.option("--exif-rotate", is_flag=True, help="Turn photos as their EXIF orientation says: other features.")
 @data_options
 @click.option(
@@ -81,6 +88,8 @@ def command(
     device_decode: bool,
     spatial: int | None,
     maps: tuple[int, ...],
+    stages: bool,
+    image_stats: bool,
     exif_rotate: bool,
     seed: int,
     digest: str,
@@ -108,6 +117,8 @@ def command(
         "device_decode": device_decode,
         "maps": maps,
         "exif_rotate": exif_rotate,
+        "stages": stages,
+        "image_stats": image_stats,
         "job_size": job_size,
         "options": options,
         "report": click.echo,

@@ -91,8 +91,9 @@ def _trace(network: "torch.nn.Module", spec: EncoderSpec) -> bytes:
             self.scale, self.shift = 1 / (255 * std), -mean / std
 
         def forward(self, images: torch.Tensor) -> Any:
-            inputs = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
-            return tuple(output.float() for output in outputs(self.network, inputs, spec.spatial))
+            colours = images.permute(0, 3, 1, 2).float()
+            made = outputs(self.network, colours * self.scale + self.shift, spec.spatial, spec.parts, colours / 255)
+            return tuple(output.float() for output in made)
 
     example = torch.zeros((2, *spec.transform.image_size, 3), dtype=torch.uint8)
     names = ["images", "features", *(["spatial"] if spec.spatial else [])]

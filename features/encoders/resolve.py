@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.features.images.gpu_jpeg import GPU_INTERPOLATIONS
 from headstart.features.images.transform import Transform, parse_transform
 from headstart.features.networks.architectures import build, load, pooling_of, require_known
-from headstart.features.networks.feature_map import FeatureMap, find_map, find_maps
+from headstart.features.networks.feature_map import FeatureMap, find_map, find_maps, find_parts
 from headstart.features.networks.weights import Weights, embedded_card, resolve_weights
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
@@ -29,6 +29,8 @@ def resolve_encoder(
     device_decode: bool = False,
     maps: Sequence[int] = (),
     exif_rotate: bool = False,
+    stages: bool = False,
+    image_stats: bool = False,
 ) -> tuple[EncoderSpec, Weights]:
     """The encoder that --encoder, --weights and --image-size mean, tried out on one image.
 
@@ -40,6 +42,8 @@ def resolve_encoder(
         spatial: edge of the grid that the feature map is averaged to and kept; 0 keeps it as it is, None keeps none.
         maps: strides of the maps that are kept; the network then sees the whole image, scaled without regard to its proportions,
             so that a place of the map is a place of the image.
+        stages, image_stats: whether mean and deviation of the network's stages, and statistics of the image, are part of the
+            vector, see `networks.vector_parts`.
 
     Raises: HeadstartError if any of the three is unknown, or they do not go together.
     """
@@ -73,6 +77,7 @@ def resolve_encoder(
         kept: FeatureMap | None = find_maps(network, model, transform.image_size, maps)
     else:
         kept = None if spatial is None else find_map(network, model, transform.image_size, spatial or None)
+    parts = find_parts(network, model, transform.image_size, embed_dim, stages, image_stats)
     spec = EncoderSpec(
         model=model,
         model_args=model_args,
@@ -80,8 +85,9 @@ def resolve_encoder(
         weights_sha256=resolved.sha256,
         transform=transform,
         pooling=pooling_of(network),
-        embed_dim=embed_dim,
+        embed_dim=embed_dim if parts is None else parts.length,
         spatial=kept,
+        parts=parts,
     )
     return spec, resolved
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headstart.features.images.transform import Transform, parse_transform
 from headstart.features.networks.feature_map import FeatureMap, parse_map
+from headstart.features.networks.vector_parts import VectorParts, parse_parts
 from headstart.pipeline.doors.records import DamagedError, encode, read_record, taken_apart
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
@@ -40,6 +41,7 @@ class EncoderSpec:
         dtype: of the features on disk.
         embed_dim: length d of a feature vector.
         spatial: the map that is kept besides it, if one is.
+        parts: what the vector is made of, if it is more than what the network pools.
     """
 
     model: str
@@ -51,6 +53,7 @@ class EncoderSpec:
     embed_dim: int
     dtype: str = "float16"
     spatial: FeatureMap | None = None
+    parts: VectorParts | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -74,11 +77,17 @@ class EncoderSpec:
 
     def _facts(self) -> dict[str, Any]:
         facts = {"format": 1, **asdict(self), "transform": self.transform.facts()}
-        if self.spatial is None:  # it came later: what was fingerprinted without it keeps its fingerprint
-            del facts["spatial"]
-            return facts
-        # Versions that know no strides would take the maps for one map, so they have to refuse them.
-        return {**facts, "format": FORMAT if self.spatial.strides else 1, "spatial": self.spatial.facts()}
+        # These came later: what was fingerprinted without them keeps its fingerprint.
+        later: dict[str, FeatureMap | VectorParts | None] = {"spatial": self.spatial, "parts": self.parts}
+        for name, one in later.items():
+            if one is None:
+                del facts[name]
+            else:
+                facts[name] = one.facts()
+        # Versions that know no strides would take the maps for one map, so they have to refuse them; and parts likewise.
+        if self.parts or (self.spatial and self.spatial.strides):
+            facts["format"] = FORMAT
+        return facts
 
 
 def require_pixels(images: NDArray[np.uint8], spec: EncoderSpec) -> None:
@@ -119,7 +128,10 @@ def _parse(path: Path, facts: Mapping[str, Any]) -> EncoderSpec:
             embed_dim=int(facts["embed_dim"]),
             dtype=str(facts["dtype"]),
             spatial=parse_map(facts["spatial"]) if "spatial" in facts else None,
+            parts=parse_parts(facts["parts"]) if "parts" in facts else None,
         )
+        if spec.parts is not None and spec.parts.length != spec.embed_dim:
+            raise ValueError(f"its vectors have {spec.embed_dim} numbers, their parts {spec.parts.length}")
         if spec.fingerprint != facts["fingerprint"]:
             raise ValueError("its fingerprint is not that of what it says")
     return spec

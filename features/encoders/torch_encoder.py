@@ -62,12 +62,13 @@ class TorchEncoder:
         with self._launching, torch.inference_mode():
             # In this order and in float32, as torchvision's ToTensor and Normalize compute it.
             moved = pixels.to(self.device, non_blocking=True)
-            inputs = moved.permute(0, 3, 1, 2).float().div(255).sub(self._mean).div(self._std)
+            colours = moved.permute(0, 3, 1, 2).float().div(255)
+            inputs = colours.sub(self._mean).div(self._std)
             kind, dtype = torch.device(self.device).type, getattr(torch, self.precision)
             with torch.autocast(kind, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32):
-                made = outputs(self._network, inputs, self.spec.spatial)
+                made = outputs(self._network, inputs, self.spec.spatial, self.spec.parts, colours)
             rows = torch.cat([output.flatten(1).float() for output in made], 1)
-            del moved, inputs, made
+            del moved, colours, inputs, made
         values: NDArray[np.float32] = rows.cpu().numpy()
         return values
 

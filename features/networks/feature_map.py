@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
 
+from .vector_parts import VectorParts, image_statistics, stage_statistics
+
 if TYPE_CHECKING:
     import torch
 
@@ -54,8 +56,19 @@ def parse_map(facts: Mapping[str, Any]) -> FeatureMap:
     return FeatureMap(pool, (channels, height, width), strides)
 
 
-def outputs(network: Any, inputs: "torch.Tensor", spatial: FeatureMap | None) -> "tuple[torch.Tensor, ...]":
-    """What `network` makes of normalized (n, 3, h, w): vectors (n, d), and with `spatial` also maps (n, *spatial.shape)."""
+def outputs(
+    network: Any,
+    inputs: "torch.Tensor",
+    spatial: FeatureMap | None,
+    parts: VectorParts | None = None,
+    pixels: "torch.Tensor | None" = None,
+) -> "tuple[torch.Tensor, ...]":
+    """What `network` makes of normalized (n, 3, h, w): vectors (n, d), and with `spatial` also maps (n, *spatial.shape).
+
+    Args: parts: what a vector is made of; None: what the network pools. pixels: from 0 to 1, where `parts` has their statistics.
+    """
+    if parts is not None:
+        return _with_parts(network, inputs, spatial, parts, pixels)
     if spatial is None:
         return (network(inputs),)
     if spatial.strides:
@@ -63,6 +76,58 @@ def outputs(network: Any, inputs: "torch.Tensor", spatial: FeatureMap | None) ->
     features = network.forward_features(inputs)
     maps = _as_grid(network, features)
     return network.forward_head(features), maps if spatial.pool is None else _averaged(maps, spatial.pool)
+
+
+def _with_parts(
+    network: Any, inputs: "torch.Tensor", spatial: FeatureMap | None, parts: VectorParts, pixels: "torch.Tensor | None"
+) -> "tuple[torch.Tensor, ...]":
+    import torch
+
+    if not parts.stages:
+        pooled, *maps = outputs(network, inputs, spatial)
+        vectors = [pooled.float()]
+    else:
+        places = _places_of(network)
+        asked = sorted(places.values())
+        features, stages = network.forward_intermediates(inputs, indices=asked, norm=True)
+        vectors = [network.forward_head(features).float(), stage_statistics(stages)]
+        maps = []
+        if spatial is not None and spatial.strides:
+            maps = [_joined([stages[asked.index(places[stride])] for stride in spatial.strides])]
+        elif spatial is not None:
+            grid = _as_grid(network, features)
+            maps = [grid if spatial.pool is None else _averaged(grid, spatial.pool)]
+    if parts.image_stats:
+        assert pixels is not None
+        vectors.append(image_statistics(pixels))
+    return torch.cat(vectors, 1), *maps
+
+
+def find_parts(
+    network: Any, model: str, image_size: tuple[int, int], pooled: int, stages: bool, image_stats: bool
+) -> VectorParts | None:
+    """What --stages and --image-stats mean for `network`; None without both. Raises: HeadstartError if it gives no maps of its
+    stages."""
+    import torch
+
+    if not stages:
+        return VectorParts(pooled, (), True) if image_stats else None
+    places = _places_of(network)
+    inputs = torch.linspace(-1, 1, 3 * image_size[0] * image_size[1]).view(1, 3, *image_size)
+    try:
+        if not places or not hasattr(network, "forward_intermediates"):
+            raise ValueError("timm does not say where its stages are")
+        with torch.inference_mode():
+            features, maps = network.forward_intermediates(inputs, indices=sorted(places.values()), norm=True)
+            if any(one.ndim != 4 for one in maps):
+                raise ValueError("what its stages give are no maps")
+            if not torch.allclose(network.forward_head(features), network(inputs), rtol=1e-3, atol=1e-3):
+                raise ValueError("its vectors are not made of its last map alone")
+    except Exception as error:
+        raise HeadstartError(
+            f"--stages: {model} gives no maps of its stages: {reason_of(error)}. Leave --stages out, or choose another --encoder"
+        ) from None
+    return VectorParts(pooled, tuple(int(one.shape[1]) for one in maps), image_stats)
 
 
 def find_map(network: Any, model: str, image_size: tuple[int, int], pool: int | None) -> FeatureMap:
@@ -125,13 +190,18 @@ def _places_of(network: Any) -> dict[int, int]:
 
 
 def _vectors_and_maps(network: Any, inputs: "torch.Tensor", strides: tuple[int, ...]) -> "tuple[torch.Tensor, torch.Tensor]":
-    import torch
-
     places = _places_of(network)
     # One pass for both. Ascending, as timm gives the maps back whatever the order it is asked in.
     features, maps = network.forward_intermediates(inputs, indices=[places[stride] for stride in strides], norm=True)
+    return network.forward_head(features), _joined(maps)
+
+
+def _joined(maps: "Sequence[torch.Tensor]") -> "torch.Tensor":
+    """One map, on the grid of the first."""
+    import torch
+
     size = tuple(map(int, maps[0].shape[2:]))
-    return network.forward_head(features), torch.cat([_brought_to(size, one) for one in maps], 1)
+    return torch.cat([_brought_to(size, one) for one in maps], 1)
 
 
 def _brought_to(size: tuple[int, ...], maps: "torch.Tensor") -> "torch.Tensor":

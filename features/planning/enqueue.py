@@ -39,7 +39,7 @@ KIND = "extract"  # the module in `jobs/` that does what is queued here
 JOB_SIZE = 64
 MAPS_JOB_SIZE = 16  # a job of 64 images would hold and write hundreds of megabytes
 HUB = "hub"
-_NOTHING_NAMED = (None, HUB, None, False, None, False, (), False)
+_NOTHING_NAMED = (None, HUB, None, False, None, False, (), False, False, False)
 _AWAY = frozenset({"missing", "not_a_file", "unreadable", "changed", "outside_root"})
 
 
@@ -89,6 +89,8 @@ def enqueue_images(
     device_decode: bool = False,
     maps: Sequence[int] = (),
     exif_rotate: bool = False,
+    stages: bool = False,
+    image_stats: bool = False,
     job_size: int | None = None,
     seed: int = 0,
     options: SourceOptions | None = None,
@@ -104,8 +106,8 @@ def enqueue_images(
     Args:
         data: a folder, a table or an HDF5 file; or what `find_images` made of one.
         workspace: a folder, made if absent; None is the one that every command would take, see `find_root`.
-        encoder, weights, image_size, fast_decode, spatial, device_decode, maps, exif_rotate: see `resolve_encoder`. If none is
-            given, a data set that has encoders keeps to them.
+        encoder, weights, image_size, fast_decode, spatial, device_decode, maps, exif_rotate, stages, image_stats: see
+            `resolve_encoder`. If none is given, a data set that has encoders keeps to them.
         job_size: images a job; None is 64, or 16 where maps of several strides are kept.
         seed: of splits and shuffling; the first one of a data set stays.
         options: how `data` is to be read; a Source has been read and takes none. What was said of it before holds.
@@ -124,7 +126,7 @@ def enqueue_images(
     if not isinstance(workspace, Workspace):
         workspace = open_or_create_workspace(find_root(workspace))
     # Before the lock: what may take long or fail. An encoder that was named first of all: a wrong name should not cost a reading.
-    asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate)
+    asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate, stages, image_stats)
     named = [resolve_encoder(*asked)] if asked != _NOTHING_NAMED else []
     there = dataset_at(workspace, source.root, source.file, source)
     hint = scenes_note(source.images) if there is None else None  # said once
@@ -182,6 +184,8 @@ def preview_enqueue(
     device_decode: bool = False,
     maps: Sequence[int] = (),
     exif_rotate: bool = False,
+    stages: bool = False,
+    image_stats: bool = False,
     job_size: int | None = None,
     options: SourceOptions | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -193,7 +197,7 @@ def preview_enqueue(
     source = read_data(data, workspace, options or SourceOptions())
     for line in describe(source):
         report(line)
-    asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate)
+    asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate, stages, image_stats)
     named = [resolve_encoder(*asked)] if asked != _NOTHING_NAMED else []
     before = _kept_to(_encoders_at(workspace, source), named)
     specs = before or [spec for spec, _ in named]
