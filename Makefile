@@ -39,8 +39,8 @@ check: $(VENV)/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q tests/test_names.py tests/test_doors.py
 	$(BIN)/python tools/stage.py build/stage
-	cd build/stage && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p headstart
-	cd build/stage && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
+	cd build/stage && MYPYPATH=. ../../$(BIN)/mypy --cache-dir ../mypy_cache --config-file ../../pyproject.toml -p headstart
+	cd build/stage && PYTHONPATH=. ../../$(BIN)/lint-imports --cache-dir ../import_cache --config ../../pyproject.toml
 
 format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
