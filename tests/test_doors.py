@@ -111,8 +111,13 @@ DOORS = {
     "code": door(
         "eval exec compile builtins.eval builtins.exec importlib.import_module runpy.run_path runpy.run_module "
         "importlib.util.spec_from_file_location",
-        "experiments/training/recipe.py pipeline/kinds.py",
-        {"cli.py": PACKAGE, "headstart/__init__.py": PACKAGE, "pipeline/versions.py": "of a fixed table of libraries"},
+        "pipeline/doors/code.py pipeline/kinds.py",
+        {
+            "cli.py": PACKAGE,
+            "headstart/__init__.py": PACKAGE,
+            "experiments/training/recipe.py": PACKAGE,
+            "pipeline/versions.py": "of a fixed table of libraries",
+        },
     ),
     "pictures": door(
         "PIL.Image.open cv2.imread imageio.imread",

@@ -12,15 +12,12 @@ from headstart.commands.output.terminal import say
 @click.command("allow")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def command(file: Path) -> None:
-    """Let FILE, a recipe of your own or of somebody else's workspace, run on this machine. Read it first.
+    """Let FILE, a recipe or a kind of job of your own or of somebody else's workspace, run on this machine. Read it first.
 
     Allowed are these bytes, with those of the modules beside it that it imports; once changed, it is asked about again.
     `headstart train ./mine.py` allows the file that it names by itself.
     """
-    from headstart.experiments.training.recipe import digest_of_source, neighbours
-    from headstart.pipeline.doors.consent import allow
+    from headstart.pipeline.doors.code import allow_named, neighbours
 
-    path = file.absolute()
-    allow(digest_of_source(path, with_neighbours=True), path)
-    for one in neighbours(path):
+    for one in neighbours(allow_named(file)):
         say(f"allowed: {one}")

@@ -8,8 +8,9 @@ from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import RecipeOptions, as_values, option_files, sha256_of_file
-from headstart.experiments.training.recipe import Recipe, asking, digest_of_source, neighbours, read_source, recipe_path
+from headstart.experiments.training.recipe import Recipe, asking, recipe_path
 from headstart.pipeline.doors import reading
+from headstart.pipeline.doors.code import digest_of_source, neighbours, read_source
 from headstart.pipeline.workspace import Workspace
 
 from .begin import Begun, Complete, begin_experiment

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from headstart.experiments.training.options import RecipeOptions, fields_of, options_from
-from headstart.experiments.training.recipe import Recipe, asking, digest_of_source, load_recipe, load_recipe_file, recipe_path
+from headstart.experiments.training.recipe import Recipe, asking, checked_recipe, load_recipe, recipe_path
 from headstart.pipeline import paths
-from headstart.pipeline.doors.consent import require_allowed
+from headstart.pipeline.doors.code import digest_of_source, load_kept
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
@@ -124,13 +124,8 @@ def recipe_of(experiment: RecipeExperiment) -> Recipe:
     Raises: HeadstartError if its file was not allowed to run here, or it is another one by now.
     """
     if experiment.is_from_file:
-        path = experiment.recipe_file
-        if not paths.is_file(path) or digest_of_source(path, with_neighbours=True) != experiment.code:
-            raise HeadstartError(
-                f"{path} is missing or was changed. Restore it from a copy, or train anew: headstart train ./mine.py"
-            )
-        require_allowed(experiment.code, path)
-        return load_recipe_file(path)
+        module = load_kept(experiment.recipe_file, experiment.code, "headstart train ./mine.py")
+        return checked_recipe(module, str(experiment.recipe_file))
     recipe = load_recipe(experiment.recipe)
     if digest_of_source(recipe_path(experiment.recipe), with_neighbours=False) != experiment.code:
         raise HeadstartError(

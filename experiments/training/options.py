@@ -1,4 +1,4 @@
-"""The options of a recipe: one frozen dataclass says each once, and flags, YAML keys, help and checks come from it.
+"""The options of a recipe or a kind of job: one frozen dataclass says each once, and flags, YAML keys, help and checks come from it.
 
 Imports nothing heavy: a command line is parsed before torch is needed.
 """
@@ -55,7 +55,18 @@ def option(
 
 
 @dataclass(frozen=True)
-class RecipeOptions:
+class CheckedOptions:
+    """Options of a user's file, each made by `option`. Raises: HeadstartError for a value that its field does not allow."""
+
+    def __post_init__(self) -> None:
+        for field in fields_of(type(self)):
+            flaw = _flaw(getattr(self, field.name), field)
+            if flaw is not None:
+                raise HeadstartError(f"{field.name} is {getattr(self, field.name)!r}, expected {flaw}")
+
+
+@dataclass(frozen=True)
+class RecipeOptions(CheckedOptions):
     """What every training can be told; a recipe adds its own and gives others of these defaults."""
 
     epochs: int = option(10, "times that every training row is seen", at_least=1)
@@ -81,12 +92,6 @@ class RecipeOptions:
     threads: int = option(0, "of torch on a CPU, another number of them rounds otherwise; 0: one a core", at_least=0)
     seed: int = option(0, "of everything that is drawn", at_least=0)
 
-    def __post_init__(self) -> None:
-        for field in fields_of(type(self)):
-            flaw = _flaw(getattr(self, field.name), field)
-            if flaw is not None:
-                raise HeadstartError(f"{field.name} is {getattr(self, field.name)!r}, expected {flaw}")
-
 
 @dataclass(frozen=True)
 class Field:
@@ -104,11 +109,11 @@ class Field:
         return "--" + self.name.replace("_", "-")
 
 
-AnyOptions = TypeVar("AnyOptions", bound=RecipeOptions)
+AnyOptions = TypeVar("AnyOptions", bound=CheckedOptions)
 _TYPES = (int, float, str, bool, Path)
 
 
-def fields_of(options: type[RecipeOptions]) -> list[Field]:
+def fields_of(options: type[CheckedOptions]) -> list[Field]:
     """Every option, the recipe's own first. Raises: HeadstartError if the class declares one that cannot be a flag."""
     shared = {field.name: field for field in dataclasses.fields(RecipeOptions)}
     try:
@@ -208,7 +213,7 @@ def _flaw(value: Any, field: Field) -> str | None:
     return None
 
 
-def as_values(options: RecipeOptions) -> dict[str, Any]:
+def as_values(options: CheckedOptions) -> dict[str, Any]:
     """For JSON; `options_from` reads it back."""
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     return {name: _plain(value) for name, value in values.items()}
@@ -220,7 +225,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def option_files(options: RecipeOptions) -> dict[str, Path]:
+def option_files(options: CheckedOptions) -> dict[str, Path]:
     """The user's files among the options, by the name of the option. Raises: HeadstartError if one is not there."""
     files: dict[str, Path] = {}
     for field in fields_of(type(options)):

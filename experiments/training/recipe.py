@@ -6,18 +6,14 @@ A recipe never says a loop, a device, a checkpoint, a file name or a log: `loop`
 from __future__ import annotations
 
 import ast
-import hashlib
 import pkgutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module, util
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from headstart.pipeline import paths
-from headstart.pipeline.doors import reading
-from headstart.pipeline.doors.consent import allow
+from headstart.pipeline.doors.code import allow_named, load_file, said_by
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 from .options import RecipeOptions, nearest
@@ -151,45 +147,29 @@ def named_recipe(name: str) -> NamedRecipe:
     """
     if not name.endswith(".py"):
         return NamedRecipe(load_recipe(name), recipe_path(name))
-    file = Path(name).absolute()
-    if not file.is_file():
-        raise HeadstartError(
-            f"{name}: there is no such file. A recipe is a name of headstart train --list, or a file of your own"
-        )
-    allow(digest_of_source(file, with_neighbours=True), file)
+    try:
+        file = allow_named(name)
+    except HeadstartError as error:
+        raise HeadstartError(f"{error}. A recipe is a name of headstart train --list, or a file of your own") from None
     return NamedRecipe(load_recipe_file(file), file)
 
 
 def load_recipe(name: str) -> Recipe:
     """A recipe of this installation. Raises: HeadstartError if there is none of that name, or it lacks something."""
     recipe_path(name)
-    return _checked(import_module(f"{PACKAGE}.{name}"), name)
+    return checked_recipe(import_module(f"{PACKAGE}.{name}"), name)
 
 
 def load_recipe_file(path: Path) -> Recipe:
     """A user's recipe: runs the file, so whoever calls this has asked whether it may run.
 
-    It may import its neighbours by their names. Raises: HeadstartError in one line if it raises or lacks something.
+    Raises: HeadstartError in one line if it raises or lacks something.
     """
-    name = f"headstart_recipe_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise HeadstartError(f"{path} is no Python file. A recipe is one: ./mine.py")
-    module = util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise HeadstartError(f"{path} cannot be loaded: {said_by(error)}") from error
-    finally:
-        sys.path.remove(folder)
-    return _checked(module, str(path))
+    return checked_recipe(load_file(path), str(path))
 
 
-def _checked(module: Any, name: str) -> Recipe:
+def checked_recipe(module: Any, name: str) -> Recipe:
+    """A loaded module as a recipe. Raises: HeadstartError if it lacks something."""
     if not hasattr(module, "Options"):
         module.Options = RecipeOptions
     lacking = [wanted for wanted in ("data", "model", "loss", "evaluate") if not callable(getattr(module, wanted, None))]
@@ -198,68 +178,6 @@ def _checked(module: Any, name: str) -> Recipe:
     if not (isinstance(module.Options, type) and issubclass(module.Options, RecipeOptions)):
         raise HeadstartError(f"recipe {name}: Options is no subclass of RecipeOptions. Write: class Options(RecipeOptions)")
     return cast(Recipe, module)
-
-
-def neighbours(path: Path) -> list[Path]:
-    """A user's recipe and the modules beside it that it imports, or that these import: what is kept of it."""
-    files, todo = [path], [path]
-    while todo:
-        for name in _imported(todo.pop()):
-            other = path.parent / f"{name}.py"
-            if other not in files and _is_source(other):
-                files.append(other)
-                todo.append(other)
-    return [path, *sorted(files[1:])]
-
-
-def _imported(path: Path) -> Iterator[str]:
-    try:
-        parsed = ast.parse(read_source(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # loading it says what is wrong
-    for node in ast.walk(parsed):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
-
-
-def digest_of_source(path: Path, with_neighbours: bool) -> str:
-    """sha256 (hex) of the recipe's file, and of those beside it if it may import them."""
-    sha256 = hashlib.sha256()
-    for one in neighbours(path) if with_neighbours else [path]:
-        data = read_source(one)
-        sha256.update(f"{one.name}\0{len(data)}\0".encode() + data)
-    return sha256.hexdigest()
-
-
-def read_source(path: Path) -> bytes:
-    """A file of Python; what was kept of one in a workspace is no link.
-
-    Raises: HeadstartError if it is none, or larger than any recipe.
-    """
-    read = reading.read if paths.is_guarded(path) else reading.read_given
-    try:
-        return read(path, reading.GRID_BYTES)
-    except OSError as error:
-        raise HeadstartError(f"{path} cannot be read: {error.strerror}. Restore it from a copy") from None
-
-
-def _is_source(path: Path) -> bool:
-    return paths.is_file(path) if paths.is_guarded(path) else path.is_file()
-
-
-def said_by(error: BaseException) -> str:
-    """An error of a recipe on one line: what, and in which line of which file of the recipe's."""
-    where = ""
-    trace = error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if "headstart_recipe_" in trace.tb_frame.f_globals.get("__name__", "") or "/recipes/" in file.replace("\\", "/"):
-            where = f" (line {trace.tb_lineno} of {Path(file).name})"
-        trace = trace.tb_next
-    first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}{where}"
 
 
 class _Asking:
@@ -280,7 +198,7 @@ class _Asking:
         if isinstance(error, HeadstartError | TryLaterError | InterruptedWork) or is_out_of_memory(error):
             return
         raise HeadstartError(
-            f"the recipe's {self._what}() failed: {said_by(error)}. Mend it, then run the same command again"
+            f"the recipe's {self._what}() failed: {said_by(error, PACKAGE)}. Mend it, then run the same command again"
         ) from error
 
 
