@@ -38,6 +38,7 @@ COMMANDS = {
     "doctor": "running",
     "train-head": "training",
     "train": "training",
+    "make": "running",
     "runs": "seeing",
     "evaluate": "seeing",
     "predict": "seeing",

@@ -9,6 +9,8 @@ import click
 from headstart.pipeline.workspace import Workspace, find_root, open_workspace
 
 if TYPE_CHECKING:
+    from headstart.experiments.training.options import Field
+
     ParamType = click.ParamType
 else:
 
@@ -81,6 +83,22 @@ def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def chosen_workspace(directory: str | None) -> Workspace:
     return open_workspace(find_root(directory))
+
+
+def option_of(field: "Field") -> Callable[..., Any]:
+    """The flag of an option that a user's file or a recipe says; of one that is called `data`, an argument."""
+    shown = ",".join(map(str, field.default)) if field.is_many else field.default
+    help = field.about.help + (
+        "" if shown in (None, "") else f" [default: {str(shown).lower() if field.type is bool else shown}]"
+    )
+    if field.name == "data":
+        return click.argument("data", required=False, metavar="[DATA]")
+    if field.type is bool:
+        return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, default=None, help=help)
+    if field.about.choices and not field.is_many:
+        return click.option(field.flag, field.name, type=click.Choice(field.about.choices), default=None, help=help)
+    metavar = {"int": "N", "float": "X", "str": "TEXT", "Path": "FILE"}[field.type.__name__]
+    return click.option(field.flag, field.name, default=None, metavar=f"{metavar},..." if field.is_many else metavar, help=help)
 
 
 class Duration(ParamType[float]):

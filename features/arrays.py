@@ -26,7 +26,7 @@ NamedArrays = dict[str, NDArray[Any]]
 _LOCAL = struct.Struct("<4s5HLLLHH")
 _NPY = b"\x93NUMPY"
 _LONGEST_HEADER = 4096
-_DTYPES = frozenset({"<f2", "<f4", "<f8", "<i4", "<i8", "<u4", "<u8", "|u1", "|b1", "|i1"})
+DTYPES = frozenset({"<f2", "<f4", "<f8", "<i4", "<i8", "<u4", "<u8", "|u1", "|b1", "|i1"})
 _MOST_MEMBERS = 10_000
 _MOST_LINKS = 8
 
@@ -169,7 +169,7 @@ def _header(name: str, text: bytes) -> tuple[np.dtype[Any], tuple[int, ...], boo
     try:
         facts = ast.literal_eval(text.decode("latin1").strip())
         descr, is_fortran, shape = facts["descr"], facts["fortran_order"], facts["shape"]
-        is_sound = len(facts) == 3 and descr in _DTYPES and isinstance(shape, tuple) and len(shape) <= 8
+        is_sound = len(facts) == 3 and descr in DTYPES and isinstance(shape, tuple) and len(shape) <= 8
         is_sound = is_sound and all(type(size) is int and 0 <= size < 1 << 40 for size in shape)
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise DamagedArrays(f"the header of {name[:60]!r} does not parse ({type(error).__name__})") from None

@@ -54,23 +54,23 @@ class ProgressDisplay:
         if time.monotonic() >= self._next_look:
             self._look()
         if sys.stderr is not None and sys.stderr.isatty():
-            self._draw()
+            self._draw(finished)
         else:
-            say(f"{self._outcome(finished)}  [{self._total.done:,}/{self._total.jobs:,}]  {self._rates()}")
+            say(f"{self._outcome(finished)}  [{self._total.done:,}/{self._total.jobs:,}]  {self._rates(finished)}")
 
-    def _draw(self) -> None:
+    def _draw(self, finished: Finished) -> None:
         if self._bar is None:
             self._bar = click.progressbar(
                 length=self._total.jobs, label="jobs", file=sys.stderr, show_eta=False, show_pos=True, item_show_func=_as_it_is
             )
             self._bar.__enter__()
         self._bar.length = self._total.jobs
-        self._bar.update(self._total.done - self._bar.pos, self._rates())
+        self._bar.update(self._total.done - self._bar.pos, self._rates(finished))
 
     def _outcome(self, finished: Finished) -> str:
         if finished.error:
             return f"{finished.job.job_id}  failed: {finished.error}"
-        did = plural(finished.items, "image") if finished.items else finished.job.folder.rpartition("/")[2]
+        did = plural(finished.items, _what(finished)) if finished.items else finished.job.folder.rpartition("/")[2]
         text = f"{finished.job.job_id}  {did} in {finished.seconds:.1f}s"
         if finished.failed_items:
             text += f", {finished.failed_items} failed"
@@ -87,9 +87,9 @@ class ProgressDisplay:
         now = time.monotonic()
         self._next_look = now + max(_LOOK_S, _LOOK_SHARE * (now - begun))
 
-    def _rates(self) -> str:
+    def _rates(self, finished: Finished) -> str:
         elapsed = time.monotonic() - self._begun
-        text = f"{self.items.total() / elapsed:.1f} images/s"
+        text = f"{self.items.total() / elapsed:.1f} {_what(finished)}s/s"
         if self._workers > 1:
             text += f", {plural(self._workers - 1, 'other worker')}"
         gained = self._total.done - (self._done_at_start or 0)
@@ -97,6 +97,10 @@ class ProgressDisplay:
         if gained and left:
             text += f", {span(left * elapsed / gained)} left"
         return text
+
+
+def _what(finished: Finished) -> str:
+    return "item" if finished.job.kind == "make_items" else "image"
 
 
 def _as_it_is(text: str | None) -> str | None:

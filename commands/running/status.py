@@ -76,7 +76,8 @@ def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> list[str]:
     ]
     lines[-1] += "".join(f", {other}" for other in others)
     if not folder.startswith("experiments/"):  # a training has no images of its own
-        lines.append(f"  images  {tally.items_done:,} of {tally.items:,} have features ({size_words(tally.payload_bytes)})")
+        said = ("items ", "are made") if kind == "make_items" else ("images", "have features")
+        lines.append(f"  {said[0]}  {tally.items_done:,} of {tally.items:,} {said[1]} ({size_words(tally.payload_bytes)})")
     if tally.items_failed:
         lines[-1] += f", {tally.items_failed:,} failed (see: headstart status --failed)"
     if tally.peak_rss_bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.options import Duration, as_json, ram_budget, vram_budget, workspace_option
+from headstart.commands.options import Duration, as_json, option_of, ram_budget, vram_budget, workspace_option
 from headstart.commands.output.terminal import aligned, say
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _command_of(name: str) -> click.Command:
         return _run(named, fields, given)
 
     for field in reversed(fields):
-        run = _option(field)(run)
+        run = option_of(field)(run)
     for option in reversed(_RUNNING):
         run = option(run)
     return click.Command(name, callback=run, params=run.__click_params__[::-1], help=named.recipe.__doc__)  # type: ignore[attr-defined]
@@ -116,21 +116,6 @@ def _workers(value: str) -> int | None:
     if not value.isdecimal():
         raise click.BadParameter(f"{value!r} is neither a number nor 'auto'")
     return int(value)
-
-
-def _option(field: Field) -> Callable[..., Any]:
-    shown = ",".join(map(str, field.default)) if field.is_many else field.default
-    help = field.about.help + (
-        "" if shown in (None, "") else f" [default: {str(shown).lower() if field.type is bool else shown}]"
-    )
-    if field.name == "data":
-        return click.argument("data", required=False, metavar="[DATA]")
-    if field.type is bool:
-        return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, default=None, help=help)
-    if field.about.choices and not field.is_many:
-        return click.option(field.flag, field.name, type=click.Choice(field.about.choices), default=None, help=help)
-    metavar = {"int": "N", "float": "X", "str": "TEXT", "Path": "FILE"}[field.type.__name__]
-    return click.option(field.flag, field.name, default=None, metavar=f"{metavar},..." if field.is_many else metavar, help=help)
 
 
 def _run(named: NamedRecipe, fields: list[Field], given: dict[str, Any]) -> int:

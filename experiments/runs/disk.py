@@ -71,6 +71,8 @@ def usage(workspace: Workspace) -> list[Usage]:
     parts = []
     for encoder in paths.folders(workspace.features, "encoder_*"):
         parts.append(Usage(workspace.relative(encoder), paths.tree_bytes(encoder), paths.tree_bytes(workspace.cache(encoder))))
+    for folder in (*paths.folders(workspace.features, "activations_*"), *paths.folders(workspace.features, "made_*")):
+        parts.append(Usage(workspace.relative(folder), paths.tree_bytes(folder)))
     spent = {path: paths.tree_bytes(path) for path in spent_checkpoints(workspace)}
     for folder in experiment_folders(workspace):
         states = sum(size for path, size in spent.items() if path.is_relative_to(folder))

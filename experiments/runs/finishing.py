@@ -15,10 +15,12 @@ from headstart.pipeline.doors.records import Record, parse_record
 from headstart.pipeline.enqueue import Work, enqueue_work
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
-from headstart.pipeline.kinds import Settings, known_kinds
+from headstart.pipeline.job import Job
+from headstart.pipeline.kinds import Fingerprints, Settings, known_kinds
 from headstart.pipeline.markers import NotDone, read_marker
 from headstart.pipeline.queue import Reader
 from headstart.pipeline.retry import bytes_of, retire, retry
+from headstart.pipeline.text import plural
 from headstart.pipeline.work import COME_BACK
 from headstart.pipeline.worker import Finished, Limits, Worker
 from headstart.pipeline.workspace import Workspace
@@ -117,9 +119,17 @@ def finish(
 
 
 def do_first(
-    workspace: Workspace, works: Sequence[Work], settings: Settings, time_limit_s: float | None, report: Callable[[str], None]
+    workspace: Workspace,
+    works: Sequence[Work],
+    settings: Settings,
+    time_limit_s: float | None,
+    report: Callable[[str], None],
+    heard: Callable[[Finished], None] = lambda finished: None,
 ) -> int | None:
-    """Queues what a training needs and does it. Returns: the exit status of the command if it did not get to its end.
+    """Queues jobs and does them. Returns: the exit status of the command if it did not get to their end.
+
+    Args:
+        heard: told of each job.
 
     Raises: HeadstartError if a job failed.
     """
@@ -131,21 +141,37 @@ def do_first(
     failures: list[str] = []
 
     def note(finished: Finished) -> None:
+        heard(finished)
         if finished.error is not None:
             failures.append(finished.error)
 
     summary = Worker(workspace, settings, Limits(only=jobs, seconds=time_limit_s), note).run()
     if summary.jobs:
-        report(f"{', '.join(sorted(folders))}: {summary.jobs:,} jobs done in {summary.seconds:.1f} s")
+        report(f"{', '.join(sorted(folders))}: {plural(summary.jobs, 'job')} done in {summary.seconds:.1f} s")
     if failures:
         raise HeadstartError(
-            f"{len(failures)} jobs that the training needs failed: {failures[0]}. See: headstart status --failed"
+            f"{plural(len(failures), 'job')} that had to be done failed: {told(failures[0])}. See: headstart status --failed"
         )
     is_over = time_limit_s is not None and not summary.is_drained and summary.seconds >= time_limit_s
     if summary.exit_code or is_over:
         report("left; the same command goes on where it was")
         return summary.exit_code or COME_BACK
+    left = _not_done(workspace, folders)
+    if left:
+        reason = next(iter(summary.problems), "another worker gave up on it; see: headstart status --failed")
+        raise HeadstartError(f"{left[0].job_id} is not done: {reason}. Run the same command again")
     return None
+
+
+def _not_done(workspace: Workspace, folders: set[str]) -> list[Job]:
+    left, fingerprints = [], Fingerprints(workspace)
+    for job in Reader(workspace, known_kinds()):
+        if job.folder in folders:
+            try:
+                read_marker(workspace, job, fingerprints.of(job))
+            except NotDone:
+                left.append(job)
+    return left
 
 
 def damaged_files(folder: Path, payload: Record, removed: frozenset[Path]) -> list[str]:

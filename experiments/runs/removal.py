@@ -1,4 +1,4 @@
-"""Takes back what was made: a run, an experiment, an encoder's features, a data set. Whole, or not at all, whenever it is killed.
+"""Takes back a run, an experiment, features, what was made, a data set. Whole, or not at all, whenever it is killed.
 
 What is to go is first written down (an intent in `.removed/`), then withdrawn from the queue, then let go of by every worker, and
 only then moved out of sight and deleted. Whoever removes or cleans next finishes what was written down.
@@ -35,13 +35,15 @@ from .catalog import choose_run, read_runs
 from .experiment import DESCRIPTION, experiment_folders, name_of, number_of
 from .head_experiment import REMOVED_HEADS, best_head_path, head_path, read_head_experiment, removed_heads
 
-KINDS = ("run", "experiment", "encoder", "data")
+KINDS = ("run", "experiment", "encoder", "activations", "made", "data")
 WAIT_S = 30.0
 _POLL_S = 0.2
 _INTENT = ".json"
 # What a removal may name: an intent may come from somebody else.
 _COMPONENT = r"(?!\.)[^/\\\x00-\x1f]{1,255}"
-_TREE = re.compile(rf"experiments/exp_{_COMPONENT}|features/encoder_{_COMPONENT}(/cache)?|features/manifests/{_COMPONENT}")
+_TREE = re.compile(
+    rf"experiments/exp_{_COMPONENT}|features/encoder_{_COMPONENT}(/cache)?|features/(activations|made)_{_COMPONENT}|features/manifests/{_COMPONENT}"
+)
 _FILE = re.compile(
     rf"experiments/exp_{_COMPONENT}/checkpoints/{_COMPONENT}"
     rf"|(features|experiments)/{_COMPONENT}/(done|shards|claims)/\d{{4,9}}/job_\d{_COMPONENT}"
@@ -95,7 +97,7 @@ def plan_removal(workspace: Workspace, kind: str, asked: str) -> RemovalPlan:
     """What `headstart remove KIND NAME` would take back; nothing is changed yet, see `perform`.
 
     Args:
-        kind: run, experiment, encoder or data.
+        kind: one of `KINDS`.
         asked: which one; of runs the number or 'best', see `choose_run`, of others see the function of that kind.
 
     Raises: HeadstartError if there is no such thing, or several.
@@ -104,6 +106,8 @@ def plan_removal(workspace: Workspace, kind: str, asked: str) -> RemovalPlan:
         return plan_experiment(workspace, asked)
     if kind == "encoder":
         return plan_encoder(workspace, asked)
+    if kind in ("activations", "made"):
+        return plan_derived(workspace, kind, asked)
     if kind == "data":
         return plan_data(workspace, asked)
     if kind != "run":
@@ -146,6 +150,13 @@ def plan_encoder(workspace: Workspace, asked: str) -> RemovalPlan:
     users = [name for name, (encoder, _) in _experiments(workspace).items() if encoder == relative]
     consequences = [f"{_listed(users)} cannot be evaluated, used or finished without its features"] if users else []
     return _planned(workspace, Removal(f"encoder {folder.name}", folder=relative, trees=(relative,)), consequences)
+
+
+def plan_derived(workspace: Workspace, kind: str, asked: str) -> RemovalPlan:
+    """What the same command makes again. Args: kind: activations or made; asked: a folder's name, or a part that only one has."""
+    folder = _folder_named(asked, kind, paths.folders(workspace.features, f"{kind}_*"))
+    relative = workspace.relative(folder)
+    return _planned(workspace, Removal(f"{kind} {folder.name}", folder=relative, trees=(relative,)))
 
 
 def plan_data(workspace: Workspace, asked: str) -> RemovalPlan:

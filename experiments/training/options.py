@@ -1,4 +1,4 @@
-"""The options of a recipe or a kind of job: one frozen dataclass says each once, and flags, YAML keys, help and checks come from it.
+"""Options of a recipe or a kind of job: one frozen dataclass says each once; flags, YAML keys, help and checks come from it.
 
 Imports nothing heavy: a command line is parsed before torch is needed.
 """

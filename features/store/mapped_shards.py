@@ -18,13 +18,22 @@ def map_finished(marker: Marker, name: str) -> NamedArrays:
 
     Raises: HeadstartError naming the file if it differs from its marker or has rows that are not the job's.
     """
+    arrays = map_payload(marker)
+    try:
+        require_rows_of(marker, arrays, name)
+    except DamagedArrays as error:
+        raise HeadstartError(f"{marker.payload} cannot be read ({error}). {REDO}") from None
+    return arrays
+
+
+def map_payload(marker: Marker) -> NamedArrays:
+    """As `map_finished`, whatever rows there are."""
     path = marker.payload
     try:
         with environment_faults(f"cannot read {path}"), reading.opened(path, reading.PAYLOAD_BYTES) as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         arrays = unpack_npz(data, marker.sha256)
         require_arrays(arrays, marker.arrays)
-        require_rows_of(marker, arrays, name)
     except (OSError, ValueError, reading.UnreadableError, DamagedArrays) as error:  # ValueError: it is empty
         raise HeadstartError(f"{path} cannot be read ({error}). {REDO}") from None
     return arrays
