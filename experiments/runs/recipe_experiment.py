@@ -17,6 +17,7 @@ from headstart.experiments.training.recipe import Recipe, asking, checked_recipe
 from headstart.pipeline import paths
 from headstart.pipeline.doors.code import digest_of_source, load_kept
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
 from .experiment import INPUTS, SOURCE, Experiment, list_experiments, read_experiment
@@ -136,7 +137,16 @@ def recipe_of(experiment: RecipeExperiment) -> Recipe:
 
 
 def options_of(experiment: RecipeExperiment, recipe: Recipe) -> RecipeOptions:
-    """Its options, files at their place in its folder."""
+    """Its options, files at their place in its folder; one that came later has its default.
+
+    Raises: HeadstartError if another version of Headstart began it, with an option that this one does not have.
+    """
+    gone = set(experiment.values) - {field.name for field in fields_of(recipe.Options)}
+    if gone:
+        raise HeadstartError(
+            f"{experiment.folder.name} was begun by another version of Headstart, with an option '{printable(min(gone))}' that "
+            f"this one does not have. Finish it with that version, or train anew: headstart train {experiment.recipe}"
+        )
     options = options_from(
         recipe.Options, {**experiment.values, **experiment.settled}, str(experiment.folder / "experiment.json")
     )

@@ -195,7 +195,9 @@ class Loop:
             listener.began(self.progress.step, self.steps)
         with _settings(self.progress.threads, self.conduct.device):
             self._fit()
-            batches = read_ahead(self.splits.train, self.order, self.progress.step, self.steps, self.conduct)
+            batches = read_ahead(
+                self.splits.train, self.order, self.progress.step, self.steps, self.conduct, lambda: asking("data set's batch")
+            )
             try:
                 with contextlib.closing(batches):
                     self._run(batches, check, listeners, saving)

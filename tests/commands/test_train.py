@@ -1,6 +1,7 @@
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -139,6 +140,8 @@ def test_flags_go_before_the_file_and_the_file_before_the_recipe(tmp_path):
     [
         pytest.param("epochs: 2\nepochs: 3\n", "says 'epochs' in line 1 and again in line 2", id="a key twice"),
         pytest.param("epcohs: 2\n", "unknown option 'epcohs'; did you mean 'epochs'?", id="an unknown key"),
+        pytest.param("epochs: 2\nbatch: 32\n", "unknown option 'batch'; did you mean 'batch_size'?", id="an older version's key"),
+        pytest.param("epochs: 2\nlr: 0.1\n", "unknown option 'lr'; known are hidden, epochs,", id="an older version's short key"),
         pytest.param("- epochs\n", "is a list, expected lines such as 'epochs: 20'", id="a list"),
         pytest.param("epochs: [\n", "is no YAML in line 2", id="no YAML"),
         pytest.param("epochs: many\n", "epochs is 'many', expected a whole number", id="a word for a number"),
@@ -203,6 +206,74 @@ def test_a_changed_file_is_another_experiment_and_the_old_one_is_finished_with_i
     assert len(list_recipe_experiments(workspace)) == 2
     run_job(workspace, "job_000000")
     assert old.final_weights.exists()
+
+
+def as_another_version_began_it(experiment, values):
+    """Its description, sound, with other options; no step was made."""
+    shutil.rmtree(experiment.checkpoints)
+    path = experiment.folder / "experiment.json"
+    path.write_bytes(replace(experiment, values=values).encode())
+
+
+def test_an_option_that_only_another_version_has_is_one_line_and_nothing_is_trained_with_the_rest(mine, tmp_path):
+    experiment = begun_and_left(mine, tmp_path)
+    as_another_version_began_it(experiment, {**experiment.values, "momentums": 0.9})
+    left = call("work", "-w", tmp_path / "workspace")
+    assert "exp_0001_mine was begun by another version of Headstart, with an option 'momentums'" in left.errors
+    assert not experiment.final_weights.exists()
+
+
+def test_an_option_that_came_later_has_its_default(mine, tmp_path):
+    experiment = begun_and_left(mine, tmp_path)
+    as_another_version_began_it(experiment, {name: value for name, value in experiment.values.items() if name != "patience"})
+    assert call("work", "-w", tmp_path / "workspace").status == 0
+    assert experiment.final_weights.exists()
+
+
+CHANGING = """def data(options, workspace):
+    whole = Arrays(x=np.zeros((60, 1), np.float32), y=np.zeros((60, 1), np.float32))
+    return Splits(Changing(), whole)
+
+
+class Changing:
+    digest = "changing"
+
+    def __len__(self):
+        return 60
+
+    def batch(self, rows, key):
+        columns = 1 if rows.min() < 5 else 2
+        return Batch({"x": torch.zeros(len(rows), columns), "y": torch.zeros(len(rows), 1)})
+
+
+def rest("""
+UNEQUAL = """def data(options, workspace):
+    rows = Items(60, lambda row, key: {"x": torch.zeros(1 + (row == 59)), "y": torch.zeros(1)}, "unequal")
+    return Splits(rows, rows)
+
+
+def rest("""
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize(
+    ("data", "batch_size", "reason"),
+    [
+        pytest.param(UNEQUAL, 60, "items have 'x' of different shapes ((1,), (2,)) and make no batch. Resize or pad", id="rows"),
+        pytest.param(CHANGING, 3, "the recipe's loss() failed: RuntimeError: mat1 and mat2 shapes", id="batches"),
+    ],
+)
+def test_shapes_that_change_are_one_line_and_the_states_before_stay(data, batch_size, reason, workers, mine, tmp_path):
+    source = mine.read_text().replace("def data(", data).replace("import Arrays, Splits", "import Arrays, Items, Splits")
+    mine.write_text(
+        source.replace("import neighbour", "import neighbour\nfrom headstart.experiments.training.data.batch import Batch")
+    )
+    done = train(tmp_path, mine, "--batch-size", batch_size, "--data-workers", workers, "--save-every", 1, "--epochs", 3)
+    assert done.status == 1
+    last = done.errors.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert reason in last
+    assert "Traceback" not in done.errors
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from headstart.experiments.training.conduct import Conduct
 from headstart.features.devices import cores
+from headstart.pipeline.errors import ExplainedError
 
 from .batch import Batch
 from .sets import DataSet, Order
@@ -16,9 +19,19 @@ from .sets import DataSet, Order
 _AT_MOST = 8
 
 
-def read_ahead(rows: DataSet, order: Order, step: int, steps: int, conduct: Conduct) -> Generator[Batch]:
-    """The batch of each step from `step` on; the same whatever makes them ahead."""
-    made = _Made(rows, order)
+def read_ahead(
+    rows: DataSet,
+    order: Order,
+    step: int,
+    steps: int,
+    conduct: Conduct,
+    asked: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+) -> Generator[Batch]:
+    """The batch of each step from `step` on; the same whatever makes them ahead, and what a data set raises, too.
+
+    Args: asked: stands around each call of the data set.
+    """
+    made = _Made(rows, order, asked)
     workers = _workers(rows, conduct)
     if not workers:
         yield from (made[number] for number in range(step, steps))
@@ -26,7 +39,7 @@ def read_ahead(rows: DataSet, order: Order, step: int, steps: int, conduct: Cond
     import torch.utils.data as torch_data
 
     loader: Any = torch_data.DataLoader(
-        made,  # type: ignore[arg-type]
+        _Told(made),  # type: ignore[arg-type]
         batch_size=None,
         sampler=range(step, steps),
         num_workers=workers,
@@ -34,17 +47,34 @@ def read_ahead(rows: DataSet, order: Order, step: int, steps: int, conduct: Cond
         worker_init_fn=_alone,
         collate_fn=_as_it_is,  # type: ignore[arg-type]
     )
-    yield from loader
+    for batch in loader:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
 
 
 class _Made:
     """A map-style set of batches by step."""
 
-    def __init__(self, rows: DataSet, order: Order) -> None:
-        self._rows, self._order = rows, order
+    def __init__(self, rows: DataSet, order: Order, asked: Callable[[], AbstractContextManager[None]]) -> None:
+        self._rows, self._order, self._asked = rows, order, asked
 
     def __getitem__(self, step: int) -> Batch:
-        return self._rows.batch(self._order.rows(step), self._order.epoch_key(step))
+        with self._asked():
+            return self._rows.batch(self._order.rows(step), self._order.epoch_key(step))
+
+
+class _Told:
+    """The same in a process of its own: what it raises is handed over as it is, where torch would make a traceback of it."""
+
+    def __init__(self, made: _Made) -> None:
+        self._made = made
+
+    def __getitem__(self, step: int) -> Batch | Exception:
+        try:
+            return self._made[step]
+        except ExplainedError as error:  # of one text, and so whole on the other side
+            return error
 
 
 def _workers(rows: DataSet, conduct: Conduct) -> int:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -97,6 +98,35 @@ def test_a_tracker_that_fails_is_named_once_and_costs_nothing():
     [line] = said
     assert "Read-only file system" in line
     assert "The training goes on without it" in line
+
+
+@pytest.mark.parametrize("what", ["a file", "a link that leads nowhere", "a folder that must not be written"])
+def test_a_folder_of_tensorboard_that_cannot_be_written_is_one_line_and_the_training_is_complete(what, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    monkeypatch.setenv("HEADSTART_CONFIG", str(tmp_path / "configuration"))
+    workspace = ("-w", tmp_path / "workspace")
+    words = ("train", "tiny", "--epochs", 1, "--tensorboard")
+    assert call(*words, "--time-limit", "0s", *workspace).status == 10
+    place = tmp_path / "workspace" / "experiments" / "exp_0001_tiny" / "tensorboard"
+    if place.is_dir():
+        shutil.rmtree(place)
+    if what == "a file":
+        place.write_text("not a folder")
+    elif what == "a link that leads nowhere":
+        place.symlink_to(tmp_path / "nowhere" / "at all")
+    else:
+        # A user who may write everything is not stopped by the folder's mode.
+        monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", not_permitted)
+    done = call(*words, *workspace)
+    assert done.status == 0, done.errors
+    [line] = [line for line in done.errors.splitlines() if line.startswith("note: ")]
+    assert "TensorBoard cannot write" in line
+    assert "The training goes on without it" in line
+    assert json.loads((place.parent / "metrics.json").read_text())["steps"] == 20
+
+
+def not_permitted(folder):
+    raise PermissionError(13, "Permission denied", folder)
 
 
 @pytest.mark.parametrize("option", [("--tensorboard",), ("--mlflow", "http://127.0.0.1:9")])
