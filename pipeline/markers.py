@@ -1,7 +1,6 @@
 """`.done` markers: the only commit point. A job is done when its marker parses and its payload fits; nothing else says so."""
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -230,8 +229,8 @@ def _marker_bytes(job: Job, fingerprint: str, name: str, sha256: str, result: Re
         "failed": [vars(item) for item in result.failed],
         "facts": result.facts,
     }
-    # ASCII only: lone surrogates, which stand for bytes of a path that are no UTF-8, survive as escapes.
-    return (json.dumps(record, indent=1) + "\n").encode("ascii")
+    # Sealed, because a flipped bit of a reason, a count or a peak would be another reason, count or peak otherwise.
+    return records.seal(record)
 
 
 def recorded_jobs(workspace: Workspace, first: int = 0, within: Path | None = None) -> Iterator[Job]:

@@ -1,7 +1,6 @@
 """Where the work stands: derived from the files each time, with what cannot have changed remembered."""
 
 import contextlib
-import json
 import math
 import time
 from collections import Counter
@@ -169,8 +168,9 @@ class _Remembered:
 
     def save(self) -> None:
         if self.changed:  # derived and never trusted blindly, so neither durable nor worth an error
+            data = records.seal(self.groups, indent=None)
             with contextlib.suppress(OSError, ExplainedError):
-                replace(self.workspace.files, fsync=False).replace(self.workspace.status_cache, json.dumps(self.groups).encode())
+                replace(self.workspace.files, fsync=False).replace(self.workspace.status_cache, data)
 
     def _stamps(self, job: Job) -> list[int]:
         return [_modified(self.workspace.marker(job).parent), _modified(self.workspace.payloads(job))]

@@ -24,6 +24,13 @@ def enqueue_fakes(workspace: Workspace, items: int, job_size: int = 10, folder: 
         return append_work(workspace, [Work("fake", folder, "features/source", items, job_size)], KINDS, lambda reader: [])[1]
 
 
+def flipped(data: bytes, bit: int) -> bytes:
+    """`data` with one bit the other way round, as a bad disk gives it back."""
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
 def spawn_python(code: str, *arguments: str) -> subprocess.Popen:
     """Starts `code` in a process of its own that knows the fake kind."""
     prelude = (

@@ -18,7 +18,7 @@ from pathlib import Path
 from headstart.pipeline import paths
 from headstart.pipeline.claims import seems_held
 from headstart.pipeline.doors import reading
-from headstart.pipeline.doors.records import encode, read_record, seal
+from headstart.pipeline.doors.records import read_record, seal
 from headstart.pipeline.enqueue import queue_lock
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults
@@ -192,7 +192,7 @@ def perform(
     workspace.make_folder(workspace.removed)
     name = removal.what.replace("/", "_").replace(" ", "-")[:150]
     intent = workspace.removed / f"{name}.{os.urandom(4).hex()}{_INTENT}"
-    workspace.files.publish(intent, encode({"format": 1, **asdict(removal)}))
+    workspace.files.publish(intent, seal({"format": 1, **asdict(removal)}))
     reached("written down")
     _carry_out(workspace, removal, intent, wait_s, reached)
 

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from headstart.pipeline.doors.records import encode, read_record
+from headstart.pipeline.doors.records import read_record, seal
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
@@ -38,7 +38,7 @@ def keep_forecast(workspace: Workspace, fingerprint: str, forecast: Forecast) ->
     """Replaces what was predicted before. Raises: TryLaterError if the disk is full or gone."""
     path = _path(workspace, fingerprint)
     workspace.make_folder(path.parent)
-    workspace.files.replace(path, encode(asdict(forecast)))
+    workspace.files.replace(path, seal(asdict(forecast)))
     return path
 
 

@@ -23,6 +23,9 @@ from . import reading
 
 LARGEST = 2**53  # beyond it JSON's numbers are no integers any more
 _SEAL = b'"seal": "'
+# The last key of an object if what it says may be a seal, and the name of that key, whatever bytes it has.
+_LAST = re.compile(rb'\s"([^"]{1,16})": "([0-9a-f]{16})"\s*\}\s*\Z')
+_LONGEST_SEAL = 128
 _UPGRADE = "Upgrade: pip install -U headstart"
 
 
@@ -211,14 +214,20 @@ def seal(facts: Mapping[str, Any], indent: int | None = 1) -> bytes:
 
 
 def _unsealed(data: bytes, facts: dict[str, Any], path: Path | str, hint: str) -> None:
-    place = data.rfind(_SEAL)
-    # A later version, or an earlier one, may write none.
-    if place < 0 or not isinstance(facts.get("seal"), str):
+    """Compares the seal and takes it off. Another version may have written none, and who edits a record takes it out."""
+    last = _LAST.search(data[-_LONGEST_SEAL:])
+    if last is None:
+        if isinstance(facts.get("seal"), str):
+            raise DamagedError(path, "its seal is not what was written", hint)
         return
-    digits = data[place + len(_SEAL) :].partition(b'"')[0]
-    if _digest(data[:place].rstrip().removesuffix(b",")) != digits:
-        raise DamagedError(path, "it has other bytes than were written", hint)
-    del facts["seal"]
+    is_sealed = _digest(data[: last.start() - min(len(data), _LONGEST_SEAL)].rstrip().removesuffix(b",")) == last[2]
+    if last[1] == b"seal":
+        if not is_sealed:
+            raise DamagedError(path, "it has other bytes than were written", hint)
+        del facts["seal"]
+    elif is_sealed:
+        # The very digest of what stands before it is a seal, whatever its name says by now.
+        raise DamagedError(path, "the name of its seal is not what was written", hint)
 
 
 def _digest(body: bytes) -> bytes:

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import os
@@ -11,7 +12,7 @@ from headstart.pipeline.files import FileSystem, is_abandoned
 from headstart.pipeline.markers import FailedItem, NotDone, Result, commit, read_marker
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import Workspace
-from tests.support import enqueue_fakes, run_python
+from tests.support import enqueue_fakes, flipped, run_python
 
 FINGERPRINT = "fingerprint of features/fake"
 
@@ -40,13 +41,14 @@ def test_what_is_committed_is_read_back(workspace, job):
 
 
 def _flip(path):
-    data = bytearray(path.read_bytes())
-    data[0] ^= 1
-    path.write_bytes(data)
+    path.write_bytes(flipped(path.read_bytes(), 0))
 
 
 def _rewrite(path, **changes):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """As an editor would: without a seal, which would tell."""
+    facts = {**json.loads(path.read_text()), **changes}
+    facts.pop("seal", None)
+    path.write_text(json.dumps(facts))
 
 
 def _rename(marker, payload, name):
@@ -179,3 +181,21 @@ def test_a_temporary_of_a_dead_process_is_told_from_one_under_way(tmp_path):
     assert is_abandoned(tmp_path / name.strip()) is True
     assert is_abandoned(files._temporary_name(tmp_path)) is False
     assert is_abandoned(tmp_path / ".tmp-0000000-1-2-3") is None
+
+
+def test_no_flipped_bit_of_a_marker_changes_what_is_read(workspace, job):
+    failed = (FailedItem(3, "cats/c.jpg", "truncated", "expected 9 bytes"),)
+    commit(workspace, job, FINGERPRINT, Result(b"payload", ".npz", {}, 10, 9, failed, {"seconds": 1.5, "peak_rss_bytes": 300}))
+    path = workspace.marker(job)
+    sound, expected = path.read_bytes(), read_marker(workspace, job, FINGERPRINT)
+    for bit in range(8 * len(sound)):
+        path.write_bytes(flipped(sound, bit))
+        with contextlib.suppress(NotDone, HeadstartError):
+            assert read_marker(workspace, job, FINGERPRINT) == expected, f"byte {bit // 8} bit {bit % 8}"
+
+
+def test_a_marker_of_a_version_that_sealed_none_counts(workspace, job):
+    commit(workspace, job, FINGERPRINT, Result(b"payload", ".npz", {}, 10, 10))
+    _rewrite(workspace.marker(job))
+    assert b"seal" not in workspace.marker(job).read_bytes()
+    assert read_marker(workspace, job, FINGERPRINT, deep=True)

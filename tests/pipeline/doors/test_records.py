@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from headstart.pipeline.doors import records
 from headstart.pipeline.doors.records import DamagedError, NewerError, parse_record, read_record
+from tests.support import flipped
 
 DAMAGED = {
     "empty": b"",
@@ -149,3 +150,16 @@ def test_another_versions_record_is_refused_as_such_whatever_its_seal(tmp_path):
 
     with pytest.raises(LookupError):
         read_record(path, None, judge=judge)
+
+
+def test_a_seal_whose_name_was_flipped_is_missed(tmp_path):
+    data = records.seal({"format": 1, "score": 0.91})
+    for byte in range(data.index(b"seal"), data.index(b"seal") + 4):
+        for bit in range(8):
+            with pytest.raises(DamagedError):
+                parse_record(flipped(data, 8 * byte + bit), "facts.json", 1)
+
+
+@pytest.mark.parametrize("last", ["0123456789abcdef", "seal", 3], ids=["looks like a seal", "says seal", "number"])
+def test_an_unsealed_record_may_end_with_anything(last):
+    assert parse_record(records.encode({"format": 1, "last": last}), "facts.json", 1)["last"] == last
