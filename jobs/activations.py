@@ -27,6 +27,13 @@ def fingerprint(workspace: Workspace, folder: str) -> str:
     return read_spec(workspace.root / folder).digest
 
 
+def count_items(workspace: Workspace, source: str) -> int | None:
+    """Rows of a part of a manifest, by its name alone."""
+    from headstart.features.manifest.names import rows_of_part
+
+    return rows_of_part(source.rpartition("/")[2])
+
+
 def open_session(workspace: Workspace, job: Job, settings: Settings) -> ActivationsSession:
     """Opens manifest and decoders; the network waits for the first `compute`."""
     return ActivationsSession(workspace, job, settings)

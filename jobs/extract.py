@@ -31,6 +31,13 @@ def fingerprint(workspace: Workspace, folder: str) -> str:
     return read_fingerprint(workspace.root / folder)
 
 
+def count_items(workspace: Workspace, source: str) -> int | None:
+    """Rows of a part of a manifest, by its name alone."""
+    from headstart.features.manifest.names import rows_of_part
+
+    return rows_of_part(source.rpartition("/")[2])
+
+
 def open_session(workspace: Workspace, job: Job, settings: Settings) -> ExtractSession:
     """Opens manifest and decoders; the network itself waits for the first `compute`, while the first images decode."""
     return ExtractSession(workspace, job, settings)

@@ -25,6 +25,11 @@ def fingerprint(workspace: Workspace, folder: str) -> str:
     return read_head_experiment(workspace, workspace.root / folder).identity
 
 
+def count_items(workspace: Workspace, source: str) -> int:
+    """A training is one item."""
+    return 1
+
+
 def open_session(workspace: Workspace, job: Job, settings: Settings) -> TrainHeadSession:
     """Opens nothing yet: features are mapped when the job is prepared."""
     return TrainHeadSession(workspace, settings.device)

@@ -26,6 +26,11 @@ def fingerprint(workspace: Workspace, folder: str) -> str:
     return read_recipe_experiment(workspace, workspace.root / folder).identity
 
 
+def count_items(workspace: Workspace, source: str) -> int:
+    """A training is one item."""
+    return 1
+
+
 def open_session(workspace: Workspace, job: Job, settings: Settings) -> TrainModelSession:
     """Loads the recipe, if its user allowed that. Raises: HeadstartError, and the job is left, if not."""
     from headstart.experiments.runs.recipe_experiment import read_recipe_experiment, recipe_of

@@ -127,6 +127,22 @@ def missing_members(contract: type, offered: object) -> list[str]:
     return lines
 
 
+class ItemCounts:
+    """How many items sources have, for one look at a queue, whose rows then must ask for each of them once.
+
+    A kind may say so by `count_items(workspace, source)`; None if it does not know.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._by_kind: dict[str, Callable[[Workspace, str], int | None]] = {}
+
+    def of(self, kind: str, source: str) -> int | None:
+        if kind not in self._by_kind:
+            self._by_kind[kind] = getattr(load_kind(kind), "count_items", lambda workspace, source: None)
+        return self._by_kind[kind](self._workspace, source)
+
+
 class Fingerprints:
     """What would produce the payloads of each folder now, asked once a folder: for one look at a workspace."""
 

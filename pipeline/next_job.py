@@ -11,7 +11,7 @@ from .errors import HeadstartError
 from .files import environment_faults
 from .history import NO_HISTORY, History, read_histories
 from .job import Job
-from .kinds import Fingerprints, known_kinds
+from .kinds import Fingerprints, ItemCounts, known_kinds
 from .markers import NotDone, read_marker
 from .queue import Reader
 from .retire import Watch
@@ -98,7 +98,7 @@ class Frontier:
     def _candidates(self) -> Iterator[tuple[Job, History]]:
         for wanted in Pass:
             # Read anew for each pass rather than kept: a million jobs are half a gigabyte of objects.
-            reader = Reader(self.workspace, known_kinds())
+            reader = Reader(self.workspace, known_kinds(), ItemCounts(self.workspace).of)
             for job in reader:
                 if (self.kinds is not None and job.kind not in self.kinds) or (
                     self.only is not None and job.job_id not in self.only

@@ -1,7 +1,9 @@
 """The list of jobs: an append-only CSV that says what is to be done. What is done, the files say."""
 
+import os
+import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader, RawIOBase, TextIOWrapper
@@ -20,6 +22,8 @@ LARGEST_GAP = 10_000_000  # between two numbers that follow one another
 _LONGEST_LINE = 1 << 16
 _READ_AT_ONCE = 1 << 20
 _MOST_PROBLEMS = 1000
+_APPENDED_S = 10.0  # how long one write may take
+_NONE = ("", "", "")
 
 
 class Missing:
@@ -68,6 +72,42 @@ class Missing:
         return at if at >= 0 and number < self._stops[at] else None
 
 
+class Ranges:
+    """Which items of each source some row asks for: as they were written, rows cut a source into ranges that meet."""
+
+    def __init__(self) -> None:
+        self._by_source: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+        self._loose: set[tuple[str, str, str]] = set()
+
+    def add(self, source: tuple[str, str, str], start: int, stop: int) -> None:
+        """Items of a source (kind, folder and name) that a row asks for, or several that follow each other."""
+        self._by_source.setdefault(source, []).append((start, stop))
+
+    def leave_out(self, source: tuple[str, str, str]) -> None:
+        """Asks nothing of this source: rows of it were withdrawn, and others may have taken their place."""
+        self._loose.add(source)
+
+    def flaws(self, count_items: Callable[[str, str], int | None]) -> Iterator[str]:
+        """What is wrong with the rows that ask for a source, one line each."""
+        for source, ranges in self._by_source.items():
+            if source in self._loose:
+                continue
+            kind, folder, name = source
+            of = f"of {name} ({folder})"
+            position = 0
+            for start, stop in sorted(ranges):
+                if start > position:
+                    yield f"no row asks for items {position} to {start} {of}; the next enqueue of the same data adds them"
+                elif start < position:
+                    yield f"two rows ask for items {start} to {min(stop, position)} {of}; one of them is not as it was written"
+                position = max(position, stop)
+            items = count_items(kind, name)
+            if items is not None and position < items:
+                yield f"no row asks for items {position} to {items} {of}; the next enqueue of the same data adds them"
+            elif items is not None and position > items:
+                yield f"a row asks for items up to {position} {of}, which has {items}; it is not as it was written"
+
+
 class _EndlessLine(Exception):
     """No line end for as long as no row is: the file is none of ours from here on."""
 
@@ -101,10 +141,14 @@ class Reader:
         highest: largest job number seen, -1 in an empty queue.
         foreign: rows of kinds that this version does not know; another one does, so their numbers and items are taken.
         withdrawn: jobs that were paused, cancelled or removed, and trainings whose folder somebody deleted: not handed out.
+        count_items: of a kind and a source, how many items it has, for who reports problems; None if nobody knows.
+        ranges: what its rows ask for.
     """
 
     workspace: Workspace
     known_kinds: frozenset[str]
+    count_items: Callable[[str, str], int | None] = lambda kind, source: None
+    ranges: Ranges = field(default_factory=Ranges)
     problems: list[str] = field(default_factory=list)
     missing: Missing = field(default_factory=Missing)
     highest: int = -1
@@ -118,30 +162,45 @@ class Reader:
                 raw = reading.stream(paths.open_file(self.workspace.queue), self.workspace.queue)
         except FileNotFoundError:
             return
+        is_under_way = False
         with raw, environment_faults(f"cannot read {self.workspace.queue}"), self._endless_line_noted():
             lines = TextIOWrapper(BufferedReader(_Lines(raw), _READ_AT_ONCE), encoding="utf-8", errors="replace", newline="\n")
             withdrawn = read_withdrawn(self.workspace)
-            common: list[str] = []
+            # What is the same from row to row is checked once: it has the next number, names the same source, and begins where
+            # the row before ended.
+            source, common, run, stop, ended = _NONE, "", 0, 0, ""
             may_be_withdrawn = True
             for number, line in enumerate(lines, start=1):
-                # What is the same from row to row is checked once.
-                fields = line.split(",")
-                if fields[1:4] == common and fields[0] == f"job_{self.highest + 1:06d}" and line[-1] == "\n":
-                    job = _job(fields)
+                job_id = f"job_{self.highest + 1:06d}"
+                expected = f"{job_id}{common}{ended},"
+                if line.startswith(expected) and line[-1] == "\n":
+                    end = line[len(expected) :]
+                    job = _next_job(job_id, source, stop, end)
                     if job is not None:
+                        stop, ended = job[5], end.rstrip()
                         self.highest += 1
                         if not may_be_withdrawn or self._is_live(job, withdrawn):
                             yield job
                         continue
                 if line[-1] != "\n":
-                    break  # half-written by a crash in `enqueue`, which restores it
+                    # Half-written: by a crash in `enqueue`, which restores it, or by one that has not ended yet.
+                    is_under_way = time.time() - os.fstat(raw.fileno()).st_mtime < _APPENDED_S
+                    break
                 checked = self._checked(number, line.rstrip("\r\n").split(","))
                 if checked is not None:
-                    common = fields[1:4]
+                    if source != _NONE:
+                        self.ranges.add(source, run, stop)
+                    source, run, stop = checked[1:4], checked.start, checked.stop
+                    common, ended = f",{','.join(source)},", str(stop)
                     may_be_withdrawn = bool(withdrawn.jobs) or _is_training(self.workspace, checked)
                     if self._is_live(checked, withdrawn):
                         yield checked
+            if source != _NONE:
+                self.ranges.add(source, run, stop)
         self._report_missing()
+        # Rows that are gone leave gaps, too, but of these something is said already.
+        if not is_under_way and not self.problems:
+            self.problems += [f"{self.workspace.queue.name}: {flaw}" for flaw in self.ranges.flaws(self.count_items)]
 
     @contextmanager
     def _endless_line_noted(self) -> Iterator[None]:
@@ -158,6 +217,7 @@ class Reader:
         if withdrawal is None:
             return True
         self.withdrawn.append((job, withdrawal))
+        self.ranges.leave_out(job[1:4])
         return False
 
     def _checked(self, number: int, fields: list[str]) -> Job | None:
@@ -224,6 +284,14 @@ class Reader:
 
 def _is_training(workspace: Workspace, job: Job) -> bool:
     return job.folder.startswith(f"{workspace.experiments.name}/")
+
+
+def _next_job(job_id: str, source: tuple[str, str, str], start: int, end: str) -> Job | None:
+    try:
+        stop = int(end)
+    except ValueError:
+        return None
+    return tuple.__new__(Job, (job_id, *source, start, stop)) if start < stop else None
 
 
 def _job(fields: list[str]) -> Job | None:

@@ -16,7 +16,7 @@ from .doors import records
 from .errors import ExplainedError, HeadstartError
 from .history import DEATHS, NO_HISTORY, History
 from .job import Job
-from .kinds import Fingerprints, known_kinds
+from .kinds import Fingerprints, ItemCounts, known_kinds
 from .liveness import Owner
 from .markers import FailedItem, Marker, NotDone, read_marker
 from .next_job import read_listing
@@ -78,7 +78,7 @@ class Status:
 
 def read_status(workspace: Workspace) -> Status:
     status = Status(workers=live_workers(workspace))
-    reader = Reader(workspace, known_kinds())
+    reader = Reader(workspace, known_kinds(), ItemCounts(workspace).of)
     remembered, fingerprints = _Remembered(workspace), Fingerprints(workspace)
     # Rows of a group stand together, so one group at a time is in memory; where they do not, its parts simply add up.
     for (kind, folder, _), rows in groupby(reader, key=lambda job: (job.kind, job.folder, job.job_id[:-3])):

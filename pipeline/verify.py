@@ -12,7 +12,7 @@ from .errors import HeadstartError
 from .files import TEMPORARY_PREFIX, is_abandoned
 from .history import is_claim
 from .job import Job
-from .kinds import Fingerprints, known_kinds
+from .kinds import Fingerprints, ItemCounts, known_kinds
 from .liveness import is_alive
 from .markers import NotDone, read_marker
 from .queue import Reader
@@ -48,7 +48,7 @@ class Findings:
 def verify(workspace: Workspace, deep: bool = False) -> Findings:
     """Looks at every marker and payload of the queue; with `deep` also at every byte of every payload."""
     findings, begun = Findings(), time.time()
-    reader, fingerprints = Reader(workspace, known_kinds()), Fingerprints(workspace)
+    reader, fingerprints = Reader(workspace, known_kinds(), ItemCounts(workspace).of), Fingerprints(workspace)
     folders: set[str] = set()
     unfinished: set[tuple[str, str]] = set()
     finished: set[tuple[str, str]] = set()

@@ -10,6 +10,12 @@ PART = re.compile(r"part_(\d{4,9})\.(\d{1,18})-(\d{1,18})\.([0-9a-f]{16})\.csv")
 REVISION = re.compile(r"revision_(\d{4,9})\.(\d{1,18})\.([0-9a-f]{16})\.csv")
 
 
+def rows_of_part(name: str) -> int | None:
+    """How many rows a part has by its name; None if that is no part's name."""
+    match = PART.fullmatch(name)
+    return int(match[3]) - int(match[2]) if match else None
+
+
 class RowCounts(NamedTuple):
     """How many rows a data set has, and how many of them are retired."""
 

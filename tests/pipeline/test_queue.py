@@ -1,3 +1,4 @@
+import os
 import threading
 
 import pytest
@@ -9,7 +10,8 @@ from headstart.pipeline.errors import TryLaterError
 from headstart.pipeline.job import Job, is_job_id, job_id_of
 from headstart.pipeline.markers import Result, commit, recorded_jobs
 from headstart.pipeline.queue import HEADER, Reader
-from tests.support import KINDS, enqueue_fakes
+from headstart.pipeline.retire import REMOVED, withdraw
+from tests.support import KINDS, enqueue_fakes, flipped
 
 
 def read(workspace):
@@ -213,3 +215,58 @@ def test_every_item_is_in_exactly_one_job_whatever_rows_are_left(tmp_path_factor
     fresh = list(_uncovered(Work("fake", "a", "b", items, job_size), disjoint))
     assert sorted(item for start, stop in [*disjoint, *fresh] for item in range(start, stop)) == list(range(items))
     assert all(0 < stop - start <= job_size for start, stop in fresh)
+
+
+def flaws_of(workspace, items=30):
+    os.utime(workspace.queue, (0, 0))
+    reader = Reader(workspace, KINDS, lambda kind, source: items)
+    return list(reader), reader.problems
+
+
+RANGES = {
+    "starts later": ("10,20", "12,20", "no row asks for items 10 to 12 of features/source (features/fake)"),
+    "starts earlier": ("10,20", "8,20", "two rows ask for items 8 to 10 of features/source (features/fake)"),
+    "stops earlier": ("10,20", "10,16", "no row asks for items 16 to 20 of features/source (features/fake)"),
+    "stops later": ("10,20", "10,22", "two rows ask for items 20 to 22 of features/source (features/fake)"),
+    "the first starts later": ("0,10", "2,10", "no row asks for items 0 to 2 of features/source (features/fake)"),
+    "the last stops earlier": ("20,30", "20,22", "no row asks for items 22 to 30 of features/source (features/fake)"),
+    "the last stops later": ("20,30", "20,94", "a row asks for items up to 94 of features/source (features/fake), which has 30"),
+}
+
+
+@pytest.mark.parametrize(("was", "now", "flaw"), RANGES.values(), ids=RANGES)
+def test_a_row_with_other_items_than_were_written_is_named(workspace, was, now, flaw):
+    enqueue_fakes(workspace, 30)
+    assert flaws_of(workspace)[1] == []
+    workspace.queue.write_text(workspace.queue.read_text().replace(f",{was}\n", f",{now}\n"))
+    [problem] = flaws_of(workspace)[1]
+    assert flaw in problem
+
+
+def test_no_flipped_bit_of_a_queue_nobody_worked_on_changes_its_jobs_unseen(workspace):
+    enqueue_fakes(workspace, 30)
+    enqueue_fakes(workspace, 30, folder="features/other")
+    sound, expected = workspace.queue.read_bytes(), flaws_of(workspace)
+    for bit in range(8 * len(sound)):
+        workspace.queue.write_bytes(flipped(sound, bit))
+        jobs, problems = flaws_of(workspace)
+        assert problems or (jobs, problems) == expected, f"byte {bit // 8} bit {bit % 8}"
+
+
+def test_rows_that_fill_a_gap_later_or_of_withdrawn_jobs_are_as_they_should_be(workspace):
+    jobs = enqueue_fakes(workspace, 30)
+    edit(workspace, lambda lines: [*lines[:2], *lines[3:]])
+    restore(workspace, 30)
+    assert flaws_of(workspace)[1] == []
+    withdraw(workspace, jobs[:1], REMOVED, "data")
+    restore(workspace, 30)
+    assert flaws_of(workspace)[1] == []
+
+
+def test_a_half_written_row_is_named_unless_an_enqueue_may_be_under_way(workspace):
+    enqueue_fakes(workspace, 30)
+    workspace.queue.write_bytes(workspace.queue.read_bytes()[:-5])
+    reader = Reader(workspace, KINDS, lambda kind, source: 30)
+    assert (len(list(reader)), reader.problems) == (2, [])
+    [problem] = flaws_of(workspace)[1]  # long ago
+    assert "no row asks for items 20 to 30" in problem
