@@ -62,6 +62,29 @@ def write(figures: str, command: str = "make faults") -> None:
     PAGE.write_text(re.sub(pattern, lambda match: f"{match[1]}{figures}\n{match[2]}", page), encoding="utf-8")
 
 
+def write_table(header: str, rows: list[str], command: str, is_whole: bool) -> None:
+    """As `write`, of rows under `header`, each known by its first cell.
+
+    Args: is_whole: False if there are others: those that stand there already are kept.
+    """
+    page = PAGE.read_text(encoding="utf-8")
+    there = re.search(rf"(?s)<!-- figures: {command} -->\n(.*?)<!-- end -->", page)
+    kept = there[1].splitlines() if there and not is_whole else []
+    by_name = {row.split("|")[1]: row for row in [*(line for line in kept if line.startswith("|")), *rows]}
+    body = [row for row in by_name.values() if row not in header.splitlines()]
+    write("\n".join([f"{conditions()}.\n", header, *body]), command)
+
+
+def add_share(parser: argparse.ArgumentParser) -> None:
+    """`--share 2/3`: the second of three parts, for as many processes at once."""
+
+    def share(text: str) -> tuple[int, int]:
+        part, _, parts = text.partition("/")
+        return int(part) - 1, int(parts)
+
+    parser.add_argument("--share", type=share, default=(0, 1), help="K/N: part K of N of them")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument(

@@ -26,7 +26,7 @@ from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import Workspace, open_workspace
 from tests.commands.calling import call
 
-from .__main__ import conditions, write
+from .__main__ import add_share, write_table
 
 EXHAUSTIVE_BELOW = 100_000
 RANDOM_BITS = 2_000
@@ -169,6 +169,18 @@ def make_workspace(root: Path) -> Workspace:
     return open_workspace(workspace)
 
 
+def make_waiting(root: Path) -> Workspace:
+    """The same images enqueued for two encoders, and nobody worked on them yet."""
+    workspace = root / "waiting"
+    for size in ("32", "48"):
+        encoder = ("--encoder", "test_resnet", "--weights", "random:0", "--image-size", size, "--job-size", "8")
+        done = call("enqueue", root / "photos" / "table.csv", "--group-col", "patient", *encoder, "-w", workspace)
+        if done.status:
+            raise RuntimeError(done.errors)
+    os.utime(open_workspace(workspace).queue, (0, 0))
+    return open_workspace(workspace)
+
+
 def targets(workspace: Workspace) -> Iterator[Target]:
     """Every file that is flipped, with its readers."""
     from headstart.experiments.evaluation.record import show_run
@@ -188,6 +200,8 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     from headstart.features.networks.weights import digest as digest_of
     from headstart.features.store.load import load_features
     from headstart.features.store.packing import load_cached_features
+    from headstart.pipeline.kinds import known_kinds
+    from headstart.pipeline.queue import Reader
     from headstart.pipeline.status import read_status
     from headstart.pipeline.verify import verify
 
@@ -208,6 +222,13 @@ def targets(workspace: Workspace) -> Iterator[Target]:
             raise Noticed
         tally = read_status(workspace)
         return features(), str(tally)
+
+    waiting = make_waiting(workspace.root.parent)
+
+    def asked() -> Any:
+        if read_status(waiting).problems:
+            raise Noticed
+        return list(Reader(waiting, known_kinds()))
 
     def packed() -> Any:
         rows = load_cached_features(encoder)
@@ -293,6 +314,7 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     yield Target("revision", sorted(manifest.glob("revision_*"))[-1], columns)
     yield Target("dataset.json", manifest / "dataset.json", columns)
     yield Target("queue", workspace.queue, jobs)
+    yield Target("queue, nothing done", waiting.queue, asked)
     yield Target("workspace.json", workspace.root / "workspace.json", lambda: (open_workspace(workspace.root).files, features()))
     packed()
     part_now = sorted(encoder.glob("cache/part_*.h5"))[0]
@@ -359,8 +381,10 @@ def _digested(value: Any) -> Any:
     return value
 
 
-def run(bits: int | None, only: str = "", told: Callable[[str], None] = lambda line: None) -> list[Outcome]:
-    """Args: only: a part of the names of the files that are meant; told: called with each row."""
+def run(
+    bits: int | None, only: str = "", told: Callable[[str], None] = lambda line: None, share: tuple[int, int] = (0, 1)
+) -> list[Outcome]:
+    """Args: only: a part of the names of the files that are meant; told: called with each row; share: which of how many parts."""
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     root = Path(tempfile.mkdtemp(prefix="headstart-flips-", dir=place))
     outcomes = []
@@ -368,8 +392,8 @@ def run(bits: int | None, only: str = "", told: Callable[[str], None] = lambda l
         with contextlib.chdir(root):
             os.environ["HEADSTART_CONFIG"] = str(root / "configuration")
             workspace = make_workspace(root)
-            for target in targets(workspace):
-                if only in target.name:
+            for number, target in enumerate(targets(workspace)):
+                if only in target.name and number % share[1] == share[0]:
                     outcomes.append(flip(target, bits))
                     told(outcomes[-1].row())
                     for line in [*outcomes[-1].silent[:5], *outcomes[-1].errors[:5]]:
@@ -384,14 +408,15 @@ def main() -> int:
     parser.add_argument("--bits", type=int)
     parser.add_argument("--only", default="")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/reliability.md")
+    add_share(parser)
     arguments = parser.parse_args()
     print(HEADER, flush=True)
-    outcomes = run(arguments.bits, arguments.only, lambda line: print(line, flush=True))
+    outcomes = run(arguments.bits, arguments.only, lambda line: print(line, flush=True), arguments.share)
     violations = sum(len(outcome.silent) + len(outcome.errors) for outcome in outcomes)
     print(f"{sum(outcome.bits for outcome in outcomes):,} flipped bits, {violations} violations")
     if arguments.write:
-        figures = "\n".join([f"{conditions()}.\n", HEADER, *(outcome.row() for outcome in outcomes)])
-        write(figures, "make flips")
+        is_whole = not arguments.only and arguments.share == (0, 1)
+        write_table(HEADER, [outcome.row() for outcome in outcomes], "make flips", is_whole)
     return 1 if violations else 0
 
 

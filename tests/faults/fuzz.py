@@ -32,7 +32,7 @@ from headstart.pipeline import paths
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import open_or_create_workspace
 
-from .__main__ import conditions, write
+from .__main__ import add_share, write_table
 from .flips import Noticed, make_workspace, targets, write_photos
 
 LONGEST_S = 10.0
@@ -369,17 +369,18 @@ def run(
     seconds: float,
     only: str = "",
     told: Callable[[str], None] = lambda line: None,
+    share: tuple[int, int] = (0, 1),
     among: Callable[[Path], Iterator[Reader]] = readers,
 ) -> list[Fuzzed]:
-    """Args: seconds: for each reader; only: a part of the names of those that are meant; told: called with each row."""
+    """Args: seconds: for each reader; only: a part of the names of those meant; told: called with each row; share: K of N."""
     root = Path(tempfile.mkdtemp(prefix="headstart-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
     results = []
     random.seed(0)
     try:
         with contextlib.chdir(root):
             os.environ["HEADSTART_CONFIG"] = str(root / "configuration")
-            for reader in among(root):
-                if only in reader.name:
+            for number, reader in enumerate(among(root)):
+                if only in reader.name and number % share[1] == share[0]:
                     results.append(fuzz(reader, seconds))
                     told(results[-1].row())
                     for line in [*list(results[-1].errors)[:8], *results[-1].hangs[:3]]:
@@ -394,14 +395,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--only", default="")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/reliability.md")
+    add_share(parser)
     arguments = parser.parse_args()
     print(HEADER, flush=True)
-    results = run(arguments.seconds, arguments.only, lambda line: print(line, flush=True))
+    results = run(arguments.seconds, arguments.only, lambda line: print(line, flush=True), arguments.share)
     violations = sum(result.violations for result in results)
     print(f"{sum(result.inputs for result in results):,} inputs, {violations} violations")
     if arguments.write:
-        figures = "\n".join([f"{conditions()}.\n", HEADER, *(result.row() for result in results)])
-        write(figures, "make fuzz")
+        is_whole = not arguments.only and arguments.share == (0, 1)
+        write_table(HEADER, [result.row() for result in results], "make fuzz", is_whole)
     return 1 if violations else 0
 
 
