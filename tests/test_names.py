@@ -16,6 +16,7 @@ BY_RULE = {
     "HEADER": "the first line of the one CSV that the module writes",
     "command": "what `cli.py` takes from each module of `commands/`",
     "main": "where a child process, or the command line, begins",
+    "count_items": "what the engine asks of kinds of job that know, see `pipeline/kinds.py`",
     "fingerprint": "what the engine asks of each kind of job, see `pipeline/kinds.py`",
     "open_session": "what the engine asks of each kind of job, see `pipeline/kinds.py`",
 }
