@@ -35,6 +35,7 @@ COMMANDS = {
     "enqueue": "data",
     "work": "running",
     "status": "running",
+    "watch": "seeing",
     "doctor": "running",
     "train-head": "training",
     "train": "training",

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from headstart.experiments.evaluation.anytime_score import AnytimeScore
     from headstart.features.extraction.batching import Batching
     from headstart.features.images.reader import Decoding
     from headstart.features.manifest.parts import Row
 
 _JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
+_MOST_FOR_A_SCORE = 200 * 10**6  # bytes
 _BYTES_A_VALUE = 16  # float32 twice, float16 twice, and the shard twice, as it is packed
 
 
@@ -41,6 +43,18 @@ def count_items(workspace: Workspace, source: str) -> int | None:
 def open_session(workspace: Workspace, job: Job, settings: Settings) -> ExtractSession:
     """Opens manifest and decoders; the network itself waits for the first `compute`, while the first images decode."""
     return ExtractSession(workspace, job, settings)
+
+
+def open_observer(workspace: Workspace, job: Job, settings: Settings) -> AnytimeScore | None:
+    """What ridge would score so far; None where the memory for it is not there."""
+    from headstart.experiments.evaluation.anytime_score import AnytimeScore, score_bytes
+    from headstart.features.encoders.spec import read_encoder
+
+    folder = workspace.folder(job)
+    needed = score_bytes(read_encoder(folder).embed_dim)
+    if needed > _MOST_FOR_A_SCORE or (settings.ram_bytes is not None and needed > settings.ram_bytes / 20):
+        return None
+    return AnytimeScore(workspace, folder, (workspace.root / job.source).parent)
 
 
 class ExtractSession:

@@ -68,6 +68,20 @@ class Resumable(Session, Protocol):
     KEEPS_PROGRESS: ClassVar[bool]
 
 
+class Observer(Protocol):
+    """Says something of a folder's finished jobs while a worker runs, as a score so far: optional, see `open_observer`.
+
+    A kind that has one defines `open_observer(workspace, job, settings) -> Observer | None` beside the functions of `Kind`: it is
+    asked once for each folder and source of jobs, and answers None where there is nothing to observe.
+    """
+
+    def look(self, allowance_s: float, is_last: bool) -> str:
+        """A line for people, '' for nothing. Takes `allowance_s` at most; `is_last` tells that nothing more comes from here."""
+
+    def close(self) -> None:
+        """Gives back what it holds."""
+
+
 class Kind(Protocol):
     """A module in `jobs/`. Importing it imports nothing heavy."""
 

@@ -246,9 +246,33 @@ def recorded_jobs(workspace: Workspace, first: int = 0, within: Path | None = No
         if folder.name < group_of(first) and len(folder.name) <= len(group_of(first)):
             continue
         for path in paths.matching(folder, "job_*.done"):
-            try:
-                job = _parse(workspace, path, reading.read(path)).job
-            except (OSError, NotDone, reading.UnreadableError, paths.LinkError):
-                continue
-            if job.number >= first and workspace.marker(job) == path and not withdrawn.is_removed(job.job_id):
+            job = finished_job(workspace, path)
+            if job is not None and job.number >= first and not withdrawn.is_removed(job.job_id):
                 yield job
+
+
+def finished_job(workspace: Workspace, path: Path) -> Job | None:
+    """The job that the marker at `path` names; None of a torn marker, or one that lies where another's belongs."""
+    parsed = _parsed(workspace, path)
+    return parsed.job if parsed is not None and workspace.marker(parsed.job) == path else None
+
+
+def newest_facts(workspace: Workspace, folder: str) -> dict[str, Any]:
+    """What the marker of `folder` that was written last notes of its job, {} if none can be read; it decides nothing."""
+    marked = paths.matching(workspace.root / folder, "done/*")
+    markers = [path for group in sorted(marked, key=lambda group: paths.stat(group).st_mtime)[-1:] for path in _markers(group)]
+    for path in sorted(markers, key=lambda path: paths.stat(path).st_mtime)[-1:]:
+        parsed = _parsed(workspace, path)
+        return {} if parsed is None else parsed.facts
+    return {}
+
+
+def _markers(group: Path) -> list[Path]:
+    return list(paths.matching(group, "job_*.done"))
+
+
+def _parsed(workspace: Workspace, path: Path) -> Marker | None:
+    try:
+        return _parse(workspace, path, reading.read(path))
+    except (OSError, NotDone, reading.UnreadableError, paths.LinkError):
+        return None

@@ -113,6 +113,11 @@ class Screen:
         self._stream.write(_ACTING.sub(_spell, text) if _ACTING.search(text) else text)
         return len(text)
 
+    @property
+    def unguarded(self) -> Any:
+        """The stream itself: for what draws with escape sequences of its own, and escapes each name."""
+        return self._stream
+
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)

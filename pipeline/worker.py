@@ -28,6 +28,7 @@ from .kinds import Session, Settings, known_kinds, load_kind
 from .markers import Marker, NotDone, Result, commit, read_marker
 from .memory import peak_rss_bytes
 from .next_job import Frontier
+from .observing import Observing
 from .queue import Reader
 from .retire import REMOVED
 from .stop import Stop
@@ -67,6 +68,7 @@ class Finished:
     seconds: float
     is_mine: bool = True
     error: str | None = None
+    note: str = ""  # what its kind says of all that is done so far
 
 
 @dataclass
@@ -80,6 +82,7 @@ class Summary:
     exit_code: int = 0
     problems: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what kinds say at the end of what is done
     is_source_gone: bool = False  # what was passed over may be there later
 
 
@@ -111,6 +114,7 @@ class Worker:
         self.frontier = Frontier(workspace, self.claimant, limits.kinds, limits.only)
         self.watchdog = Watchdog(limits.job_timeout_s, settings.ram_bytes, self._end)
         self.summary = Summary()
+        self.observing = Observing(workspace, settings)
         self._begun = time.monotonic()
         self._taken = 0
         self._longest_s = 0.0
@@ -146,11 +150,13 @@ class Worker:
         self.summary.seconds = time.monotonic() - self._begun
         self.summary.problems = [*self.frontier.problems, *self.frontier.unusable.values()]
         self.summary.is_source_gone = isinstance(self._refusal, SourceGoneError)
+        self.summary.notes += self.observing.problems
         self.summary.exit_code = self.stop.exit_code
         return self.summary
 
     def close(self) -> None:
         self._close_sessions()
+        self.observing.close()
 
     def _loop(self, preparing: ThreadPoolExecutor, committing: ThreadPoolExecutor) -> None:
         committed = _nothing_to_commit()
@@ -173,6 +179,8 @@ class Worker:
                 following = None  # its claim goes back when the worker leaves, which is now
             current = following
         committed.result()
+        if not self.stop.is_asked:
+            self.summary.notes += self.observing.ended()
 
     def _take(self, preparing: ThreadPoolExecutor, wait: bool) -> _InHand | None:
         while (claim := self._next_claim(wait)) is not None:
@@ -300,7 +308,8 @@ class Worker:
             self.summary.jobs += 1
             self.summary.items += result.items
             self.summary.failed_items += failed
-        self.report(Finished(hand.claim.job, result.items, failed, result.facts["seconds"], is_mine))
+        note = "" if self.stop.is_asked else self.observing.finished(hand.claim.job)
+        self.report(Finished(hand.claim.job, result.items, failed, result.facts["seconds"], is_mine, note=note))
 
     def _note_withdrawn(self, what: str, job: Job) -> None:
         """One line for all jobs in hand that went for one reason."""

@@ -53,10 +53,18 @@ class ProgressDisplay:
         self._total.done += finished.error is None
         if time.monotonic() >= self._next_look:
             self._look()
+        if finished.note:
+            self._say_above(finished.note)
         if sys.stderr is not None and sys.stderr.isatty():
             self._draw(finished)
         else:
             say(f"{self._outcome(finished)}  [{self._total.done:,}/{self._total.jobs:,}]  {self._rates(finished)}")
+
+    def _say_above(self, text: str) -> None:
+        """A line of its own; a bar is drawn again below it."""
+        if self._bar is not None:
+            sys.stderr.write("\r\x1b[2K")
+        say(text)
 
     def _draw(self, finished: Finished) -> None:
         if self._bar is None:

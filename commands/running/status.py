@@ -43,6 +43,7 @@ def command(failed: bool, disk: bool, as_json: bool, workspace: str | None) -> N
     click.echo(one_line(f"workspace {opened_workspace.root}"))
     for (kind, folder), tally in status.folders.items():
         course = _course(opened_workspace.root / folder) if tally.done < tally.jobs else []
+        course += _scores(opened_workspace.root / folder) if kind == "extract" else []
         click.echo("\n".join(map(one_line, [*_paragraph(kind, folder, tally, len(status.workers)), *course])))
     if not status.folders:
         click.echo("The queue is empty. Fill it: headstart enqueue DATA")
@@ -119,13 +120,32 @@ def _course(folder: Path) -> list[str]:
     return [line]
 
 
+def _scores(folder: Path) -> list[str]:
+    """What the features that are there were worth when a worker last looked."""
+    from headstart.experiments.evaluation.anytime_record import read_scores
+
+    scores = read_scores(folder)
+    of = {name: f" ({name})" if len(scores) > 1 else "" for name in scores}
+    return [f"  score   {points[-1].words}, of {points[-1].images:,} images{of[name]}" for name, points in scores.items()]
+
+
+def _last_scores(folder: Path) -> dict[str, Any]:
+    from headstart.experiments.evaluation.anytime_record import read_scores
+
+    scores = read_scores(folder)
+    return {"scores": {name: asdict(points[-1]) for name, points in scores.items()}} if scores else {}
+
+
 def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:
     waiting = [{"state": state, "what": why, "jobs": jobs} for state, why, jobs in status.withdrawn]
     datasets = [{"name": name, **counts._asdict()} for name, counts in _datasets(workspace).items()]
     return {
         "workspace": str(workspace.root),
         "remaining_jobs": status.remaining,
-        "folders": [{"kind": kind, "folder": folder, **asdict(tally)} for (kind, folder), tally in status.folders.items()],
+        "folders": [
+            {"kind": kind, "folder": folder, **asdict(tally), **_last_scores(workspace.root / folder)}
+            for (kind, folder), tally in status.folders.items()
+        ],
         "workers": [owner.as_json() for owner in status.workers],
         "problems": status.problems,
         "datasets": datasets,

@@ -71,6 +71,8 @@ def command(
     summary = worked.summary
     for problem in summary.problems:
         say(f"warning: {problem}")
+    for note in summary.notes:
+        say(note)
     for withdrawn in summary.withdrawn:
         say(f"note: {withdrawn}")
     say(_line(summary))

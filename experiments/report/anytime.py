@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from headstart.experiments.data.statistics import Statistics, gather_statistics
 from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.evaluation.anytime_score import PENALTY
 from headstart.experiments.linear.baselines import inputs_of
 from headstart.experiments.linear.closed_form import fit_ridge_path, scores_of
 
 from .standings import share_interval
 
-PENALTY = 1.0  # per sample, the same throughout: a penalty chosen anew at each point would make the curve jump
 _POINTS = 10
 _FEWEST = 20
 
