@@ -1,6 +1,6 @@
 """Two workers on everything at once, and a training in calls of so many seconds: is each done once, in the bits of one go?
 
-python -m benchmarks.together [LIMIT]     LIMIT 30s unless said otherwise; the training takes about 90 s on two cores
+python -m benchmarks.together [LIMIT] [EPOCHS]     30s and 8 unless said otherwise: about 90 s of training on two cores
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.recipe_kills import photos
 
 ROOT = Path(__file__).resolve().parent.parent
-CLASSIFY = ("--encoder", "resnet10t", "--image-size", 64, "--epochs", 8, "--batch-size", 32, "--threads", 1)
+CLASSIFY = ("--encoder", "resnet10t", "--image-size", 64, "--batch-size", 32, "--threads", 1)
 COMPARED = ("checkpoints/final.safetensors", "metrics.json", "training_history.json", "test_results.json", "figures/curves.png")
 
 
@@ -31,9 +31,9 @@ def ended(process: subprocess.Popen[str], expected: tuple[int, ...] = (0,)) -> t
     return process.returncode, output, errors
 
 
-def many_calls(data: Path, folder: Path, limit: str) -> str:
+def many_calls(data: Path, folder: Path, limit: str, epochs: int) -> str:
     """The same training in one go and in calls of `limit`."""
-    words = ("train", "classify", data, *CLASSIFY)
+    words = ("train", "classify", data, *CLASSIFY, "--epochs", epochs)
     begun = time.monotonic()
     ended(begin(*words, "-w", folder / "whole"))
     whole, calls = time.monotonic() - begun, 1
@@ -48,13 +48,13 @@ def _digest(workspace: Path, name: str) -> str:
     return hashlib.sha256((workspace / "experiments" / "exp_0001_classify" / name).read_bytes()).hexdigest()
 
 
-def two_workers(data: Path, more: Path, folder: Path) -> str:
+def two_workers(data: Path, more: Path, folder: Path, epochs: int) -> str:
     """Extraction, an ablation of heads and two trainings, begun and left, then all brought to their end by two workers."""
     place = ("-w", folder / "together")
     encoder = ("--encoder", "test_resnet", "--weights", "random:0", "--image-size", 32)
     for words in (("enqueue", data, *encoder), ("work",), ("enqueue", more, *encoder)):
         ended(begin(*words, *place))
-    for words in (("train-head", "--ablation"), ("train", "tiny"), ("train", "classify", data, *CLASSIFY)):
+    for words in (("train-head", "--ablation"), ("train", "tiny"), ("train", "classify", data, *CLASSIFY, "--epochs", epochs)):
         ended(begin(*words, "--time-limit", "0s", *place), (10,))
     waiting = json.loads(ended(begin("status", "--json", *place))[1])["remaining_jobs"]
     begun = time.monotonic()
@@ -67,12 +67,12 @@ def two_workers(data: Path, more: Path, folder: Path) -> str:
 
 
 def main() -> None:
-    limit = sys.argv[1] if len(sys.argv) > 1 else "30s"
+    limit, epochs = (*sys.argv[1:], *("30s", "8")[len(sys.argv) - 1 :])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data, more = photos(folder / "photos", 400), photos(folder / "more", 200)
-        print(two_workers(data, more, folder), flush=True)
-        print(many_calls(data, folder, limit), flush=True)
+        print(two_workers(data, more, folder, int(epochs)), flush=True)
+        print(many_calls(data, folder, limit, int(epochs)), flush=True)
 
 
 if __name__ == "__main__":

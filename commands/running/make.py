@@ -45,10 +45,10 @@ def _command_of(name: str) -> click.Command:
     def run(**given: Any) -> int:
         return _run(named, {field.name: given[field.name] for field in fields if given[field.name] is not None}, given)
 
-    for field in reversed(fields):
-        run = option_of(field)(run)
     for option in reversed(_RUNNING):
         run = option(run)
+    for field in reversed(fields):  # the first to be shown
+        run = option_of(field)(run)
     return click.Command(name, callback=run, params=run.__click_params__[::-1], help=named.kind.__doc__)  # type: ignore[attr-defined]
 
 

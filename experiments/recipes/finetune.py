@@ -65,7 +65,7 @@ class Options(RecipeOptions):
     label_smoothing: float = option(0.0, "of the targets", at_least=0, below=1)
     epochs: int = 8
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     judge_start: bool = True
 
 
