@@ -43,6 +43,7 @@ COMMANDS = {
     "runs": "seeing",
     "evaluate": "seeing",
     "predict": "seeing",
+    "sample": "seeing",
     "export": "seeing",
     "report": "seeing",
     "audit": "seeing",
@@ -58,7 +59,7 @@ COMMANDS = {
 
 _RESTARTED = "HEADSTART_RESTARTED"
 # ^C ends these wherever they are, in a decoder or a graph, too: what they write appears whole or not at all.
-_AT_ONCE = ("status", "runs", "evaluate", "predict", "export", "report", "audit")
+_AT_ONCE = ("status", "runs", "evaluate", "predict", "sample", "export", "report", "audit")
 
 
 class _Commands(click.Group):

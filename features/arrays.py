@@ -12,6 +12,7 @@ import io
 import itertools
 import math
 import mmap
+import re
 import struct
 import zipfile
 import zlib
@@ -27,6 +28,7 @@ _LOCAL = struct.Struct("<4s5HLLLHH")
 _NPY = b"\x93NUMPY"
 _LONGEST_HEADER = 4096
 DTYPES = frozenset({"<f2", "<f4", "<f8", "<i4", "<i8", "<u4", "<u8", "|u1", "|b1", "|i1"})
+_TEXT = r"<U[1-9][0-9]{0,3}|[<|]i2|<u2"  # what others' files also hold
 _MOST_MEMBERS = 10_000
 _MOST_LINKS = 8
 
@@ -55,6 +57,25 @@ def unpack_npz(data: bytes | mmap.mmap, sha256: str | None = None) -> NamedArray
 def unpack_npy(data: bytes) -> NDArray[Any]:
     """The array of a file that `np.save` wrote, its axes in the order in memory that they had. Raises: DamagedArrays."""
     return _array("the array", memoryview(data), in_any_order=True)
+
+
+def unpack_given_npz(data: bytes, most_bytes: int) -> NamedArrays:
+    """The arrays of an NPZ that somebody made, compressed or not; also of text. The CRC of every member is checked.
+
+    Args:
+        most_bytes: that all of them together may take.
+
+    Raises: DamagedArrays, whatever is wrong; a member that says it is larger is not unpacked.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            if len(infos) > _MOST_MEMBERS or sum(info.file_size for info in infos) > most_bytes:
+                raise DamagedArrays(f"it has {len(infos)} members of {sum(info.file_size for info in infos):,} bytes")
+            members = {info.filename: archive.read(info) for info in infos}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, zlib.error, EOFError) as error:
+        raise DamagedArrays(" ".join(str(error).split())[:120] or "no zip") from None
+    return {name.removesuffix(".npy"): _array(name, memoryview(member), True, True) for name, member in members.items()}
 
 
 def offset_in(data: bytes, array: NDArray[Any]) -> int:
@@ -146,7 +167,7 @@ def _directory(data: bytes | mmap.mmap) -> tuple[int, list[zipfile.ZipInfo]]:
     return start, infos
 
 
-def _array(name: str, member: memoryview, in_any_order: bool = False) -> NDArray[Any]:
+def _array(name: str, member: memoryview, in_any_order: bool = False, is_text_allowed: bool = False) -> NDArray[Any]:
     version = bytes(member[6:8])
     if bytes(member[:6]) != _NPY or version not in (b"\1\0", b"\2\0"):
         raise DamagedArrays(f"{name[:60]!r} is no array")
@@ -155,7 +176,7 @@ def _array(name: str, member: memoryview, in_any_order: bool = False) -> NDArray
     length = int.from_bytes(member[8:begin], "little")
     if length > _LONGEST_HEADER or begin + length > len(member):
         raise DamagedArrays(f"{name[:60]!r} has a header of {length:,} bytes")
-    dtype, shape, is_fortran = _header(name, bytes(member[begin : begin + length]))
+    dtype, shape, is_fortran = _header(name, bytes(member[begin : begin + length]), is_text_allowed)
     # One axis, or none, has no order; numpy calls a vector both.
     if is_fortran and len(shape) > 1 and not in_any_order:
         raise DamagedArrays(f"{name[:60]!r} is in Fortran's order")
@@ -165,11 +186,12 @@ def _array(name: str, member: memoryview, in_any_order: bool = False) -> NDArray
     return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _header(name: str, text: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
+def _header(name: str, text: bytes, is_text_allowed: bool) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     try:
         facts = ast.literal_eval(text.decode("latin1").strip())
         descr, is_fortran, shape = facts["descr"], facts["fortran_order"], facts["shape"]
-        is_sound = len(facts) == 3 and descr in DTYPES and isinstance(shape, tuple) and len(shape) <= 8
+        is_known = descr in DTYPES or (is_text_allowed and re.fullmatch(_TEXT, descr) is not None)
+        is_sound = len(facts) == 3 and is_known and isinstance(shape, tuple) and len(shape) <= 8
         is_sound = is_sound and all(type(size) is int and 0 <= size < 1 << 40 for size in shape)
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise DamagedArrays(f"the header of {name[:60]!r} does not parse ({type(error).__name__})") from None

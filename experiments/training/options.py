@@ -94,6 +94,13 @@ class RecipeOptions(CheckedOptions):
 
 
 @dataclass(frozen=True)
+class SampleOptions(CheckedOptions):
+    """What every sampling can be told; a recipe that samples subclasses it as `Sampling`."""
+
+    seed: int = option(0, "of everything that is drawn: the same seed, the same samples", at_least=0)
+
+
+@dataclass(frozen=True)
 class Field:
     """One option. `type` is without None, of a tuple that of its members; `is_many`: a tuple; `may_be_none`."""
 

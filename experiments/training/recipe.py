@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from headstart.pipeline.doors.code import allow_named, load_file, said_by
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
-from .options import RecipeOptions, nearest
+from .options import RecipeOptions, SampleOptions, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -88,6 +88,15 @@ class Showing(Protocol):
 
     def show(self, model: Any, batches: Batches) -> Iterator[tuple[str, Any]]:
         """Names and pictures (PIL), text, or bytes with a suffix in the name; `batches` are those of the test split."""
+
+
+class Sampling(Protocol):
+    """May be there: what the model makes when it is asked to, for `headstart sample`."""
+
+    Sampling: type[SampleOptions]
+
+    def sample(self, model: Any, wanted: Any, options: Any, about: Facts) -> Iterator[tuple[str, Any]]:
+        """Names and what is to be written there: as in `show`. Args: wanted: an instance of `Sampling`."""
 
 
 class Predicting(Protocol):

@@ -1,0 +1,149 @@
+"""The recipe handwriting on made-up lines: trained, killed, resumed to the same bits, and what it writes when asked to."""
+
+import json
+import signal
+
+import pytest
+
+from headstart.experiments.strokes.sources import as_json_lines, read_lines
+from tests.commands.calling import call
+from tests.experiments.strokes.made import lines
+from tests.support import run_python, spawn_python
+
+QUICK = ("--rnn-size", 12, "--mixtures", 2, "--windows", 2, "--layers", 2, "--epochs", 3, "--batch-size", 8)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("lines") / "lines.jsonl"
+    path.write_text("".join(f"{one}\n" for one in as_json_lines(lines(60, writers=30))))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(source, tmp_path_factory):
+    root = tmp_path_factory.mktemp("handwriting") / "workspace"
+    done = call("train", "handwriting", "--lines", source, *QUICK, "-w", root)
+    assert done.status == 0, done.errors
+    return root
+
+
+def final(root):
+    return (root / "experiments" / "exp_0001_handwriting" / "checkpoints" / "final.safetensors").read_bytes()
+
+
+def test_it_learns_and_says_nats_of_points_and_of_lines(trained):
+    experiment = trained / "experiments" / "exp_0001_handwriting"
+    history = json.loads((experiment / "training_history.json").read_text())["entries"]
+    scores = [entry["val"]["nats_per_point"] for entry in history]
+    assert scores[-1] < scores[0]
+    assert (experiment / "shown" / "samples.png").stat().st_size > 100
+
+
+KILLED = """
+import os, signal, sys
+from headstart.experiments.training import loop
+whole = loop.Loop._step
+def step(self, *given):
+    said = whole(self, *given)
+    if self.progress.step == int(os.environ["KILL_AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return said
+loop.Loop._step = step
+from headstart.cli import main
+sys.exit(main())
+"""
+
+
+def test_a_kill_in_the_middle_changes_no_bit(trained, source, tmp_path, monkeypatch):
+    root = tmp_path / "workspace"
+    arguments = ("train", "handwriting", "--lines", source, *QUICK, "--save-every", 1, "-w", root)
+    for step in (2, 9):
+        monkeypatch.setenv("KILL_AT", str(step))
+        process = spawn_python(KILLED, *map(str, arguments))
+        assert process.wait(300) == -signal.SIGKILL
+    assert call(*arguments).status == 0
+    assert final(root) == final(trained)
+
+
+def sampled(trained, folder, *arguments):
+    done = call("sample", 1, "-w", trained, "-o", folder, *arguments)
+    assert done.status == 0, done.errors
+    [path] = folder.iterdir()
+    return path
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_does_not(trained, tmp_path):
+    one, again, other = (
+        sampled(trained, tmp_path / str(place), "--text", "abc ba", "--seed", seed).read_bytes()
+        for place, seed in enumerate((5, 5, 6))
+    )
+    assert one == again
+    assert one != other
+
+
+def test_each_line_has_its_bias_and_its_hand(trained, tmp_path):
+    path = sampled(trained, tmp_path / "a", "--text", "ab\\nba\\nab", "--biases", "0,3", "--styles", "0,1", "--format", "json")
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(one["text"], one["writer"]) for one in written] == [("ab", "style 0"), ("ba", "style 1"), ("ab", "style 0")]
+
+
+def test_a_line_of_ones_own_is_gone_on_in(trained, source, tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_text(source.read_text().splitlines()[0])
+    plain = sampled(trained, tmp_path / "plain", "--text", "abc", "--format", "npy").read_bytes()
+    assert sampled(trained, tmp_path / "own", "--text", "abc", "--format", "npy", "--own-hand", own).read_bytes() != plain
+
+
+def test_what_was_written_can_be_learnt_from_again(trained, tmp_path):
+    path = sampled(trained, tmp_path / "a", "--text", "abc abc", "--format", "json")
+    path = path.rename(path.with_suffix(".jsonl"))
+    try:
+        assert read_lines(path).lines[0].text == "abc abc"
+    except Exception as error:  # an untrained network may write too little for a line
+        assert "no line that can be used" in str(error)  # noqa: PT017
+
+
+def test_wrapped_text_becomes_several_lines(trained, tmp_path):
+    path = sampled(trained, tmp_path / "a", "--text", "abc abc abc", "--wrap", 4, "--format", "json")
+    assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["abc"] * 3
+
+
+REFUSED = {
+    "characters it never saw": (("--text", "abz!"), "'!', 'z'"),
+    "no text": ((), "nothing to write"),
+    "blank text": (("--text", "  "), "nothing to write"),
+    "a line of 500 characters": (("--text", "a" * 500), "--wrap 40"),
+    "a style that is not there": (("--text", "a", "--styles", "99"), "no style 99"),
+    "a bias that is none": (("--text", "a", "--biases", "much"), "biases"),
+    "an unknown option": (("--text", "a", "--colour", "red"), "--colour"),
+    "a file that is not there": (("--text-file", "nowhere.txt"), "no such file"),
+    "a page without room": (("--text", "a", "--width", "20", "--margin", "10"), "no room"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_written_is_said_in_one_line(trained, tmp_path, arguments, reason):
+    done = call("sample", 1, "-w", trained, "-o", tmp_path, *arguments)
+    assert done.status in (1, 2)
+    assert reason in done.errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_of_a_run_lists_what_its_recipe_can_be_told(trained):
+    said = call("sample", 1, "-w", trained, "--help").output
+    assert "--biases" in said
+    assert "handwriting" in said
+    assert "RUN" in call("sample", "--help").output
+
+
+def test_another_kind_of_run_makes_no_samples(trained):
+    assert "headstart runs" in call("sample", 99, "-w", trained, "--text", "a").errors
+
+
+def test_without_the_fonts_it_says_what_to_install(tmp_path):
+    hidden = "import sys; sys.modules['HersheyFonts'] = None; from headstart.cli import main; sys.exit(main())"
+    status, _, errors = run_python(hidden, "train", "handwriting", "-w", str(tmp_path / "w"))
+    assert status == 1
+    assert "pip install" in errors
+    assert "\n" not in errors.strip()
