@@ -28,6 +28,7 @@ DOORS = {
             "features/encoders/graph_check.py": OPENED,
             "features/images/decode.py": "the door of images: regular files, unchanged, in the data's folder unless allowed",
             "features/manifest/digests.py": "the same door for digests, which reads no whole file; and a journal, through paths",
+            "features/networks/embedded_encoder.py": PACKAGE,
             "features/networks/quiet.py": SYSTEM,
             "features/networks/weights.py": PACKAGE,
             "features/planning/machine.py": SYSTEM,

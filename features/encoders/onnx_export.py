@@ -10,20 +10,25 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from headstart.features.images.transform import parse_transform
+from headstart.features.networks.embedded_encoder import embedded_graph
 from headstart.features.networks.feature_map import outputs
 from headstart.features.networks.quiet import quiet_logger, silent_output
+from headstart.features.networks.weights import EMBEDDED_SOURCE, embedded_card
 from headstart.pipeline.doors.locks import held_or_later
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.versions import versions_of
 from headstart.pipeline.workspace import open_workspace
 
-from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, GraphFacts, find_graph
+from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, GraphFacts, OnnxEncoder, find_graph
 from .saved import read_network
 from .similarity import cosines
 from .spec import EncoderSpec, read_encoder
@@ -57,11 +62,37 @@ def export_graph(folder: Path) -> GraphFacts:
 
 
 def _export(folder: Path, spec: EncoderSpec) -> GraphFacts:
+    files = open_workspace(folder.parent.parent).files
+    graph, facts = _of_package(spec) or _exported(folder, spec)
+    if graph:
+        files.replace(folder / GRAPH_NAME, graph)
+    # Last: what it names stands. Between the two, or after two writers, the digests differ and it is exported anew.
+    files.replace(folder / GRAPH_FACTS_NAME, facts.to_json())
+    return facts
+
+
+def _of_package(spec: EncoderSpec) -> tuple[bytes, GraphFacts] | None:
+    """The graph of the embedded encoder, which was exported and checked when it was made; None of any other."""
+    card = embedded_card() if spec.weights_source == EMBEDDED_SOURCE else {}
+    if "graph" not in card:
+        return None
+    # What the graph does not see may differ: how an image is decoded, turned and scaled.
+    plain = parse_transform(card["transform"])
+    plain = replace(plain, image_size=spec.transform.image_size, mean=spec.transform.mean, std=spec.transform.std)
+    given = embedded_graph(replace(spec, transform=plain).fingerprint)
+    if given is None:
+        return None
+    encoder = OnnxEncoder(spec, given.data, {})
+    is_batch_invariant = _is_batch_invariant(encoder, images := _check_images(spec), encoder.encode(images))
+    sha256 = hashlib.sha256(given.data).hexdigest()
+    return given.data, GraphFacts(spec.fingerprint, sha256, "", is_batch_invariant, given.check, given.versions)
+
+
+def _exported(folder: Path, spec: EncoderSpec) -> tuple[bytes, GraphFacts]:
     import torch
 
     network = read_network(folder, spec)
     versions = versions_of("torch", "timm", "onnxruntime")
-    files = open_workspace(folder.parent.parent).files
     try:
         with _silence():
             graph = _trace(network, spec)
@@ -69,14 +100,9 @@ def _export(folder: Path, spec: EncoderSpec) -> GraphFacts:
     except (MemoryError, torch.OutOfMemoryError):
         raise  # says nothing about the encoder
     except Exception as error:  # the exporter raises anything, and a network may do anything
-        facts = GraphFacts(spec.fingerprint, "", reason_of(error), False, {}, versions)
-    else:
-        sha256 = hashlib.sha256(graph).hexdigest()
-        facts = GraphFacts(spec.fingerprint, sha256, "", is_batch_invariant, check, versions)
-        files.replace(folder / GRAPH_NAME, graph)
-    # Last: what it names stands. Between the two, or after two writers, the digests differ and it is exported anew.
-    files.replace(folder / GRAPH_FACTS_NAME, facts.to_json())
-    return facts
+        return b"", GraphFacts(spec.fingerprint, "", reason_of(error), False, {}, versions)
+    sha256 = hashlib.sha256(graph).hexdigest()
+    return graph, GraphFacts(spec.fingerprint, sha256, "", is_batch_invariant, check, versions)
 
 
 def _trace(network: "torch.nn.Module", spec: EncoderSpec) -> bytes:
@@ -115,12 +141,8 @@ def _trace(network: "torch.nn.Module", spec: EncoderSpec) -> bytes:
 
 def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], bool]:
     """How far the graph is from torch, and whether it treats an image among others as alone. Raises: _Refused."""
-    from .onnx_encoder import OnnxEncoder
-
     spec = reference.spec
-    height, width = spec.transform.image_size
-    images = np.random.default_rng(0).integers(0, 256, (_CHECKED, height, width, 3), dtype=np.uint8)
-    images[0] = np.linspace(0, 255, width, dtype=np.uint8)[:, None]  # noise alone looks the same everywhere
+    images = _check_images(spec)
     encoder = OnnxEncoder(spec, graph, {})
     expected, exported = reference.encode(images), encoder.encode(images)
     if exported.shape != expected.shape:
@@ -129,14 +151,26 @@ def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], b
     worst = min(float(cosines(expected[:, part], exported[:, part]).min()) for part in parts)
     if not worst >= _WORST_COSINE:
         raise _Refused(f"the graph's features differ from torch's: cosine {worst:.6f}, at least {_WORST_COSINE} is expected")
-    alone = [encoder.encode(images[start:stop]) for start, stop in ((0, 1), (1, 2), (2, 5))]
     check = {
         "images": _CHECKED,
         "worst_cosine": worst,
         "max_difference": float(np.abs(expected - exported).max()),
         "largest_feature": float(np.abs(expected).max()),
     }
-    return check, bool(np.array_equal(np.concatenate(alone), exported))
+    return check, _is_batch_invariant(encoder, images, exported)
+
+
+def _check_images(spec: EncoderSpec) -> NDArray[np.uint8]:
+    height, width = spec.transform.image_size
+    images = np.random.default_rng(0).integers(0, 256, (_CHECKED, height, width, 3), dtype=np.uint8)
+    images[0] = np.linspace(0, 255, width, dtype=np.uint8)[:, None]  # noise alone looks the same everywhere
+    return images
+
+
+def _is_batch_invariant(encoder: OnnxEncoder, images: NDArray[np.uint8], together: NDArray[np.float32]) -> bool:
+    """Whether an image gives the same bits alone and among others, on this machine."""
+    alone = [encoder.encode(images[start:stop]) for start, stop in ((0, 1), (1, 2), (2, 5))]
+    return bool(np.array_equal(np.concatenate(alone), together))
 
 
 @contextlib.contextmanager

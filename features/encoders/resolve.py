@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.features.images.gpu_jpeg import GPU_INTERPOLATIONS
 from headstart.features.images.transform import Transform, parse_transform
 from headstart.features.networks.architectures import build, load, pooling_of, require_known
+from headstart.features.networks.embedded_encoder import EmbeddedWeights, embedded_weights
 from headstart.features.networks.feature_map import FeatureMap, find_map, find_maps, find_parts
 from headstart.features.networks.weights import Weights, embedded_card, resolve_weights
 from headstart.pipeline.errors import HeadstartError
@@ -31,8 +32,8 @@ def resolve_encoder(
     exif_rotate: bool = False,
     stages: bool = False,
     image_stats: bool = False,
-) -> tuple[EncoderSpec, Weights]:
-    """The encoder that --encoder, --weights and --image-size mean, tried out on one image.
+) -> tuple[EncoderSpec, Weights | EmbeddedWeights]:
+    """The encoder that --encoder, --weights and --image-size mean, tried out on one image; the one inside the package was before.
 
     Args:
         model: a name of timm's; None is efficientnet_b0, or the embedded encoder's own if weights == 'embedded'.
@@ -62,6 +63,14 @@ def resolve_encoder(
             f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "
             f"{' and '.join(GPU_INTERPOLATIONS)}. Leave it out, or choose another --encoder"
         )
+    is_more = bool(image_size is not None or spatial is not None or maps or stages or image_stats)
+    if weights == "embedded" and model == card["model"] and not is_more:
+        given = embedded_weights()
+        if given is not None:
+            spec = EncoderSpec(
+                model, model_args, given.source, given.sha256, transform, str(card["graph"]["pooling"]), int(card["embed_dim"])
+            )
+            return spec, given
     if maps:
         if spatial is not None:
             raise HeadstartError("--maps keeps feature maps, and so does --spatial. Leave one of them out")

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.features.networks.architectures import build, load
+from headstart.features.networks.embedded_encoder import EmbeddedWeights
 from headstart.features.networks.weights import Weights, digest
 from headstart.features.networks.weights_file import read_tensors
 from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.workspace import Workspace
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> Path:
+def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights | EmbeddedWeights) -> Path:
     """The encoder's folder in the workspace, complete when this returns.
 
     What is there and sound is kept, what is damaged is replaced.
@@ -27,10 +29,14 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights) -> P
     """
     folder = workspace.features / spec.folder_name
     workspace.make_folder(folder)
-    try:
-        read_weights(folder, spec)
-    except DamagedEncoderError:
-        _put(workspace, folder / WEIGHTS_NAME, _stored(weights.tensors))
+    if isinstance(weights, EmbeddedWeights):
+        if not _says(folder / WEIGHTS_NAME, data := weights.stored()):
+            _put(workspace, folder / WEIGHTS_NAME, data)
+    else:
+        try:
+            read_weights(folder, spec)
+        except DamagedEncoderError:
+            _put(workspace, folder / WEIGHTS_NAME, _stored(weights.tensors))
     # The description is published last: where it stands, the weights stand too.
     try:
         existing = read_encoder(folder)
@@ -66,6 +72,13 @@ def _stored(tensors: "Mapping[str, torch.Tensor]") -> bytes:
         stored[name] = tensor.clone() if place in places else tensor  # two views of one memory, which safetensors refuses
         places.add(place)
     return bytes(safetensors.torch.save(stored, tied or None))
+
+
+def _says(path: Path, data: bytes) -> bool:
+    try:
+        return reading.read(path, len(data)) == data
+    except (OSError, reading.UnreadableError):
+        return False
 
 
 def _put(workspace: Workspace, path: Path, data: bytes) -> None:

@@ -17,6 +17,7 @@ from headstart.features.manifest.adding import Added, add_images
 from headstart.features.manifest.datasets import dataset_at, dataset_of, options_as_before, remembered_options
 from headstart.features.manifest.digests import Digested, digest_images, forget_journal
 from headstart.features.manifest.reading import DATASET_FILE, Columns, open_manifest, read_columns
+from headstart.features.networks.embedded_encoder import EmbeddedWeights
 from headstart.features.networks.weights import Weights
 from headstart.features.sources.find import describe, find_images
 from headstart.features.sources.scenes import scenes_note
@@ -141,7 +142,9 @@ def enqueue_images(
     if there is None and not isinstance(data, Source):
         digested = replace(digested, source=_read_as_before(workspace, folder, Path(data), digested.source, options, report))
     before = _kept_to(encoders_of(workspace, folder), named)
-    chosen: list[tuple[EncoderSpec, Weights | None]] = [(spec, None) for spec in before] or [*named] or [resolve_encoder(*asked)]
+    chosen: list[tuple[EncoderSpec, Weights | EmbeddedWeights | None]] = (
+        [(spec, None) for spec in before] or [*named] or [resolve_encoder(*asked)]
+    )
     if job_size is None:
         job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
     workspace.make_folder(workspace.features)
@@ -154,7 +157,7 @@ def enqueue_images(
         disk_bytes += its_bytes
     queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing, known)
     forget_journal(workspace, source)
-    # torch is loaded here anyway, and a worker without a GPU never needs it then.
+    # torch is loaded here anyway, or not needed; and a worker without a GPU never needs it then.
     refused = "" if before or has_nvidia_device() else export_graph(queued.folder).refused
     return Enqueued(**vars(queued), workspace=workspace, encoder=chosen[0][0], disk_bytes=disk_bytes, graph_refused=refused)
 
@@ -224,7 +227,7 @@ def _encoders_at(workspace: Workspace | Path | str | None, source: Source) -> li
     return encoders_of(workspace, there) if there is not None else []
 
 
-def _kept_to(before: Sequence[EncoderSpec], named: Sequence[tuple[EncoderSpec, Weights]]) -> list[EncoderSpec]:
+def _kept_to(before: Sequence[EncoderSpec], named: Sequence[tuple[EncoderSpec, Weights | EmbeddedWeights]]) -> list[EncoderSpec]:
     """The encoders that a data set keeps to: all that it has, or of one that is named the form that older versions gave it."""
     return [spec for spec in before if not named or _decodes_as_older_versions(spec, named[0][0])]
 
@@ -248,7 +251,7 @@ def read_data(data: Path | str, workspace: Workspace | Path | str | None, option
 def queue_extraction(
     workspace: Workspace,
     source: Source,
-    encoders: Sequence[tuple[EncoderSpec, Weights | None]],
+    encoders: Sequence[tuple[EncoderSpec, Weights | EmbeddedWeights | None]],
     job_size: int,
     seed: int,
     keep_missing: bool = False,

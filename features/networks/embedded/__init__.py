@@ -1,1 +1,1 @@
-"""Holds the embedded encoder as data: the weights, how to build and feed the model (`encoder.json`), and its card (`CARD.md`)."""
+"""Holds the embedded encoder as data: weights, graph, how to build and feed the model (`encoder.json`), its card (`CARD.md`)."""
