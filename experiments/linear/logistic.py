@@ -1,10 +1,13 @@
-"""Multinomial logistic regression for a whole path of penalties: all of them share each pass over the rows.
+"""Multinomial logistic regression for a whole path of penalties.
 
-L-BFGS, one problem a penalty, along the principal axes that ridge needs anyway: there the curvature is nearly diagonal and known,
-so a few dozen passes do what takes plain L-BFGS hundreds. The first step, Newton's from the priors, costs no pass at all. Few
-rows are turned to these axes once and kept, many are read in each pass. Blocks of rows are worked on beside each other and added
-up in their order: the result does not depend on how many cores there are.
+L-BFGS along the principal axes that ridge needs anyway: there the curvature is nearly diagonal and known. The first step,
+Newton's from the priors, costs no pass at all. Penalties are solved from the largest on: what one showed of the curvature is that
+of the next but for their difference, so half a dozen passes do what takes plain L-BFGS a hundred. Few rows are turned to the axes
+once and kept, many are read in each pass. Blocks of rows are worked on beside each other and added up in their order: the result
+does not depend on how many cores there are.
 """
+
+from __future__ import annotations
 
 import contextlib
 import functools
@@ -31,8 +34,7 @@ _MEMORY = 12  # steps whose change of the gradient is remembered
 _MOST_PASSES = 200
 _ENOUGH = 1e-4  # part of the promised decrease that a step must bring (Armijo)
 _FLATTEST = 1e-6
-_AT_ONCE = 6  # penalties that share a pass: more would save little and lose more to a kill
-_MOST_COLUMNS = 2048  # of one wide product, which bounds the memory that many classes take
+_KEPT_TOGETHER = 6  # penalties of a part of many rows: what they showed of the curvature is not kept for the next part
 _FEW = 4  # times as many rows as channels, or fewer: turning them once costs less than turning heads in each pass
 _MOST_KEPT = 1 << 25  # numbers of turned rows in memory
 _KEPT_ROWS = 512  # a block of them, so that few rows keep all cores busy, too
@@ -69,9 +71,14 @@ class Axes:
         weights = (self.products / (self.variances + penalty)) @ self.vectors.T / self.scale
         return LinearHead(weights, self.shares - weights @ self.mean)
 
-    def raw(self, points: _Array) -> tuple[_Array, _Array]:
-        """Weights (p, k, d) and biases (p, k) on raw features less their mean, of points (p, k, r + 1)."""
-        return points[..., :-1] @ self.vectors.T / self.scale, points[..., -1]
+    def point(self, head: LinearHead) -> _Array:
+        """(k, r + 1) of a head on raw features."""
+        bias = head.bias + head.weight @ self.mean
+        return np.concatenate([head.weight * self.scale @ self.vectors, bias[:, None]], axis=1)
+
+    def raw(self, points: _Array) -> _Array:
+        """(p, k, d + 1) weights and biases on raw features less their mean, of points (p, k, r + 1)."""
+        return np.concatenate([points[..., :-1] @ self.vectors.T / self.scale, points[..., -1:]], axis=-1)
 
 
 def axes_of(source: FeatureSource, positions: NDArray[np.int64], statistics: Statistics) -> Axes:
@@ -93,52 +100,93 @@ def axes_of(source: FeatureSource, positions: NDArray[np.int64], statistics: Sta
 
 
 class _Problem:
-    """The course of one penalty: the best point (k, d + 1) so far, and a trial beyond it. Weights first, the bias last."""
+    """The course of one penalty: the best point (k, r + 1) so far, and a trial beyond it. Weights first, the bias last."""
 
     def __init__(self, penalty: float, axes: Axes) -> None:
+        """Begins with Newton's step from the priors."""
         self.trial = axes.start(penalty)
         self.is_done = False
+        self.penalty = penalty
         self._l2 = np.append(np.full(len(axes.variances), penalty), 0.0)
         self._variances = np.append(axes.variances, 1.0)
-        self._pairs: list[tuple[_Array, _Array]] = []
+        self._pairs: list[_Pair] = []
         self._point, self._value, self._length, self._slope = self.trial, np.inf, 1.0, 0.0
-        self._gradient = self._direction = np.zeros_like(self.trial)
+        self._gradient = np.zeros_like(self.trial)
+        self._hessian_diagonal = np.zeros(len(self.trial))
+        self._direction = self._gradient
 
-    def take_or_shorten(self, loss: float, gradient: _Array, hessian_diagonal: _Array, tolerance: float) -> None:
-        """Takes the trial or not, by its likelihood, and makes the next one."""
-        value = loss + 0.5 * float((self._l2 * self.trial**2).sum())
+    def take_or_shorten(self, there: _AlongAxes, tolerance: float) -> None:
+        """Takes the trial or not, by the likelihood there, and makes the next one."""
+        value = there.loss + 0.5 * float((self._l2 * self.trial**2).sum())
         if value <= self._value + _ENOUGH * self._length * self._slope:
-            self._go_on(value, gradient + self._l2 * self.trial, hessian_diagonal)
-            self.is_done = -self._slope < tolerance
+            new = there.gradient + self._l2 * self.trial
+            if np.isfinite(self._value):
+                self._remember(self.trial - self._point, new - self._gradient)
+            self._point, self._value, self._gradient, self._hessian_diagonal = self.trial, value, new, there.hessian_diagonal
+            self._turn(tolerance)
         else:  # to the minimum of the parabola through what is known of this direction
             excess = value - self._value - self._length * self._slope
             self._length *= min(0.5, max(0.1, -self._slope * self._length / (2 * excess)))
             self.is_done = self._length < 1e-3  # rounding is all that is left
-        self.trial = self._point if self.is_done else self._point + self._length * self._direction
+            self.trial = self._point if self.is_done else self._point + self._length * self._direction
 
-    def _go_on(self, value: float, gradient: _Array, hessian_diagonal: _Array) -> None:
-        if np.isfinite(self._value):
-            step, change = self.trial - self._point, gradient - self._gradient
-            if (step * change).sum() > 0:
-                self._pairs = [*self._pairs, (step, change)][-_MEMORY:]
-        self._point, self._value, self._gradient, self._length = self.trial, value, gradient, 1.0
-        curvature = np.maximum(hessian_diagonal, _FLATTEST)[:, None] * self._variances + self._l2
-        self._direction = self._descent(curvature)
-        self._slope = float((gradient * self._direction).sum())
+    def begin_at(self, point: _Array) -> None:
+        """Instead of Newton's step."""
+        self.trial = self._point = point
+
+    def go_on_from(self, solved: _Problem, tolerance: float) -> None:
+        """From the end of another penalty of the same rows: curvature and gradient differ by that of the penalties alone."""
+        more = np.zeros(len(self._l2))
+        more[:-1] = self.penalty - solved.penalty
+        spread = np.broadcast_to(more, self.trial.shape).ravel()
+        pairs = [_Pair.of(pair.step, pair.change + spread * pair.step) for pair in solved._pairs]
+        self._pairs = [pair for pair in pairs if pair is not None]
+        self._point = solved._point
+        self._value = solved._value + 0.5 * float((more * self._point**2).sum())
+        self._gradient, self._hessian_diagonal = solved._gradient + more * self._point, solved._hessian_diagonal
+        self._turn(tolerance)
+
+    def _remember(self, step: _Array, change: _Array) -> None:
+        pair = _Pair.of(step.ravel(), change.ravel())
+        if pair is not None:
+            self._pairs = [*self._pairs, pair][-_MEMORY:]
+
+    def _turn(self, tolerance: float) -> None:
+        self._length = 1.0
+        curvature = np.maximum(self._hessian_diagonal, _FLATTEST)[:, None] * self._variances + self._l2
+        self._direction = self._descent(curvature.ravel()).reshape(self._point.shape)
+        self._slope = float((self._gradient * self._direction).sum())
+        # What curvature of earlier steps promises may be too little, what the axes alone promise, too.
+        self.is_done = max(-self._slope, float((self._gradient**2 / curvature).sum())) < tolerance
+        self.trial = self._point if self.is_done else self._point + self._direction
 
     def _descent(self, curvature: _Array) -> _Array:
         """Nocedal & Wright 2006, algorithm 7.4, from a diagonal curvature."""
-        result, parts = -self._gradient, []
-        for step, change in reversed(self._pairs):
-            parts.append((step * result).sum() / (step * change).sum())
-            result = result - parts[-1] * change
+        result, parts = -self._gradient.ravel(), []
+        for pair in reversed(self._pairs):
+            parts.append(float(pair.step @ result) / pair.product)
+            result -= parts[-1] * pair.change
         if self._pairs:  # as curved as the last step showed it to be
-            step, change = self._pairs[-1]
-            curvature = curvature * ((change * change / curvature).sum() / (step * change).sum())
-        result = result / curvature
-        for step, change in self._pairs:
-            result = result + (parts.pop() - (change * result).sum() / (step * change).sum()) * step
-        return np.asarray(result)
+            last = self._pairs[-1]
+            curvature = curvature * (float(last.change @ (last.change / curvature)) / last.product)
+        result /= curvature
+        for pair in self._pairs:
+            result += (parts.pop() - float(pair.change @ result) / pair.product) * pair.step
+        return result
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A step (k (r + 1),) and how the gradient changed along it; their product is above 0."""
+
+    step: _Array
+    change: _Array
+    product: float
+
+    @classmethod
+    def of(cls, step: _Array, change: _Array) -> _Pair | None:
+        product = float(step @ change)
+        return cls(step, change, product) if product > 0 else None
 
 
 def fit_logistic_path(
@@ -175,75 +223,92 @@ def fit_logistic_path(
     positions = positions[targets.is_known[positions]]
     axes = axes or axes_of(source, positions, statistics)
     kept = parts or NoParts()
-    width = max(1, min(_AT_ONCE, _MOST_COLUMNS // targets.outputs))
-    points: list[_Array] = []
-    with _likelihoods(source, targets, positions, axes) as along_axes:
-        for first in range(0, len(penalties), width):
-            solved = kept.load(f"logistic_{first}")
-            if solved is None or solved.shape[2] != len(axes.variances) + 1:  # an earlier version had other axes
-                report(f"logistic regression, penalties {first + 1} to {min(first + width, len(penalties))} of {len(penalties)}")
-                problems = [_Problem(penalty, axes) for penalty in penalties[first : first + width]]
-                _solve(along_axes, problems, tolerance, check)
-                solved = np.stack([problem.trial for problem in problems])
-                kept.keep(f"logistic_{first}", solved)
-            points.extend(solved)
-    return [_head(axes, point) for point in points]
+    falling = sorted(range(len(penalties)), key=lambda place: -penalties[place])
+    heads: dict[int, LinearHead] = {}
+    is_few = len(positions) <= _FEW * len(axes.mean) and len(positions) * len(axes.variances) <= _MOST_KEPT
+    with (_remembered if is_few else _read)(source, targets, positions, axes) as along_axes:
+        together = len(penalties) if is_few else _KEPT_TOGETHER
+        for first in range(0, len(penalties), together):
+            places = falling[first : first + together]
+            raw = kept.load(f"logistic_heads_{first}")
+            if raw is None:
+                report(f"logistic regression, penalties {first + 1} to {first + len(places)} of {len(penalties)}")
+                problems = [_Problem(penalties[place], axes) for place in places]
+                if first:  # from the head alone, as whoever goes on after a kill has to
+                    problems[0].begin_at(axes.point(heads[falling[first - 1]]))
+                _solve_in_turn(along_axes, problems, tolerance, check)
+                raw = axes.raw(np.stack([problem.trial for problem in problems]))
+                kept.keep(f"logistic_heads_{first}", raw)
+            heads |= {place: _head(axes, each) for place, each in zip(places, raw, strict=True)}
+    return [heads[place] for place in range(len(penalties))]
 
 
 @dataclass(frozen=True)
 class _AlongAxes:
-    """loss (p,), gradient (p, k, r + 1) and hessian_diagonal (p, k), see Likelihood, at points along the axes."""
+    """loss, gradient (k, r + 1) and hessian_diagonal (k,), see Likelihood, at a point along the axes."""
 
-    loss: _Array
+    loss: float
     gradient: _Array
     hessian_diagonal: _Array
 
+    @classmethod
+    def of(cls, means: Likelihood, weights: _Array) -> _AlongAxes:
+        """Args: means: of one head; weights: (k, r) its gradient along the axes."""
+        gradient = np.concatenate([weights, means.biases[0][:, None]], axis=1)
+        return cls(float(means.loss[0]), gradient, means.hessian_diagonal[0])
+
+
+_Likelihoods = Callable[[_Array], _AlongAxes]  # of a point (k, r + 1)
+
 
 @contextlib.contextmanager
-def _likelihoods(
-    source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes
-) -> Iterator[Callable[[_Array], _AlongAxes]]:
-    """What gives the likelihood of points (p, k, r + 1)."""
-    if len(positions) > _FEW * len(axes.mean) or len(positions) * len(axes.variances) > _MOST_KEPT:
+def _read(source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes) -> Iterator[_Likelihoods]:
+    """Reads the rows for each point."""
 
-        def read(points: _Array) -> _AlongAxes:
-            means = likelihood(source, targets, positions, axes.mean, *axes.raw(points))
-            gradient = np.concatenate([means.weights / axes.scale @ axes.vectors, means.biases[..., None]], axis=-1)
-            return _AlongAxes(means.loss, gradient, means.hessian_diagonal)
+    def of(point: _Array) -> _AlongAxes:
+        raw = axes.raw(point[None])
+        means = likelihood(source, targets, positions, axes.mean, raw[..., :-1], raw[..., -1])
+        return _AlongAxes.of(means, means.weights[0] / axes.scale @ axes.vectors)
 
-        yield read
-        return
+    yield of
+
+
+@contextlib.contextmanager
+def _remembered(source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes) -> Iterator[_Likelihoods]:
+    """Keeps the rows, turned to the axes."""
     turn, mean = (axes.vectors / axes.scale[:, None]).astype(np.float32), axes.mean.astype(np.float32)
     with _workers() as pool:
         turned = [
             ((as_float32(half) - mean) @ turn, targets.codes[block]) for block, half in source.blocks(positions, _KEPT_ROWS)
         ]
 
-        def remembered(points: _Array) -> _AlongAxes:
-            heads = _Heads(points[..., :-1], points[..., -1])
-            means = _summed(pool.map(lambda rows: heads.sums(*rows), turned), points[..., :-1].shape, len(positions))
-            gradient = np.concatenate([means.weights, means.biases[..., None]], axis=-1)
-            return _AlongAxes(means.loss, gradient, means.hessian_diagonal)
+        def of(point: _Array) -> _AlongAxes:
+            heads = _Heads(point[None, :, :-1], point[None, :, -1])
+            means = _summed(pool.map(lambda rows: heads.sums(*rows), turned), point[None, :, :-1].shape, len(positions))
+            return _AlongAxes.of(means, means.weights[0])
 
-        yield remembered
+        yield of
 
 
-def _solve(
-    along_axes: Callable[[_Array], _AlongAxes], problems: Sequence[_Problem], tolerance: float, check: Callable[[], None]
-) -> None:
+def _solve_in_turn(along_axes: _Likelihoods, problems: Sequence[_Problem], tolerance: float, check: Callable[[], None]) -> None:
+    """Args: problems: penalties fall, so that each is a small step from the one before."""
+    for number, problem in enumerate(problems):
+        if number:
+            problem.go_on_from(problems[number - 1], tolerance)
+        _solve(along_axes, problem, tolerance, check)
+
+
+def _solve(along_axes: _Likelihoods, problem: _Problem, tolerance: float, check: Callable[[], None]) -> None:
     for _ in range(_MOST_PASSES):
-        active = [problem for problem in problems if not problem.is_done]
-        if not active:
+        if problem.is_done:
             return
         check()
-        means = along_axes(np.stack([problem.trial for problem in active]))
-        for number, problem in enumerate(active):
-            problem.take_or_shorten(float(means.loss[number]), means.gradient[number], means.hessian_diagonal[number], tolerance)
+        problem.take_or_shorten(along_axes(problem.trial), tolerance)
 
 
-def _head(axes: Axes, point: _Array) -> LinearHead:
-    weights, biases = axes.raw(point)
-    return LinearHead(weights, biases - weights @ axes.mean)
+def _head(axes: Axes, raw: _Array) -> LinearHead:
+    bias = raw[:, -1] - raw[:, -1].mean()  # what all classes share says nothing, and is no one's minimum
+    return LinearHead(raw[:, :-1], bias - raw[:, :-1] @ axes.mean)
 
 
 @dataclass(frozen=True)

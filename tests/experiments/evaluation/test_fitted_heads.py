@@ -157,7 +157,7 @@ def test_what_was_fitted_before_a_kill_is_not_fitted_again_and_gives_the_same_he
         steps = iter(range(1000))
 
         def check(steps=steps):
-            if next(steps) == 15:
+            if next(steps) == 30:
                 raise Left
 
         with contextlib.suppress(Left):
