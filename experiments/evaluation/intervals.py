@@ -105,18 +105,21 @@ class Sample:
 
         Efron, "Better Bootstrap Confidence Intervals", JASA 1987.
         """
+        return self.bca_of_each(rows, lambda sums: statistic(sums)[..., None])[0]
+
+    def bca_of_each(self, rows: Any, statistics: Callable[[_Array], _Array]) -> list[Interval]:
+        """Of several functions of the same sums, as `bca` has them one by one; `statistics` gives (..., q)."""
         sums = self._per_unit(rows)
-        if self._drawn < 2:
-            return list(_NONE)
         total = _dense(sums.sum(axis=0)).ravel()
-        value = float(statistic(total[None])[0])
-        resampled = np.concatenate([statistic(_dense(part @ sums)) for part in _blocks(self._drawn, self._seed, len(total))])
-        resampled = resampled[np.isfinite(resampled)]
-        if not np.isfinite(value) or len(resampled) < RESAMPLES // 2 or np.ptp(resampled) <= 1e-12 * max(1e-300, abs(value)):
-            return list(_NONE)
+        values = statistics(total[None])[0]
+        if self._drawn < 2:
+            return [list(_NONE) for _ in values]
+        resampled = np.concatenate([statistics(_dense(part @ sums)) for part in _blocks(self._drawn, self._seed, len(total))])
         step = max(1, _AT_ONCE // len(total))
-        without = np.concatenate([statistic(total - _dense(sums[start : start + step])) for start in range(0, self._drawn, step)])
-        return _bca(value, resampled, without[np.isfinite(without)])
+        without = np.concatenate(
+            [statistics(total - _dense(sums[start : start + step])) for start in range(0, self._drawn, step)]
+        )
+        return [_bca_of(float(value), resampled[:, place], without[:, place]) for place, value in enumerate(values)]
 
     def _per_unit(self, rows: Any) -> Any:
         if self._unit_of is None:
@@ -144,6 +147,13 @@ def _units_of(groups: NDArray[np.str_]) -> tuple[NDArray[np.int64], int]:
     unit_of[alone] = len(names) + np.arange(int(alone.sum()))
     _, unit_of = np.unique(unit_of, return_inverse=True)
     return unit_of.astype(np.int64), int(unit_of.max()) + 1
+
+
+def _bca_of(value: float, resampled: _Array, without: _Array) -> Interval:
+    resampled = resampled[np.isfinite(resampled)]
+    if not np.isfinite(value) or len(resampled) < RESAMPLES // 2 or np.ptp(resampled) <= 1e-12 * max(1e-300, abs(value)):
+        return list(_NONE)
+    return _bca(value, resampled, without[np.isfinite(without)])
 
 
 def _bca(value: float, resampled: _Array, without: _Array) -> Interval:

@@ -12,6 +12,7 @@ from headstart.pipeline.errors import HeadstartError
 from .intervals import Z_95, Interval, Sample
 
 _BINS = 15
+_FEW_COLUMNS = 100  # of counts, most of them 0: to multiply them all costs less than to pass them over
 _MIN_GROUP = 3  # rows below which a correlation within a group says nothing
 _Floats = NDArray[np.floating[Any]]
 
@@ -196,27 +197,23 @@ def class_intervals(sample: Sample, codes: NDArray[np.int64], said: NDArray[np.i
     columns = np.concatenate([codes, classes + said, 2 * classes + codes[is_right]])
     places = np.concatenate([rows, rows, rows[is_right]])
     used, columns = np.unique(columns, return_inverse=True)
-    counts = coo_array((np.ones(len(places)), (places, columns)), shape=(len(codes), len(used))).tocsr()
+    if len(used) <= _FEW_COLUMNS:
+        counts: Any = np.zeros((len(codes), len(used)))
+        counts[places, columns] = 1
+    else:
+        counts = coo_array((np.ones(len(places)), (places, columns)), shape=(len(codes), len(used))).tocsr()
 
-    def parts(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def both(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         whole = np.zeros((*sums.shape[:-1], 3 * classes))
         whole[..., used] = sums
         true, claimed, right = np.split(whole, 3, axis=-1)
-        return true, claimed, right
+        balanced = (right / np.maximum(true, 1)).sum(axis=-1) / np.maximum((true > 0).sum(axis=-1), 1)
+        occurring = true + claimed
+        macro_f1 = (2 * right / np.maximum(occurring, 1)).sum(axis=-1) / np.maximum((occurring > 0).sum(axis=-1), 1)
+        return np.stack([balanced, macro_f1], axis=-1)
 
-    def balanced(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        true, _, right = parts(sums)
-        return np.asarray((right / np.maximum(true, 1)).sum(axis=-1) / np.maximum((true > 0).sum(axis=-1), 1))
-
-    def macro_f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        true, claimed, right = parts(sums)
-        return np.asarray(
-            (2 * right / np.maximum(true + claimed, 1)).sum(axis=-1) / np.maximum((true + claimed > 0).sum(axis=-1), 1)
-        )
-
-    intervals = sample.bca(counts, balanced), sample.bca(counts, macro_f1)
     # All right or all wrong: what is true of accuracy then is true of them.
-    one, two = (sample.proportion(is_right) if interval[0] is None else interval for interval in intervals)
+    one, two = (sample.proportion(is_right) if interval[0] is None else interval for interval in sample.bca_of_each(counts, both))
     return one, two
 
 

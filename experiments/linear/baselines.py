@@ -19,9 +19,9 @@ from headstart.experiments.data.statistics import Statistics, gather_statistics
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.training.kept_parts import Parts
 
+from .axes import axes_of
 from .closed_form import LinearHead, SingularError, fit_lda, fit_nearest_mean
 from .cross_validation import cross_validate_ridge
-from .logistic import axes_of
 from .penalty_path import PENALTIES, logistic_path, ridge_path
 
 RIDGE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -110,7 +110,8 @@ def fit_baselines(
         mean = statistics.target_sums / statistics.count
         return [*baselines, Baseline("mean", {}, LinearHead(np.zeros((len(mean), source.embed_dim)), mean))], statistics
     with contextlib.suppress(SingularError):  # classes of one image each have no spread to go by
-        baselines.append(Baseline("lda", {"shrinkage": 1e-3}, fit_lda(statistics)))
+        lda = fit_lda(statistics) if axes is None else axes.lda(statistics)
+        baselines.append(Baseline("lda", {"shrinkage": 1e-3}, lda))
     return [*baselines, Baseline("nearest-mean", {}, fit_nearest_mean(statistics))], statistics
 
 

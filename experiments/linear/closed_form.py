@@ -13,7 +13,7 @@ from headstart.pipeline.errors import HeadstartError
 
 _Array = NDArray[np.float64]
 _RANK_EPS = 1e-10
-_NEVER = -1e9  # the score of a class that training lacks
+NEVER = -1e9  # the score of a class that training lacks
 _BLOCK_ROWS = 256  # as float32 they stay in the cache of a core
 _CHEAPER_THAN_EIGEN = 8  # so many Cholesky factorizations cost less than one eigendecomposition
 
@@ -85,7 +85,7 @@ def fit_lda(statistics: Statistics, shrinkage: float = 1e-3) -> LinearHead:
     covariance = (1 - shrinkage) * within + shrinkage * target * np.eye(len(within))
     weight = by_factor(_factor(covariance), means)
     prior = np.log(np.maximum(counts, 1) / centered.count)
-    offset = np.where(counts > 0, prior - 0.5 * (means * weight).sum(axis=0), _NEVER)
+    offset = np.where(counts > 0, prior - 0.5 * (means * weight).sum(axis=0), NEVER)
     return raw_head(centered, weight, offset)
 
 
@@ -94,7 +94,7 @@ def fit_nearest_mean(statistics: Statistics) -> LinearHead:
     centered = center(statistics)
     counts = statistics.target_sums
     means = centered.products / np.maximum(counts, 1)
-    return raw_head(centered, means, np.where(counts > 0, -0.5 * (means**2).sum(axis=0), _NEVER))
+    return raw_head(centered, means, np.where(counts > 0, -0.5 * (means**2).sum(axis=0), NEVER))
 
 
 def scores_of(source: FeatureSource, positions: NDArray[np.int64], heads: Sequence[LinearHead]) -> list[NDArray[np.float32]]:

@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.data.feature_source import FeatureSource, as_float32
-from headstart.experiments.data.statistics import Statistics, standardization_of
+from headstart.experiments.data.statistics import Statistics
 from headstart.experiments.data.targets import Targets
 from headstart.experiments.training.kept_parts import NoParts, Parts
 from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 
+from .axes import Axes, axes_of
 from .closed_form import LinearHead
 
 _Array = NDArray[np.float64]
@@ -38,65 +39,6 @@ _KEPT_TOGETHER = 6  # penalties of a part of many rows: what they showed of the 
 _FEW = 4  # times as many rows as channels, or fewer: turning them once costs less than turning heads in each pass
 _MOST_KEPT = 1 << 25  # numbers of turned rows in memory
 _KEPT_ROWS = 512  # a block of them, so that few rows keep all cores busy, too
-_FLAT = 1e-10  # part of the largest variance below which rows do not differ along an axis
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Standardized features along the principal axes of the training rows.
-
-    Attributes:
-        mean, scale: (d,) of the raw channels.
-        vectors: (d, r), an axis a column, of all along which rows differ; variances: (r,) along them.
-        products: (k, r) mean of target times standardized feature.
-        priors, shares: (k,) of the classes; a prior is never 0.
-    """
-
-    mean: _Array
-    scale: _Array
-    vectors: _Array
-    variances: _Array
-    products: _Array
-    priors: _Array
-    shares: _Array
-
-    def start(self, penalty: float) -> _Array:
-        """(k, r + 1): Newton's first step from the priors, with the curvature that classes of equal size have."""
-        k = len(self.priors)
-        curvature = (self.priors * (1 - self.priors) * k / max(1, k - 1))[:, None] * self.variances
-        return np.concatenate([self.products / (curvature + penalty), np.log(self.priors)[:, None]], axis=1)
-
-    def ridge(self, penalty: float) -> LinearHead:
-        """As `fit_ridge_path`: along these axes each weight has an equation of its own."""
-        weights = (self.products / (self.variances + penalty)) @ self.vectors.T / self.scale
-        return LinearHead(weights, self.shares - weights @ self.mean)
-
-    def point(self, head: LinearHead) -> _Array:
-        """(k, r + 1) of a head on raw features."""
-        bias = head.bias + head.weight @ self.mean
-        return np.concatenate([head.weight * self.scale @ self.vectors, bias[:, None]], axis=1)
-
-    def raw(self, points: _Array) -> _Array:
-        """(p, k, d + 1) weights and biases on raw features less their mean, of points (p, k, r + 1)."""
-        return np.concatenate([points[..., :-1] @ self.vectors.T / self.scale, points[..., -1:]], axis=-1)
-
-
-def axes_of(source: FeatureSource, positions: NDArray[np.int64], statistics: Statistics) -> Axes:
-    """Of the rows at `positions`, which have classes and which `statistics` are of."""
-    standard, offset = standardization_of(statistics), statistics.sums / statistics.count
-    products = (statistics.products - np.outer(offset, statistics.target_sums)).T / statistics.count / standard.scale
-    if len(positions) <= len(offset):  # the axes of few rows lie in what these span: a smaller problem
-        rows = (source.take(np.sort(positions)).astype(np.float64) - standard.mean) / standard.scale
-        values, turned = np.linalg.eigh(rows @ rows.T / len(rows))
-        lasts = values > _FLAT * values[-1]
-        values = values[lasts]
-        vectors = rows.T @ (turned[:, lasts] / np.sqrt(len(rows) * values))
-    else:
-        gram = statistics.gram / statistics.count - np.outer(offset, offset)
-        values, vectors = np.linalg.eigh(gram / np.outer(standard.scale, standard.scale))
-    shares = statistics.target_sums / statistics.count
-    priors = np.maximum(statistics.target_sums, 0.5) / statistics.count
-    return Axes(standard.mean, standard.scale, vectors, np.maximum(values, 0), products @ vectors, priors, shares)
 
 
 class _Problem:

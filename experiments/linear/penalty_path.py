@@ -11,8 +11,9 @@ from headstart.experiments.data.statistics import Statistics
 from headstart.experiments.data.targets import Targets
 from headstart.experiments.training.kept_parts import Parts
 
+from .axes import Axes
 from .closed_form import LinearHead, fit_ridge_path, scores_of
-from .logistic import Axes, fit_logistic_path
+from .logistic import fit_logistic_path
 
 PENALTIES = tuple(float(penalty) for penalty in np.geomspace(1e-5, 10, 12))
 

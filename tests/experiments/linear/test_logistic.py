@@ -9,7 +9,7 @@ from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.data.targets import class_targets
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.linear import logistic
-from headstart.experiments.linear.closed_form import fit_ridge_path, scores_of
+from headstart.experiments.linear.closed_form import scores_of
 from headstart.experiments.linear.logistic import fit_logistic_path, likelihood
 from headstart.pipeline.errors import HeadstartError
 from tests.experiments.samples import clouds, line
@@ -144,7 +144,7 @@ def test_numbers_are_refused():
         fitted(line())
 
 
-def _rows(count: int, channels: int) -> TrainingData:
+def few_rows(count: int, channels: int) -> TrainingData:
     random = np.random.default_rng(count)
     codes = random.integers(0, 3, count + 40)
     rows = random.standard_normal((count + 40, channels)) + 0.8 * np.eye(3, channels)[codes]
@@ -154,7 +154,7 @@ def _rows(count: int, channels: int) -> TrainingData:
 
 @pytest.mark.parametrize(("count", "channels"), [(20, 48), (48, 48), (60, 16)], ids=["fewer rows", "as many", "more rows"])
 def test_rows_kept_along_their_axes_give_the_heads_that_reading_them_gives(monkeypatch, count, channels):
-    made = _rows(count, channels)
+    made = few_rows(count, channels)
     statistics = gather_statistics(made.source, made.targets, {"train": made.train})["train"]
     penalties = (1e-2, 1.0)
     kept = fit_logistic_path(made.source, made.targets, made.train, statistics, penalties, tolerance=1e-9)
@@ -163,13 +163,3 @@ def test_rows_kept_along_their_axes_give_the_heads_that_reading_them_gives(monke
     for one, two in zip(kept, read, strict=True):
         np.testing.assert_allclose(one.weight, two.weight, atol=2e-3)
         np.testing.assert_allclose(one.bias, two.bias, atol=2e-3)
-
-
-@pytest.mark.parametrize(("count", "channels"), [(20, 48), (200, 16)], ids=["fewer rows than channels", "more"])
-def test_ridge_along_the_axes_is_ridge(count, channels):
-    made = _rows(count, channels)
-    statistics = gather_statistics(made.source, made.targets, {"train": made.train})["train"]
-    axes = logistic.axes_of(made.source, made.train, statistics)
-    for penalty, wanted in zip((1e-3, 1.0), fit_ridge_path(statistics, (1e-3, 1.0)), strict=True):
-        np.testing.assert_allclose(axes.ridge(penalty).weight, wanted.weight, atol=1e-4)
-        np.testing.assert_allclose(axes.ridge(penalty).bias, wanted.bias, atol=1e-4)
