@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.experiments.config import USUAL_STEPS, BaselineOptions, HeadConfig, TrainingOptions
+from headstart.experiments.config import BaselineOptions, TrainingOptions, linear_head, usual_steps
 from headstart.experiments.evaluation.evaluate_experiment import evaluate_experiment
 from headstart.experiments.evaluation.intervals import Sample
 from headstart.experiments.heads.trainer import train
@@ -173,8 +173,8 @@ def ours(features: CachedFeatures) -> Answers:
         encoder=features.folder,
         fingerprint=features.rows.fingerprint,
         task="classification",
-        heads=(HeadConfig(),),
-        options=TrainingOptions(steps=USUAL_STEPS),
+        heads=(linear_head(),),
+        options=TrainingOptions(steps=usual_steps((linear_head(),))),
         targets=(),
         auxiliary=(),
         val_part=val_part,

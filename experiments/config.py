@@ -18,6 +18,8 @@ DEFAULT_ABLATION = "default"
 # Heads without a gradient; of those that do equally well the first in this order is chosen: fewer choices first.
 SIMPLEST = ("mean", "nearest-mean", "ridge", "lda", "logistic")
 USUAL_STEPS = 1500
+LINEAR_STEPS = 500  # of heads without hidden layers alone: their loss has one minimum
+LINEAR_RATE = 3e-3
 MOST_EPOCHS = 200  # however few rows an epoch has
 PATIENCE = 0.3  # part of all epochs: the last ones, of small steps, still find something
 
@@ -129,6 +131,7 @@ class TrainingOptions:
         by_blocks: shuffle blocks of rows, for features that do not fit into memory.
         checkpoint_s: seconds between checkpoints.
         device: cpu or cuda; `amp` computes products in bfloat16 there.
+        by_loss: an epoch is judged by the loss on validation, whatever the monitor is: accuracy on few images is luck.
     """
 
     epochs: int = 10
@@ -143,6 +146,7 @@ class TrainingOptions:
     device: str = "cpu"
     amp: bool = False
     steps: int = 0
+    by_loss: bool = False
 
     def settled(self, rows: int) -> "TrainingOptions":
         """What `steps` means for so many training rows, in epochs."""
@@ -151,7 +155,10 @@ class TrainingOptions:
         an_epoch = max(1, rows // (self.batch_size * self.accumulation))
         epochs = max(self.epochs, min(MOST_EPOCHS, -(-self.steps // an_epoch)))
         patience = self.patience or (0 if epochs == self.epochs else max(10, round(PATIENCE * epochs)))
-        return replace(self, epochs=epochs, patience=patience, steps=0)
+        is_small = epochs > self.epochs
+        return replace(
+            self, epochs=epochs, patience=patience, steps=0, by_loss=self.by_loss or (is_small and self.monitor == "auto")
+        )
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation"):
@@ -183,10 +190,20 @@ class BaselineOptions:
 USUAL_BASELINES = BaselineOptions()
 
 
+def linear_head() -> HeadConfig:
+    """The head that is trained where none is asked for."""
+    return HeadConfig(learning_rate=LINEAR_RATE)
+
+
+def usual_steps(heads: Sequence[HeadConfig]) -> int:
+    """`TrainingOptions.steps` where nobody says how long these are trained."""
+    return USUAL_STEPS if any(head.hidden for head in heads) else LINEAR_STEPS
+
+
 def default_ablation() -> tuple[HeadConfig, ...]:
     """Linear, MLP-512, MLP-512 with augmentation of the features."""
     mlp = HeadConfig(name="mlp-512", hidden=(512,), dropout=0.3)
-    return HeadConfig(), mlp, HeadConfig(name="mlp-512-augmented", hidden=(512,), dropout=0.3, noise=0.3, mixup=0.2)
+    return linear_head(), mlp, HeadConfig(name="mlp-512-augmented", hidden=(512,), dropout=0.3, noise=0.3, mixup=0.2)
 
 
 def quality_head() -> HeadConfig:
@@ -213,8 +230,8 @@ def head_config(facts: Mapping[str, Any]) -> HeadConfig:
 
 def as_facts(config: HeadConfig | TrainingOptions | BaselineOptions) -> dict[str, Any]:
     """For JSON; `head_config` reads a head back."""
-    if isinstance(config, TrainingOptions) and not config.steps:  # as before there were any, so that identities stay
-        return {key: value for key, value in asdict(config).items() if key != "steps"}
+    if isinstance(config, TrainingOptions):  # as before there were any, so that identities stay
+        return {key: value for key, value in asdict(config).items() if value or key not in ("steps", "by_loss")}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 

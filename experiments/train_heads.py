@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from headstart.experiments.config import USUAL_STEPS, BaselineOptions, HeadConfig, TrainingOptions, idle_settings
+from headstart.experiments.config import BaselineOptions, HeadConfig, TrainingOptions, idle_settings, linear_head, usual_steps
 from headstart.experiments.data.columns import detected_task
 from headstart.experiments.evaluation.publish import removed_files
 from headstart.experiments.runs.begin import Begun
@@ -58,16 +58,15 @@ def train_heads(
         is taken by another experiment; TryLaterError if the disk is full or the database stays locked.
     """
     begun_at = time.monotonic()
-    options = options or TrainingOptions(steps=USUAL_STEPS)
+    chosen = tuple(heads or [linear_head()])
+    options = options or TrainingOptions(steps=usual_steps(chosen))
     device = usable_device(options.device)
     options = replace(options, device="cpu")  # the machine is no part of what is trained: another one may go on
     opened = as_workspace(workspace)
     features = _features(opened, encoder, data)
     decided = detected_task(features, tuple(targets)) if task == "auto" else task
     baselines = BaselineOptions(decided == "classification" if logistic is None else logistic, folds)
-    request = Request(
-        features, decided, tuple(targets), tuple(auxiliary), tuple(heads or [HeadConfig()]), options, name, val_part, baselines
-    )
+    request = Request(features, decided, tuple(targets), tuple(auxiliary), chosen, options, name, val_part, baselines)
     report(f"trains on {features.coverage}, {features.embed_dim:,} features each ({features.folder.name})")
     begun = begin_heads(opened, request)
     for note in (*begun.notes, *idle_settings(request.heads, decided)):

@@ -66,7 +66,7 @@ def command(
     headstart train-head --preset quality --target score --aux sharpness --aux exposure
     """
     from headstart.commands.output.training import training_lines
-    from headstart.experiments.config import USUAL_STEPS, TrainingOptions
+    from headstart.experiments.config import TrainingOptions, usual_steps
     from headstart.experiments.evaluation.record import as_record
     from headstart.experiments.runs.database.rows import run_numbers
     from headstart.experiments.runs.experiment import read_metrics
@@ -75,11 +75,12 @@ def command(
     opened_workspace = chosen_workspace(workspace)
     ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
     shared = {key: given[key] for key in ("batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
+    heads = heads_of(ablation, preset, seeds, seed, given)
     # Without a word on epochs, steps decide: ten epochs of a small set are too few.
-    shared |= {"steps": USUAL_STEPS} if given["epochs"] is None else {"epochs": given["epochs"]}
+    shared |= {"steps": usual_steps(heads)} if given["epochs"] is None else {"epochs": given["epochs"]}
     monitor = given["monitor"] or ("pearson" if preset == "quality" else "auto")
     trained = train_heads(
-        heads_of(ablation, preset, seeds, seed, given),
+        heads,
         opened_workspace,
         encoder=encoder,
         data=data,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headstart.experiments.config import DEFAULT_ABLATION, PRESETS, HeadConfig, default_ablation, quality_head
+from headstart.experiments.config import DEFAULT_ABLATION, PRESETS, HeadConfig, default_ablation, linear_head, quality_head
 from headstart.pipeline.errors import HeadstartError
 
 from .grid import named, read_grid, refuse_too_many, with_seeds
@@ -47,7 +47,8 @@ def choose_heads(
     elif preset == "quality":
         heads = (replace(quality_head(), **changes),)
     else:
-        begin = HeadConfig(hidden=(512,), dropout=0.3) if preset == "mlp" else HeadConfig()
+        is_linear = not changes.get("hidden") and preset != "mlp"
+        begin = linear_head() if is_linear else HeadConfig(hidden=(512,), dropout=0.3) if preset == "mlp" else HeadConfig()
         heads = (named(replace(begin, **_shape_first(changes))),)
     refuse_too_many(len(heads) * seeds)
     return with_seeds([replace(head, seed=head.seed + seed) for head in heads], seeds)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ALIGN = 16  # floats: every block begins where a cache line does, so a product never depends on where memory lay
 _EPS = 1e-8
+_NEAR_0 = 0.01
 _BETAS = (0.9, 0.999)
 STATE = ("values", "first", "second", "best", "running", "best_running")  # all that a step depends on or leaves behind
 
@@ -146,13 +147,16 @@ class Parameters:
                     gradient.mul_(self.heads[head].clip_norm / (norm + 1e-6))
 
     def _initialize(self, values: Tensor) -> None:
-        """As torch.nn.Linear and BatchNorm begin; a head's numbers come from its own seed, so no other head matters."""
+        """As torch.nn.Linear and BatchNorm begin; a head's numbers come from its own seed, so no other head matters.
+
+        A linear head begins near 0: nothing learns away what lies in directions in which no training row goes.
+        """
         import torch
 
         for head, config in enumerate(self.heads):
             for number, layer in enumerate(self.layers):
                 random = torch.Generator().manual_seed(stream_key(config.seed, "weights", number))
-                bound = 1 / math.sqrt(layer.inputs)
+                bound = (1 if config.hidden else _NEAR_0) / math.sqrt(layer.inputs)
                 weight, bias, *norm = (block[head] for block in self.blocks(values, layer))
                 for block in (weight, bias):
                     block.copy_(torch.empty(block.shape).uniform_(-bound, bound, generator=random))

@@ -171,7 +171,7 @@ class Trainer:
                 outcomes[number] = Outcome(
                     self._trained(lane, place),
                     progress.best_epoch,
-                    progress.best[0],
+                    progress.best_score,
                     tuple(progress.history),
                     not progress.is_active,
                     self.reader.steps_per_epoch,
@@ -223,7 +223,7 @@ class Trainer:
                 progress = self.progress[number]
                 train_loss = float(lane.loss_sums[place]) / self.reader.used
                 if progress.is_active and progress.note_epoch(
-                    self.epoch, train_loss, float(loss[place]), float(values[place]), self.options.patience
+                    self.epoch, train_loss, float(loss[place]), float(values[place]), self.options.patience, self.options.by_loss
                 ):
                     lane.parameters.keep_best(place)
             lane.loss_sums.zero_()

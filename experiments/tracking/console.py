@@ -48,7 +48,7 @@ class Narrator:
         last = progress[best].history[-1]
         loss = "diverged" if last["train_loss"] is None else f"loss {last['train_loss']:.4f}"
         if progress[best].best_epoch >= 0:
-            loss += f", best on validation {progress[best].best[0]:.4f} ({self._heads[best]})"
+            loss += f", best on validation {progress[best].best_score:.4f} ({self._heads[best]})"
         parts = [
             f"{self._name}  epoch {done}/{total}",
             loss,

@@ -24,11 +24,18 @@ class TrainingProgress:
     stale: int = 0
     is_active: bool = True
 
-    def note_epoch(self, epoch: int, train_loss: float, val_loss: float, score: float, patience: int) -> bool:
-        """Notes an epoch. Returns: whether this is the best so far, by score and then by loss."""
+    @property
+    def best_score(self) -> float:
+        """By the monitor, of the best epoch; -inf before there is one."""
+        return float("-inf") if self.best_epoch < 0 else float(self.history[self.best_epoch]["val_score"])
+
+    def note_epoch(
+        self, epoch: int, train_loss: float, val_loss: float, score: float, patience: int, by_loss: bool = False
+    ) -> bool:
+        """Notes an epoch. Returns: whether this is the best so far, by score and then by loss, or the other way round."""
         entry = {"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss, "val_score": score}
         self.history.append({key: value if math.isfinite(value) else None for key, value in entry.items()})
-        candidate = (score, -val_loss)
+        candidate = (-val_loss, score) if by_loss else (score, -val_loss)
         # Both: the accuracy of logits that are NaN is a number, that of always the first class.
         if math.isfinite(score) and math.isfinite(val_loss) and candidate > self.best:
             self.best, self.best_epoch, self.stale = candidate, epoch, 0
