@@ -6,6 +6,7 @@ import pytest
 from headstart.experiments.config import HeadConfig, TrainingOptions, default_ablation, quality_head
 from headstart.experiments.data.targets import Targets, value_targets
 from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.heads.parameters import Parameters
 from headstart.experiments.heads.trainer import train, train_head_only
 from headstart.experiments.training.early_stopping import TrainingProgress
 from headstart.pipeline.errors import HeadstartError
@@ -26,6 +27,20 @@ def test_the_head_that_is_kept_is_the_one_of_the_best_epoch():
 def test_of_equal_scores_the_one_with_the_lower_loss_is_best():
     progress = TrainingProgress()
     assert [progress.note_epoch(epoch, 1.0, loss, 0.9, 0) for epoch, loss in enumerate([0.5, 0.4, 0.6])] == [True, True, False]
+
+
+def test_judged_by_loss_the_epoch_of_the_least_loss_is_kept_and_its_score_is_said():
+    progress = TrainingProgress()
+    epochs = [(0.5, 0.8), (0.6, 0.9), (0.4, 0.7)]
+    taken = [progress.note_epoch(epoch, 1.0, loss, score, 0, by_loss=True) for epoch, (loss, score) in enumerate(epochs)]
+    assert taken == [True, False, True]
+    assert progress.best_score == 0.7
+
+
+def test_a_linear_head_begins_near_nothing_and_a_deep_one_as_torch_does():
+    linear, deep = (Parameters([HeadConfig(hidden=hidden)], 100, 4, "cpu").values.abs().max() for hidden in ((), (8,)))
+    assert 0 < linear <= 0.001
+    assert deep > 0.05
 
 
 def test_patience_stops_a_head_alone_and_the_others_go_on():

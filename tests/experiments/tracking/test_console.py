@@ -12,6 +12,7 @@ class Standing:
     """As much of `TrainingProgress` as is shown."""
 
     best: tuple[float, float] = (0.5, 0.0)
+    best_score: float = 0.5
     best_epoch: int = 0
     is_active: bool = True
     history: list[dict[str, float | None]] = field(default_factory=lambda: [{"train_loss": 1.0}])
