@@ -45,6 +45,7 @@ COMMANDS = {
     "predict": "seeing",
     "sample": "seeing",
     "export": "seeing",
+    "rank": "seeing",
     "report": "seeing",
     "audit": "seeing",
     "pause": "running",
@@ -59,7 +60,7 @@ COMMANDS = {
 
 _RESTARTED = "HEADSTART_RESTARTED"
 # ^C ends these wherever they are, in a decoder or a graph, too: what they write appears whole or not at all.
-_AT_ONCE = ("status", "runs", "evaluate", "predict", "sample", "export", "report", "audit")
+_AT_ONCE = ("status", "runs", "evaluate", "predict", "sample", "rank", "export", "report", "audit")
 
 
 class _Commands(click.Group):

@@ -11,17 +11,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headstart.commands.options import as_json, chosen_workspace, run_option, workspace_option
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.recipe_experiment import RecipeExperiment
     from headstart.experiments.serving.export_run import ExportedFile
+    from headstart.pipeline.workspace import Workspace
 
 
 @click.command("export")
 @run_option
 @click.option("--format", "form", type=click.Choice(["onnx", "torchscript", "pt2"]), default="onnx", show_default=True)
 @click.option("--with-encoder", is_flag=True, help="Pixels in instead of features: encoder and head in one ONNX graph.")
+@click.option(
+    "--half",
+    is_flag=True,
+    help="With --with-encoder: weights in float16, half the size; auxiliary columns are a second input. Also as torchscript.",
+)
 @click.option("--logits", is_flag=True, help="Leave out the softmax or sigmoid at the end.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[default: EXPERIMENT-HEAD.SUFFIX here]")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
@@ -31,6 +38,7 @@ def command(
     run: str,
     form: str,
     with_encoder: bool,
+    half: bool,
     logits: bool,
     output: Path | None,
     force: bool,
@@ -47,8 +55,17 @@ def command(
     from headstart.experiments.serving.export_run import export_run
 
     opened_workspace = chosen_workspace(workspace)
+    if half:
+        if not with_encoder:
+            raise click.UsageError("--half goes with --with-encoder: a head alone is small")
+        if logits:
+            raise click.UsageError("--half and --logits exclude each other")
+        _export_half(opened_workspace, run, form, output, force, as_json)
+        return
     experiment = recipe_of_run(opened_workspace, run)
     if experiment is not None:
+        if with_encoder:
+            raise HeadstartError("the model of a recipe is exported with its encoder in float16 only: add --half")
         _export_recipe(experiment, form, output, force, as_json)
         return
     written = export_run(run, opened_workspace, form=form, with_encoder=with_encoder, logits=logits, output=output, force=force)
@@ -70,6 +87,21 @@ def _export_recipe(experiment: RecipeExperiment, form: str, output: Path | None,
         return
     click.echo(f"wrote {path}, the model of {experiment.folder.name} as {form}")
     click.echo(f"  parity   within {difference:.1e} of the largest number that torch gives")
+
+
+def _export_half(workspace: Workspace, run: str, form: str, output: Path | None, force: bool, as_json: bool) -> None:
+    from headstart.experiments.serving.export_half import export_half
+    from headstart.pipeline.text import size_words
+
+    path, name, whole = export_half(workspace, run, form, output, force)
+    if as_json:
+        facts = {"file": str(path), "run": name, "format": form, "bytes": len(whole.data), "largest_difference": whole.difference}
+        click.echo(json.dumps({**facts, "median_ms": {str(key): value for key, value in whole.median_ms.items()}}, indent=1))
+        return
+    click.echo(f"wrote {path}  {size_words(len(whole.data))}, encoder and head of {name} as {form}, weights in float16")
+    click.echo(f"  parity   at most {whole.difference:.1e} from float32 on {plural(whole.images, 'image')}")
+    latency = ", ".join(f"{value:.1f} ms with {plural(key, 'thread')}" for key, value in whole.median_ms.items())
+    click.echo(f"  latency  {latency}, median, one image at a time")
 
 
 def _lines(written: ExportedFile, form: str, with_encoder: bool) -> Iterator[str]:

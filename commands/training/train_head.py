@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from headstart.commands.options import Duration, as_json, chosen_workspace, work
 from headstart.commands.output.terminal import say
 
 from .head_options import baseline_options, head_options, heads_of, training_options
+
+if TYPE_CHECKING:
+    from headstart.pipeline.workspace import Workspace
 
 
 @click.command("train-head")
@@ -25,6 +28,14 @@ from .head_options import baseline_options, head_options, heads_of, training_opt
     metavar="X",
     help="Part of the training images to choose heads by, if the data has no validation split. [default: 0.1]",
 )
+@click.option(
+    "--quantum",
+    type=click.IntRange(1, 12),
+    metavar="N",
+    help="A simulated circuit of N qubits, beside a linear and an equally large "
+    "classical head: the recipe quantum, which headstart train quantum has with all its options.",
+)
+@click.option("--layers", type=click.IntRange(1, 64), default=3, show_default=True, help="Of the circuit.")
 @head_options
 @training_options
 @baseline_options
@@ -44,6 +55,8 @@ def command(
     targets: tuple[str, ...],
     auxiliary: tuple[str, ...],
     val_part: float | None,
+    quantum: int | None,
+    layers: int,
     name: str | None,
     time_limit: float | None,
     as_json: bool,
@@ -73,6 +86,8 @@ def command(
     from headstart.experiments.train_heads import train_heads
 
     opened_workspace = chosen_workspace(workspace)
+    if quantum is not None:
+        return _quantum(opened_workspace, quantum, layers, encoder, name, time_limit, as_json, given)
     ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
     shared = {key: given[key] for key in ("batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
     heads = heads_of(ablation, preset, seeds, seed, given)
@@ -105,5 +120,38 @@ def command(
         click.echo(json.dumps(as_record(opened_workspace, experiment), indent=1))
         return 0
     for line in training_lines(experiment, read_metrics(experiment), opened_workspace.database, run_numbers(experiment)):
+        click.echo(line)
+    return 0
+
+
+_OF_THE_CIRCUIT = ("epochs", "batch_size", "learning_rate", "weight_decay", "seed", "device")
+_USUAL = {"batch_size": 128, "accumulation": 1, "warmup": 0.05, "patience": 0, "seed": 0, "seeds": 1, "device": "auto"}
+
+
+def _quantum(
+    workspace: Workspace,
+    qubits: int,
+    layers: int,
+    encoder: str | None,
+    name: str | None,
+    time_limit: float | None,
+    as_json: bool,
+    given: dict[str, Any],
+) -> int:
+    """Trains the recipe quantum; options of other heads do not go with it."""
+    from headstart.commands.output.recipe import lines
+    from headstart.experiments.train_recipe import train_recipe
+
+    others = [key for key, value in given.items() if value not in (None, False, _USUAL.get(key)) and key not in _OF_THE_CIRCUIT]
+    if others:
+        raise click.UsageError(
+            f"--{others[0].replace('_', '-')} does not go with --quantum; headstart train quantum --help lists what does"
+        )
+    values = {key: given[key] for key in _OF_THE_CIRCUIT[:-1] if given[key] not in (None, _USUAL.get(key))}
+    values |= {"qubits": qubits, "layers": layers} | ({} if encoder is None else {"data": encoder})
+    trained = train_recipe("quantum", values, workspace, device=given["device"], name=name, time_limit_s=time_limit, report=say)
+    if trained.experiment is None or not trained.is_finished:
+        return trained.exit_code
+    for line in lines(workspace, trained.experiment, as_json):
         click.echo(line)
     return 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of
 from headstart.experiments.training.data.batch import Facts
 from headstart.experiments.training.final_weights import built, read_final
-from headstart.experiments.training.recipe import Exporting, Predicting, Recipe, asking, has
+from headstart.experiments.training.recipe import Exporting, Predicting, Recipe, Reducing, asking, has
 from headstart.features.extraction.new_images import find_new_images
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
@@ -64,19 +64,33 @@ def predict_files(
         yield from zip((image.name for image in images), said, strict=True)
 
 
+def exported_model(trained: Trained) -> nn.Module:
+    """What of the model goes into a file for other programs: all of it, or what the recipe says, in evaluation mode."""
+    if not has(trained.recipe, "exported"):
+        return trained.model
+    with asking("exported"):
+        return cast(Reducing, trained.recipe).exported(trained.model, trained.options).eval().requires_grad_(False)
+
+
+def example_of(trained: Trained) -> tuple[Any, ...]:
+    """Arguments of the model, of two rows. Raises: HeadstartError if the recipe says none."""
+    if not has(trained.recipe, "example"):
+        raise HeadstartError(
+            f"the recipe {trained.experiment.recipe} cannot be exported: it has no function example(options, about)"
+        )
+    with asking("example"):
+        return cast(Exporting, trained.recipe).example(trained.options, trained.about)
+
+
 def export_trained(trained: Trained, form: str, output: Path | None, force: bool) -> tuple[Path, float]:
     """Writes the model; returns where, and the largest difference of its answers from torch's (relative).
 
     Raises: HeadstartError if the recipe says no example, the model cannot be exported, differs, or the file holds something else.
     """
-    recipe, experiment = trained.recipe, trained.experiment
-    if not has(recipe, "example"):
-        raise HeadstartError(f"the recipe {experiment.recipe} cannot be exported: it has no function example(options, about)")
-    with asking("example"):
-        example = cast(Exporting, recipe).example(trained.options, trained.about)
+    experiment, example = trained.experiment, example_of(trained)
     path = output or Path(f"{experiment.folder.name}{SUFFIXES[form]}")
     try:
-        data, difference = _exported(trained.model, example, form, trained)
+        data, difference = _exported(exported_model(trained), example, form, trained)
     except HeadstartError:
         raise
     except Exception as error:

@@ -116,6 +116,13 @@ class Exporting(Protocol):
         """Arguments of `model(...)`, of two rows."""
 
 
+class Reducing(Protocol):
+    """May be there, where more is trained than answers: what is exported."""
+
+    def exported(self, model: Any, options: Any) -> nn.Module:
+        """Called with what `example` gives, it answers as `model` does."""
+
+
 def has(recipe: Recipe, name: str) -> bool:
     return callable(getattr(recipe, name, None))
 

@@ -1,0 +1,79 @@
+"""A run with its encoder in one file, weights in float16: what `headstart export --with-encoder --half` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.experiments.heads.trained_head import TrainedHead, read_head
+from headstart.experiments.runs.catalog import choose_run, recipe_of_run
+from headstart.features.encoders.spec import read_encoder
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace
+
+from .export import FORMATS, check_images, export_facts
+from .export_run import _refuse, _write
+from .recipe_run import example_of, exported_model, open_trained
+from .whole import FORMS, WholeFile, export_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def export_half(workspace: Workspace, run: str, form: str, output: Path | None, force: bool) -> tuple[Path, str, WholeFile]:
+    """Writes the file; returns where it lies, the run's name, and what was measured.
+
+    Raises: HeadstartError if there is no such run, its model takes no features, or answers differ too much from float32.
+    """
+    if form not in FORMS:
+        raise HeadstartError(f"--half makes {' and '.join(FORMS)}, not {form}. Choose one with --format, or leave out --half")
+    folder, name, head, beside, facts = _chosen(workspace, run)
+    target = output or Path(f"{name}-half{FORMATS[form]}")
+    _refuse(target, force)
+    whole = export_whole(folder, head, beside, form, facts, check_images(read_encoder(folder)))
+    _write(target, whole.data, force)
+    return target, name, whole
+
+
+def _chosen(workspace: Workspace, run: str) -> tuple[Path, str, nn.Module, tuple[Tensor, ...], dict[str, Any]]:
+    """Encoder, name, head, what stands beside the features, and facts for the file."""
+    experiment = recipe_of_run(workspace, run)
+    if experiment is None:
+        chosen = choose_run(workspace, run)
+        head, spec = read_head(chosen.head_path), chosen.encoder_spec()
+        auxiliary = len(chosen.experiment.auxiliary)
+        name = f"{chosen.run.experiment}-{chosen.run.head}"
+        return chosen.experiment.encoder, name, _beside(head), _zeros(auxiliary), export_facts(chosen, head, spec, False)
+    trained = open_trained(experiment)
+    if "encoder" not in trained.about or "pixel_values" in trained.about:
+        raise HeadstartError(
+            f"the recipe {experiment.recipe} takes no features of a whole image. Export its model alone: leave out --with-encoder"
+        )
+    beside = example_of(trained)[1:]
+    facts = {"recipe": experiment.recipe, "about": dict(trained.about)}
+    return workspace.features / trained.about.encoder, experiment.folder.name, exported_model(trained), beside, facts
+
+
+def _zeros(columns: int) -> tuple[Tensor, ...]:
+    import torch
+
+    return (torch.zeros(2, columns),) if columns else ()
+
+
+def _beside(head: TrainedHead) -> nn.Module:
+    """The head with its auxiliary columns as a second argument."""
+    import torch
+
+    from .torch_head import module_of
+
+    module = module_of(head.for_the_table())
+
+    class Beside(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, features: Tensor, *auxiliary: Tensor) -> Any:
+            return self.module(torch.cat([features, *auxiliary], 1) if auxiliary else features)
+
+    return Beside().eval()
