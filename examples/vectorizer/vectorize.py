@@ -1,26 +1,24 @@
-"""Results of a vectorizer for a folder of images: random parameters of VTracer, and how much its drawing looks like the image.
+"""What VTracer makes of each picture of a folder with random parameters, and how much its drawing looks like the picture.
 
 pip install vtracer resvg-py scikit-image
-python examples/vectorizer/vectorizer_results.py logos/ results/ --count 20
-
-One file an image, `optimization_<image>.json`, which appears when it is complete: killed and started again, it goes on. What
-`headstart ingest results/ --images logos/` makes of them is a table to learn from.
+headstart make examples/vectorizer/vectorize.py --folder logos/ --count 20
+python examples/vectorizer/vectorize.py workspace/features/made_vectorize_... results/
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
-import os
-import secrets
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.experiments.training.options import CheckedOptions, option
+
+ITEMS_A_JOB = 10
 # Name: (smallest, largest, whether it is a whole number), where each changes the drawing.
 RANGES: dict[str, tuple[float, float, bool]] = {
     "filter_speckle": (1, 32, True),
@@ -94,46 +92,40 @@ def results_of(image: Path, name: str, count: int, seed: int) -> list[dict[str, 
     return records
 
 
-def make_results(images: Path, output: Path, count: int, seed: int, processes: int) -> Iterator[tuple[int, int]]:
-    """Writes a file an image below `output` and leaves those that are there. Yields how many of how many are there."""
-    output.mkdir(parents=True, exist_ok=True)
-    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    names = [path.relative_to(images).as_posix() for path in files]
-    left = [(path, name) for path, name in zip(files, names, strict=True) if not (output / _file_name(name)).exists()]
-    done = len(files) - len(left)
-    yield done, len(files)
-    with ProcessPoolExecutor(processes) as pool:
-        jobs = [pool.submit(_make_one, path, name, output, count, seed) for path, name in left]
-        for job in jobs:
-            job.result()
-            done += 1
-            yield done, len(files)
+@dataclass(frozen=True)
+class Options(CheckedOptions):
+    folder: str = option("logos", "of pictures; their type is the name of the folder below it that they are in")
+    count: int = option(20, "sets of parameters a picture", at_least=1)
+    seed: int = option(0, "of what is drawn", at_least=0)
 
 
-def _make_one(image: Path, name: str, output: Path, count: int, seed: int) -> None:
-    data = json.dumps({"method": "random", "results": results_of(image, name, count, seed)}, indent=1)
-    temporary = output / f".{secrets.token_hex(8)}"
-    temporary.write_text(data, encoding="utf-8")
-    os.replace(temporary, output / _file_name(name))
+def items(options: Options) -> list[str]:
+    root = Path(options.folder).resolve()
+    return sorted(str(path) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def _file_name(name: str) -> str:
-    stem = "".join(letter if letter.isalnum() else "_" for letter in Path(name).with_suffix("").as_posix())
-    return f"optimization_{stem}_{hashlib.sha256(name.encode()).hexdigest()[:8]}.json"
+def make(item: Any, options: Options) -> dict[str, str]:
+    image = Path(item.name)
+    name = image.relative_to(Path(options.folder).resolve()).as_posix()
+    return {"image": name, "results": json.dumps(results_of(image, name, options.count, options.seed))}
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("images", type=Path)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--count", type=int, default=20, help="parameter sets an image")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    given = parser.parse_args(words)
-    for done, of in make_results(given.images, given.results, given.count, given.seed, given.processes):
-        print(f"\r{done} of {of} images", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    """Writes what was made as files that `headstart ingest` reads, one a picture."""
+    from headstart import open_made
+
+    made, output = sys.argv[1:] if words is None else words
+    opened = open_made(Path(made))
+    Path(output).mkdir(parents=True, exist_ok=True)
+    for image, results in zip(opened.column("image"), opened.column("results"), strict=True):
+        data = json.dumps({"method": "random", "results": json.loads(results)}, indent=1)
+        (Path(output) / _file_name(image)).write_text(data, encoding="utf-8")
     return 0
+
+
+def _file_name(image: str) -> str:
+    stem = "".join(letter if letter.isalnum() else "_" for letter in Path(image).with_suffix("").as_posix())
+    return f"optimization_{stem}_{hashlib.sha256(image.encode()).hexdigest()[:8]}.json"
 
 
 if __name__ == "__main__":
