@@ -15,7 +15,7 @@ from headstart.features.sources.read_table import TextTable, read_table
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
-IMAGE_COLUMNS = ("image", "path", "image_path", "file", "file_name", "filename")
+_IMAGE_COLUMNS = ("image", "path", "image_path", "file", "file_name", "filename")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def read_results(path: Path, target: str, auxiliary: Sequence[str], kinds: Seque
     Raises: HeadstartError if a column is missing, or a row has no number there: it is named.
     """
     table = read_table(path)
-    names = _column(table, next((name for name in IMAGE_COLUMNS if name in table.columns), IMAGE_COLUMNS[0]))
+    names = _column(table, next((name for name in _IMAGE_COLUMNS if name in table.columns), _IMAGE_COLUMNS[0]))
     number_of: dict[str, int] = {}
     image = np.array([number_of.setdefault(name, len(number_of)) for name in names], np.int64)
     empty = next((row for row, name in zip(table.row_numbers, names, strict=True) if not name.strip()), None)
@@ -82,7 +82,7 @@ def _numbers(table: TextTable, name: str) -> NDArray[np.float32]:
     return numbers
 
 
-def placed(images: Sequence[str], paths: Sequence[str]) -> NDArray[np.int64]:
+def places_among(images: Sequence[str], paths: Sequence[str]) -> NDArray[np.int64]:
     """(len(images),) which of `paths` each is: the same, or the only one that ends with it or that it ends with; -1 for none.
 
     Tables are often made from another folder than the images are enqueued from.

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from headstart.experiments.data.group_folds import group_folds
 from headstart.experiments.data.named_features import find_features
-from headstart.experiments.data.results_table import Results, placed, read_results
+from headstart.experiments.data.results_table import Results, places_among, read_results
 from headstart.experiments.linear.boosted_trees import MAX_DEPTH, Forest, TreeOptions, fit_trees, screened
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.keys import Key
@@ -40,21 +40,12 @@ from headstart.experiments.training.judging.metrics import Metric, Table, gather
 from headstart.experiments.training.judging.plots import bars_plot, points_plot
 from headstart.experiments.training.options import RecipeOptions, option
 from headstart.features.encoders.spec import read_encoder
+from headstart.features.sources.optimizer_results import PARAMETERS
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural, printable
 from headstart.pipeline.workspace import Workspace
 
-PARAMETERS = (
-    "filter_speckle",
-    "color_precision",
-    "layer_difference",
-    "corner_threshold",
-    "length_threshold",
-    "max_iterations",
-    "splice_threshold",
-    "path_precision",
-)
-KINDS = ("logo_type", "method")
+_KINDS = ("logo_type", "method")
 HEADS = ("classic", "trees")
 _MOST_KINDS = 12  # of a column that numbers are said for apart
 _TREES_AT_ONCE = 2048
@@ -66,7 +57,7 @@ class Options(RecipeOptions):
     results: Path | None = option(None, "the table of results, as headstart ingest writes it")
     data: str | None = option(None, "an encoder's folder with features of the images; none: the only one")
     target: str = option("ssim", "column to predict")
-    aux: tuple[str, ...] = option(PARAMETERS, "columns of what was done")
+    aux: tuple[str, ...] = option(tuple(PARAMETERS), "columns of what was done")
     features: str = option("pooled", "early: with the encoder's stages", choices=("pooled", "early", "none"))
     image_stats: bool = option(False, "sixteen statistics of the image, too")
     head: str = option("auto", "which one answers; auto: the better one on the validation images", choices=("auto", *HEADS))
@@ -157,8 +148,8 @@ def _table(options: Options, workspace: Workspace) -> tuple[ResultTable, dict[st
     cached, name = find_features(workspace, options.data)
     spec = read_encoder(cached.folder)
     places = _places(options, spec.parts.places() if spec.parts else {"pooled": slice(0, spec.embed_dim)}, cached.folder.name)
-    results = read_results(options.results, options.target, options.aux, KINDS)
-    position = placed(results.images, cached.paths)
+    results = read_results(options.results, options.target, options.aux, _KINDS)
+    position = places_among(results.images, cached.paths)
     is_there = position >= 0
     if not is_there.any():
         raise HeadstartError(
@@ -454,7 +445,7 @@ def _answers(model: QualityHeads, batches: Batches) -> dict[str, NDArray[Any]]:
 
 def _by_kind(batches: Batches, said: NDArray[Any], wanted: NDArray[Any], images: NDArray[Any]) -> Iterator[Metric]:
     rows: Any = batches.rows
-    for column in KINDS:
+    for column in _KINDS:
         try:
             values = np.asarray(rows.column(column))
         except KeyError:

@@ -80,7 +80,7 @@ def rank_parameters(
     """
     opened = as_workspace(workspace)
     judge = _judge(opened, str(run))
-    sets = _drawn(judge, count, seed) if grid is None else read_grid(grid, judge.names)
+    sets = _drawn(judge, count, seed) if grid is None else read_parameter_grid(grid, judge.names)
     spec, begun = read_encoder(judge.encoder), time.perf_counter()
     features = _features(image, judge.encoder, spec)
     encoded = time.perf_counter()
@@ -154,7 +154,7 @@ def _drawn(judge: _Judge, count: int, seed: int) -> NDArray[np.float64]:
     return np.asarray(np.where(is_whole, np.minimum(whole, high), low + draws * (high - low)))
 
 
-def read_grid(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
+def read_parameter_grid(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
     """(n, p): all combinations of what a YAML file lists for each of `names`. Raises: HeadstartError if it is no such file."""
     said = read_config(path)
     unknown = [name for name in said if name not in names]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FORMS = ("onnx", "torchscript")
-LARGEST_DIFFERENCE = 1e-3  # of an answer that is about 1, from the same in float32
+LARGEST_HALF_DIFFERENCE = 1e-3  # of an answer that is about 1, from the same in float32
 _LARGE = 256  # numbers from which an array is worth rounding
 _OPSET = 17
 _CALLS, _WARM_UP = 20, 3
@@ -64,7 +64,7 @@ def export_whole(
         form: one of FORMS.
         images: (m, h, w, 3) to compare on.
 
-    Raises: HeadstartError if a weight is beyond float16, or answers differ by more than LARGEST_DIFFERENCE.
+    Raises: HeadstartError if a weight is beyond float16, or answers differ by more than LARGEST_HALF_DIFFERENCE.
     """
     import torch
 
@@ -79,9 +79,9 @@ def export_whole(
     given = [images, *(one.numpy() for one in rows)]
     said = _opened(data, form, 0)(given)
     difference = float((np.abs(said - expected) / np.maximum(1, np.abs(expected))).max())
-    if not difference <= LARGEST_DIFFERENCE:
+    if not difference <= LARGEST_HALF_DIFFERENCE:
         raise HeadstartError(
-            f"with weights in float16 answers differ by {difference:.1e} from float32, at most {LARGEST_DIFFERENCE:.0e} is "
+            f"with weights in float16 answers differ by {difference:.1e} from float32, at most {LARGEST_HALF_DIFFERENCE:.0e} is "
             "expected. Leave out --half"
         )
     median = {threads: _median_ms(_opened(data, form, threads), [one[:1] for one in given]) for threads in _THREADS}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headstart.experiments.data.results_table import placed, read_results
+from headstart.experiments.data.results_table import places_among, read_results
 from headstart.pipeline.errors import HeadstartError
 
 GOOD = "image,a,b,ssim,method\nx.png,1,2,0.5,one\ny.png,3,4,0.25,two\nx.png,5,6,1,one\n"
@@ -57,4 +57,4 @@ def test_what_is_no_table_of_results_is_one_line(tmp_path, text, why):
     ids=["same", "from a folder above", "from a folder below", "not clear", "not there", "another folder"],
 )
 def test_an_image_is_known_by_the_end_of_its_name(image, paths, place):
-    assert placed([image], paths).tolist() == np.array([place]).tolist()
+    assert places_among([image], paths).tolist() == np.array([place]).tolist()

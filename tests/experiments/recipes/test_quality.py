@@ -15,7 +15,7 @@ from PIL import Image
 from headstart.experiments.recipes import quality
 from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
 from headstart.experiments.serving.export import check_images
-from headstart.experiments.serving.rank import rank_parameters, read_grid
+from headstart.experiments.serving.rank import rank_parameters, read_parameter_grid
 from headstart.experiments.serving.recipe_run import example_of, exported_model, open_trained
 from headstart.experiments.serving.whole import _rounded, export_whole
 from headstart.features.encoders.saved import read_network
@@ -187,7 +187,7 @@ def test_sets_are_ranked_for_one_image(trained, tmp_path):
 def test_what_is_no_grid_is_one_line(tmp_path, text, why):
     (tmp_path / "grid.yaml").write_text(text)
     with pytest.raises(HeadstartError, match=why) as caught:
-        read_grid(tmp_path / "grid.yaml", ("a", "b"))
+        read_parameter_grid(tmp_path / "grid.yaml", ("a", "b"))
     assert "\n" not in str(caught.value)
 
 
