@@ -14,7 +14,7 @@ from headstart.pipeline.workspace import Workspace
 from .export import FORMATS, check_images, export_facts
 from .export_run import _refuse, _write
 from .recipe_run import example_of, exported_model, open_trained
-from .whole import FORMS, WholeFile, export_whole
+from .whole import HALF_FORMS, WholeFile, export_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,8 +25,10 @@ def export_half(workspace: Workspace, run: str, form: str, output: Path | None, 
 
     Raises: HeadstartError if there is no such run, its model takes no features, or answers differ too much from float32.
     """
-    if form not in FORMS:
-        raise HeadstartError(f"--half makes {' and '.join(FORMS)}, not {form}. Choose one with --format, or leave out --half")
+    if form not in HALF_FORMS:
+        raise HeadstartError(
+            f"--half makes {' and '.join(HALF_FORMS)}, not {form}. Choose one with --format, or leave out --half"
+        )
     folder, name, head, beside, facts = _chosen(workspace, run)
     target = output or Path(f"{name}-half{FORMATS[form]}")
     _refuse(target, force)

@@ -26,7 +26,7 @@ from headstart.pipeline.errors import HeadstartError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FORMS = ("onnx", "torchscript")
+HALF_FORMS = ("onnx", "torchscript")
 LARGEST_HALF_DIFFERENCE = 1e-3  # of an answer that is about 1, from the same in float32
 _LARGE = 256  # numbers from which an array is worth rounding
 _OPSET = 17
@@ -61,7 +61,7 @@ def export_whole(
     Args:
         head: takes vectors (n, d) as a shard holds them, and `beside`.
         beside: further arguments of two rows or more, () for none.
-        form: one of FORMS.
+        form: one of HALF_FORMS.
         images: (m, h, w, 3) to compare on.
 
     Raises: HeadstartError if a weight is beyond float16, or answers differ by more than LARGEST_HALF_DIFFERENCE.
