@@ -50,6 +50,9 @@ HEADS = ("classic", "trees")
 _MOST_KINDS = 12  # of a column that numbers are said for apart
 _TREES_AT_ONCE = 2048
 _FARTHEST = 5.0  # standard deviations
+# What the columns of a part of the inputs count for together. Would each column count alike, thousands of features would drown
+# eight parameters and sixteen statistics, and a head would learn a few hundred images by heart instead of how they differ.
+_COUNTS_FOR = {"pooled": 1.2, "stages": 1.6, "image_stats": 6.0, "auxiliary": 6.0}
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Options(RecipeOptions):
     dropout: tuple[float, ...] = option((0.2, 0.1, 0.0), "parts of these that are dropped", at_least=0, below=1)
     trees: int = option(400, "boosted trees", at_least=1, at_most=2000)
     screened: int = option(160, "features that trees look at, those most correlated with the target", at_least=1)
-    epochs: int = 15
+    epochs: int = 8
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -147,7 +150,9 @@ def _table(options: Options, workspace: Workspace) -> tuple[ResultTable, dict[st
         )
     cached, name = find_features(workspace, options.data)
     spec = read_encoder(cached.folder)
-    places = _places(options, spec.parts.places() if spec.parts else {"pooled": slice(0, spec.embed_dim)}, cached.folder.name)
+    places, names_of_parts = _places(
+        options, spec.parts.places() if spec.parts else {"pooled": slice(0, spec.embed_dim)}, cached.folder.name
+    )
     results = read_results(options.results, options.target, options.aux, _KINDS)
     position = places_among(results.images, cached.paths)
     is_there = position >= 0
@@ -179,6 +184,7 @@ def _table(options: Options, workspace: Workspace) -> tuple[ResultTable, dict[st
         "target": options.target,
         "auxiliary": list(options.aux),
         "places": [[place.start, place.stop] for place in places],
+        "parts": names_of_parts,
         "inputs": int(spec.embed_dim),
         "lowest": lowest.tolist(),
         "highest": highest.tolist(),
@@ -190,7 +196,7 @@ def _table(options: Options, workspace: Workspace) -> tuple[ResultTable, dict[st
     return table, about, tuple(notes), name
 
 
-def _places(options: Options, there: Mapping[str, slice], encoder: str) -> list[slice]:
+def _places(options: Options, there: Mapping[str, slice], encoder: str) -> tuple[list[slice], list[str]]:
     wanted = {"pooled": ["pooled"], "early": ["pooled", "stages"], "none": []}[options.features]
     wanted += ["image_stats"] if options.image_stats else []
     flags = {"stages": "--stages", "image_stats": "--image-stats"}
@@ -199,7 +205,7 @@ def _places(options: Options, there: Mapping[str, slice], encoder: str) -> list[
             raise HeadstartError(
                 f"{encoder} keeps no such features. Enqueue the images again with {flags[name]}, then headstart work"
             )
-    return [there[name] for name in wanted]
+    return [there[name] for name in wanted], wanted
 
 
 def _notes(results: Results, is_there: NDArray[np.bool_]) -> list[str]:
@@ -245,9 +251,18 @@ class Bank(nn.Module):
         return values[..., 0]
 
 
-def _standardized(rows: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+def _weights(about: Facts) -> list[float]:
+    """What each input is multiplied with once it is standardized."""
+    lengths = [*(stop - start for start, stop in about.places), len(about.auxiliary)]
+    weights: list[float] = []
+    for name, length in zip([*about.parts, "auxiliary"], lengths, strict=True):
+        weights += [_COUNTS_FOR[name] / math.sqrt(length)] * length
+    return weights
+
+
+def _standardized(rows: Tensor, mean: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
     """In units of the training rows, cut where none of them was: one number of an image unlike all others must not decide."""
-    return ((rows - mean) / scale).clamp(-_FARTHEST, _FARTHEST)
+    return ((rows - mean) / scale).clamp(-_FARTHEST, _FARTHEST) * weight
 
 
 class QualityHeads(nn.Module):
@@ -266,7 +281,9 @@ class QualityHeads(nn.Module):
         self.target_mean: Tensor
         self.target_scale: Tensor
         self.answers: Tensor
+        self.weight: Tensor
         self.register_buffer("chosen", torch.tensor(chosen, dtype=torch.int64), persistent=False)
+        self.register_buffer("weight", torch.tensor(_weights(about)), persistent=False)
         self.register_buffer("mean", torch.zeros(copies, 1, inputs))
         self.register_buffer("scale", torch.ones(copies, 1, inputs))
         self.register_buffer("target_mean", torch.zeros(copies, 1))
@@ -296,8 +313,12 @@ class QualityHeads(nn.Module):
         """The last copy of the bank. One image with many parameters costs its features one product, not one a row."""
         count = values.shape[1]
         mean, scale, weight = self.mean[-1], self.scale[-1], self.bank.weights[0][-1]
-        own = _standardized(seen, mean[:, :-count], scale[:, :-count])
-        hidden = own @ weight[:-count] + _standardized(values, mean[:, -count:], scale[:, -count:]) @ weight[-count:]
+        image, beside = slice(None, -count), slice(-count, None)
+        own = _standardized(seen, mean[:, image], scale[:, image], self.weight[image])
+        hidden = (
+            own @ weight[:-count]
+            + _standardized(values, mean[:, beside], scale[:, beside], self.weight[beside]) @ weight[-count:]
+        )
         hidden = hidden + self.bank.biases[0][-1]
         for number in range(1, len(self.bank.weights)):
             hidden = hidden.relu() @ self.bank.weights[number][-1] + self.bank.biases[number][-1]
@@ -306,7 +327,7 @@ class QualityHeads(nn.Module):
 
     def scores(self, rows: Tensor) -> Tensor:
         """(C, b) of every copy of the bank, in units of the targets that it was fitted on, of rows (b, d + p)."""
-        said: Tensor = self.bank(_standardized(rows, self.mean, self.scale))
+        said: Tensor = self.bank(_standardized(rows, self.mean, self.scale, self.weight))
         return said
 
     def predicted(self, rows: Tensor) -> Tensor:
@@ -510,8 +531,10 @@ class ClassicAnswer(nn.Module):
         biases = [bias[-1, 0].detach().double() for bias in heads.bank.biases]
         self.mean: Tensor
         self.scale: Tensor
+        self.weight: Tensor
         for name in ("mean", "scale"):
             self.register_buffer(name, getattr(heads, name)[-1].clone(), persistent=False)
+        self.register_buffer("weight", heads.weight.clone(), persistent=False)
         unit, middle = heads.target_scale[-1].double(), heads.target_mean[-1].double()
         weights[-1], biases[-1] = weights[-1] * unit, biases[-1] * unit + middle
         layers = []
@@ -523,7 +546,7 @@ class ClassicAnswer(nn.Module):
 
     def forward(self, features: Tensor, values: Tensor) -> Tensor:
         rows = torch.cat([features[:, self.chosen], values], 1)
-        said: Tensor = self.layers(_standardized(rows, self.mean, self.scale))
+        said: Tensor = self.layers(_standardized(rows, self.mean, self.scale, self.weight))
         return said[:, 0]
 
 

@@ -18,6 +18,7 @@ from headstart.experiments.serving.export import check_images
 from headstart.experiments.serving.rank import rank_parameters, read_parameter_grid
 from headstart.experiments.serving.recipe_run import example_of, exported_model, open_trained
 from headstart.experiments.serving.whole import _rounded, export_whole
+from headstart.experiments.training.data.batch import Facts
 from headstart.features.encoders.saved import read_network
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.encoders.torch_encoder import open_torch
@@ -139,6 +140,13 @@ def test_units_are_those_of_the_rows_that_a_copy_learns_from(extracted):
         own = table.results.target[table.fold != number]
         assert float(model.target_mean[number]) == pytest.approx(own.mean(), abs=1e-5)
         assert float(model.mean[number, 0, -2]) == pytest.approx(table.results.values[table.fold != number, 0].mean(), rel=1e-5)
+
+
+def test_a_few_parameters_count_for_more_than_a_thousand_features():
+    about = Facts({"places": [[0, 900], [900, 916]], "parts": ["pooled", "image_stats"], "auxiliary": ["a", "b"]})
+    weights = np.array(quality._weights(about))
+    together = [np.sqrt((weights[part] ** 2).sum()) for part in (slice(0, 900), slice(900, 916), slice(916, 918))]
+    assert together == pytest.approx([1.2, 6, 6])
 
 
 @pytest.mark.parametrize("head", ["classic", "trees"])
