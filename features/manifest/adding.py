@@ -260,8 +260,13 @@ def _splits(source: Source, before: Columns, matching: Matching, seed: int, else
     gone = [Image(path, before.label[row], "", before.group[row], MISSING, MISSING) for path, row in last.items()]
     known = {path: before.split[row] for path, row in last.items()}
     at_path = {path: row for row, path in enumerate(before.path)}
+    # Other bytes at a path take over its split, but not where they are in one already: copies are never divided.
+    settled = {*elsewhere, *(image.digest for image, row in zip(source.images, matching.rows, strict=True) if row != NO_ROW)}
     for image, row in zip(source.images, matching.rows, strict=True):
         seen = row if row != NO_ROW else at_path.get(image.path, NO_ROW)
+        if row == NO_ROW and image.digest:
+            seen = NO_ROW if image.digest in settled else seen
+            settled.add(image.digest)
         if seen != NO_ROW:
             known[image.path] = image.split or before.split[seen]
     return assign_splits([*source.images, *gone], known, seed, elsewhere)[: len(source.images)]

@@ -352,6 +352,41 @@ def test_exact_copies_are_said_and_never_divided_by_a_draw(workspace, tmp_path):
     assert any("30 images are exact copies of others" in note for note in added.notes)
 
 
+def first_in_another_data_set(workspace, data, train, test):
+    """What will be the bytes of one path here is enqueued elsewhere first, where a label gives it the other split."""
+    other = data.with_name("other")
+    photos(other, "train/cat/1.jpg", "train/dog/2.jpg", "test/cat/3.jpg", "test/dog/4.jpg")
+    enqueued(workspace, other)
+    shutil.copy(other / "test/cat/3.jpg", data / train)
+
+
+def copied_from_the_other_split(workspace, data, train, test):
+    shutil.copy(data / test, data / train)
+
+
+def the_same_new_bytes_at_both(workspace, data, train, test):
+    for path in (train, test):
+        (data / path).write_bytes(b"new at two paths")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [first_in_another_data_set, copied_from_the_other_split, the_same_new_bytes_at_both],
+    ids=["elsewhere", "of-another-path", "new-at-two-paths"],
+)
+def test_other_bytes_at_a_path_follow_their_copies_not_the_path(workspace, data, act):
+    columns = enqueued(workspace, data).manifest.read_all()
+    train, test = (columns.path[columns.split.index(split)] for split in ("train", "test"))
+    act(workspace, data, train, test)
+    enqueued(workspace, data)
+    splits: dict[str, set[str]] = {}
+    for folder in list_datasets(workspace.manifests):
+        columns = read_columns(folder)
+        for row in columns.live.nonzero()[0].tolist():
+            splits.setdefault(columns.digest[row], set()).add(columns.split[row])
+    assert {digest: found for digest, found in splits.items() if len(found) > 1} == {}
+
+
 def test_a_copy_that_comes_later_follows_its_original(workspace, data):
     enqueued(workspace, data)
     for path in list(data.rglob("*.jpg")):
