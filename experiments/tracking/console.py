@@ -99,7 +99,8 @@ class TrainingNarrator:
         best = loop.progress.history[loop.progress.best] if loop.progress.best >= 0 else None
         train, name = entry["train"].get("loss"), entry["judged_by"]
         parts = [self._where(entry["step"], loop.steps), f"epoch {entry['epoch']:.4g}"]
-        parts.append("loss none" if train is None else f"loss {train:.4f}")
+        if entry["step"]:  # before the first one nothing was lost yet
+            parts.append("loss none" if train is None else f"loss {train:.4f}")
         value = entry["val"].get(name)
         parts.append(f"{name} on validation " + ("none" if value is None else f"{value:.4f}"))
         if best is not None:

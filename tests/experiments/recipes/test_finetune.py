@@ -88,6 +88,7 @@ def test_it_begins_as_the_head_and_says_what_was_gained_on_the_same_rows_in_pair
 def test_a_head_that_no_step_beats_is_kept(headed):
     done = finetune(headed, "--name", "kept", "--learning-rate", 100)
     assert "no step beat what it started from on validation, so that is kept" in done.output
+    assert "loss none" not in done.errors  # before the first step there is none
     experiment = next(found for found in list_recipe_experiments(headed) if found.name == "kept")
     assert metrics_of(experiment)["best"]["step"] == 0
 
