@@ -175,7 +175,13 @@ vram_budget = click.option(
 
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How jobs run, for every command that may run some."""
-    device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+    device = click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="auto: a GPU where torch can use one.",
+    )
     batch = click.option(
         "--batch-size", default="auto", show_default=True, metavar="N|auto", callback=_batch_size, help="Images at once."
     )

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 @click.option("--image-size", type=click.IntRange(min=1), metavar="N", help="As for enqueue.")
 @click.option("--spatial", type=Pool(), is_flag=False, flag_value=0, metavar="[POOL]", help="As for enqueue.")
 @click.option("--fast-decode", is_flag=True, help="Also with fast decoding, and how similar its features are.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: a GPU where torch can use one.",
+)
 @click.option("--vram", "vram_budget", type=Size(), metavar="SIZE", help="As work's --vram-budget.")
 @click.option("--probe", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Images to try.")
 @click.option("--job-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a job.")

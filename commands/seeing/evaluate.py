@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @click.argument("run", default="best", metavar="[best|N]")
-@click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True)
+@click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help="Images to judge by.")
 @click.option("--csv", "as_csv", is_flag=True, help="What it says of each image instead, and what is true; one line an image.")
 @as_json
 @workspace_option

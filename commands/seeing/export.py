@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @run_option
-@click.option("--format", "form", type=click.Choice(["onnx", "torchscript", "pt2"]), default="onnx", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["onnx", "torchscript", "pt2"]), default="onnx", show_default=True, help="Of the file."
+)
 @click.option("--with-encoder", is_flag=True, help="Pixels in instead of features: encoder and head in one ONNX graph.")
 @click.option(
     "--half",

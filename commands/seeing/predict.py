@@ -37,7 +37,13 @@ if TYPE_CHECKING:
     help="With --masks-to: window by window at the image's own resolution, stitched. [default: the whole image, as in training]",
 )
 @click.option("--overlay", is_flag=True, help="With --masks-to: also the classes' colours over the image.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: a GPU where torch can use one.",
+)
 @click.option("--allow-symlinks", is_flag=True, help="Follow symbolic links out of a folder.")
 @workspace_option
 def command(

@@ -62,21 +62,23 @@ def head_options(function: _Command) -> _Command:
             click.option("--preset", type=click.Choice(PRESETS), help="What one head begins from; options below change it."),
             click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Each head so many times."),
             click.option("--hidden", type=Widths(), metavar="N[,N]", help="Widths of hidden layers, 0 for a linear head."),
-            click.option("--activation", type=click.Choice(ACTIVATIONS)),
+            click.option("--activation", type=click.Choice(ACTIVATIONS), help="After each hidden layer."),
             click.option("--batch-norm/--no-batch-norm", default=None, help="Between a hidden layer and its activation."),
             click.option(
                 "--dropout", type=Fractions(), metavar="X[,X]", help="Part that is dropped, for all hidden layers or each."
             ),
             click.option("--output", type=click.Choice(OUTPUTS), help="auto: softmax for classes, linear for numbers."),
-            click.option("--optimizer", type=click.Choice(OPTIMIZERS)),
+            click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="What takes the steps."),
             click.option("--learning-rate", type=float, metavar="X", help="[default: 0.003 for a linear head, else 0.001]"),
             click.option("--momentum", type=float, metavar="X", help="Of sgd."),
             click.option("--weight-decay", type=float, metavar="X", help="[default: 0.3 for adamw, 0.01 for sgd]"),
-            click.option("--label-smoothing", type=float, metavar="X"),
+            click.option("--label-smoothing", type=float, metavar="X", help="Part of each target that goes to all classes."),
             click.option("--noise", type=float, metavar="X", help="Standard deviation of noise on standardized features."),
             click.option("--mixup", type=float, metavar="X", help="Alpha of mixup."),
             click.option("--clip-norm", type=float, metavar="X", help="Largest norm of a head's gradient."),
-            click.option("--class-weights", type=click.Choice(CLASS_WEIGHTS)),
+            click.option(
+                "--class-weights", type=click.Choice(CLASS_WEIGHTS), help="balanced: rare classes count more in the loss."
+            ),
         )
     ):
         function = option(function)
@@ -92,7 +94,7 @@ def training_options(function: _Command) -> _Command:
                 type=click.IntRange(min=1),
                 help="[default: 10; small sets: up to 1,500 steps (a linear head: 500), while validation gets better]",
             ),
-            click.option("--batch-size", type=click.IntRange(min=2), default=128, show_default=True),
+            click.option("--batch-size", type=click.IntRange(min=2), default=128, show_default=True, help="Rows a step."),
             click.option("--accumulation", type=click.IntRange(min=1), default=1, show_default=True, help="Batches a step."),
             click.option("--warmup", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="Part of all steps."),
             click.option(
@@ -109,7 +111,13 @@ def training_options(function: _Command) -> _Command:
             ),
             click.option("--seed", type=int, default=0, show_default=True, help="Of the order of rows and of each head."),
             click.option("--by-blocks", is_flag=True, help="Shuffle blocks of rows: for features larger than memory."),
-            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+            click.option(
+                "--device",
+                type=click.Choice(["auto", "cpu", "cuda"]),
+                default="auto",
+                show_default=True,
+                help="auto: a GPU where torch can use one.",
+            ),
             click.option("--amp", is_flag=True, help="Products in bfloat16, on a GPU."),
         )
     ):

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 @click.command("train-head")
 @click.option("--encoder", metavar="FOLDER|NAME", help="Whose features, if there are several encoders.")
 @click.option("--data", metavar="NAME", help="Only the images of this data set: its name, or a part of it. [default: all]")
-@click.option("--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True)
+@click.option(
+    "--task",
+    type=click.Choice(["auto", "classification", "regression"]),
+    default="auto",
+    show_default=True,
+    help="auto: several targets, fractions, or more than 100 different numbers are a regression.",
+)
 @click.option("--target", "targets", multiple=True, metavar="COLUMN", help="What to predict, instead of the label; repeatable.")
 @click.option("--aux", "auxiliary", multiple=True, metavar="COLUMN", help="Numbers that stand after the features; repeatable.")
 @click.option(

@@ -15,7 +15,7 @@ from headstart.experiments.linear.closed_form import fit_ridge_path, scores_of
 
 from .standings import share_interval
 
-_POINTS = 10
+_POINTS = 8
 _FEWEST = 20
 
 
@@ -54,7 +54,7 @@ def anytime_curve(data: TrainingData, arrival: NDArray[np.float64], points: int 
     for size in sizes.tolist():
         fresh = order[done:size]
         done = size
-        trained = fresh[is_train[fresh]]
+        trained = np.sort(fresh[is_train[fresh]])  # in the order of the disk, which is many times faster
         if len(trained):
             fresh_statistics = gather_statistics(source, data.targets, {"train": trained})["train"]
             known = fresh_statistics if known is None else known + fresh_statistics

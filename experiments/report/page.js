@@ -183,14 +183,20 @@
       context.fill();
     }
     context.globalAlpha = 1;
-    context.lineWidth = 1.4;
+    const isRinged = (i) => isWrong[order[i]] === 1 && split[order[i]] === facts.judged && isShown(i) && facts.task === "classification";
+    let rings = 0;
+    for (let i = 0; i < order.length; i++) rings += isRinged(i);
+    const isCrowded = rings > 400; // strong rings would hide the classes below them
+    context.lineWidth = isCrowded ? 0.8 : 1.4;
+    context.globalAlpha = isCrowded ? 0.4 : 1;
     context.strokeStyle = token("--bad");
     context.beginPath();
-    for (let i = 0; i < order.length; i++) if (isWrong[order[i]] === 1 && split[order[i]] === facts.judged && isShown(i) && facts.task === "classification") {
+    for (let i = 0; i < order.length; i++) if (isRinged(i)) {
       context.moveTo(places[2 * i] + pixels + 2.4, places[2 * i + 1]);
       context.arc(places[2 * i], places[2 * i + 1], pixels + 2.4, 0, 7);
     }
     context.stroke();
+    context.globalAlpha = 1;
     outline();
   };
   let rope = [];

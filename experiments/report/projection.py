@@ -14,6 +14,7 @@ COMPONENTS = 50  # that t-SNE sees of the features
 _FEWEST = 12  # different images below which t-SNE has nothing to arrange
 _PERPLEXITY = 30.0
 _BLOCK = 4096
+_STEPS = 400  # the first 250 pull clusters apart
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def maps_of(source: FeatureSource, positions: NDArray[np.int64], sample: NDArray
     from sklearn.manifold import TSNE
 
     perplexity = min(_PERPLEXITY, (len(sample) - 1) / 3)
-    points = TSNE(2, perplexity=perplexity, angle=0.7, init="pca", random_state=seed, max_iter=500, n_jobs=None).fit_transform(
+    points = TSNE(2, perplexity=perplexity, angle=0.7, init="pca", random_state=seed, max_iter=_STEPS, n_jobs=None).fit_transform(
         rows
     )
     return [Map("t-SNE", sample, fitted(_lying(points))), *maps]

@@ -133,7 +133,7 @@ def classes_chart(per_class: Mapping[str, Mapping[str, Any]], matrix: Sequence[S
 
     def draw(width: float) -> Drawing:
         longest = max((min(24, len(row["class"])) for row in kept), default=0)
-        left, right = min(width * 0.36, 14 + 7.2 * longest), 92.0
+        left, right = min(width * 0.36, 14 + 7.2 * longest), 112.0
         height = 26.0 * len(kept) + 26
         drawing = Drawing(
             width, height, "F1 by class, the worst first: " + ", ".join(f"{r['class']} {r['f1']:.2f}" for r in kept)
