@@ -54,6 +54,7 @@ COMMANDS = {
     "verify": "running",
     "data": "data",
     "clean": "data",
+    "sync": "data",
     "remove": "data",
 }
 

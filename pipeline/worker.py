@@ -266,7 +266,7 @@ class Worker:
         self._longest_s = max(self._longest_s, seconds)
         if not isinstance(hand.session, SuspectSession):
             self.watchdog.finished(hand.claim.job.folder, seconds)
-        return with_usage(result, seconds)
+        return with_usage(result, seconds, self.claimant.owner.worker)
 
     def _refuse(self, claim: Claim, error: HeadstartError | SourceGoneError) -> None:
         """The encoder or the data is to blame, and not this job."""
@@ -333,10 +333,12 @@ def _nothing_to_commit() -> Future[None]:
     return future
 
 
-def with_usage(result: Result, seconds: float) -> Result:
-    """The same result, with the time and the memory that it took among its facts."""
+def with_usage(result: Result, seconds: float, worker: str | None = None) -> Result:
+    """The same result, with what it took, when it ended and who made it among its facts, which enter no identity."""
+    who = {} if worker is None else {"worker": worker}
+    when = {"seconds": round(seconds, 3), "ended_at": round(time.time(), 3)}
     # In suspect mode the peak is told by the child.
-    return replace(result, facts={"peak_rss_bytes": peak_rss_bytes(), **result.facts, "seconds": round(seconds, 3)})
+    return replace(result, facts={"peak_rss_bytes": peak_rss_bytes(), **result.facts, **when, **who})
 
 
 def run_job(workspace: Workspace, job_id: str, settings: Settings | None = None) -> Marker:

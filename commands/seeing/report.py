@@ -22,7 +22,7 @@ def command(what: str, is_opened: bool, as_json: bool, workspace: str | None) ->
     picture, its numbers as JSON.
 
     N is a run's number, see `headstart runs`; EXPERIMENT is a folder's name or what --name said, and shows the head that
-    validation chose.
+    validation chose, or the recipe's model; one that still goes says where it is.
     """
     from headstart.experiments.report.write_report import write_report
     from headstart.pipeline.text import plural, printable, size_words

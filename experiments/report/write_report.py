@@ -20,6 +20,7 @@ from headstart.experiments.runs.catalog import BEST
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.experiment_data import experiment_data
 from headstart.experiments.runs.head_experiment import HeadExperiment
+from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.pipeline.doors.records import encode
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace, as_workspace
@@ -30,6 +31,7 @@ from .anytime import anytime_curve
 from .map_data import map_facts, thumbnail_names
 from .markup import plain
 from .projection import Map, maps_of
+from .recipe_page import recipe_of, recipe_page
 from .sections import sections_of
 from .standings import Standings, standings_of
 from .subject import SPLIT_NAMES, Subject, chosen_experiment, head_of, looked_at
@@ -71,6 +73,9 @@ def write_report(
     Raises: HeadstartError if there is no such run or experiment, it is not finished, or its head or features are gone.
     """
     opened = as_workspace(workspace)
+    recipe = recipe_of(opened, str(what))
+    if recipe is not None:
+        return _written_recipe(opened, recipe, report)
     experiment, shown = chosen_experiment(opened, str(what))
     metrics = read_metrics(experiment)
     report("reading features and answers")
@@ -115,6 +120,17 @@ def _written(subject: Subject, report: Callable[[str], None]) -> WrittenReport:
     subject.workspace.files.replace(path, data)
     words = "".join(part.words for part in answer.verdict)
     return WrittenReport(path, len(data), tuple(figures), words, pictures.missing)
+
+
+def _written_recipe(workspace: Workspace, experiment: RecipeExperiment, report: Callable[[str], None]) -> WrittenReport:
+    page, charts = recipe_page(experiment)
+    report("writing")
+    folder = experiment.folder / FOLDER
+    workspace.make_folder(folder)
+    written = _chart_files(workspace, folder, charts)
+    path, data = folder / PAGE, pages.render(page).encode()
+    workspace.files.replace(path, data)
+    return WrittenReport(path, len(data), tuple(written), "".join(part.words for part in page.answer.verdict), 0)
 
 
 def _judged(subject: Subject, standings: Standings) -> Judged:
@@ -212,17 +228,12 @@ def _encoder_facts(experiment: HeadExperiment) -> dict[str, str]:
 
 def _figures(subject: Subject, folder: Path, charts: Sequence[Chart], maps: Sequence[Map]) -> list[Path]:
     """Writes each figure as SVG or PNG, and its numbers as JSON."""
-    written = []
+    written = _chart_files(subject.workspace, folder, charts)
 
     def write(name: str, data: bytes) -> None:
         subject.workspace.files.replace(folder / name, data)
         written.append(folder / name)
 
-    for chart in charts:
-        name = _file_name(chart.name)
-        if chart.draw is not None:
-            write(f"{name}.svg", chart.draw(WIDE).file().encode())
-        write(f"{name}.json", (json.dumps({"format": 1, "figure": name, "numbers": chart.numbers}, indent=1) + "\n").encode())
     for each in maps:
         name = f"map_{_file_name(each.name.lower())}"
         codes = subject.data.data.targets.codes[each.positions] if subject.is_classes else subject.answers.split[each.positions]
@@ -232,6 +243,19 @@ def _figures(subject: Subject, folder: Path, charts: Sequence[Chart], maps: Sequ
         write(f"{name}.png", buffer.getvalue())
         points = {"positions": each.positions.tolist(), "points": np.round(each.points.astype(float), 5).tolist()}
         write(f"{name}.json", encode({"format": 1, "figure": name, "numbers": points}, indent=None))
+    return written
+
+
+def _chart_files(workspace: Workspace, folder: Path, charts: Sequence[Chart]) -> list[Path]:
+    written = []
+    for chart in charts:
+        name = _file_name(chart.name)
+        files = {f"{name}.json": (json.dumps({"format": 1, "figure": name, "numbers": chart.numbers}, indent=1) + "\n").encode()}
+        if chart.draw is not None:
+            files[f"{name}.svg"] = chart.draw(WIDE).file().encode()
+        for file, data in files.items():
+            workspace.files.replace(folder / file, data)
+            written.append(folder / file)
     return written
 
 

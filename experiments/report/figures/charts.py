@@ -116,6 +116,44 @@ def learning_chart(history: Mapping[str, Any], shown: str, best_epochs: Mapping[
     return Chart("learning", {"metric": metric, "heads": {name: dict(points) for name, points in curves.items()}}, draw)
 
 
+def course_chart(name: str, lines: Mapping[str, Sequence[tuple[float, float]]], kept: float) -> Chart | None:
+    """A number by epoch on training and validation, and the epoch that was kept; None if there is nothing to draw.
+
+    Args:
+        lines: (epoch, value) by split.
+    """
+    known = {split: points for split, points in lines.items() if points}
+    if not known or all(len(points) < 2 for points in known.values()):
+        return None
+    words = {"train": "training", "val": "validation"}
+
+    def draw(width: float) -> Drawing:
+        height, left, right, bottom = 232.0, 52.0, 84.0, 200.0
+        drawing = Drawing(width, height, f"{name} by epoch, on {' and '.join(words.get(split, split) for split in known)}")
+        low, high = bounds([value for points in known.values() for _, value in points])
+        epochs = [epoch for points in known.values() for epoch, _ in points]
+        across, up = Scale(min(epochs), max(epochs), left, width - right), Scale(low, high, bottom, 10)
+        for tick in ticks(low, high, 4):
+            drawing.line(left, up(tick), width - right, up(tick))
+            drawing.text(left - 8, up(tick) + 4, f"{tick:g}", "soft end")
+        drawing.text(left, height - 8, f"epoch {min(epochs):.4g}", "soft")
+        drawing.text(width - right, height - 8, f"{max(epochs):.4g}", "soft end")
+        for split, points in known.items():
+            is_val = split == "val"
+            drawing.path(
+                [(across(epoch), up(value)) for epoch, value in points], "chosen" if is_val else "", 2.2 if is_val else 1.2
+            )
+        if "val" in known:
+            epoch, value = min(known["val"], key=lambda point: abs(point[0] - kept))
+            drawing.circle(across(epoch), up(value), 4, "chosen", note=f"kept: epoch {epoch:.4g}")
+        places = apart([up(points[-1][1]) + 4 for points in known.values()], 15, 12, bottom + 8)
+        for split, place in zip(known, places, strict=True):
+            drawing.text(width - right + 8, place, words.get(split, split), "chosen bold" if split == "val" else "soft")
+        return drawing
+
+    return Chart(f"course_{name}", {split: list(points) for split, points in known.items()}, draw)
+
+
 def classes_chart(per_class: Mapping[str, Mapping[str, Any]], matrix: Sequence[Sequence[int]]) -> Chart:
     """F1 of each class, the worst first, with its interval; at most so many rows."""
     rows: list[dict[str, Any]] = []
