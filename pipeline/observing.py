@@ -12,7 +12,7 @@ from .text import reason_of
 from .workspace import Workspace
 
 SHARE = 0.015  # of the worker's time
-_OPENING_S = 0.15  # what is expected of the first look, before any has told how long it takes
+_OPENING_S = 0.6  # that the first look may take, which imports what it needs: a busy machine took 0.7 s
 
 
 class Observing:
