@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ _DERIVED_FILES = frozenset({"status_cache.json", STATE_FILE})
 
 
 @dataclass(frozen=True)
-class Entry:
+class PackedFile:
     size: int
     sha256: str
 
@@ -54,7 +53,7 @@ class Pack:
     workspace: str
     by: str
     after: str
-    files: dict[str, Entry]
+    files: dict[str, PackedFile]
     removed: tuple[str, ...]
     begin: int
 
@@ -113,7 +112,7 @@ def _read_pack(path: Path) -> Pack:
         name = one.text("path")
         if not _is_safe(name):
             one.refuse("path", name)
-        files[name] = Entry(one.integer("size"), one.text("sha256", "[0-9a-f]{64}"))
+        files[name] = PackedFile(one.integer("size"), one.text("sha256", "[0-9a-f]{64}"))
     if begin + sum(entry.size for entry in files.values()) != size:
         raise records.DamagedError(path, f"it has {size:,} bytes, other than it says")
     number = facts.integer("number", least=1)
@@ -144,7 +143,7 @@ def _copy(workspace: Workspace, folder: Path, packs: list[Pack]) -> Synced:
     known = latest(packs)
     present: set[str] = set()
     done = Synced()
-    chunk: dict[str, Entry] = {}
+    chunk: dict[str, PackedFile] = {}
 
     def flush(removed: Sequence[str]) -> None:
         after = packs[-1].path.name if packs else ""
@@ -173,9 +172,9 @@ def _copy(workspace: Workspace, folder: Path, packs: list[Pack]) -> Synced:
     return done
 
 
-def latest(packs: Sequence[Pack]) -> dict[str, Entry]:
+def latest(packs: Sequence[Pack]) -> dict[str, PackedFile]:
     """Every file as the last pack that speaks of it has it."""
-    known: dict[str, Entry] = {}
+    known: dict[str, PackedFile] = {}
     for pack in packs:
         for name in pack.removed:
             known.pop(name, None)
@@ -206,7 +205,7 @@ def _is_derived(relative: Path) -> bool:
     return bool(_DERIVED_FOLDERS.intersection(parts[2:-1])) or name.startswith("experiments.db")
 
 
-def _changed(root: Path, name: str, known: Entry | None) -> Entry | None:
+def _changed(root: Path, name: str, known: PackedFile | None) -> PackedFile | None:
     """What stands at `name` now; None if that is known already, or gone meanwhile."""
     path = root / name
     try:
@@ -217,12 +216,12 @@ def _changed(root: Path, name: str, known: Entry | None) -> Entry | None:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return None
-    entry = Entry(size, sha256)
+    entry = PackedFile(size, sha256)
     return None if entry == known else entry
 
 
 def _write_pack(
-    root: Path, folder: Path, disk: FileSystem, chunk: Mapping[str, Entry], removed: Sequence[str], facts: Mapping[str, Any]
+    root: Path, folder: Path, disk: FileSystem, chunk: Mapping[str, PackedFile], removed: Sequence[str], facts: Mapping[str, Any]
 ) -> Pack:
     """Writes beside, reads back and compares, then publishes under a name with the digest."""
     listed = [{"path": name, "size": entry.size, "sha256": entry.sha256} for name, entry in chunk.items()]
@@ -256,7 +255,7 @@ def _own_token() -> str:
     return process_token(os.getpid())
 
 
-def _parts(root: Path, chunk: Mapping[str, Entry], begin: bytes) -> Iterator[bytes]:
+def _parts(root: Path, chunk: Mapping[str, PackedFile], begin: bytes) -> Iterator[bytes]:
     yield begin
     for name, entry in chunk.items():
         left, digest = entry.size, hashlib.sha256()
@@ -308,14 +307,14 @@ def _restore(root: Path, folder: Path, packs: Sequence[Pack]) -> Synced:
     assert last is not None
     facts = {"format": FORMAT, "by": os.urandom(8).hex(), "seen": done.packs_there}
     disk.replace(root / STATE_FILE, records.encode(facts))
-    noted = json.loads(last)
-    noted["file_system"] = {"hard_links": disk.hard_links, "fsync": disk.fsync}
-    disk.replace(root / WORKSPACE_FILE, last if noted == json.loads(last) else records.encode(noted))
+    path = root / WORKSPACE_FILE
+    noted, able = dict(records.parse_record(last, path, FORMAT)), {"hard_links": disk.hard_links, "fsync": disk.fsync}
+    disk.replace(path, last if noted.get("file_system") == able else records.encode({**noted, "file_system": able}))
     done.packs = len(packs)
     return done
 
 
-def _is_partial(root: Path, known: Mapping[str, Entry]) -> bool:
+def _is_partial(root: Path, known: Mapping[str, PackedFile]) -> bool:
     """Whether nothing lies there but what a restore puts there."""
     for path in paths.walk(root):
         name = path.relative_to(root).as_posix()

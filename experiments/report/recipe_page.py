@@ -33,7 +33,7 @@ _MOST_BYTES = 6_000_000  # of all pictures together, so that the page stays one 
 _MOST_LETTERS = 2000
 
 
-def recipe_of(workspace: Workspace, what: str) -> RecipeExperiment | None:
+def recipe_meant_by(workspace: Workspace, what: str) -> RecipeExperiment | None:
     """The training of a recipe that is meant; None where a head is, or nothing of that name is there.
 
     Args:

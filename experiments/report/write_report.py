@@ -31,7 +31,7 @@ from .anytime import anytime_curve
 from .map_data import map_facts, thumbnail_names
 from .markup import plain
 from .projection import Map, maps_of
-from .recipe_page import recipe_of, recipe_page
+from .recipe_page import recipe_meant_by, recipe_page
 from .sections import sections_of
 from .standings import Standings, standings_of
 from .subject import SPLIT_NAMES, Subject, chosen_experiment, head_of, looked_at
@@ -73,7 +73,7 @@ def write_report(
     Raises: HeadstartError if there is no such run or experiment, it is not finished, or its head or features are gone.
     """
     opened = as_workspace(workspace)
-    recipe = recipe_of(opened, str(what))
+    recipe = recipe_meant_by(opened, str(what))
     if recipe is not None:
         return _written_recipe(opened, recipe, report)
     experiment, shown = chosen_experiment(opened, str(what))
