@@ -49,8 +49,8 @@ class MakingOutcome:
 
 def named_kind(name: str | Path) -> NamedKind:
     """A user's kind of job, which is allowed to run because its user names it. Raises: HeadstartError if it is none."""
-    file = allow_named(name)
-    return NamedKind(load_kind_file(file), file)
+    code = allow_named(name)
+    return NamedKind(load_kind_file(code), code.path)
 
 
 def make_items(

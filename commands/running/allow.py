@@ -17,7 +17,8 @@ def command(file: Path) -> None:
     Allowed are these bytes, with those of the modules beside it that it imports; once changed, it is asked about again.
     `headstart train ./mine.py` allows the file that it names by itself.
     """
-    from headstart.pipeline.doors.code import allow_named, neighbours
+    from headstart.pipeline.doors.code import allow_named
 
-    for one in neighbours(allow_named(file)):
-        say(f"allowed: {one}")
+    code = allow_named(file)
+    for name, _ in code.files:
+        say(f"allowed: {code.path.parent / name}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headstart.experiments.training.options import CheckedOptions, as_values, option_files, sha256_of_file
 from headstart.pipeline import paths
-from headstart.pipeline.doors.code import digest_of_source, neighbours, read_source, said_by
+from headstart.pipeline.doors.code import read_code, said_by
 from headstart.pipeline.enqueue import Work
 from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterError
 from headstart.pipeline.workspace import Workspace
@@ -29,13 +29,14 @@ def begin_making(workspace: Workspace, kind: ItemKind, file: Path, options: Chec
     count, names = counted(kind, options)
     inputs = {option: sha256_of_file(path) for option, path in option_files(options).items()}
     values = as_values(replace(options, **{name: path.absolute() for name, path in option_files(options).items()}))
-    making = Making(file.name, digest_of_source(file, with_neighbours=True), values, inputs, count, names)
+    code = read_code(file)
+    making = Making(file.name, code.digest, values, inputs, count, names)
     folder = making.folder(workspace)
     if not paths.exists(folder / MADE_FILE):
         _try_out(open_maker(kind, options), making)
     workspace.make_folder(folder / CODE_FOLDER)
-    for source in neighbours(file):
-        workspace.files.replace(folder / CODE_FOLDER / source.name, read_source(source))
+    for name, data in code.files:
+        workspace.files.replace(folder / CODE_FOLDER / name, data)
     workspace.files.replace(folder / MADE_FILE, encode_making(making))  # last: without it nothing was begun
     relative = workspace.relative(folder)
     return making, Work(MAKING_KIND, relative, relative, count, items_a_job(kind))

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Protocol, cast
 
 from headstart.experiments.training.options import CheckedOptions
-from headstart.pipeline.doors.code import load_file, said_by
+from headstart.pipeline.doors.code import Code, run_code, said_by
 from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterError
 
 ITEMS_A_JOB = 64  # unless the file says another number under this name
@@ -54,9 +54,9 @@ class Preparing(Protocol):
         """What `make(item, options, prepared)` gets as a third argument."""
 
 
-def load_kind_file(path: Path) -> ItemKind:
+def load_kind_file(code: Code) -> ItemKind:
     """Runs the file, so whoever calls this has asked whether it may. Raises: HeadstartError if it raises or lacks something."""
-    return checked_kind(load_file(path), path)
+    return checked_kind(run_code(code), code.path)
 
 
 def checked_kind(module: ModuleType, path: Path) -> ItemKind:

@@ -10,7 +10,7 @@ from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import RecipeOptions, as_values, option_files, sha256_of_file
 from headstart.experiments.training.recipe import Recipe, asking, recipe_path
 from headstart.pipeline.doors import reading
-from headstart.pipeline.doors.code import digest_of_source, neighbours, read_source
+from headstart.pipeline.doors.code import digest_alone, read_code, read_source
 from headstart.pipeline.workspace import Workspace
 
 from .begin import Begun, Complete, begin_experiment
@@ -32,8 +32,8 @@ def begin_recipe(
 
     def complete(sketch: RecipeExperiment) -> Complete[RecipeExperiment]:
         Loop(recipe, options, splits, workspace=workspace)  # refuses what cannot be trained before anything is written
-        sources = neighbours(file) if sketch.is_from_file else [file]
-        files = {f"{SOURCE}/{source.name}": read_source(source) for source in sources}
+        sources = read_code(file).files if sketch.is_from_file else [(file.name, read_source(file))]
+        files = {f"{SOURCE}/{name}": data for name, data in sources}
         files |= {
             str(sketch.values[option]): reading.read_given(path, reading.TABLE_BYTES)
             for option, path in option_files(options).items()
@@ -59,7 +59,7 @@ def sketch_of(
         data=splits.digest,
         counts={split: len(rows) for split, rows in splits.named().items()},
         recipe=file.stem if is_own else file.name,
-        code=digest_of_source(file, with_neighbours=not is_own),
+        code=digest_alone(file) if is_own else read_code(file).digest,
         values={**as_values(options), **inputs},
         settled=dict(splits.settled),
         device=conduct.device,

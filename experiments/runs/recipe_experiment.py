@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from headstart.experiments.training.options import RecipeOptions, fields_of, options_from
 from headstart.experiments.training.recipe import Recipe, asking, checked_recipe, load_recipe, recipe_path
 from headstart.pipeline import paths
-from headstart.pipeline.doors.code import digest_of_source, load_kept
+from headstart.pipeline.doors.code import digest_alone, load_kept
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -128,7 +128,7 @@ def recipe_of(experiment: RecipeExperiment) -> Recipe:
         module = load_kept(experiment.recipe_file, experiment.code, "headstart train ./mine.py")
         return checked_recipe(module, str(experiment.recipe_file))
     recipe = load_recipe(experiment.recipe)
-    if digest_of_source(recipe_path(experiment.recipe), with_neighbours=False) != experiment.code:
+    if digest_alone(recipe_path(experiment.recipe)) != experiment.code:
         raise HeadstartError(
             f"{experiment.folder.name} was begun with another version of the recipe {experiment.recipe}, kept in "
             f"{experiment.recipe_file}. Finish it with that version, or train anew: headstart train {experiment.recipe}"

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from headstart.pipeline.doors.code import allow_named, load_file, said_by
+from headstart.pipeline.doors.code import Code, allow_named, run_code, said_by
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 from .options import RecipeOptions, SampleOptions, nearest
@@ -164,10 +164,10 @@ def named_recipe(name: str) -> NamedRecipe:
     if not name.endswith(".py"):
         return NamedRecipe(load_recipe(name), recipe_path(name))
     try:
-        file = allow_named(name)
+        code = allow_named(name)
     except HeadstartError as error:
         raise HeadstartError(f"{error}. A recipe is a name of headstart train --list, or a file of your own") from None
-    return NamedRecipe(load_recipe_file(file), file)
+    return NamedRecipe(load_recipe_file(code), code.path)
 
 
 def load_recipe(name: str) -> Recipe:
@@ -176,12 +176,12 @@ def load_recipe(name: str) -> Recipe:
     return checked_recipe(import_module(f"{PACKAGE}.{name}"), name)
 
 
-def load_recipe_file(path: Path) -> Recipe:
+def load_recipe_file(code: Code) -> Recipe:
     """A user's recipe: runs the file, so whoever calls this has asked whether it may run.
 
     Raises: HeadstartError in one line if it raises or lacks something.
     """
-    return checked_recipe(load_file(path), str(path))
+    return checked_recipe(run_code(code), str(code.path))
 
 
 def checked_recipe(module: Any, name: str) -> Recipe:

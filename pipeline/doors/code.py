@@ -6,7 +6,10 @@ import ast
 import hashlib
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import util
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +22,28 @@ from .consent import allow, require_allowed
 _LOADED = "headstart_file_"  # what modules that were loaded here are called, so that errors can name their lines
 
 
-def allow_named(name: str | Path) -> Path:
+@dataclass(frozen=True)
+class Code:
+    """A user's file and the modules beside it that it imports, read once: what is digested is what is kept, and what runs.
+
+    Attributes:
+        path: of the file.
+        files: name and bytes, the file itself first.
+    """
+
+    path: Path
+    files: tuple[tuple[str, bytes], ...]
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of names, lengths and bytes."""
+        sha256 = hashlib.sha256()
+        for name, data in self.files:
+            sha256.update(f"{name}\0{len(data)}\0".encode() + data)
+        return sha256.hexdigest()
+
+
+def allow_named(name: str | Path) -> Code:
     """A file that its user has just named, which allows it to run; its path is absolute.
 
     Raises: HeadstartError if there is no such file.
@@ -27,63 +51,96 @@ def allow_named(name: str | Path) -> Path:
     file = Path(name).absolute()
     if not file.is_file():
         raise HeadstartError(f"{name}: there is no such file")
-    allow(digest_of_source(file, with_neighbours=True), file)
-    return file
+    code = read_code(file)
+    allow(code.digest, file)
+    return code
 
 
 def load_kept(path: Path, digest: str, again: str) -> ModuleType:
     """Runs a file that a workspace keeps, if it is the one that was kept and this user allowed it here.
 
     Args:
-        digest: `digest_of_source` of it when it was kept.
+        digest: of the code when it was kept.
         again: the command that makes anew what the file is for.
 
     Raises: HeadstartError in one line otherwise, or if it raises.
     """
-    if not paths.is_file(path) or digest_of_source(path, with_neighbours=True) != digest:
+    code = read_code(path) if paths.is_file(path) else None
+    if code is None or code.digest != digest:
         raise HeadstartError(f"{path} is missing or was changed. Restore it from a copy, or begin anew: {again}")
     require_allowed(digest, path)
-    return load_file(path)
+    return run_code(code)
 
 
-def load_file(path: Path) -> ModuleType:
-    """Runs a user's file, so whoever calls this has asked whether it may run. It may import its neighbours by their names.
+def run_code(code: Code) -> ModuleType:
+    """Runs a user's file, so whoever calls this has asked whether it may. It may import what was read with it.
+
+    Not by its path: the file may be another one by now, and nobody was asked about a compiled one or a package beside it.
 
     Raises: HeadstartError in one line if it raises.
     """
-    name = f"{_LOADED}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise HeadstartError(f"{path} is no Python file. Name one: ./mine.py")
-    module = util.module_from_spec(spec)
+    name = f"{_LOADED}{code.path.stem}_{hashlib.sha256(str(code.path.resolve()).encode()).hexdigest()[:8]}"
+    beside = _Beside(code)
+    module = util.module_from_spec(beside.spec(name, *code.files[0]))
+    for stem in beside.sources:
+        # Of the same name, but of another file, or as it was before.
+        if isinstance(getattr(sys.modules.get(stem), "__loader__", None), _Bytes):
+            del sys.modules[stem]
     sys.modules[name] = module  # dataclasses look their module up
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
+    sys.meta_path.insert(0, beside)
     try:
-        spec.loader.exec_module(module)
+        assert module.__loader__ is not None
+        module.__loader__.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise HeadstartError(f"{path} cannot be loaded: {said_by(error)}") from error
+        raise HeadstartError(f"{code.path} cannot be loaded: {said_by(error)}") from error
     finally:
-        sys.path.remove(folder)
+        sys.meta_path.remove(beside)
     return module
 
 
-def neighbours(path: Path) -> list[Path]:
-    """A user's file and the modules beside it that it imports, or that these import: what is kept of it."""
-    files, todo = [path], [path]
+class _Bytes(Loader):
+    """Runs what was read, whatever the file says by now."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        self._path, self._data = path, data
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self._data, str(self._path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what it is for
+
+
+class _Beside(MetaPathFinder):
+    """Finds the modules beside a file that were read with it, and no others."""
+
+    def __init__(self, code: Code) -> None:
+        self._folder = code.path.parent
+        self.sources = {name.removesuffix(".py"): (name, data) for name, data in code.files[1:]}
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return self.spec(fullname, *self.sources[fullname]) if fullname in self.sources else None
+
+    def spec(self, module: str, name: str, data: bytes) -> ModuleSpec:
+        path = self._folder / name
+        spec = util.spec_from_file_location(module, path, loader=_Bytes(path, data))
+        assert spec is not None
+        return spec
+
+
+def read_code(path: Path) -> Code:
+    """A user's file and the modules beside it that it imports, or that these import. Raises: HeadstartError as `read_source`."""
+    files, todo = {path: read_source(path)}, [path]
     while todo:
-        for name in _imported(todo.pop()):
+        for name in _imported(files[todo.pop()]):
             other = path.parent / f"{name}.py"
             if other not in files and _is_source(other):
-                files.append(other)
+                files[other] = read_source(other)
                 todo.append(other)
-    return [path, *sorted(files[1:])]
+    return Code(path, tuple((one.name, files[one]) for one in [path, *sorted(files.keys() - {path})]))
 
 
-def _imported(path: Path) -> Iterator[str]:
+def _imported(source: bytes) -> Iterator[str]:
     try:
-        parsed = ast.parse(read_source(path))
+        parsed = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # loading it says what is wrong
     for node in ast.walk(parsed):
@@ -93,13 +150,9 @@ def _imported(path: Path) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-def digest_of_source(path: Path, with_neighbours: bool) -> str:
-    """sha256 (hex) of the file, and of those beside it if it may import them."""
-    sha256 = hashlib.sha256()
-    for one in neighbours(path) if with_neighbours else [path]:
-        data = read_source(one)
-        sha256.update(f"{one.name}\0{len(data)}\0".encode() + data)
-    return sha256.hexdigest()
+def digest_alone(path: Path) -> str:
+    """As `Code.digest`, of a file without its neighbours."""
+    return Code(path, ((path.name, read_source(path)),)).digest
 
 
 def read_source(path: Path) -> bytes:

@@ -21,6 +21,7 @@ from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.options import options_from
 from headstart.experiments.training.recipe import has, load_recipe, load_recipe_file, recipe_path
 from headstart.pipeline import worker
+from headstart.pipeline.doors.code import read_code
 from headstart.pipeline.enqueue import enqueue_work
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.stop import Stop
@@ -39,7 +40,7 @@ QUICK = {"epochs": 2, "threads": 1}
 def train_to_the_end(workspace: Workspace, name: str) -> int:
     """What the command does; returns the worker's exit status."""
     file = recipe_path(name) if not name.endswith(".py") else Path(name)
-    recipe = load_recipe_file(file) if name.endswith(".py") else load_recipe(name)
+    recipe = load_recipe_file(read_code(file)) if name.endswith(".py") else load_recipe(name)
     options = options_from(recipe.Options, {**QUICK, **json.loads(os.environ.get("KILLED_OPTIONS", "{}"))})
     if has(recipe, "needs"):
         enqueue_work(workspace, recipe.needs(options, workspace))
