@@ -7,17 +7,19 @@ not read is never looked at, and a flipped bit there gives other numbers without
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import io
 import itertools
 import math
 import mmap
+import os
 import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +122,17 @@ def stored_members(data: bytes | mmap.mmap, is_checked: bool = False, is_tight: 
     if is_tight and any(after[0] != before[1] for before, after in itertools.pairwise([(0, 0), *ends, (directory, directory)])):
         raise DamagedArrays("it has bytes that belong to no member")
     return members
+
+
+def require_stored(file: BinaryIO) -> None:
+    """Raises: DamagedArrays unless that is a zip that can unpack to no more than its own bytes."""
+    size = file.seek(0, os.SEEK_END)
+    if size:
+        with contextlib.closing(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)) as data:
+            infos = _directory(data)[1]
+            if any(info.compress_type != zipfile.ZIP_STORED for info in infos) or sum(info.file_size for info in infos) > size:
+                raise DamagedArrays("its members are compressed or overlap")
+    file.seek(0)
 
 
 def unpacked_size(data: bytes) -> int:

@@ -30,7 +30,6 @@ DOORS = {
             "features/manifest/digests.py": "the same door for digests, which reads no whole file; and a journal, through paths",
             "features/networks/embedded_encoder.py": PACKAGE,
             "features/networks/quiet.py": SYSTEM,
-            "features/networks/weights.py": PACKAGE,
             "features/planning/machine.py": SYSTEM,
             "features/sources/ingest.py": "the table that the user named, a new file",
             "features/store/mapped_shards.py": OPENED,
@@ -104,7 +103,6 @@ DOORS = {
             "experiments/heads/trainer.py": "of a checkpoint whose digest its name says",
             "experiments/training/loop.py": "of a checkpoint whose digest its name says",
             "features/images/decode_child.py": "what its parent asks",
-            "features/networks/weights.py": PACKAGE,
             "features/sources/ingest.py": "what it wrote into a database of its own",
             "features/sources/json_stream.py": "tables of the user, piece by piece; it knows depth and length",
             "pipeline/child.py": "what its child answers",
@@ -121,6 +119,10 @@ DOORS = {
             "experiments/training/recipe.py": PACKAGE,
             "pipeline/versions.py": "of a fixed table of libraries",
         },
+    ),
+    "YAML": door(
+        "yaml.load yaml.safe_load yaml.full_load yaml.unsafe_load yaml.load_all yaml.safe_load_all yaml.compose yaml.parse",
+        "pipeline/doors/yaml_files.py",
     ),
     "pictures": door(
         "PIL.Image.open cv2.imread imageio.imread",
@@ -141,6 +143,7 @@ DOORS = {
 }
 
 PAST = {
+    "YAML": ["import yaml\nyaml.safe_load('1')", "from yaml import load as read\nread(text, Loader=FullLoader)"],
     "reading": [
         "open('x')",
         "import io\nio.open('x')",

@@ -5,13 +5,13 @@ Never random numbers in place of weights that are missing or do not fit.
 
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
@@ -99,13 +99,13 @@ def embedded_card() -> dict[str, Any]:
     """
     path, weights = EMBEDDED / "encoder.json", EMBEDDED / "encoder.safetensors"
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        card = records.parse_record(reading.read_given(path, reading.SMALL_BYTES), path, None)
         missing = {"model", "model_args", "transform", "sha256"} - set(card)
         if missing:
             raise ValueError(f"no {', '.join(sorted(missing))}")
-        if hashlib.sha256(weights.read_bytes()).hexdigest() != card["sha256"]:
+        if hashlib.sha256(reading.read_given(weights, reading.WEIGHTS_BYTES)).hexdigest() != card["sha256"]:
             raise ValueError(f"{weights.name} has another sha256")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, HeadstartError) as error:
         raise HeadstartError(f"the embedded encoder at {path} is missing or damaged ({error}). Install headstart again") from None
     return card
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from headstart.features.arrays import require_stored
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable, reason_of
@@ -24,7 +25,8 @@ _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _NAMED = 3
 _KEYS = 12
 _DEEPEST = 20
-_TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02")
+_ZIP = b"PK\x03\x04"
+_TORCH_MAGIC = (_ZIP, b"\x80\x02")
 
 
 # What DataParallel and torch.compile put before every name; timm takes it off.
@@ -49,10 +51,16 @@ def read_tensors(path: Path) -> WeightsOfFile:
     import torch
     from timm.models import clean_state_dict
 
+    is_stored = False
     try:
+        # What torch wrote never unpacks to more than it holds.
+        with reading.opened_given(path, reading.WEIGHTS_BYTES) as file:
+            if file.read(4) == _ZIP:
+                require_stored(file)
+        is_stored = True
         loaded = _load(path)
     except Exception as error:  # garbage raises anything: KeyError, EOFError, UnpicklingError, SafetensorError ...
-        foreign = _foreign_objects(path)
+        foreign = _foreign_objects(path) if is_stored else None
         if foreign is not None:
             raise HeadstartError(f"{path} {foreign}") from None
         raise HeadstartError(

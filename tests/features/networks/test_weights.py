@@ -1,6 +1,8 @@
 import argparse
+import copy
 import hashlib
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +201,42 @@ def test_the_digest_is_that_of_the_values_in_any_order_and_layout():
         b"a\0float32\0[2, 3]\0" + np.arange(6, dtype="<f4").tobytes() + b"b\0int64\0[]\0" + b"\3" + bytes(7)
     )
     assert digest({"a": a, "b": b}) == expected.hexdigest()
+
+
+def rezipped(path, compression=zipfile.ZIP_STORED, **changed):
+    """The zip that torch wrote, written anew."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, changed.get(name.rpartition("/")[2].replace(".", "_"), data))
+
+
+def overlap(path):
+    """Every entry of the directory points at the largest member: a zip of a megabyte that says gigabytes."""
+    with zipfile.ZipFile(path, "a") as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+        for number in range(50):
+            entry = copy.copy(largest)
+            entry.filename = f"{largest.filename}{number}"
+            archive.filelist.append(entry)
+        archive._didModify = True
+
+
+BOMBS = {
+    "compressed tensors": lambda path: rezipped(path, zipfile.ZIP_DEFLATED, **{"0": bytes(200 << 20)}),
+    "a compressed pickle": lambda path: rezipped(path, zipfile.ZIP_DEFLATED, data_pkl=b"\x80\x02" + b"(" * (100 << 20)),
+    "compressed as bzip2": lambda path: rezipped(path, zipfile.ZIP_BZIP2),
+    "members that overlap": overlap,
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_a_file_that_unpacks_to_more_than_it_holds_is_refused_before_torch_sees_it(complete, tmp_path, monkeypatch, bomb):
+    path = tmp_path / "weights.pt"
+    torch.save(complete, path)
+    bomb(path)
+    for owner, name in ((torch, "load"), (torch.serialization, "get_unsafe_globals_in_checkpoint")):
+        monkeypatch.setattr(owner, name, lambda *given, **named: pytest.fail("torch unpacks it"))
+    with pytest.raises(HeadstartError, match=r"its members are compressed or overlap.*Fetch it again, or save its state dict"):
+        resolve_weights(MODEL, {}, str(path))
