@@ -8,6 +8,7 @@ from typing import Any
 
 from headstart.experiments.config import HeadConfig, head_config
 from headstart.pipeline.doors import reading, records
+from headstart.pipeline.doors.yaml_files import parse_yaml
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import reason_of, rough_size_words
@@ -107,7 +108,7 @@ def _read(path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except RecursionError:
         raise HeadstartError(f"{path} is no grid file: it is nested too deep") from None
     except ValueError as error:  # of a number or date that is none

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headstart.pipeline.doors import reading
+from headstart.pipeline.doors.yaml_files import parse_yaml
 from headstart.pipeline.errors import HeadstartError
 
 
@@ -261,10 +262,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """Keys and values of a YAML file. Raises: HeadstartError if it is none, or says a key twice."""
     import yaml
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        """Refuses what YAML forbids and PyYAML takes: the same key twice."""
-
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
+        """Refuses what YAML forbids and PyYAML takes: the same key twice."""
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
             key, line = loader.construct_object(key_node), key_node.start_mark.line + 1
@@ -273,10 +272,8 @@ def read_config(path: Path) -> dict[str, Any]:
             seen[key] = line
         return dict(loader.construct_pairs(node))
 
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
-        # A subclass of SafeLoader: no tag of it runs code.
-        config = yaml.load(reading.read_given(path, reading.GRID_BYTES).decode(), Loader)  # noqa: S506
+        config = parse_yaml(reading.read_given(path, reading.GRID_BYTES).decode(), mapping)
     except RecursionError:
         raise HeadstartError(f"{path} is nested too deep. Write lines such as 'epochs: 20'") from None
     except yaml.YAMLError as error:

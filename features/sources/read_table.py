@@ -181,6 +181,9 @@ def read_parquet(path: Path) -> TextTable:
             ]
             left_out = [f"'{printable(f.name)}' ({f.type})" for f in content.schema_arrow if f.name not in schema.usable]
             rows = content.metadata.num_rows
+            short = next((column for column in columns if len(columns[column]) != rows), None)
+            if short is not None:
+                raise pa.ArrowInvalid(f"it says {rows} rows, and column '{short}' has {len(columns[short])}")
     except (pa.ArrowException, OSError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise HeadstartError(

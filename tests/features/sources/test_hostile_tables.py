@@ -10,6 +10,7 @@ from headstart.features.sources.read_table import read_table
 from headstart.pipeline.errors import HeadstartError
 
 pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+pq = pytest.importorskip("pyarrow.parquet", reason="Parquet needs pyarrow")
 
 
 def parquet(path, table, times=1, **options):
@@ -48,7 +49,20 @@ def sparse_below_the_limit(path):
     os.truncate(path, 100 << 20)
 
 
+def says_rows(path, said):
+    """A table of two rows whose footer says that it has so many: a count is twice itself, behind its kind of field."""
+    parquet(path, pa.table({"path": ["a.png", "b.png"]}))
+    data, count = path.read_bytes(), b"\x16\x04"
+    places = [place for place in range(len(data)) if data.startswith(count, place)]
+    for place in places:
+        path.write_bytes(data[: place + 1] + bytes([2 * said]) + data[place + 2 :])
+        if pq.ParquetFile(path).metadata.num_rows == said:
+            return
+
+
 ODD = {
+    "more rows than it holds.parquet": lambda path: says_rows(path, 3),
+    "fewer rows than it holds.parquet": lambda path: says_rows(path, 1),
     "many rows.parquet": many_rows,
     "one long word many times.parquet": one_long_word_many_times,
     "one long value.parquet": one_long_value,
