@@ -89,8 +89,7 @@ def run_code(code: Code) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up
     sys.meta_path.insert(0, beside)
     try:
-        assert module.__loader__ is not None
-        module.__loader__.exec_module(module)
+        _Bytes(code.path, code.files[0][1]).exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise HeadstartError(f"{code.path} cannot be loaded: {said_by(error)}") from error
