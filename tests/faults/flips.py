@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class Target:
 
     Attributes:
         observe: all that anybody sees of it: features, labels, numbers. Raises: ExplainedError or Noticed if it is noticed.
+        read: the one reader of the file, where `observe` takes long: what it refuses nobody else gets to see, and of that
+            `observe` is asked in RANDOM_BITS cases only. Raises: as `observe`.
         restore: puts back what reading a flipped file may have changed elsewhere.
     """
 
@@ -54,6 +57,7 @@ class Target:
     path: Path
     observe: Callable[[], Any]
     restore: Callable[[], None] = lambda: None
+    read: Callable[[], Any] = lambda: None
 
 
 @dataclass
@@ -84,6 +88,7 @@ def flip(target: Target, bits: int | None, seed: int = 0) -> Outcome:
     if bits is None:
         bits = len(every) if len(sound) < EXHAUSTIVE_BELOW else RANDOM_BITS
     begun = time.monotonic()
+    sample = set(random.Random(seed + 1).sample(every, min(len(every), RANDOM_BITS)))
     for bit in every if bits >= len(every) else random.Random(seed).sample(every, bits):
         flipped = bytearray(sound)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -91,6 +96,8 @@ def flip(target: Target, bits: int | None, seed: int = 0) -> Outcome:
         outcome.bits += 1
         where = f"byte {bit // 8} bit {bit % 8}"
         try:
+            if bit not in sample:
+                target.read()
             seen = target.observe()
         except Noticed:
             outcome.noticed += 1
@@ -199,7 +206,7 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     from headstart.features.manifest.reading import open_manifest
     from headstart.features.networks.weights import digest as digest_of
     from headstart.features.store.load import load_features
-    from headstart.features.store.packing import load_cached_features
+    from headstart.features.store.packing import DamagedPart, load_cached_features, open_checked
     from headstart.pipeline.kinds import known_kinds
     from headstart.pipeline.queue import Reader
     from headstart.pipeline.status import read_status
@@ -229,6 +236,12 @@ def targets(workspace: Workspace) -> Iterator[Target]:
         if read_status(waiting).problems:
             raise Noticed
         return list(Reader(waiting, known_kinds()))
+
+    def whole_part() -> None:
+        try:
+            open_checked(workspace, part)
+        except DamagedPart:
+            raise Noticed from None  # packed anew
 
     def packed() -> Any:
         rows = load_cached_features(encoder)
@@ -320,7 +333,7 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     part_now = sorted(encoder.glob("cache/part_*.h5"))[0]
     sound_cache = part_now.read_bytes()
     part = part_now
-    yield Target("cache part", part_now, packed, cache_again)
+    yield Target("cache part", part_now, packed, cache_again, whole_part)
     packed()
     yield Target("cache/.checked", checked, packed, cache_again)
     yield Target("encoder.json", encoder / "encoder.json", lambda: read_encoder(encoder).fingerprint)
@@ -344,10 +357,13 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     yield Target("recipe's state", sorted((recipe / "checkpoints").glob("step_*.pt"))[-1], state)
     yield Target("recipe's final weights", recipe / "checkpoints" / "final.safetensors", final)
     # What the database says comes from these files: without one, they are read again.
-    for folder, what in ((heads, "heads"), (recipe, "recipe")):
+    for folder, what, read in ((heads, "heads", read_head_experiment), (recipe, "recipe", read_recipe_experiment)):
         for name in ("metrics.json", "training_history.json", "runs.json", "experiment.json"):
             if (folder / name).exists():
-                yield Target(f"{name} of {what}", folder / name, _without(workspace.database, described), database_again)
+                first = (
+                    partial(read, workspace, folder) if name == "experiment.json" else partial(read_record, folder / name, None)
+                )
+                yield Target(f"{name} of {what}", folder / name, _without(workspace.database, described), database_again, first)
     results = recipe / "test_results.json"
     yield Target("test_results.json", results, lambda: dict(read_record(results, None)))
     yield Target("metrics.json, read alone", heads / "metrics.json", lambda: read_metrics(read_head_experiment(workspace, heads)))
