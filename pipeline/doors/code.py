@@ -8,16 +8,21 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import util
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 
 from . import reading
 from .consent import allow, require_allowed
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:
+    Loader = MetaPathFinder = object  # importing their module loads shutil and tempfile, which `runs` does without
 
 _LOADED = "headstart_file_"  # what modules that were loaded here are called, so that errors can name their lines
 
@@ -103,6 +108,9 @@ class _Bytes(Loader):
 
     def __init__(self, path: Path, data: bytes) -> None:
         self._path, self._data = path, data
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None  # Python's usual way
 
     def exec_module(self, module: ModuleType) -> None:
         exec(compile(self._data, str(self._path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what it is for

@@ -11,7 +11,6 @@ import shutil
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -104,14 +103,13 @@ def test_its_data_may_move_and_nothing_is_computed_again(workspace, photos, tmp_
     assert sorted(loaded.labels.tolist()) == ["b"] * 8 + ["first"] * 8
 
 
-def test_the_rest_of_its_jobs_and_a_training_give_what_the_old_version_would_have(workspace, photos):
+def test_the_rest_of_its_jobs_are_done_and_its_rows_are_trained_on(workspace, photos):
     trained = head_of(workspace, "exp_0001_before")
     said(workspace, "enqueue", photos)
     said(workspace, "train-head", "--epochs", "5", "--name", "again")  # on the rows that were there
     again = head_of(workspace, "exp_0002_again")
-    assert again.keys() == trained.keys()
-    # To the bit where it was made; other processors and libraries round otherwise.
-    assert all(np.allclose(again[name], trained[name], rtol=1e-3, atol=1e-5) for name in trained)
+    # A linear head starts and learns otherwise than it did then (see the changelog), from the same rows.
+    assert {name: value.shape for name, value in again.items()} == {name: value.shape for name, value in trained.items()}
     assert work(workspace).items == 4
     assert len(load_features(encoder_of(workspace)).paths) == 16
     assert "accuracy" in said(workspace, "evaluate", "1")
