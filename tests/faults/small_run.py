@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 from headstart.commands.running.verify import command as verify_command
 from headstart.pipeline import worker
+from headstart.pipeline.doors.records import seal
 from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings, known_kinds
@@ -101,7 +103,9 @@ def damage(workspace: Workspace) -> None:
     marker.write_bytes(marker.read_bytes()[:99])
     workspace.marker(swapped).write_bytes(workspace.marker(sound).read_bytes())
     marker = workspace.marker(stale)
-    marker.write_bytes(marker.read_bytes().replace(tiny.FINGERPRINT.encode(), b"squares of an older version"))
+    facts = json.loads(marker.read_bytes()) | {"fingerprint": "squares of an older version"}
+    del facts["seal"]
+    marker.write_bytes(seal(facts))  # sound in itself
 
 
 def queue_of(workspace: Workspace) -> list[Job]:
