@@ -49,10 +49,25 @@ def usable_device(asked: str) -> str:
     return choose_device(asked)
 
 
+def _has_nvidia_driver() -> bool:
+    """Whether NVML's library is there. Asked first, because pynvml takes 15 ms to be imported, on each start of a worker."""
+    if sys.platform != "linux":
+        return True  # pynvml knows where to look
+    import ctypes
+
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")  # what pynvml loads
+    except OSError:
+        return False
+    return True
+
+
 def has_nvidia_device() -> bool:
     """Whether the driver lists a device that CUDA_VISIBLE_DEVICES does not hide. No driver, no device."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.split(",")[0].strip() in ("", "-1"):
+        return False
+    if not _has_nvidia_driver():
         return False
     import pynvml
 

@@ -4,6 +4,7 @@ import sys
 import pynvml
 import pytest
 
+from headstart.features import devices
 from headstart.features.devices import choose_device, cores, has_nvidia_device
 
 from .samples import python_says
@@ -12,6 +13,7 @@ from .samples import python_says
 @pytest.fixture
 def driver(monkeypatch):
     """A driver that lists one device."""
+    monkeypatch.setattr(devices, "_has_nvidia_driver", lambda: True)
     for name in ("nvmlInit", "nvmlShutdown"):
         monkeypatch.setattr(pynvml, name, lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 1)
@@ -35,6 +37,16 @@ def test_a_driver_that_does_not_answer_is_no_device(driver, monkeypatch, step):
 
     monkeypatch.setattr(pynvml, step, fail)
     assert not has_nvidia_device()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere pynvml is asked")
+def test_without_a_driver_its_library_is_not_even_imported():
+    code = (
+        "import ctypes, sys; from headstart.features.devices import has_nvidia_device\n"
+        "def fail(name): raise OSError(name)\n"
+        "ctypes.CDLL = fail; print(has_nvidia_device(), 'pynvml' in sys.modules)"
+    )
+    assert python_says(code) == ("False False\n", "")
 
 
 def test_no_device_means_cpu_and_is_found_out_without_torch(monkeypatch):
