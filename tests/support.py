@@ -59,3 +59,15 @@ def run_cli(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
         cwd=cwd,
         env={**os.environ, **environment},
     )
+
+
+def killed_at_an_epoch(command, kills: int) -> None:
+    """Starts a training, kills it at the first epoch that it tells of, so many times, and then lets it end."""
+    for _ in range(kills):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for line in process.stderr:
+            if "epoch" in line:
+                break
+        process.kill()
+        process.communicate()
+    subprocess.run(command, check=True, capture_output=True)

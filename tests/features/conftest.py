@@ -20,3 +20,14 @@ def data(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Threads that wait for each other in a busy loop cost more than they bring where tests share the processors."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

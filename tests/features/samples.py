@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from headstart.features.images.decode import ImageError
 from headstart.features.images.transform import Transform
 
 DATA = Path(os.environ.get("HEADSTART_TEST_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -117,3 +118,15 @@ def kinds_of_image() -> dict[str, bytes]:
         "BMP": saved(base, "BMP"),
         "progressive": saved(base, "JPEG", progressive=True),
     }
+
+
+def outcomes_of(read, rows):
+    """Of each row 'ok', or the code of the reason why it cannot be read."""
+    outcomes = []
+    for row in rows:
+        try:
+            read(row)
+            outcomes.append("ok")
+        except ImageError as error:
+            outcomes.append(error.code)
+    return outcomes

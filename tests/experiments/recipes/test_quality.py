@@ -2,8 +2,6 @@
 
 import csv
 import json
-import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -25,7 +23,7 @@ from headstart.features.encoders.torch_encoder import open_torch
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
-from tests.support import ROOT
+from tests.support import ROOT, killed_at_an_epoch
 
 QUICK = ("--aux", "a,b", "--hidden", "16", "--dropout", "0.1", "--trees", 20, "--epochs", 6, "--folds", 3, "--threads", 1)
 IMAGES, EACH = 30, 8
@@ -239,14 +237,7 @@ def test_a_training_that_was_killed_ends_in_the_same_bits(extracted):
     for name, kills in (("whole", 0), ("killed", 2)):
         words = ["train", "quality", "--results", extracted / "images" / "results.csv", *QUICK, "--save-every", 3, "--name", name]
         command = [sys.executable, ROOT / "cli.py", *map(str, [*words, "--seed", 1, "-w", extracted / "w"])]
-        for _ in range(kills):
-            process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for line in process.stderr:
-                if "epoch" in line:
-                    break
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-        subprocess.run(command, check=True, capture_output=True)
+        killed_at_an_epoch(command, kills)
         folders.append(next((extracted / "w" / "experiments").glob(f"exp_*_{name}")) / "checkpoints" / "final.safetensors")
     assert folders[0].read_bytes() == folders[1].read_bytes()
 

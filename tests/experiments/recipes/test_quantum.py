@@ -1,8 +1,6 @@
 """The recipe quantum on features of a few images: trained, resumed, judged, predicted with and exported."""
 
 import json
-import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -16,7 +14,7 @@ from headstart.experiments.training.data.batch import Batch, Facts
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
-from tests.support import ROOT
+from tests.support import ROOT, killed_at_an_epoch
 
 QUICK = ("--epochs", 6, "--batch-size", 16, "--learning-rate", 0.02)
 
@@ -98,14 +96,7 @@ def test_a_training_that_was_killed_ends_in_the_same_bits(extracted, trained):
     for name, kills in (("whole", 0), ("killed", 2)):
         words = ["train", "quantum", *QUICK, "--save-every", 2, "--seed", 1, "--name", name, "-w", extracted]
         command = [sys.executable, ROOT / "cli.py", *map(str, words)]
-        for _ in range(kills):
-            process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for line in process.stderr:
-                if "epoch" in line:
-                    break
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-        subprocess.run(command, check=True, capture_output=True)
+        killed_at_an_epoch(command, kills)
         folders.append(next((extracted / "experiments").glob(f"exp_*_{name}")) / "checkpoints" / "final.safetensors")
     assert folders[0].read_bytes() == folders[1].read_bytes()
 

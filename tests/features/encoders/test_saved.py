@@ -23,13 +23,7 @@ from tests.features.samples import data_folder, picture
 TINY = "test_efficientnet"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    # Threads that wait for each other in a busy loop cost more than they bring where tests share the processors.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

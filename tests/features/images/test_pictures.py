@@ -13,7 +13,7 @@ from headstart.features.manifest.digests import digest_of_bytes
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
 from headstart.pipeline.errors import SourceGoneError, TryLaterError
-from tests.features.samples import CENTER, picture, saved
+from tests.features.samples import CENTER, outcomes_of, picture, saved
 
 pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -103,14 +103,7 @@ def test_a_damaged_row_group_costs_its_own_images(shard):
         file.seek(place)
         file.write(b"\xff" * 40)
     read = open_reader(dataset(shard), CENTER)
-    outcomes = []
-    for row in rows_of(shard):
-        try:
-            read(row)
-            outcomes.append("ok")
-        except ImageError as error:
-            outcomes.append(error.code)
-    assert outcomes == ["ok", "ok", "unreadable", "unreadable", "ok", "ok"]
+    assert outcomes_of(read, rows_of(shard)) == ["ok", "ok", "unreadable", "unreadable", "ok", "ok"]
 
 
 def test_a_row_without_picture_and_one_that_is_none_cost_themselves(tmp_path):

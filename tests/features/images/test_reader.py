@@ -12,7 +12,7 @@ from headstart.features.sources import blocks
 from headstart.features.sources.hdf5 import hdf5_source
 from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.errors import TryLaterError
-from tests.features.samples import CENTER
+from tests.features.samples import CENTER, outcomes_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 20, 24, 3), dtype=np.uint8)
 DAMAGED = 2
@@ -123,14 +123,7 @@ def test_a_damaged_chunk_costs_only_the_images_that_share_it(tmp_path):
         file.seek(chunk.byte_offset + chunk.size // 2)
         file.write(bytes(20))
     read, rows = reader_and_rows(path)
-    outcomes = []
-    for row in rows:
-        try:
-            read(row)
-            outcomes.append("ok")
-        except ImageError as error:
-            outcomes.append(error.code)
-    assert outcomes == ["ok", "ok", "unreadable", "unreadable", "ok", "ok"]
+    assert outcomes_of(read, rows) == ["ok", "ok", "unreadable", "unreadable", "ok", "ok"]
 
 
 def test_a_disk_that_fails_under_a_block_blames_no_image(tmp_path, monkeypatch):

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from headstart.features.encoders import onnx_export
@@ -19,13 +18,7 @@ from headstart.features.networks.weights import EMBEDDED, embedded_card, resolve
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.support import run_python
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
