@@ -6,7 +6,6 @@ Everything is a function of the training's last state, so writing it again chang
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -20,9 +19,8 @@ from headstart.experiments.training.final_weights import Final, encode_final
 from headstart.experiments.training.judge_model import judge
 from headstart.experiments.training.judging.metrics import Metric, Table, judging
 from headstart.experiments.training.loop import Loop
-from headstart.experiments.training.recipe import Recipe, Showing, asking, has
+from headstart.experiments.training.recipe import Recipe, Showing, asking, has, named_file
 from headstart.pipeline.doors.records import encode, seal
-from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
@@ -177,16 +175,8 @@ def _shown(recipe: Recipe, loop: Loop, split: str, check: Callable[[], None]) ->
     loop.model.eval()
     with asking("show"), torch.inference_mode(), loop.key.of("show").seeding():
         for name, value in cast(Showing, recipe).show(loop.model, batches):
-            if not name or "/" in name or "\\" in name or name.startswith("."):
-                raise HeadstartError(f"show() names something {name!r}; names are of letters, digits, '-', '_' and '.'")
-            if isinstance(value, bytes):
-                yield f"{SHOWN}/{name}", value
-            elif isinstance(value, str):
-                yield f"{SHOWN}/{name}.txt", value.encode()
-            else:
-                buffer = io.BytesIO()
-                value.save(buffer, "PNG")
-                yield f"{SHOWN}/{name}.png", buffer.getvalue()
+            file, data = named_file("show", name, value)
+            yield f"{SHOWN}/{file}", data
 
 
 def _report(experiment: RecipeExperiment, split: str, numbers: Mapping[str, Any]) -> bytes:

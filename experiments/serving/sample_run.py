@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, recipe_of
 from headstart.experiments.training.options import Field, SampleOptions, fields_of, merged_options, option_files
-from headstart.experiments.training.recipe import Recipe, Sampling, asking, has
+from headstart.experiments.training.recipe import Recipe, Sampling, asking, has, named_file
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
@@ -40,19 +39,7 @@ def sample_run(trained: Trained, values: Mapping[str, Any], config: Path | None 
     option_files(wanted)  # a file that is not there is said before anything is made
     with torch.inference_mode(), asking("sample"):
         for name, value in cast(Sampling, trained.recipe).sample(trained.model, wanted, trained.options, trained.about):
-            if not name or "/" in name or "\\" in name or name.startswith("."):
-                raise HeadstartError(f"sample() names something {name!r}; names are of letters, digits, '-', '_' and '.'")
-            yield name, _bytes(value)
-
-
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        return value.encode()
-    buffer = io.BytesIO()
-    value.save(buffer, "PNG")
-    return buffer.getvalue()
+            yield named_file("sample", name, value)
 
 
 def write_samples(samples: Iterator[tuple[str, bytes]], folder: Path, force: bool) -> Iterator[Path]:

@@ -6,6 +6,7 @@ A recipe never says a loop, a device, a checkpoint, a file name or a log: `loop`
 from __future__ import annotations
 
 import ast
+import io
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,6 +122,22 @@ class Reducing(Protocol):
 
     def exported(self, model: Any, options: Any) -> nn.Module:
         """Called with what `example` gives, it answers as `model` does."""
+
+
+def named_file(function: str, name: str, value: Any) -> tuple[str, bytes]:
+    """What a recipe's `show` or `sample` yields, as a file: text and pictures (PIL) get their suffix, bytes have it in the name.
+
+    Raises: HeadstartError if the name is none of a file.
+    """
+    if not name or "/" in name or "\\" in name or name.startswith("."):
+        raise HeadstartError(f"{function}() names something {name!r}; names are of letters, digits, '-', '_' and '.'")
+    if isinstance(value, bytes):
+        return name, value
+    if isinstance(value, str):
+        return f"{name}.txt", value.encode()
+    buffer = io.BytesIO()
+    value.save(buffer, "PNG")
+    return f"{name}.png", buffer.getvalue()
 
 
 def has(recipe: Recipe, name: str) -> bool:
