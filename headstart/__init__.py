@@ -40,12 +40,14 @@ _PUBLIC = {
     "create_classifier_head": "headstart.experiments.heads.trained_head",
     "train_head_only": "headstart.experiments.heads.trainer",
     "BaselineOptions": "headstart.experiments.config",
+    "EncoderRequest": "headstart.features.encoders.resolve",
     "HeadConfig": "headstart.experiments.config",
     "TrainingOptions": "headstart.experiments.config",
     "Workspace": "headstart.pipeline.workspace",
 }
 __all__ = [
     "BaselineOptions",
+    "EncoderRequest",
     "HeadConfig",
     "TrainingOptions",
     "Workspace",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from headstart.features.encoders.onnx_encoder import GRAPH_NAME
 from headstart.features.encoders.onnx_export import export_graph
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.images.transform import parse_transform
 from headstart.features.networks import embedded_encoder
@@ -71,7 +71,7 @@ def main() -> None:
     (folder / "encoder.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")  # else the old graph is taken
     weights = resolve_weights(str(card["model"]), dict(card["model_args"]), "embedded")
     with tempfile.TemporaryDirectory() as place:
-        spec, _ = resolve_encoder(None, "embedded", None)
+        spec, _ = resolve_encoder(EncoderRequest(weights="embedded"))
         saved = save_encoder(open_or_create_workspace(Path(place) / "workspace"), spec, weights)
         facts = export_graph(saved)
         data = (saved / GRAPH_NAME).read_bytes()

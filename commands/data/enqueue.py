@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _PROGRESS_S = 3.0
 
 @click.command("enqueue")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--encoder", metavar="NAME", help="Any timm model. [default: efficientnet_b0]")
+@click.option("--encoder", "model", metavar="NAME", help="Any timm model. [default: efficientnet_b0]")
 @weights_option
 @click.option("--job-size", type=click.IntRange(min=1), help="Images a job. [default: 64; with --maps 16]")
 @click.option(
@@ -80,23 +81,13 @@ _PROGRESS_S = 3.0
 @workspace_option
 def command(
     data: Path,
-    encoder: str | None,
-    weights: str,
     job_size: int | None,
-    image_size: int | tuple[int, int] | None,
-    fast_decode: bool,
-    device_decode: bool,
-    spatial: int | None,
-    maps: tuple[int, ...],
-    stages: bool,
-    image_stats: bool,
-    exif_rotate: bool,
     seed: int,
     digest: str,
     keep_missing: bool,
     dry_run: bool,
     workspace: str | None,
-    **about_data: Any,
+    **said: Any,
 ) -> None:
     """Split the images in DATA into jobs.
 
@@ -104,36 +95,26 @@ def command(
     with one row an image, an HDF5 file with `images` (n, h, w, 3) uint8, or Parquet with images in it. Doing it again adds what
     is new, takes over other labels, and retires what left; an image that moved is the same image.
     """
+    from headstart.features.encoders.resolve import EncoderRequest
     from headstart.features.planning.enqueue import enqueue_images, preview_enqueue
     from headstart.features.sources.source import SourceOptions
 
-    options = SourceOptions(**about_data)
-    asked: dict[str, Any] = {
-        "encoder": encoder,
-        "weights": weights,
-        "image_size": image_size,
-        "fast_decode": fast_decode,
-        "spatial": spatial,
-        "device_decode": device_decode,
-        "maps": maps,
-        "exif_rotate": exif_rotate,
-        "stages": stages,
-        "image_stats": image_stats,
-        "job_size": job_size,
-        "options": options,
-        "report": click.echo,
-    }
+    encoder = EncoderRequest(**{field.name: said.pop(field.name) for field in fields(EncoderRequest)})
+    options = SourceOptions(**said)
     if dry_run:
-        seen = preview_enqueue(data, workspace, **asked)
+        seen = preview_enqueue(data, workspace, encoder=encoder, job_size=job_size, options=options, report=click.echo)
         click.echo(f"dry run: at most {plural(seen.jobs, 'job')} of {seen.job_size}; nothing was written")
         return
     enqueued = enqueue_images(
         data,
         workspace,
-        **asked,
+        encoder=encoder,
+        job_size=job_size,
         seed=seed,
+        options=options,
         digest=digest,
         keep_missing=keep_missing,
+        report=click.echo,
         progress=_digesting(),
     )
     added, restored, fresh = enqueued.added, enqueued.restored, enqueued.fresh

@@ -1,7 +1,7 @@
 """Which encoder the user means: a model, weights and an image size become one EncoderSpec that was tried out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from headstart.features.images.gpu_jpeg import GPU_INTERPOLATIONS
@@ -19,23 +19,14 @@ if TYPE_CHECKING:
     import torch
 
 DEFAULT_MODEL = "efficientnet_b0"
+HUB = "hub"
 
 
-def resolve_encoder(
-    model: str | None,
-    weights: str,
-    image_size: int | tuple[int, int] | None,
-    fast_decode: bool = False,
-    spatial: int | None = None,
-    device_decode: bool = False,
-    maps: Sequence[int] = (),
-    exif_rotate: bool = False,
-    stages: bool = False,
-    image_stats: bool = False,
-) -> tuple[EncoderSpec, Weights | EmbeddedWeights]:
-    """The encoder that --encoder, --weights and --image-size mean, tried out on one image; the one inside the package was before.
+@dataclass(frozen=True)
+class EncoderRequest:
+    """What a user says of the encoder; what is left at its default was not said.
 
-    Args:
+    Attributes:
         model: a name of timm's; None is efficientnet_b0, or the embedded encoder's own if weights == 'embedded'.
         weights: see networks.weights.resolve_weights.
         image_size: edge of the square that the network sees, in pixels, or (height, width); None is timm's own for this model.
@@ -45,9 +36,26 @@ def resolve_encoder(
             so that a place of the map is a place of the image.
         stages, image_stats: whether mean and deviation of the network's stages, and statistics of the image, are part of the
             vector, see `networks.vector_parts`.
-
-    Raises: HeadstartError if any of the three is unknown, or they do not go together.
     """
+
+    model: str | None = None
+    weights: str = HUB
+    image_size: int | tuple[int, int] | None = None
+    fast_decode: bool = False
+    spatial: int | None = None
+    device_decode: bool = False
+    maps: tuple[int, ...] = ()
+    exif_rotate: bool = False
+    stages: bool = False
+    image_stats: bool = False
+
+
+def resolve_encoder(request: EncoderRequest) -> tuple[EncoderSpec, Weights | EmbeddedWeights]:
+    """The encoder that `request` means, tried out on one image; the one inside the package was before.
+
+    Raises: HeadstartError if model, weights or image size are unknown, or do not go together.
+    """
+    model, weights, image_size, maps = request.model, request.weights, request.image_size, request.maps
     if weights == "embedded":
         card = embedded_card()
         model, model_args, transform = model or str(card["model"]), dict(card["model_args"]), parse_transform(card["transform"])
@@ -56,14 +64,18 @@ def resolve_encoder(
         require_known(model)
         transform = _transform_of(model)
     transform = replace(
-        transform, fast_decode=fast_decode, device_decode=device_decode, whole_range=True, exif_rotate=exif_rotate
+        transform,
+        fast_decode=request.fast_decode,
+        device_decode=request.device_decode,
+        whole_range=True,
+        exif_rotate=request.exif_rotate,
     )
-    if device_decode and transform.interpolation not in GPU_INTERPOLATIONS:
+    if request.device_decode and transform.interpolation not in GPU_INTERPOLATIONS:
         raise HeadstartError(
             f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "
             f"{' and '.join(GPU_INTERPOLATIONS)}. Leave it out, or choose another --encoder"
         )
-    is_more = bool(image_size is not None or spatial is not None or maps or stages or image_stats)
+    is_more = image_size is not None or request.spatial is not None or maps or request.stages or request.image_stats
     if weights == "embedded" and model == card["model"] and not is_more:
         given = embedded_weights()
         if given is not None:
@@ -72,7 +84,7 @@ def resolve_encoder(
             )
             return spec, given
     if maps:
-        if spatial is not None:
+        if request.spatial is not None:
             raise HeadstartError("--maps keeps feature maps, and so does --spatial. Leave one of them out")
         transform = replace(transform, crop_mode="squash", crop_pct=1.0)
     if image_size is not None:
@@ -85,8 +97,9 @@ def resolve_encoder(
     if maps:
         kept: FeatureMap | None = find_maps(network, model, transform.image_size, maps)
     else:
-        kept = None if spatial is None else find_map(network, model, transform.image_size, spatial or None)
-    parts = find_parts(network, model, transform.image_size, embed_dim, stages, image_stats)
+        grid = request.spatial
+        kept = None if grid is None else find_map(network, model, transform.image_size, grid or None)
+    parts = find_parts(network, model, transform.image_size, embed_dim, request.stages, request.image_stats)
     spec = EncoderSpec(
         model=model,
         model_args=model_args,

@@ -10,7 +10,7 @@ from pathlib import Path
 from headstart.features.devices import has_nvidia_device
 from headstart.features.encoders.folder import SPEC_NAME
 from headstart.features.encoders.onnx_export import export_graph
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.manifest.adding import Added, add_images
@@ -39,8 +39,7 @@ from .disk import require_room
 KIND = "extract"  # the module in `jobs/` that does what is queued here
 JOB_SIZE = 64
 MAPS_JOB_SIZE = 16  # a job of 64 images would hold and write hundreds of megabytes
-HUB = "hub"
-_NOTHING_NAMED = (None, HUB, None, False, None, False, (), False, False, False)
+NOT_NAMED = EncoderRequest()
 _AWAY = frozenset({"missing", "not_a_file", "unreadable", "changed", "outside_root"})
 
 
@@ -82,16 +81,7 @@ def enqueue_images(
     data: Source | Path | str,
     workspace: Workspace | Path | str | None = None,
     *,
-    encoder: str | None = None,
-    weights: str = HUB,
-    image_size: int | tuple[int, int] | None = None,
-    fast_decode: bool = False,
-    spatial: int | None = None,
-    device_decode: bool = False,
-    maps: Sequence[int] = (),
-    exif_rotate: bool = False,
-    stages: bool = False,
-    image_stats: bool = False,
+    encoder: EncoderRequest = NOT_NAMED,
     job_size: int | None = None,
     seed: int = 0,
     options: SourceOptions | None = None,
@@ -107,8 +97,7 @@ def enqueue_images(
     Args:
         data: a folder, a table or an HDF5 file; or what `find_images` made of one.
         workspace: a folder, made if absent; None is the one that every command would take, see `find_root`.
-        encoder, weights, image_size, fast_decode, spatial, device_decode, maps, exif_rotate, stages, image_stats: see
-            `resolve_encoder`. If none is given, a data set that has encoders keeps to them.
+        encoder: what is to encode the images; if nothing is said, a data set that has encoders keeps to them.
         job_size: images a job; None is 64, or 16 where maps of several strides are kept.
         seed: of splits and shuffling; the first one of a data set stays.
         options: how `data` is to be read; a Source has been read and takes none. What was said of it before holds.
@@ -127,8 +116,7 @@ def enqueue_images(
     if not isinstance(workspace, Workspace):
         workspace = open_or_create_workspace(find_root(workspace))
     # Before the lock: what may take long or fail. An encoder that was named first of all: a wrong name should not cost a reading.
-    asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate, stages, image_stats)
-    named = [resolve_encoder(*asked)] if asked != _NOTHING_NAMED else []
+    named = [resolve_encoder(encoder)] if encoder != NOT_NAMED else []
     there = dataset_at(workspace, source.root, source.file, source)
     hint = scenes_note(source.images) if there is None else None  # said once
     if hint:
@@ -143,7 +131,7 @@ def enqueue_images(
         digested = replace(digested, source=_read_as_before(workspace, folder, Path(data), digested.source, options, report))
     before = _kept_to(encoders_of(workspace, folder), named)
     chosen: list[tuple[EncoderSpec, Weights | EmbeddedWeights | None]] = (
-        [(spec, None) for spec in before] or [*named] or [resolve_encoder(*asked)]
+        [(spec, None) for spec in before] or [*named] or [resolve_encoder(encoder)]
     )
     if job_size is None:
         job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
@@ -179,16 +167,7 @@ def preview_enqueue(
     data: Path | str,
     workspace: Workspace | Path | str | None = None,
     *,
-    encoder: str | None = None,
-    weights: str = HUB,
-    image_size: int | tuple[int, int] | None = None,
-    fast_decode: bool = False,
-    spatial: int | None = None,
-    device_decode: bool = False,
-    maps: Sequence[int] = (),
-    exif_rotate: bool = False,
-    stages: bool = False,
-    image_stats: bool = False,
+    encoder: EncoderRequest = NOT_NAMED,
     job_size: int | None = None,
     options: SourceOptions | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -200,18 +179,17 @@ def preview_enqueue(
     source = read_data(data, workspace, options or SourceOptions())
     for line in describe(source):
         report(line)
-    asked = (encoder, weights, image_size, fast_decode, spatial, device_decode, tuple(maps), exif_rotate, stages, image_stats)
-    named = [resolve_encoder(*asked)] if asked != _NOTHING_NAMED else []
+    named = [resolve_encoder(encoder)] if encoder != NOT_NAMED else []
     before = _kept_to(_encoders_at(workspace, source), named)
     specs = before or [spec for spec, _ in named]
     if not specs:
         try:
-            specs = [resolve_encoder(*asked)[0]]
+            specs = [resolve_encoder(encoder)[0]]
         except HeadstartError as error:
             report(f"note: without --encoder or --weights enqueue will end with: {error}")
     for spec in specs:
         _report_encoder(spec, bool(before), report)
-    has_maps = maps or any(spec.spatial and spec.spatial.strides for spec in specs)
+    has_maps = encoder.maps or any(spec.spatial and spec.spatial.strides for spec in specs)
     size = job_size or (MAPS_JOB_SIZE if has_maps else JOB_SIZE)
     return EnqueuePreview(source, -(-len(source.images) // size), size)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from headstart.features.devices import has_nvidia_device
 from headstart.features.encoders.onnx_export import export_graph
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import Source, SourceOptions
 from headstart.pipeline.doors import python
@@ -102,7 +102,7 @@ def plan(
         data: a folder, a table or an HDF5 file; or what `find_images` made of one.
         encoders: names of timm's; None is the one that `enqueue_images` would take.
         workspace: a folder; None is the one that every command would take, see `find_root`.
-        weights, image_size, spatial: see `resolve_encoder`.
+        weights, image_size, spatial: see `EncoderRequest`.
         fast_decode: also tries each encoder with fast decoding, and compares the features.
         device: auto, cpu or cuda.
         vram_bytes: GPU memory that the process may take; None is what `work` takes.
@@ -122,7 +122,7 @@ def plan(
             trial = open_or_create_workspace(Path(place) / "workspace")
             exact: Path | None = None
             for is_fast in (False, True) if fast_decode else (False,):
-                spec, tensors = resolve_encoder(model, weights, image_size, is_fast, spatial)
+                spec, tensors = resolve_encoder(EncoderRequest(model, weights, image_size, fast_decode=is_fast, spatial=spatial))
                 folder = queue_extraction(trial, sample, [(spec, tensors)], job_size, seed=0).folder
                 if device == "cpu" or not has_nvidia_device():
                     export_graph(folder)

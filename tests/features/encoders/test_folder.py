@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import FORMAT, EncoderSpec, read_encoder
 from headstart.features.encoders.torch_encoder import open_torch
@@ -21,16 +21,16 @@ def place(tmp_path):
 
 
 def saved(place, model=TINY, weights="random:0", image_size=None):
-    return save_encoder(place, *resolve_encoder(model, weights, image_size))
+    return save_encoder(place, *resolve_encoder(EncoderRequest(model, weights, image_size)))
 
 
 SPEC = {"model": TINY, "weights": "random:0", "image_size": None}
 
 
 def test_the_place_of_the_weights_does_not_decide_the_folder(place, tmp_path):
-    spec, weights = resolve_encoder(**SPEC)
+    spec, weights = resolve_encoder(EncoderRequest(**SPEC))
     safetensors.torch.save_file(dict(weights.tensors), tmp_path / "elsewhere.safetensors")
-    elsewhere, same_weights = resolve_encoder(TINY, str(tmp_path / "elsewhere.safetensors"), None)
+    elsewhere, same_weights = resolve_encoder(EncoderRequest(TINY, str(tmp_path / "elsewhere.safetensors"), None))
     assert elsewhere.weights_source != spec.weights_source
     assert elsewhere.fingerprint == spec.fingerprint
     folder = save_encoder(place, spec, weights)
@@ -47,7 +47,7 @@ def test_the_fingerprint_of_a_given_encoder_never_changes():
 
 
 def test_a_saved_encoder_is_read_back_whole(place):
-    spec, weights = resolve_encoder("test_vit", "random:0", 96)
+    spec, weights = resolve_encoder(EncoderRequest("test_vit", "random:0", 96))
     folder = save_encoder(place, spec, weights)
     assert read_encoder(folder) == spec == open_torch(folder, "cpu").spec
     assert spec.model_args == {"img_size": 96}
@@ -135,7 +135,7 @@ def test_an_encoder_of_a_newer_version_is_left_alone(place, newer):
 
 
 def test_the_description_appears_only_after_the_weights(place, monkeypatch):
-    spec, weights = resolve_encoder(**SPEC)
+    spec, weights = resolve_encoder(EncoderRequest(**SPEC))
     monkeypatch.setattr(EncoderSpec, "to_json", lambda self: (_ for _ in ()).throw(TryLaterError("disk full")))
     with pytest.raises(TryLaterError):
         save_encoder(place, spec, weights)

@@ -13,7 +13,7 @@ from headstart.features.encoders import runtime
 from headstart.features.encoders.graph_check import graph_flaw
 from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, DamagedGraphError, OnnxEncoder
 from headstart.features.encoders.onnx_export import export_graph
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.runtime import open_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec
@@ -150,7 +150,7 @@ def test_what_is_no_protobuf_is_no_graph(tmp_path, data):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     place = open_or_create_workspace(tmp_path_factory.mktemp("graph") / "workspace")
-    folder = save_encoder(place, *resolve_encoder("test_efficientnet", "random:0", 96))
+    folder = save_encoder(place, *resolve_encoder(EncoderRequest("test_efficientnet", "random:0", 96)))
     export_graph(folder)
     return folder
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import DamagedEncoderError, read_encoder
 from headstart.pipeline.workspace import open_or_create_workspace
@@ -43,7 +43,7 @@ ARGUMENTS = {
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     place = open_or_create_workspace(tmp_path_factory.mktemp("specs") / "workspace")
-    return save_encoder(place, *resolve_encoder("test_efficientnet", "random:0", 96))
+    return save_encoder(place, *resolve_encoder(EncoderRequest("test_efficientnet", "random:0", 96)))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from headstart.features.encoders import onnx_export, runtime
 from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, OnnxEncoder, find_graph
 from headstart.features.encoders.onnx_export import export_graph
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.runtime import open_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.torch_encoder import TorchEncoder, open_torch
@@ -25,7 +25,7 @@ TINY = "test_efficientnet"
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     place = open_or_create_workspace(tmp_path_factory.mktemp("graph") / "workspace")
-    folder = save_encoder(place, *resolve_encoder(TINY, "random:0", 96))
+    folder = save_encoder(place, *resolve_encoder(EncoderRequest(TINY, "random:0", 96)))
     export_graph(folder)
     return folder
 
@@ -48,7 +48,7 @@ def fingerprint(folder):
 
 @pytest.mark.parametrize("model", [TINY, "test_vit", "test_resnet", "test_convnext"])
 def test_the_graph_says_what_torch_says(tmp_path, model):
-    folder = save_encoder(open_or_create_workspace(tmp_path / "w"), *resolve_encoder(model, "random:0", 96))
+    folder = save_encoder(open_or_create_workspace(tmp_path / "w"), *resolve_encoder(EncoderRequest(model, "random:0", 96)))
     facts = export_graph(folder)
     assert facts.refused == ""
     encoder, reference = open_encoder(folder, "cpu"), open_torch(folder, "cpu")

@@ -8,7 +8,7 @@ import timm
 import torch
 from timm.data import resolve_data_config
 
-from headstart.features.encoders.resolve import DEFAULT_MODEL, resolve_encoder
+from headstart.features.encoders.resolve import DEFAULT_MODEL, EncoderRequest, resolve_encoder
 from headstart.features.encoders.runtime import open_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.networks import weights
@@ -27,7 +27,7 @@ def place(tmp_path):
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 def test_whatever_decides_the_features_decides_the_folder(other):
-    spec, different = (resolve_encoder(**arguments)[0] for arguments in (SPEC, SPEC | other))
+    spec, different = (resolve_encoder(EncoderRequest(**arguments))[0] for arguments in (SPEC, SPEC | other))
     assert spec.fingerprint != different.fingerprint
     assert spec.folder_name != different.folder_name
 
@@ -46,20 +46,20 @@ MISTAKES = {
 @pytest.mark.parametrize(("arguments", "says"), MISTAKES.values(), ids=MISTAKES)
 def test_an_encoder_that_cannot_be_is_a_mistake_of_one_line(arguments, says):
     with pytest.raises(HeadstartError, match=says) as caught:
-        resolve_encoder(*arguments)
+        resolve_encoder(EncoderRequest(*arguments))
     assert "\n" not in str(caught.value)
 
 
 def test_weights_that_give_no_numbers_are_a_mistake(tmp_path):
-    tensors = dict(resolve_encoder(**SPEC)[1].tensors)
+    tensors = dict(resolve_encoder(EncoderRequest(**SPEC))[1].tensors)
     tensors["conv_stem.weight"] = torch.full_like(tensors["conv_stem.weight"], float("nan"))
     safetensors.torch.save_file(tensors, tmp_path / "nan.safetensors")
     with pytest.raises(HeadstartError, match="NaN or infinity"):
-        resolve_encoder(TINY, str(tmp_path / "nan.safetensors"), None)
+        resolve_encoder(EncoderRequest(TINY, str(tmp_path / "nan.safetensors"), None))
 
 
 def test_the_default_encoder_is_efficientnet_b0():
-    assert resolve_encoder(None, "random:0", None)[0].model == DEFAULT_MODEL == "efficientnet_b0"
+    assert resolve_encoder(EncoderRequest(None, "random:0", None))[0].model == DEFAULT_MODEL == "efficientnet_b0"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,9 @@ def embedded(tmp_path, monkeypatch):
     """An embedded encoder as the package will hold it."""
     folder = tmp_path / "embedded"
     folder.mkdir()
-    data = safetensors.torch.save({name: tensor.half() for name, tensor in resolve_encoder(**SPEC)[1].tensors.items()})
+    data = safetensors.torch.save(
+        {name: tensor.half() for name, tensor in resolve_encoder(EncoderRequest(**SPEC))[1].tensors.items()}
+    )
     (folder / "encoder.safetensors").write_bytes(data)
     transform = {
         "image_size": [32, 32],
@@ -102,7 +104,7 @@ def embedded(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("model", [None, TINY])
 def test_the_embedded_encoder_brings_its_own_model_and_transform(place, embedded, model):
-    spec, weights = resolve_encoder(model, "embedded", None)
+    spec, weights = resolve_encoder(EncoderRequest(model, "embedded", None))
     assert (spec.model, spec.model_args, spec.pooling) == (TINY, {"global_pool": "max"}, "max")
     assert (spec.transform.image_size, spec.transform.crop_mode, spec.transform.std) == ((32, 32), "squash", (0.25, 0.25, 0.25))
     encoder = open_encoder(save_encoder(place, spec, weights), "cpu")
@@ -111,4 +113,4 @@ def test_the_embedded_encoder_brings_its_own_model_and_transform(place, embedded
 
 def test_another_model_with_the_embedded_weights_is_a_mistake(embedded):
     with pytest.raises(HeadstartError, match=f"embedded weights are of {TINY}, not of resnet18"):
-        resolve_encoder("resnet18", "embedded", None)
+        resolve_encoder(EncoderRequest("resnet18", "embedded", None))

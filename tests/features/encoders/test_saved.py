@@ -10,7 +10,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 from headstart.features.encoders import saved as saved_module
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import read_weights, save_encoder
 from headstart.features.encoders.torch_encoder import open_torch
 from headstart.features.images.decode import decode
@@ -32,11 +32,11 @@ def place(tmp_path):
 
 
 def saved(place, model=TINY, weights="random:0", image_size=None):
-    return save_encoder(place, *resolve_encoder(model, weights, image_size))
+    return save_encoder(place, *resolve_encoder(EncoderRequest(model, weights, image_size)))
 
 
 def test_tied_tensors_are_stored_once_and_come_back(place):
-    spec, weights = resolve_encoder("coat_tiny", "random:0", 32)
+    spec, weights = resolve_encoder(EncoderRequest("coat_tiny", "random:0", 32))
     folder = save_encoder(place, spec, weights)
     stored = safetensors.torch.load_file(folder / "weights.safetensors")
     pointers = {tensor.data_ptr() for tensor in weights.tensors.values()}
@@ -44,7 +44,9 @@ def test_tied_tensors_are_stored_once_and_come_back(place):
     came_back = read_weights(folder, spec)
     assert came_back.keys() == weights.tensors.keys()
     assert all(torch.equal(came_back[name], tensor) for name, tensor in weights.tensors.items())
-    assert resolve_encoder("coat_tiny", str(folder / "weights.safetensors"), 32)[0].fingerprint == spec.fingerprint
+    assert (
+        resolve_encoder(EncoderRequest("coat_tiny", str(folder / "weights.safetensors"), 32))[0].fingerprint == spec.fingerprint
+    )
 
 
 TIED = torch.arange(6.0).reshape(2, 3)

@@ -162,7 +162,7 @@ def test_an_encoder_whose_images_a_gpu_cannot_scale_is_refused(tmp_path, monkeyp
 
     monkeypatch.setattr(resolve, "_transform_of", lambda model: TRANSFORMS["center, padded"])
     with pytest.raises(HeadstartError, match=r"--device-decode: .* scaled by lanczos, a GPU knows bilinear and bicubic"):
-        resolve.resolve_encoder("mobilenetv2_100", "random:0", None, device_decode=True)
+        resolve.resolve_encoder(resolve.EncoderRequest("mobilenetv2_100", "random:0", None, device_decode=True))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

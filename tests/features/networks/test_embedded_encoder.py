@@ -10,7 +10,7 @@ from PIL import Image
 from headstart.features.encoders import onnx_export
 from headstart.features.encoders.onnx_encoder import GRAPH_NAME, OnnxEncoder
 from headstart.features.encoders.onnx_export import export_graph
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import read_weights, save_encoder
 from headstart.features.networks import weights
 from headstart.features.networks.embedded_encoder import CUT_NAME, embedded_graph, embedded_weights
@@ -44,7 +44,7 @@ def no_card(monkeypatch):
 
 
 def test_the_encoder_is_the_one_that_torch_makes_of_its_weights(place, request):
-    spec, given = resolve_encoder(None, "embedded", None)
+    spec, given = resolve_encoder(EncoderRequest(weights="embedded"))
     folder = save_encoder(place, spec, given)
     with_torch = resolve_weights(spec.model, spec.model_args, "embedded")
     assert (given.source, given.sha256) == (with_torch.source, with_torch.sha256)
@@ -52,14 +52,14 @@ def test_the_encoder_is_the_one_that_torch_makes_of_its_weights(place, request):
     assert tensors.keys() == with_torch.tensors.keys()
     request.getfixturevalue("no_card")
     assert embedded_weights() is None
-    assert resolve_encoder(None, "embedded", None)[0] == spec
+    assert resolve_encoder(EncoderRequest(weights="embedded"))[0] == spec
 
 
 def test_weights_and_graph_have_the_bytes_that_torch_gives(place, tmp_path, request):
-    folder = save_encoder(place, *resolve_encoder(None, "embedded", None))
+    folder = save_encoder(place, *resolve_encoder(EncoderRequest(weights="embedded")))
     facts = export_graph(folder)
     request.getfixturevalue("no_card")
-    spec, given = resolve_encoder(None, "embedded", None)
+    spec, given = resolve_encoder(EncoderRequest(weights="embedded"))
     other = save_encoder(open_or_create_workspace(tmp_path / "other"), spec, given)
     assert (other / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
     exported = export_graph(other)
@@ -76,7 +76,7 @@ def test_weights_and_graph_have_the_bytes_that_torch_gives(place, tmp_path, requ
 @pytest.mark.parametrize("more", [{"fast_decode": True}, {"exif_rotate": True}, {"image_size": 64}], ids=str)
 def test_how_an_image_is_read_needs_no_other_graph(place, more, monkeypatch):
     monkeypatch.setattr(onnx_export, "_trace", lambda *_: pytest.fail("exported again"))
-    folder = save_encoder(place, *resolve_encoder(None, "embedded", **{"image_size": None} | more))
+    folder = save_encoder(place, *resolve_encoder(EncoderRequest(weights="embedded", **more)))
     assert export_graph(folder).sha256 == embedded_card()["graph"]["sha256"]
 
 
@@ -84,14 +84,14 @@ def test_how_an_image_is_read_needs_no_other_graph(place, more, monkeypatch):
     "more", [{"image_size": 96}, {"spatial": 2}, {"maps": (8,)}, {"stages": True}, {"image_stats": True}], ids=str
 )
 def test_what_the_network_does_otherwise_is_exported(place, more):
-    folder = save_encoder(place, *resolve_encoder(None, "embedded", **{"image_size": None} | more))
+    folder = save_encoder(place, *resolve_encoder(EncoderRequest(weights="embedded", **more)))
     facts = export_graph(folder)
     assert facts.refused == ""
     assert facts.sha256 != embedded_card()["graph"]["sha256"]
 
 
 def test_another_encoder_has_no_graph_in_the_package():
-    spec, _ = resolve_encoder(None, "embedded", None)
+    spec, _ = resolve_encoder(EncoderRequest(weights="embedded"))
     assert embedded_graph(replace(spec, embed_dim=8).fingerprint) is None
 
 
@@ -100,13 +100,13 @@ def test_a_graph_that_came_out_otherwise_is_not_taken(place, package, monkeypatc
     cut[embedded_card()["graph"]["holes"][0]["at"]] ^= 1
     (package / CUT_NAME).write_bytes(cut)
     assert embedded_graph(embedded_card()["graph"]["fingerprint"]) is None
-    folder = save_encoder(place, *resolve_encoder(None, "embedded", None))
+    folder = save_encoder(place, *resolve_encoder(EncoderRequest(weights="embedded")))
     facts = export_graph(folder)
     assert (facts.refused, facts.check["images"]) == ("", 5)
 
 
 def test_weights_that_were_damaged_are_put_back_and_sound_ones_left_alone(place):
-    spec, given = resolve_encoder(None, "embedded", None)
+    spec, given = resolve_encoder(EncoderRequest(weights="embedded"))
     path = save_encoder(place, spec, given) / "weights.safetensors"
     before = path.stat().st_mtime_ns
     save_encoder(place, spec, given)
@@ -119,10 +119,11 @@ def test_weights_that_were_damaged_are_put_back_and_sound_ones_left_alone(place)
 
 
 ENQUEUED = """
+from headstart.features.encoders.resolve import EncoderRequest
 from headstart.features.planning.enqueue import enqueue_images
 
-asked = {"weights": "embedded"} if sys.argv[3] == "named" else {}
-queued = enqueue_images(sys.argv[1], sys.argv[2], **asked)
+encoder = EncoderRequest(weights="embedded") if sys.argv[3] == "named" else EncoderRequest()
+queued = enqueue_images(sys.argv[1], sys.argv[2], encoder=encoder)
 print(queued.graph_refused or "graph", len(queued.fresh), *sorted({"torch", "timm", "torchvision"} & sys.modules.keys()))
 """
 

@@ -11,7 +11,7 @@ import torch
 
 from headstart.features.encoders.onnx_encoder import OnnxEncoder
 from headstart.features.encoders.onnx_export import export_graph
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.runtime import open_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import read_encoder
@@ -108,7 +108,9 @@ def test_vectors_that_are_not_made_of_the_map_are_noticed():
 
 @pytest.mark.parametrize(("model", "pool"), [("test_vit", 3), ("test_efficientnet", 2), ("test_convnext", 0)])
 def test_the_graph_gives_the_maps_of_torch(tmp_path, model, pool):
-    folder = save_encoder(open_or_create_workspace(tmp_path / "w"), *resolve_encoder(model, "random:0", 96, spatial=pool))
+    folder = save_encoder(
+        open_or_create_workspace(tmp_path / "w"), *resolve_encoder(EncoderRequest(model, "random:0", 96, spatial=pool))
+    )
     assert export_graph(folder).refused == ""
     encoder, reference = open_encoder(folder, "cpu"), open_torch(folder, "cpu")
     assert isinstance(encoder, OnnxEncoder)
@@ -163,18 +165,18 @@ def test_maps_that_a_network_does_not_have_are_a_mistake_of_one_line(model, stri
 
 def test_both_kinds_of_maps_at_once_are_a_mistake():
     with pytest.raises(HeadstartError, match=r"--maps keeps feature maps, and so does --spatial. Leave one of them out"):
-        resolve_encoder("test_resnet", "random:0", 32, spatial=2, maps=(8,))
+        resolve_encoder(EncoderRequest("test_resnet", "random:0", 32, spatial=2, maps=(8,)))
 
 
 def test_with_maps_the_network_sees_the_whole_image_at_its_proportions_or_those_asked_for():
-    spec, _ = resolve_encoder("test_efficientnet", "random:0", (64, 96), maps=(8, 16))
+    spec, _ = resolve_encoder(EncoderRequest("test_efficientnet", "random:0", (64, 96), maps=(8, 16)))
     assert (spec.transform.image_size, spec.transform.crop_mode, spec.transform.crop_pct) == ((64, 96), "squash", 1.0)
     assert spec.spatial == FeatureMap(None, (80, 8, 12), (8, 16))
 
 
 @pytest.mark.parametrize("strides", [(8,), (8, 16, 32)])
 def test_the_graph_gives_the_maps_of_several_strides_of_torch(tmp_path, strides):
-    spec, weights = resolve_encoder("test_efficientnet", "random:0", (64, 96), maps=strides)
+    spec, weights = resolve_encoder(EncoderRequest("test_efficientnet", "random:0", (64, 96), maps=strides))
     folder = save_encoder(open_or_create_workspace(tmp_path / "w"), spec, weights)
     assert export_graph(folder).refused == ""
     encoder, reference = open_encoder(folder, "cpu"), open_torch(folder, "cpu")

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from headstart.features.encoders.onnx_export import export_graph
-from headstart.features.encoders.resolve import resolve_encoder
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.runtime import open_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import DamagedEncoderError, read_encoder
@@ -40,7 +40,7 @@ def pictures(count=3, size=(64, 64)):
     ids=["stages", "image_stats", "both", "both-and-maps"],
 )
 def test_graph_and_torch_give_the_same_parts(place, stages, image_stats, maps):
-    spec, weights = resolve_encoder(TINY, "random:0", 64, stages=stages, image_stats=image_stats, maps=maps)
+    spec, weights = resolve_encoder(EncoderRequest(TINY, "random:0", 64, stages=stages, image_stats=image_stats, maps=maps))
     folder = save_encoder(place, spec, weights)
     assert export_graph(folder).refused == ""
     in_torch, in_graph = open_torch(folder, "cpu"), open_encoder(folder, "cpu")
@@ -51,8 +51,8 @@ def test_graph_and_torch_give_the_same_parts(place, stages, image_stats, maps):
 
 
 def test_what_the_network_pools_is_what_it_pools_alone(place):
-    plain, weights = resolve_encoder(TINY, "random:0", 64)
-    more, _ = resolve_encoder(TINY, "random:0", 64, stages=True)
+    plain, weights = resolve_encoder(EncoderRequest(TINY, "random:0", 64))
+    more, _ = resolve_encoder(EncoderRequest(TINY, "random:0", 64, stages=True))
     alone = open_torch(save_encoder(place, plain, weights), "cpu").encode(pictures())
     beside = open_torch(save_encoder(place, more, weights), "cpu").encode(pictures())
     np.testing.assert_allclose(beside[:, more.parts.places()["pooled"]], alone, rtol=1e-4, atol=1e-4)
@@ -60,7 +60,7 @@ def test_what_the_network_pools_is_what_it_pools_alone(place):
 
 
 def test_stages_are_means_and_deviations_of_their_channels(place):
-    spec, weights = resolve_encoder(TINY, "random:0", 64, stages=True)
+    spec, weights = resolve_encoder(EncoderRequest(TINY, "random:0", 64, stages=True))
     network = open_torch(save_encoder(place, spec, weights), "cpu")._network
     inputs = torch.linspace(-1, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
     with torch.inference_mode():
@@ -130,7 +130,7 @@ def test_enqueue_keeps_both_in_one_pass(tmp_path):
 
 def test_a_network_without_stages_is_refused_in_one_line():
     with pytest.raises(HeadstartError, match=r"--stages: hiera_tiny_224 .*Leave --stages out") as caught:
-        resolve_encoder("hiera_tiny_224", "random:0", None, stages=True)
+        resolve_encoder(EncoderRequest("hiera_tiny_224", "random:0", None, stages=True))
     assert "\n" not in str(caught.value)
 
 
@@ -151,7 +151,7 @@ def test_parts_that_are_none_are_refused(facts):
 
 
 def test_an_encoder_whose_parts_do_not_fit_its_vectors_is_damaged(place):
-    spec, weights = resolve_encoder(TINY, "random:0", 64, image_stats=True)
+    spec, weights = resolve_encoder(EncoderRequest(TINY, "random:0", 64, image_stats=True))
     folder = save_encoder(place, spec, weights)
     facts = json.loads((folder / "encoder.json").read_text())
     facts["parts"]["pooled"] += 1

@@ -3,13 +3,14 @@ from pathlib import Path
 import pytest
 
 import headstart
+from headstart.features.encoders.resolve import EncoderRequest
 from headstart.features.planning.enqueue import enqueue_images
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.errors import HeadstartError
 from tests.jobs.extraction import draw, enqueued
 
-SMALL = {"encoder": "test_resnet", "weights": "random:0", "image_size": 32, "job_size": 2}
+SMALL = {"encoder": EncoderRequest("test_resnet", "random:0", 32), "job_size": 2}
 
 
 @pytest.fixture(scope="module")
@@ -55,5 +56,5 @@ def test_the_same_call_again_adds_nothing(photos, tmp_path):
 
 def test_a_wrong_encoder_leaves_no_manifest_and_no_job(photos, tmp_path):
     with pytest.raises(HeadstartError, match="no_such_net"):
-        enqueue_images(photos, tmp_path / "w", encoder="no_such_net")
+        enqueue_images(photos, tmp_path / "w", encoder=EncoderRequest("no_such_net"))
     assert not list((tmp_path / "w").glob("features/*"))
