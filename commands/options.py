@@ -171,21 +171,21 @@ ram_budget = click.option(
 vram_budget = click.option(
     "--vram-budget", type=Size(), metavar="SIZE", help="GPU memory this process may take, driver included. [default: 4GB]"
 )
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: a GPU where torch can use one.",
+)
 
 
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How jobs run, for every command that may run some."""
-    device = click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="auto: a GPU where torch can use one.",
-    )
     batch = click.option(
         "--batch-size", default="auto", show_default=True, metavar="N|auto", callback=_batch_size, help="Images at once."
     )
-    return device(batch(ram_budget(vram_budget(function))))
+    return device_option(batch(ram_budget(vram_budget(function))))
 
 
 def _batch_size(context: click.Context, parameter: click.Parameter, value: str) -> int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.options import Pool, Size, as_json, data_options, weights_option, workspace_option
+from headstart.commands.options import Pool, Size, as_json, data_options, device_option, weights_option, workspace_option
 from headstart.commands.output.terminal import say
 from headstart.pipeline.text import plural, span
 
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 @click.option("--image-size", type=click.IntRange(min=1), metavar="N", help="As for enqueue.")
 @click.option("--spatial", type=Pool(), is_flag=False, flag_value=0, metavar="[POOL]", help="As for enqueue.")
 @click.option("--fast-decode", is_flag=True, help="Also with fast decoding, and how similar its features are.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto: a GPU where torch can use one.",
-)
+@device_option
 @click.option("--vram", "vram_budget", type=Size(), metavar="SIZE", help="As work's --vram-budget.")
 @click.option("--probe", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Images to try.")
 @click.option("--job-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a job.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.options import as_json, chosen_workspace, run_option, workspace_option
+from headstart.commands.options import as_json, chosen_workspace, device_option, run_option, workspace_option
 from headstart.commands.output.terminal import say
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural
@@ -37,13 +37,7 @@ if TYPE_CHECKING:
     help="With --masks-to: window by window at the image's own resolution, stitched. [default: the whole image, as in training]",
 )
 @click.option("--overlay", is_flag=True, help="With --masks-to: also the classes' colours over the image.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto: a GPU where torch can use one.",
-)
+@device_option
 @click.option("--allow-symlinks", is_flag=True, help="Follow symbolic links out of a folder.")
 @workspace_option
 def command(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.options import ParamType
+from headstart.commands.options import ParamType, device_option
 from headstart.experiments.config import ACTIVATIONS, CLASS_WEIGHTS, DEFAULT_ABLATION, MONITORS, OPTIMIZERS, OUTPUTS, PRESETS
 
 if TYPE_CHECKING:
@@ -111,13 +111,7 @@ def training_options(function: _Command) -> _Command:
             ),
             click.option("--seed", type=int, default=0, show_default=True, help="Of the order of rows and of each head."),
             click.option("--by-blocks", is_flag=True, help="Shuffle blocks of rows: for features larger than memory."),
-            click.option(
-                "--device",
-                type=click.Choice(["auto", "cpu", "cuda"]),
-                default="auto",
-                show_default=True,
-                help="auto: a GPU where torch can use one.",
-            ),
+            device_option,
             click.option("--amp", is_flag=True, help="Products in bfloat16, on a GPU."),
         )
     ):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.options import Duration, as_json, option_of, ram_budget, vram_budget, workspace_option
+from headstart.commands.options import Duration, as_json, device_option, option_of, ram_budget, vram_budget, workspace_option
 from headstart.commands.output.terminal import aligned, say
 
 if TYPE_CHECKING:
@@ -91,13 +91,7 @@ _RUNNING: tuple[Callable[..., Any], ...] = (
         metavar="55m",
         help="Leave by then, with a checkpoint and exit code 10; the same command goes on.",
     ),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="auto: a GPU where torch can use one.",
-    ),
+    device_option,
     click.option("--save-every", type=click.IntRange(0), default=0, metavar="N", help="Steps between checkpoints, besides time."),
     click.option("--save-seconds", type=Duration(), default=30.0, metavar="30s", help="Time between checkpoints. [default: 30s]"),
     click.option(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.experiments.heads.trained_head import read_head
 from headstart.experiments.runs.catalog import BEST, Chosen, choose_run
-from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.files import FileSystem, environment_faults
+from headstart.pipeline.output_files import refuse_place, write_output
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .export import FORMATS, Exported, check_images, check_rows, export_facts, export_head, export_with_encoder
@@ -60,7 +57,7 @@ def export_run(
     chosen = choose_run(opened, str(run))
     name = f"{chosen.run.experiment}-{chosen.run.head}{'-with-encoder' * with_encoder}{FORMATS[form]}"
     target = Path(name if output is None else output)
-    _refuse(target, force)
+    refuse_place(target)
     if with_encoder and form != "onnx":
         raise HeadstartError(f"--with-encoder makes ONNX only, not {form}. Leave out --format, or --with-encoder")
     if with_encoder and chosen.experiment.auxiliary:
@@ -72,35 +69,4 @@ def export_run(
         exported = export_with_encoder(chosen.experiment.encoder, head, facts, check_images(spec), logits)
     else:
         exported = export_head(head, form, facts, check_rows(opened, chosen.experiment, head.inputs), logits)
-    return ExportedFile(chosen, target, exported, _write(target, exported.data, force))
-
-
-def _refuse(target: Path, force: bool) -> None:
-    """Before the work: whether `target` may be written at all."""
-    if target.is_dir():
-        raise HeadstartError(f"{target} is a folder. Name a file: -o {target / 'head.onnx'}")
-    if not target.absolute().parent.is_dir():
-        raise HeadstartError(f"{target.absolute().parent} is no folder. Make it, or choose another place with -o FILE")
-    if target.exists() and not (force or target.is_file()):
-        raise HeadstartError(f"{target} is no ordinary file. Choose another place with -o FILE")
-
-
-def _write(target: Path, data: bytes, force: bool) -> bool:
-    """Puts `data` at `target`, whole or not at all; False if exactly that stands there already."""
-    with _explained(target), environment_faults(f"cannot write {target}"):
-        if reading.is_given(target, data):
-            return False
-        files = FileSystem(hard_links=False)
-        if force:
-            files.replace(target.absolute(), data)
-        elif not files.publish(target.absolute(), data):
-            raise HeadstartError(f"{target} exists and holds something else. Pass --force to replace it, or -o FILE")
-    return True
-
-
-@contextlib.contextmanager
-def _explained(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise HeadstartError(f"cannot write {target}: {error.strerror}. Choose another place with -o FILE") from None
+    return ExportedFile(chosen, target, exported, write_output(target, exported.data, force))

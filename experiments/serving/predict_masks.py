@@ -16,9 +16,9 @@ from headstart.features.extraction.new_images import NewImage, find_new_images, 
 from headstart.features.images.decode import ImageError, open_rgb
 from headstart.features.images.transform import fit
 from headstart.features.images.watch import picture_seconds, read_within
-from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.files import FileSystem, environment_faults
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.output_files import write_output
 from headstart.pipeline.workspace import Workspace
 
 from .recipe_run import Trained
@@ -182,7 +182,5 @@ def _write(target: Path, mask: NDArray[np.uint8], image: PillowImage, values: Se
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         with environment_faults(f"cannot write {path}"):
-            if path.exists() and not reading.is_given(path, buffer.getvalue()):
-                raise HeadstartError(f"{path} exists and holds something else. Move it away, or choose another --masks-to")
             path.parent.mkdir(parents=True, exist_ok=True)
-            FileSystem().replace(path, buffer.getvalue())
+        write_output(path, buffer.getvalue(), remedy="Move it away, or choose another --masks-to")

@@ -17,15 +17,14 @@ from headstart.experiments.training.data.batch import Facts
 from headstart.experiments.training.final_weights import built, read_final
 from headstart.experiments.training.recipe import Exporting, Predicting, Recipe, Reducing, asking, has
 from headstart.features.extraction.new_images import find_new_images
-from headstart.pipeline.doors import reading
+from headstart.features.networks.onnx_bytes import onnx_bytes
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.files import FileSystem, environment_faults
+from headstart.pipeline.output_files import refuse_place, write_output
 
 if TYPE_CHECKING:
     from torch import nn
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".ts", "pt2": ".pt2"}
-_OPSET = 17
 _CLOSE = 1e-4  # of the largest number, that an exported model may differ by
 
 
@@ -89,6 +88,7 @@ def export_trained(trained: Trained, form: str, output: Path | None, force: bool
     """
     experiment, example = trained.experiment, example_of(trained)
     path = output or Path(f"{experiment.folder.name}{SUFFIXES[form]}")
+    refuse_place(path)
     try:
         data, difference = _exported(exported_model(trained), example, form, trained)
     except HeadstartError:
@@ -98,10 +98,7 @@ def export_trained(trained: Trained, form: str, output: Path | None, force: bool
         raise HeadstartError(
             f"torch cannot write this model as {form} ({type(error).__name__}: {reason}). Try another --format"
         ) from error
-    with environment_faults(f"cannot write {path}"):
-        if path.exists() and not force and not reading.is_given(path, data):
-            raise HeadstartError(f"{path} exists and holds something else. Pass --force to replace it, or -o FILE")
-        FileSystem().replace(path, data)
+    write_output(path, data, force)
     return path, difference
 
 
@@ -122,17 +119,7 @@ def _exported(model: nn.Module, example: tuple[Any, ...], form: str, trained: Tr
             answers = _arrays(torch.export.load(io.BytesIO(buffer.getvalue())).module()(*tried))
         else:
             names = [f"input_{number}" for number in range(len(example))]
-            axes = {name: {0: "n"} for name in (*names, "output_0")}
-            torch.onnx.export(
-                model,
-                example,
-                buffer,  # type: ignore[arg-type]  # of the newer exporter, which takes paths only
-                input_names=names,
-                output_names=["output_0"],
-                dynamic_axes=axes,
-                opset_version=_OPSET,
-                dynamo=False,
-            )
+            buffer.write(onnx_bytes(model, example, names, ["output_0"]))
             answers = _onnx_answers(buffer.getvalue(), names, tried)
     data = buffer.getvalue()
     worst = max(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, recipe_of
 from headstart.experiments.training.options import Field, SampleOptions, fields_of, merged_options, option_files
 from headstart.experiments.training.recipe import Recipe, Sampling, asking, has, named_file
-from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.files import FileSystem, environment_faults
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.output_files import write_output
 
 if TYPE_CHECKING:
     from .recipe_run import Trained
@@ -47,8 +47,5 @@ def write_samples(samples: Iterator[tuple[str, bytes]], folder: Path, force: boo
     with environment_faults(f"cannot write into {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in samples:
-            path = folder / name
-            if path.exists() and not force and not reading.is_given(path, data):
-                raise HeadstartError(f"{path} exists and holds something else. Pass --force to replace it, or -o DIR")
-            FileSystem().replace(path, data)
-            yield path
+            write_output(folder / name, data, force, "Pass --force to replace it, or -o DIR")
+            yield folder / name

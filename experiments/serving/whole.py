@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from headstart.features.encoders.saved import read_network
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.networks.feature_map import outputs
+from headstart.features.networks.onnx_bytes import onnx_bytes
 from headstart.features.networks.quiet import silent_output
 from headstart.pipeline.errors import HeadstartError
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 HALF_FORMS = ("onnx", "torchscript")
 LARGEST_HALF_DIFFERENCE = 1e-3  # of an answer that is about 1, from the same in float32
 _LARGE = 256  # numbers from which an array is worth rounding
-_OPSET = 17
 _CALLS, _WARM_UP = 20, 3
 _THREADS = (1, 2)
 
@@ -111,23 +111,12 @@ def _whole(network: nn.Module, spec: EncoderSpec, head: nn.Module) -> nn.Module:
 
 def _as_onnx(whole: nn.Module, example: tuple[Any, ...], facts: Mapping[str, Any]) -> bytes:
     import onnx
-    import torch
 
-    buffer = io.BytesIO()
     names = ["images", *(f"beside_{number}" for number in range(1, len(example)))]
-    torch.onnx.export(
-        whole,
-        example,
-        buffer,  # type: ignore[arg-type]  # of the newer exporter, which takes paths only
-        input_names=names,
-        output_names=["answers"],
-        dynamic_axes={name: {0: "n"} for name in (*names, "answers")},
-        opset_version=_OPSET,
-        dynamo=False,
-    )
+    graph = onnx_bytes(whole, example, names, ["answers"])
     # Weights alone: what a head keeps in buffers may be thresholds, which must not move.
     exact = frozenset(name for name, _ in whole.named_buffers() if name.startswith("head."))
-    model = halved(onnx.load_from_string(buffer.getvalue()), exact)
+    model = halved(onnx.load_from_string(graph), exact)
     onnx.helper.set_model_props(model, {"headstart": json.dumps(dict(facts), sort_keys=True)})
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)

@@ -5,7 +5,6 @@
 
 import contextlib
 import hashlib
-import io
 import logging
 import sys
 import warnings
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from headstart.features.images.transform import parse_transform
 from headstart.features.networks.embedded_encoder import embedded_graph
 from headstart.features.networks.feature_map import outputs
+from headstart.features.networks.onnx_bytes import onnx_bytes
 from headstart.features.networks.quiet import quiet_logger, silent_output
 from headstart.features.networks.weights import EMBEDDED_SOURCE, embedded_card
 from headstart.pipeline.doors.locks import held_or_later
@@ -37,7 +37,6 @@ from .torch_encoder import TorchEncoder
 if TYPE_CHECKING:
     import torch
 
-_OPSET = 17
 _CHECKED = 5
 _WORST_COSINE = 0.9999
 _LOCK_TIMEOUT_S = 600.0  # an export takes seconds, of the largest networks minutes
@@ -123,20 +122,7 @@ def _trace(network: "torch.nn.Module", spec: EncoderSpec) -> bytes:
 
     example = torch.zeros((2, *spec.transform.image_size, 3), dtype=torch.uint8)
     names = ["images", "features", *(["spatial"] if spec.spatial else [])]
-    buffer = io.BytesIO()
-    with torch.no_grad():
-        # The older exporter: torch's newer one needs onnxscript, and takes many times as long.
-        torch.onnx.export(
-            Whole().eval(),
-            (example,),
-            buffer,  # type: ignore[arg-type]  # of the newer exporter, which takes paths only
-            input_names=names[:1],
-            output_names=names[1:],
-            dynamic_axes={name: {0: "n"} for name in names},
-            opset_version=_OPSET,
-            dynamo=False,
-        )
-    return buffer.getvalue()
+    return onnx_bytes(Whole().eval(), (example,), names[:1], names[1:])
 
 
 def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], bool]:
