@@ -19,7 +19,7 @@ if not (_HERE / "pipeline").is_dir():  # a checkout
     __path__ = [str(_HERE), str(_HERE.parent)]
 
 _PUBLIC = {
-    "ingest_results": "headstart.features.sources.ingest",
+    "ingest_results": "headstart.features.sources.results.ingest",
     "enqueue_images": "headstart.features.planning.enqueue",
     "plan": "headstart.features.planning.plan",
     "train_heads": "headstart.experiments.train_heads",

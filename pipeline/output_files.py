@@ -28,8 +28,8 @@ def write_output(path: Path, data: bytes, force: bool = False, remedy: str = ANO
         force: replace what stands there. remedy: what the user can do if something else does.
 
     Returns: False if exactly that stands there already.
-    Raises: HeadstartError if something else stands there and `force` is not given, or the place cannot be written; TryLaterError if
-        the disk is full or gone.
+    Raises: HeadstartError if something else stands there and `force` is not given, or the place cannot be written;
+        TryLaterError if the disk is full or gone.
     """
     files = FileSystem(hard_links=False)  # a drive that has none is a usual place for outputs
     try:

@@ -31,7 +31,7 @@ DOORS = {
             "features/networks/embedded_encoder.py": PACKAGE,
             "features/networks/quiet.py": SYSTEM,
             "features/planning/machine.py": SYSTEM,
-            "features/sources/ingest.py": "the table that the user named, a new file",
+            "features/sources/results/ingest.py": "the table that the user named, a new file",
             "features/store/mapped_shards.py": OPENED,
             "pipeline/child.py": "a pipe to its own child",
             "pipeline/enqueue.py": "the kind of a file that paths opened",
@@ -49,7 +49,7 @@ DOORS = {
         "os.remove os.unlink os.rename os.renames os.replace os.rmdir os.removedirs shutil.rmtree shutil.move shutil.copy "
         "shutil.copy2 shutil.copyfile shutil.copytree .unlink .rmdir .rename .replace",
         "pipeline/paths.py",
-        {"features/sources/ingest.py": "the table that the user named"},
+        {"features/sources/results/ingest.py": "the table that the user named"},
     ),
     "arrays": door(
         "numpy.load numpy.fromfile numpy.memmap numpy.loadtxt numpy.genfromtxt zipfile.ZipFile numpy.lib.format.read_array",
@@ -87,7 +87,7 @@ DOORS = {
     "databases": door(
         "sqlite3.connect sqlite3.Connection",
         "experiments/runs/database/database.py",
-        {"features/sources/ingest.py": "a database of its own without a name"},
+        {"features/sources/results/ingest.py": "a database of its own without a name"},
     ),
     "processes": door(
         "subprocess.run subprocess.Popen subprocess.call subprocess.check_call subprocess.check_output subprocess.getoutput "
@@ -103,8 +103,8 @@ DOORS = {
             "experiments/heads/trainer.py": "of a checkpoint whose digest its name says",
             "experiments/training/loop.py": "of a checkpoint whose digest its name says",
             "features/images/decode_child.py": "what its parent asks",
-            "features/sources/ingest.py": "what it wrote into a database of its own",
-            "features/sources/json_stream.py": "tables of the user, piece by piece; it knows depth and length",
+            "features/sources/results/ingest.py": "what it wrote into a database of its own",
+            "features/sources/results/json_stream.py": "tables of the user, piece by piece; it knows depth and length",
             "pipeline/child.py": "what its child answers",
             "pipeline/suspect_child.py": "what its parent asks",
         },

@@ -13,7 +13,7 @@ from headstart.commands.output.terminal import say
 from headstart.pipeline.text import plural
 
 if TYPE_CHECKING:
-    from headstart.features.sources.ingest import Ingested, LeftOut
+    from headstart.features.sources.results.ingest import Ingested, LeftOut
 
 _SHOWN = 20
 
@@ -36,7 +36,7 @@ def command(results: tuple[Path, ...], images: Path, out: Path | None, left_out:
     and an SSIM is a row; every other one is counted, with its file, its place and the reason. A result that stands twice is
     taken once.
     """
-    from headstart.features.sources.ingest import below_table, ingest_results
+    from headstart.features.sources.results.ingest import below_table, ingest_results
 
     shown: list[LeftOut] = []
 

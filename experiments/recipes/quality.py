@@ -40,7 +40,7 @@ from headstart.experiments.training.judging.metrics import Metric, Table, gather
 from headstart.experiments.training.judging.plots import bars_plot, points_plot
 from headstart.experiments.training.options import RecipeOptions, option
 from headstart.features.encoders.spec import read_encoder
-from headstart.features.sources.optimizer_results import PARAMETERS
+from headstart.features.sources.results.optimizer_results import PARAMETERS
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural, printable
 from headstart.pipeline.workspace import Workspace

@@ -28,7 +28,7 @@ def vectorize():
 
 
 def test_parameters_are_what_ingest_takes(vectorize):
-    from headstart.features.sources.optimizer_results import PARAMETERS
+    from headstart.features.sources.results.optimizer_results import PARAMETERS
 
     assert list(vectorize.RANGES) == list(PARAMETERS)
     for one in vectorize.parameter_sets("a.png", 50, 0):

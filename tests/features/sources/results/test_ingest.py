@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from headstart.features.sources.find import find_images
-from headstart.features.sources.ingest import COLUMNS, ingest_results
-from headstart.features.sources.optimizer_results import PARAMETERS, place_in, read_entries
+from headstart.features.sources.results.ingest import COLUMNS, ingest_results
+from headstart.features.sources.results.optimizer_results import PARAMETERS, place_in, read_entries
 from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.errors import HeadstartError
 from tests.features.samples import DATA
@@ -237,7 +237,7 @@ def test_memory_does_not_grow_with_a_history(tmp_path):
         file.write("]}}}")
     code = (
         "import resource, sys, pathlib\n"
-        "from headstart.features.sources.ingest import ingest_results\n"
+        "from headstart.features.sources.results.ingest import ingest_results\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "rows = ingest_results([folder / 'a.json'], folder, folder / 'table.csv').rows\n"

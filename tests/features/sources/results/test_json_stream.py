@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.features.sources.json_stream import BrokenJsonError, stream_json
+from headstart.features.sources.results.json_stream import BrokenJsonError, stream_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -16,6 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TextIO
 
+from headstart.features.sources.walk import is_image_name
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
@@ -23,7 +24,6 @@ from headstart.pipeline.text import one_line, printable
 
 from .json_stream import JsonPath
 from .optimizer_results import PARAMETERS, OptimizerResult, Refusal, place_in, read_entries
-from .walk import is_image_name
 
 PATTERNS = ("optimization_*.json", "benchmark_*.json")
 COLUMNS = ("image", "group", "logo_type", "method", "iteration", *PARAMETERS, "ssim", "results_file", "where")
