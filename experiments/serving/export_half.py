@@ -9,10 +9,10 @@ from headstart.experiments.heads.trained_head import TrainedHead, read_head
 from headstart.experiments.runs.catalog import choose_run, recipe_of_run
 from headstart.features.encoders.spec import read_encoder
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.output_files import refuse_place, write_output
 from headstart.pipeline.workspace import Workspace
 
 from .export import FORMATS, check_images, export_facts
-from .export_run import _refuse, _write
 from .recipe_run import example_of, exported_model, open_trained
 from .whole import HALF_FORMS, WholeFile, export_whole
 
@@ -31,9 +31,9 @@ def export_half(workspace: Workspace, run: str, form: str, output: Path | None, 
         )
     folder, name, head, beside, facts = _chosen(workspace, run)
     target = output or Path(f"{name}-half{FORMATS[form]}")
-    _refuse(target, force)
+    refuse_place(target)
     whole = export_whole(folder, head, beside, form, facts, check_images(read_encoder(folder)))
-    _write(target, whole.data, force)
+    write_output(target, whole.data, force)
     return target, name, whole
 
 
