@@ -34,6 +34,7 @@ COMMANDS = {
     "ingest": "data",
     "enqueue": "data",
     "work": "running",
+    "launch": "running",
     "status": "running",
     "watch": "seeing",
     "doctor": "running",

@@ -199,7 +199,7 @@ def _is_derived(relative: Path) -> bool:
         name.startswith(TEMPORARY_PREFIX)
         or name.endswith(".lock")
         or name in _DERIVED_FILES
-        or parts[0] in ("workers", ".removed")
+        or parts[0] in ("workers", "launches", ".removed")
     ):
         return True
     return bool(_DERIVED_FOLDERS.intersection(parts[2:-1])) or name.startswith("experiments.db")

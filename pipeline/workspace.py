@@ -68,6 +68,17 @@ class Workspace:
         """One file a live worker: who it is; its modification time is the heartbeat."""
         return self.root / "workers"
 
+    def launch_folder(self, on: str) -> Path:
+        """What there is of the launch on one executor: its record, the script its workers run, their logs."""
+        return self.root / "launches" / on
+
+    def launch_record(self, on: str) -> Path:
+        return self.launch_folder(on) / "launch.json"
+
+    def launch_script(self, on: str) -> Path:
+        """A copy to read: what runs is never taken from here."""
+        return self.launch_folder(on) / "worker.sh"
+
     @property
     def experiments(self) -> Path:
         return self.root / "experiments"

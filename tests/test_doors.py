@@ -93,7 +93,7 @@ DOORS = {
         "subprocess.run subprocess.Popen subprocess.call subprocess.check_call subprocess.check_output subprocess.getoutput "
         "subprocess.getstatusoutput os.system os.popen os.execv os.execve os.execvp os.spawnv os.posix_spawn os.fork pty.spawn "
         "multiprocessing.Process concurrent.futures.ProcessPoolExecutor",
-        "pipeline/doors/python.py",
+        "pipeline/doors/python.py pipeline/doors/programs.py",
         {"cli.py": "itself, in another mode", "pipeline/supervisor.py": "itself, before anything was read"},
     ),
     "records": door(
@@ -117,6 +117,7 @@ DOORS = {
             "cli.py": PACKAGE,
             "headstart/__init__.py": PACKAGE,
             "experiments/training/recipe.py": PACKAGE,
+            "pipeline/executor.py": PACKAGE,
             "pipeline/versions.py": "of a fixed table of libraries",
         },
     ),

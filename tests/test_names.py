@@ -18,6 +18,7 @@ BY_RULE = {
     "main": "where a child process, or the command line, begins",
     "count_items": "what the engine asks of kinds of job that know, see `pipeline/kinds.py`",
     "fingerprint": "what the engine asks of each kind of job, see `pipeline/kinds.py`",
+    "open_executor": "what `headstart launch` asks of each executor, see `pipeline/executor.py`",
     "open_session": "what the engine asks of each kind of job, see `pipeline/kinds.py`",
 }
 # What each recipe has, as `experiments/training/recipe.py` says. Whatever else two recipes have is no second meaning either:
