@@ -59,7 +59,7 @@ def called(tmp_path, monkeypatch):
 
 
 def test_an_executor_is_one_file_that_is_found_by_its_name(workspace, called):
-    assert known_executors() == ("called", "local")
+    assert {"called", "local", "slurm"} <= set(known_executors())
     enqueue_fakes(workspace, 70)
     begin(workspace, "called", Asked(workers=3))
     courses = []
