@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test faults identity flips fuzz outside swaps check format
+.PHONY: demo test launches faults identity flips fuzz outside swaps check format
 
 demo: $(VENV)/demo-installed
 	$(BIN)/headstart demo
 
 test: $(VENV)/dev-installed
 	$(BIN)/python -m pytest
+
+# Launches on real clusters of three nodes on this machine: Slurm (installed with apt where that can be done) and Ray (285 MB).
+launches: $(VENV)/dev-installed
+	$(BIN)/python -m pip install --quiet -e '.[dev,ray]'
+	$(BIN)/python -m pytest tests/pipeline/executors
 
 # 25 minutes at most, meant for two idle cores; the figures go into docs/reliability.md.
 faults: $(VENV)/dev-installed

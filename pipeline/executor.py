@@ -13,11 +13,15 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from .doors import python
+from . import paths
+from .doors import programs, python
 from .errors import HeadstartError
 from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _GRACE_S = 300  # what an executor that ends workers by force gives them beyond their own limit
 # What a worker elsewhere may need of this process's environment. Nothing else goes there: the rest may hold secrets.
@@ -108,3 +112,33 @@ def worker_environment() -> dict[str, str]:
     environment = python.environment()
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
     return {name: environment[name] for name in _PASSED_ON if name in environment}
+
+
+def start_worker(
+    command: str, root: Path, environment: Mapping[str, str], log: Path, before: Callable[[], None] | None = None
+) -> programs.Program:
+    """One worker as a process of this machine, in a session of its own.
+
+    Args:
+        command: `Launch.command`: the text and not the file in the workspace, for whoever may write there could put another one
+            in its place.
+        root: of the workspace.
+        log: what it says is added to this file.
+        before: called in the new process before it becomes the worker.
+    """
+    import subprocess
+
+    output = paths.open_file(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        return programs.start_program(
+            [programs.find("sh", "It is part of any POSIX system"), "-c", command],
+            cwd=root,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=before,
+        )
+    finally:
+        os.close(output)

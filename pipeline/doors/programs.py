@@ -14,6 +14,8 @@ from headstart.pipeline.text import one_line
 if TYPE_CHECKING:
     import subprocess
 
+    Program = subprocess.Popen[bytes]
+
 ANSWER_S = 60.0
 
 
@@ -51,7 +53,7 @@ def ask(command: Sequence[str], folder: Path, said: str = "", environment: Mappi
     return done.stdout
 
 
-def start_program(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+def start_program(command: Sequence[str], **options: Any) -> Program:
     """A program that goes on by itself; options as of `subprocess.Popen`."""
     import subprocess
 

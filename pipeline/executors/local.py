@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 
 import psutil
 
 from headstart.pipeline import paths
-from headstart.pipeline.doors import programs
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.executor import Launch, worker_environment
+from headstart.pipeline.executor import Launch, start_worker, worker_environment
 from headstart.pipeline.stop import LEAVE_S
 from headstart.pipeline.workspace import Workspace
 
@@ -36,7 +34,6 @@ class Processes:
         self.workspace = workspace
         self.launch = launch
         self.script = f"#!/bin/sh\n# What each worker runs, in the workspace's folder.\n{launch.command}\n"
-        self._shell = programs.find("sh", "It is part of any POSIX system")
         self._gpus = _gpus() if launch.gpus_per_worker else []
         if launch.workers * launch.gpus_per_worker > len(self._gpus):
             raise HeadstartError(
@@ -48,26 +45,12 @@ class Processes:
         taken = {place for _, place in self._leaders()}
         free = (place for place in range(len(taken) + count) if str(place) not in taken)
         for place in [next(free) for _ in range(count)]:
-            environment = {**os.environ, **worker_environment(), _LAUNCH: self.launch.name, _PLACE: str(place)}
+            environment = {**worker_environment(), _LAUNCH: self.launch.name, _PLACE: str(place)}
             if self.launch.gpus_per_worker:
                 first = place * self.launch.gpus_per_worker
                 environment["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus[first : first + self.launch.gpus_per_worker])
-            log = paths.open_file(
-                self.workspace.launch_folder(self.launch.on) / f"worker_{place}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            )
-            try:
-                # The text, not the file in the workspace: whoever may write there could put another one in its place.
-                programs.start_program(
-                    [self._shell, "-c", self.launch.command],
-                    cwd=self.workspace.root,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            finally:
-                os.close(log)
+            log = self.workspace.launch_folder(self.launch.on) / f"worker_{place}.log"
+            start_worker(self.launch.command, self.workspace.root, environment, log)
 
     def running(self) -> int:
         return len(list(self._leaders()))
