@@ -24,13 +24,18 @@ class ChildEnded(Exception):
 
 
 class Child:
-    """`python -m MODULE PARENT_PID`, which answers each line of JSON on its input with one on its output. A context manager."""
+    """`python -m MODULE PARENT_PID`, which answers each line of JSON on its input with one on its output. A context manager.
 
-    def __init__(self, module: str) -> None:
+    Args:
+        is_quiet: nobody sees what it prints on its way out; how it ended says all.
+    """
+
+    def __init__(self, module: str, is_quiet: bool = False) -> None:
         self._process = python.start(
             python.module_command(module, str(os.getpid())),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if is_quiet else None,
             start_new_session=True,  # ^C at a terminal is for the parent, which decides when the child has to go
         )
         self._answers: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
@@ -149,5 +154,10 @@ def follow_parent(parent: int, is_expendable: bool) -> None:
         if is_expendable:
             with contextlib.suppress(OSError):
                 Path("/proc/self/oom_score_adj").write_text("1000")
+    if os.name != "nt":
+        import resource
+
+        # It may crash over what a stranger wrote; a core file of that would lie wherever the user happens to stand.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if os.name != "nt" and os.getppid() != parent:
         os._exit(1)

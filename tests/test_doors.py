@@ -70,6 +70,11 @@ DOORS = {
             "features/store/cache_part.py": OPENED,
         },
     ),
+    "Parquet": door(
+        "pyarrow.parquet.ParquetFile pyarrow.parquet.read_table pyarrow.parquet.read_pandas pyarrow.parquet.read_metadata "
+        "pyarrow.parquet.read_schema pyarrow.parquet.ParquetDataset pyarrow.dataset.dataset pandas.read_parquet",
+        "features/sources/parquet.py features/sources/parquet_child.py",
+    ),
     "pickles": door(
         "torch.load torch.jit.load torch.export.load pickle.load pickle.loads pickle.Unpickler marshal.load marshal.loads "
         "shelve.open joblib.load dill.load dill.loads pandas.read_pickle",
@@ -103,6 +108,7 @@ DOORS = {
             "experiments/heads/trainer.py": "of a checkpoint whose digest its name says",
             "experiments/training/loop.py": "of a checkpoint whose digest its name says",
             "features/images/decode_child.py": "what its parent asks",
+            "features/sources/parquet_child.py": "what its parent asks",
             "features/sources/results/ingest.py": "what it wrote into a database of its own",
             "features/sources/results/json_stream.py": "tables of the user, piece by piece; it knows depth and length",
             "pipeline/child.py": "what its child answers",
@@ -177,6 +183,7 @@ PAST = {
         "from numpy import memmap\nmemmap('x')",
         "def f():\n    from zipfile import ZipFile\n    ZipFile('x')",
     ],
+    "Parquet": ["import pyarrow.parquet as pq\npq.ParquetFile('x')", "from pandas import read_parquet\nread_parquet('x')"],
     "HDF5": ["import h5py\nh5py.File('x')", "from h5py import File\nFile('x')"],
     "pickles": [
         "import torch\ntorch.load('x')",

@@ -4,15 +4,18 @@ The Hugging Face hub writes pictures as `{bytes, path}` and the names of classes
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from headstart.features.arrays import DamagedArrays
 from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable, reason_of
+
+from .parquet_footer import GroupFooter, read_footer
 
 PARQUET = frozenset({".parquet", ".pq"})
 LARGEST_GROUP = 1 << 30  # bytes of pictures that are unpacked at once
@@ -97,10 +100,10 @@ def _class_names(facts: dict[str, Any]) -> tuple[str, ...]:
     return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
 
 
-def holds_pictures(file: Any, column: str) -> bool:
-    """Whether the first bytes of a column (of a pyarrow.parquet.ParquetFile) begin like an image."""
-    if file.metadata.num_row_groups and _group_bytes(file, 0, column) <= LARGEST_GROUP:
-        for batch in itertools.islice(file.iter_batches(1, row_groups=[0], columns=[column]), _LOOKED_AT):
+def holds_pictures(file: "ParquetTable", column: str) -> bool:
+    """Whether the first bytes of a column begin like an image."""
+    if file.footer.groups and _group_bytes(file.footer.groups[0], column) <= LARGEST_GROUP:
+        for batch in itertools.islice(file.batches(1, [column], 0), _LOOKED_AT):
             for data in batch.columns[0].to_pylist():
                 if data is not None:
                     return data.startswith(_MAGIC) or data[8:12] == b"WEBP" or data[4:12] == b"ftypavif" or _is_netpbm(data)
@@ -121,21 +124,48 @@ class RowGroup:
     size: int
 
 
-def open_parquet(path: Path) -> Any:
-    """A pyarrow.parquet.ParquetFile that reads piece by piece. Raises: OSError; pyarrow.ArrowException; UnreadableError."""
-    import pyarrow.parquet as pq
+class ParquetTable:
+    """An opened file that is read piece by piece. A context manager.
 
+    Attributes:
+        footer: what it says of its rows and row groups, looked at from outside this process.
+        schema: of its columns (pyarrow.Schema).
+    """
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self.footer = read_footer(path)
+        self._file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+        self.schema = self._file.schema_arrow
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def batches(self, rows: int, columns: Sequence[str], group: int | None = None) -> Iterator[Any]:
+        """Record batches (pyarrow.RecordBatch) of at most so many rows, of one row group or all.
+
+        Raises: pyarrow.ArrowException; OSError.
+        """
+        groups = None if group is None else [group]
+        yield from self._file.iter_batches(rows, row_groups=groups, columns=list(columns), use_threads=group is None)
+
+
+def open_parquet(path: Path) -> ParquetTable:
+    """A regular file that says what a Parquet file says. Raises: OSError; pyarrow.ArrowException; HeadstartError."""
     reading.require_file(path.stat(), printable(str(path)))
-    return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+    return ParquetTable(path)
 
 
-def groups_of(file: Any, column: str) -> list[RowGroup]:
+def groups_of(file: ParquetTable, column: str) -> list[RowGroup]:
     """The row groups of an opened file."""
     groups, start = [], 0
-    for number in range(file.metadata.num_row_groups):
-        rows = file.metadata.row_group(number).num_rows
-        groups.append(RowGroup(number, start, start + rows, _group_bytes(file, number, column)))
-        start += rows
+    for number, group in enumerate(file.footer.groups):
+        groups.append(RowGroup(number, start, start + group.rows, _group_bytes(group, column)))
+        start += group.rows
     return groups
 
 
@@ -149,18 +179,16 @@ def refuse_large_groups(name: str, groups: Sequence[RowGroup]) -> None:
         )
 
 
-def _group_bytes(file: Any, number: int, column: str) -> int:
-    group = file.metadata.row_group(number)
-    parts = (group.column(k) for k in range(group.num_columns))
-    return sum(part.total_uncompressed_size for part in parts if part.path_in_schema in (column, f"{column}.bytes"))
+def _group_bytes(group: GroupFooter, column: str) -> int:
+    return group.sizes.get(column, 0) + group.sizes.get(f"{column}.bytes", 0)
 
 
-def read_names(file: Any, column: str) -> list[str]:
+def read_names(file: ParquetTable, column: str) -> list[str]:
     """The names that `{bytes, path}` gives its pictures, '' for none; [] if the column has none at all.
 
     Raises: HeadstartError if it has names alone.
     """
-    kinds = _children(file.schema_arrow.field(column).type) if _is_struct(file, column) else {}
+    kinds = _children(file.schema.field(column).type) if _is_struct(file, column) else {}
     if not _is_text(kinds.get("path")):
         return []
     if _are_null(file, f"{column}.bytes"):
@@ -169,27 +197,21 @@ def read_names(file: Any, column: str) -> list[str]:
             "package datasets does, or name the files in a column 'path' of text."
         )
     names: list[str] = []
-    for batch in file.iter_batches(1 << 16, columns=[f"{column}.path"]):
+    for batch in file.batches(1 << 16, [f"{column}.path"]):
         names += [value or "" for value in batch.columns[0].flatten()[0].to_pylist()]
     return names
 
 
-def _are_null(file: Any, path: str) -> bool:
+def _are_null(file: ParquetTable, path: str) -> bool:
     """Whether all values are missing, as far as the file's statistics say."""
-    groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
-    parts = (group.column(k) for group in groups for k in range(group.num_columns))
-    counts = [
-        (part.statistics.null_count if part.statistics else None, part.num_values)
-        for part in parts
-        if part.path_in_schema == path
-    ]
-    return bool(counts) and all(nulls == values for nulls, values in counts)
+    groups = [group for group in file.footer.groups if path in group.sizes]
+    return bool(groups) and all(path in group.empty for group in groups)
 
 
-def _is_struct(file: Any, column: str) -> bool:
+def _is_struct(file: ParquetTable, column: str) -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_struct(file.schema_arrow.field(column).type))
+    return bool(pa.types.is_struct(file.schema.field(column).type))
 
 
 def _is_text(kind: Any) -> bool:
@@ -198,7 +220,7 @@ def _is_text(kind: Any) -> bool:
     return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def read_group(file: Any, column: str, group: RowGroup) -> list[Any]:
+def read_group(file: ParquetTable, column: str, group: RowGroup) -> list[Any]:
     """The pictures of a row group: for each row a `pyarrow.BinaryScalar`, whose `as_py()` is the bytes, or None.
 
     Raises: DamagedArrays if it is damaged, or takes more than LARGEST_GROUP.
@@ -212,7 +234,7 @@ def read_group(file: Any, column: str, group: RowGroup) -> list[Any]:
     total = 0
     try:
         name = f"{column}.bytes" if struct else column
-        for batch in file.iter_batches(rows, row_groups=[group.number], columns=[name], use_threads=False):
+        for batch in file.batches(rows, [name], group.number):
             values = batch.columns[0].flatten()[0] if struct else batch.columns[0]
             total += values.nbytes
             if total > LARGEST_GROUP:

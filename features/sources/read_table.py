@@ -15,6 +15,7 @@ from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 
 from .parquet import PARQUET, holds_pictures, open_parquet, schema_of
+from .parquet_footer import Footer
 from .walk import is_image_name
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -170,17 +171,20 @@ def read_parquet(path: Path) -> TextTable:
 
     try:
         with environment_faults(f"cannot read {name}"), open_parquet(path) as content:
-            schema = schema_of(content.schema_arrow)
-            _refuse_large(name, content.metadata, schema.usable)
+            schema = schema_of(content.schema)
+            _refuse_large(name, content.footer, schema.usable)
             columns: dict[str, list[str]] = {column: [] for column in schema.usable}
-            for batch in content.iter_batches(_BATCH, columns=list(schema.usable)):
+            size = 0
+            for batch in content.batches(_BATCH, schema.usable):
                 for column, values in zip(schema.usable, batch.columns, strict=True):
-                    columns[column] += _texts(name, column, values)
+                    size += _text_bytes(name, column, values)
+                    _require_size(name, size)
+                    columns[column] += _texts(values)
             pictures = [
                 column for column in schema.pictures if column not in schema.bytes_alone or holds_pictures(content, column)
             ]
-            left_out = [f"'{printable(f.name)}' ({f.type})" for f in content.schema_arrow if f.name not in schema.usable]
-            rows = content.metadata.num_rows
+            left_out = [f"'{printable(f.name)}' ({f.type})" for f in content.schema if f.name not in schema.usable]
+            rows = content.footer.rows
             short = next((column for column in columns if len(columns[column]) != rows), None)
             if short is not None:
                 raise pa.ArrowInvalid(f"it says {rows} rows, and column '{short}' has {len(columns[short])}")
@@ -215,30 +219,44 @@ def _class_names(name: str, column: str, numbers: Sequence[str], names: Sequence
     return [meant[number] for number in numbers]
 
 
-def _refuse_large(name: str, metadata: Any, usable: Sequence[str]) -> None:
-    if metadata.num_rows > MAX_ROWS:
-        raise HeadstartError(f"{name} has {metadata.num_rows:,} rows, at most {MAX_ROWS:,} are read. Divide the table.")
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    parts = (group.column(number) for group in groups for number in range(group.num_columns))
-    size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.partition(".")[0] in usable)
+def _refuse_large(name: str, footer: Footer, usable: Sequence[str]) -> None:
+    if footer.rows > MAX_ROWS:
+        raise HeadstartError(f"{name} has {footer.rows:,} rows, at most {MAX_ROWS:,} are read. Divide the table.")
+    _require_size(name, sum(group.sizes.get(column, 0) for group in footer.groups for column in usable))
+
+
+def _require_size(name: str, size: int) -> None:
     if size > reading.TABLE_BYTES:
         raise HeadstartError(f"{name} unpacks to {size:,} bytes, at most {reading.TABLE_BYTES:,} are read. Divide the table.")
 
 
-def _texts(name: str, column: str, values: Any) -> list[str]:
+def _text_bytes(name: str, column: str, values: Any) -> int:
+    """What the values take as text, about: a footer may say less, and a dictionary holds once what each row says again."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    # Of a dictionary only the words are there once; as text each row costs its own.
     words = values.dictionary if pa.types.is_dictionary(values.type) else values
-    if pa.types.is_string(words.type) or pa.types.is_large_string(words.type):
-        longest = pc.max(pc.binary_length(words)).as_py() or 0
-        if longest > 4 * MAX_CHARACTERS:
-            raise HeadstartError(
-                f"{name}: column '{printable(column)}' has a value of {longest:,} bytes, at most {MAX_CHARACTERS:,} characters "
-                "are read. Remove the column."
-            )
-    return [_text(value) for value in values.to_pylist()]
+    if not (pa.types.is_string(words.type) or pa.types.is_large_string(words.type)):
+        return 2 * len(values)  # a digit and what parts it from the next
+    lengths = pc.binary_length(words)
+    longest = pc.max(lengths).as_py() or 0
+    if longest > 4 * MAX_CHARACTERS:
+        raise HeadstartError(
+            f"{name}: column '{printable(column)}' has a value of {longest:,} bytes, at most {MAX_CHARACTERS:,} characters "
+            "are read. Remove the column."
+        )
+    if words is not values:
+        lengths = lengths.take(values.indices)
+    return len(values) + int(pc.sum(lengths).as_py() or 0)
+
+
+def _texts(values: Any) -> list[str]:
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(values.type):
+        return [_text(value) for value in values.to_pylist()]
+    words = [_text(word) for word in values.dictionary.to_pylist()]
+    return [words[place] if place is not None else "" for place in values.indices.to_pylist()]
 
 
 def _text(value: Any) -> str:

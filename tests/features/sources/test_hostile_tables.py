@@ -1,10 +1,12 @@
 """A table costs what is in it, and says so before it is unpacked."""
 
+import functools
 import os
 import time
 
 import pytest
 
+from headstart.features.sources import parquet_footer
 from headstart.features.sources import read_table as tables
 from headstart.features.sources.read_table import read_table
 from headstart.pipeline.errors import HeadstartError
@@ -60,7 +62,28 @@ def says_rows(path, said):
             return
 
 
+def contradicts_itself(path, old, new, which=0):
+    """A footer that pyarrow ends the process for: the calls that look at a column chunk cannot raise."""
+    parquet(path, pa.table({"path": ["a.png", "b.png"], "label": ["x", "y"]}))
+    data = path.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    places = [place for place in range(footer, len(data)) if data.startswith(old, place)]
+    path.write_bytes(data[: places[which]] + new + data[places[which] + len(new) :])
+
+
+def one_word_in_every_row(path):
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * 70_000]))
+    parquet(path, pa.table({"path": words}))
+
+
+OPTIONAL, REQUIRED = b"\x25\x02", b"\x25\x00"
+TEXT, WHOLE_NUMBERS = b"\x15\x0c", b"\x15\x04"
+
 ODD = {
+    # Levels are counted of values that may not be missing.
+    "levels of a required column.parquet": lambda path: contradicts_itself(path, OPTIONAL, REQUIRED),
+    "text that is said to be numbers.parquet": lambda path: contradicts_itself(path, TEXT, WHOLE_NUMBERS, which=2),
+    "one word in every row.parquet": one_word_in_every_row,
     "more rows than it holds.parquet": lambda path: says_rows(path, 3),
     "fewer rows than it holds.parquet": lambda path: says_rows(path, 1),
     "many rows.parquet": many_rows,
@@ -92,3 +115,38 @@ def test_a_table_at_the_limit_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MAX_ROWS", 3)
     parquet(tmp_path / "t.parquet", pa.table({"path": ["a", "b", "c"], "n": [1, None, 3]}))
     assert read_table(tmp_path / "t.parquet").columns == {"path": ["a", "b", "c"], "n": ["1", "", "3"]}
+
+
+def test_a_footer_that_ends_who_looks_at_it_is_named_and_the_next_table_is_read(tmp_path, capfd):
+    contradicts_itself(tmp_path / "bad.parquet", OPTIONAL, REQUIRED)
+    parquet(tmp_path / "good.parquet", pa.table({"path": ["a"]}))
+    for _ in range(2):
+        with pytest.raises(HeadstartError, match=r"bad.parquet cannot be read as Parquet: .*(SIGABRT|mismatch)"):
+            read_table(tmp_path / "bad.parquet")
+        assert read_table(tmp_path / "good.parquet").columns == {"path": ["a"]}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_process_looks_at_the_footers_of_all_files_of_a_folder(tmp_path, monkeypatch):
+    started = []
+
+    class Counted(parquet_footer.Child):
+        def __init__(self, *arguments, **options):
+            started.append(arguments)
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(parquet_footer, "Child", Counted)
+    monkeypatch.setattr(parquet_footer, "_looker", functools.cache(lambda process: parquet_footer._Looker()))
+    for name in "abc":
+        parquet(tmp_path / f"{name}.parquet", pa.table({"path": [name]}))
+        assert read_table(tmp_path / f"{name}.parquet").columns == {"path": [name]}
+    assert len(started) == 1
+
+
+def test_a_child_that_ended_by_itself_blames_no_file(tmp_path):
+    parquet(tmp_path / "t.parquet", pa.table({"path": ["a"]}))
+    looker = parquet_footer._Looker()
+    stamp = (0,)
+    looker.look(str(tmp_path / "t.parquet"), stamp)
+    looker._child.close()
+    assert looker.look(str(tmp_path / "t.parquet"), (1,)).rows == 1

@@ -202,7 +202,7 @@ def test_parquet_that_is_not_clear_is_one_line(tmp_path, make, says):
 
 def test_a_row_group_that_takes_too_much_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = write(tmp_path / "t.parquet", hub_table(range(20)), row_group_size=10)
-    with pq.ParquetFile(path) as file:
+    with parquet.open_parquet(path) as file:
         size = max(group.size for group in parquet.groups_of(file, "image"))
     monkeypatch.setattr(parquet, "LARGEST_GROUP", size - 1)
     with pytest.raises(HeadstartError, match=r"row group \d unpacks to .*row_group_size"):
@@ -216,7 +216,7 @@ def test_a_picture_that_is_stored_once_is_not_unpacked_for_each_of_its_rows(tmp_
     path = write(tmp_path / "t.parquet", pa.table({"image": words, "label": ["a"] * 50_000}), store_schema=is_stored)
     monkeypatch.setattr(parquet, "LARGEST_GROUP", 50_000_000)
     assert len(read(path).images) == 50_000
-    with pq.ParquetFile(path) as file:
+    with parquet.open_parquet(path) as file:
         [group] = parquet.groups_of(file, "image")
         if is_stored:
             assert parquet.read_group(file, "image", group)[-1].as_py() == one
