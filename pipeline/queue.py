@@ -166,6 +166,7 @@ class Reader:
         with raw, environment_faults(f"cannot read {self.workspace.queue}"), self._endless_line_noted():
             lines = TextIOWrapper(BufferedReader(_Lines(raw), _READ_AT_ONCE), encoding="utf-8", errors="replace", newline="\n")
             withdrawn = read_withdrawn(self.workspace)
+            self.problems += withdrawn.problems
             # What is the same from row to row is checked once: it has the next number, names the same source, and begins where
             # the row before ended.
             source, common, run, stop, ended = _NONE, "", 0, 0, ""

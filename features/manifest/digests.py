@@ -4,6 +4,7 @@ BLAKE2b of the standard library: reading a file costs several times as much, so 
 """
 
 import contextlib
+import csv
 import hashlib
 import math
 import os
@@ -23,7 +24,7 @@ from headstart.features.sources.parquet import groups_of, open_parquet, read_gro
 from headstart.features.sources.source import MISSING, Image, Source
 from headstart.features.sources.walk import join
 from headstart.pipeline import paths
-from headstart.pipeline.doors import reading
+from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import unescape
 from headstart.pipeline.workspace import Workspace
@@ -235,12 +236,14 @@ class _Journal:
         self._pending: list[tuple[str, str, int, int]] = []
         self._written_at = time.monotonic()
         self._begin = b""
-        with contextlib.suppress(OSError, ValueError, HeadstartError):
+        with contextlib.suppress(OSError, ValueError, csv.Error, HeadstartError):
             data = reading.read(path, reading.TABLE_BYTES)
             complete = data[: data.rfind(b"\n") + 1]
             if complete != data:  # a torn last line is left out, and what follows begins a line of its own
                 self._begin = b"\n"
-            for line in fields(complete):
+            # A line that is not what was written is read again, like one of an earlier version, which has no seal.
+            sealed = map(records.unseal_line, complete.split(b"\n"))
+            for line in fields(b"".join(line + b"\n" for line in sealed if line)):
                 with contextlib.suppress(ValueError):
                     name, digest, size, mtime_ns = line
                     self._kept[unescape(name), int(size), int(mtime_ns)] = digest
@@ -261,7 +264,8 @@ class _Journal:
                 with contextlib.suppress(FileExistsError):
                     paths.make_folder(folder)
             with open(paths.open_file(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
-                file.write(self._begin + b"".join(line_of(line) for line in self._pending))
+                lines = (line_of(line).removesuffix(b"\n") for line in self._pending)
+                file.write(self._begin + b"".join(map(records.seal_line, lines)))
             self._begin = b""
             self._pending.clear()
         self._written_at = time.monotonic()

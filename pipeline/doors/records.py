@@ -213,6 +213,17 @@ def seal(facts: Mapping[str, Any], indent: int | None = 1) -> bytes:
     return body + (b"," if facts else b"") + between + _SEAL + _digest(body) + b'"' + (b"" if indent is None else b"\n") + b"}\n"
 
 
+def seal_line(line: bytes) -> bytes:
+    """A line of a list that only grows: with a digest of what stands before it as its last field, and a line end."""
+    return line + b"," + _digest(line) + b"\n"
+
+
+def unseal_line(line: bytes) -> bytes | None:
+    """What `seal_line` was given, from a line with or without its end; None if these are other bytes than were written."""
+    text, _, seal = line.rstrip(b"\r\n").rpartition(b",")
+    return text if seal == _digest(text) else None
+
+
 def _unsealed(data: bytes, facts: dict[str, Any], path: Path | str, hint: str) -> None:
     """Compares the seal and takes it off. Another version may have written none, and who edits a record takes it out."""
     last = _LAST.search(data[-_LONGEST_SEAL:])

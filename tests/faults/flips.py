@@ -203,12 +203,17 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     from headstart.features.encoders.onnx_encoder import find_graph
     from headstart.features.encoders.saved import read_weights
     from headstart.features.encoders.spec import read_encoder
+    from headstart.features.manifest.digests import _Journal, digest_images, forget_journal, journal_path
     from headstart.features.manifest.reading import open_manifest
     from headstart.features.networks.weights import digest as digest_of
+    from headstart.features.sources.find import find_images
+    from headstart.features.sources.source import SourceOptions
     from headstart.features.store.load import load_features
     from headstart.features.store.packing import DamagedPart, load_cached_features, open_checked
+    from headstart.pipeline.enqueue import queue_lock
     from headstart.pipeline.kinds import known_kinds
     from headstart.pipeline.queue import Reader
+    from headstart.pipeline.retire import CANCELLED, PAUSED, REMOVED, withdraw
     from headstart.pipeline.status import read_status
     from headstart.pipeline.verify import verify
 
@@ -328,6 +333,17 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     yield Target("dataset.json", manifest / "dataset.json", columns)
     yield Target("queue", workspace.queue, jobs)
     yield Target("queue, nothing done", waiting.queue, asked)
+    with queue_lock(waiting):
+        for number, state in enumerate((PAUSED, CANCELLED, REMOVED)):
+            withdraw(waiting, asked()[number : number + 2], state, f"experiment exp_000{number}_tiny")
+    yield Target("jobs_withdrawn.csv", waiting.withdrawn, asked)
+    source = find_images(workspace.root.parent / "photos" / "table.csv", SourceOptions(path_col="path", label_col="label"))
+    journal = _Journal(journal_path(workspace, source))
+    for image in digest_images(workspace, source, None, "now").source.images:
+        journal.add(image, image.digest)
+    journal.flush()
+    yield Target("digests/*.csv", journal_path(workspace, source), lambda: digest_images(workspace, source, None).source)
+    forget_journal(workspace, source)
     yield Target("workspace.json", workspace.root / "workspace.json", lambda: (open_workspace(workspace.root).files, features()))
     packed()
     part_now = sorted(encoder.glob("cache/part_*.h5"))[0]

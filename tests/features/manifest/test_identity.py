@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.datasets import move_dataset, named_dataset
-from headstart.features.manifest.digests import digest_images, digest_of_bytes, digest_of_file, forget_journal, journal_path
+from headstart.features.manifest.digests import (
+    _Journal,
+    digest_images,
+    digest_of_bytes,
+    digest_of_file,
+    forget_journal,
+    journal_path,
+)
 from headstart.features.manifest.identity import NO_ROW, match_images
 from headstart.features.manifest.reading import list_datasets, open_manifest, read_columns
 from headstart.features.sources.find import find_images
@@ -21,7 +28,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.jobs.format_1 import as_format_1
-from tests.support import run_python
+from tests.support import flipped, run_python
 
 OPTIONS = SourceOptions()
 
@@ -476,6 +483,20 @@ def test_digesting_goes_on_where_it_was_killed(workspace, data):
     assert [i.digest for i in again.source.images] == [digest_of_bytes((data / i.path).read_bytes()) for i in source.images]
     forget_journal(workspace, source)
     assert not journal_path(workspace, source).exists()
+
+
+def test_a_digest_in_the_journal_that_has_a_flipped_bit_is_read_again(workspace, data):
+    source = find_images(data, OPTIONS)
+    status, _, errors = run_python(KILLED_WHILE_DIGESTING, str(workspace.root), str(data), "8")
+    assert status == -signal.SIGKILL, errors
+    journal = journal_path(workspace, source)
+    whole, expected = journal.read_bytes(), [digest_of_bytes((data / i.path).read_bytes()) for i in source.images]
+    kept = whole.count(b"\n")
+    for bit in range(8 * len(whole)):
+        journal.write_bytes(flipped(whole, bit))
+        known = _Journal(journal)
+        assert all(known.get(image) in ("", digest) for image, digest in zip(source.images, expected, strict=True)), bit
+        assert sum(map(bool, map(known.get, source.images))) >= kept - 2
 
 
 def test_without_digests_images_are_known_by_path_size_and_time_and_get_their_digest_later(workspace, data):
