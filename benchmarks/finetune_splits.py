@@ -26,9 +26,9 @@ from safetensors.torch import load_file
 from headstart.experiments.recipes import finetune
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, list_recipe_experiments
 from headstart.experiments.training.conduct import Conduct
-from headstart.experiments.training.final_weights import read_final
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import options_from
+from headstart.experiments.training.state.final_weights import read_final
 from headstart.pipeline.workspace import open_workspace
 
 from .photos import HERE

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 
 from benchmarks.recipe_kills import photos
 from headstart.experiments.recipes import classify
-from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import options_from
+from headstart.experiments.training.state.checkpoints import Checkpoints
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_or_create_workspace, open_workspace
 

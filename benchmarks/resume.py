@@ -20,7 +20,7 @@ from headstart.experiments.data.targets import Targets
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.parameters import Parameters
 from headstart.experiments.heads.trainer import Trainer, train
-from headstart.experiments.training.checkpoints import Checkpoints
+from headstart.experiments.training.state.checkpoints import Checkpoints
 from headstart.pipeline.files import FileSystem
 
 from .heads_from_disk import PART_ROWS, on_disk

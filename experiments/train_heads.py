@@ -10,8 +10,8 @@ from pathlib import Path
 from headstart.experiments.config import BaselineOptions, HeadConfig, TrainingOptions, idle_settings, linear_head, usual_steps
 from headstart.experiments.data.columns import detected_task
 from headstart.experiments.evaluation.publish import removed_files
-from headstart.experiments.runs.begin import Begun
-from headstart.experiments.runs.begin_heads import Request, begin_heads
+from headstart.experiments.runs.beginning.begin import Begun
+from headstart.experiments.runs.beginning.begin_heads import Request, begin_heads
 from headstart.experiments.runs.finishing import Ending, Words, finish
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.features.devices import usable_device

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from headstart.experiments.runs.begin_recipe import begin_recipe, sketch_of
+from headstart.experiments.runs.beginning.begin_recipe import begin_recipe, sketch_of
 from headstart.experiments.runs.catalog import recipe_of_run
 from headstart.experiments.runs.finishing import Words, do_first, finish
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, list_recipe_experiments

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from headstart.experiments.evaluation.anytime_score import AnytimeScore
+    from headstart.experiments.evaluation.anytime.score import AnytimeScore
     from headstart.features.extraction.batching import Batching
     from headstart.features.images.reader import Decoding
     from headstart.features.manifest.parts import Row
@@ -47,7 +47,7 @@ def open_session(workspace: Workspace, job: Job, settings: Settings) -> ExtractS
 
 def open_observer(workspace: Workspace, job: Job, settings: Settings) -> AnytimeScore | None:
     """What ridge would score so far; None where the memory for it is not there."""
-    from headstart.experiments.evaluation.anytime_score import AnytimeScore, score_bytes
+    from headstart.experiments.evaluation.anytime.score import AnytimeScore, score_bytes
     from headstart.features.encoders.spec import read_encoder
 
     folder = workspace.folder(job)

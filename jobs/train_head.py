@@ -65,8 +65,8 @@ class TrainHeadSession:
         from headstart.experiments.heads.trainer import train
         from headstart.experiments.runs.experiment_data import experiment_data
         from headstart.experiments.runs.head_experiment import best_head_path
-        from headstart.experiments.training.checkpoints import Checkpoints
-        from headstart.experiments.training.kept_parts import KeptParts
+        from headstart.experiments.training.state.checkpoints import Checkpoints
+        from headstart.experiments.training.state.kept_parts import KeptParts
         from headstart.experiments.training.time_limit import TimeLimit
         from headstart.features.devices import usable_device
         from headstart.pipeline.versions import versions_of

@@ -66,8 +66,8 @@ class TrainModelSession:
     def _trained(self, experiment: RecipeExperiment, check: Callable[[], None]) -> Result:
         from headstart.experiments.evaluation.publish_recipe import publish_recipe
         from headstart.experiments.runs.recipe_experiment import options_of, splits_of
-        from headstart.experiments.training.checkpoints import Checkpoints
         from headstart.experiments.training.loop import Loop
+        from headstart.experiments.training.state.checkpoints import Checkpoints
         from headstart.experiments.training.step_memory import vram_facts
         from headstart.experiments.training.time_limit import LoopTimeLimit
 

@@ -85,7 +85,7 @@ DOORS = {
             "experiments/serving/export.py": "bytes that it just made",
             "experiments/serving/recipe_run.py": "bytes that it just made",
             "experiments/serving/whole.py": "bytes that it just made",
-            "experiments/training/checkpoints.py": "weights_only, of a file whose digest its name says",
+            "experiments/training/state/checkpoints.py": "weights_only, of a file whose digest its name says",
             "features/networks/weights_file.py": "weights_only, of a file that the user named",
         },
     ),

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from headstart.experiments.evaluation.anytime_record import Score, read_scores
+from headstart.experiments.evaluation.anytime.record import Score, read_scores
 from headstart.pipeline.markers import newest_facts
 from headstart.pipeline.status import Status, Tally, read_status
 from headstart.pipeline.text import plural, printable, rough_size_words, span

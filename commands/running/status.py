@@ -122,7 +122,7 @@ def _course(folder: Path) -> list[str]:
 
 def _scores(folder: Path) -> list[str]:
     """What the features that are there were worth when a worker last looked."""
-    from headstart.experiments.evaluation.anytime_record import read_scores
+    from headstart.experiments.evaluation.anytime.record import read_scores
 
     scores = read_scores(folder)
     of = {name: f" ({name})" if len(scores) > 1 else "" for name in scores}
@@ -130,7 +130,7 @@ def _scores(folder: Path) -> list[str]:
 
 
 def _last_scores(folder: Path) -> dict[str, Any]:
-    from headstart.experiments.evaluation.anytime_record import read_scores
+    from headstart.experiments.evaluation.anytime.record import read_scores
 
     scores = read_scores(folder)
     return {"scores": {name: asdict(points[-1]) for name, points in scores.items()}} if scores else {}

@@ -18,7 +18,7 @@ from headstart.experiments.linear.closed_form import scores_of
 from headstart.experiments.runs.experiment_data import ExperimentData, training_folds
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.experiments.training.early_stopping import monitor_for
-from headstart.experiments.training.kept_parts import Parts
+from headstart.experiments.training.state.kept_parts import Parts
 
 from .fitted_heads import Candidate, Choice, as_head, choose_beyond_noise, corrected_validation, simplicity_of
 from .intervals import SMALL, Sample

@@ -7,11 +7,11 @@ from typing import Any
 
 from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of, splits_of
-from headstart.experiments.training.final_weights import built, read_final
 from headstart.experiments.training.judge_model import judge
 from headstart.experiments.training.judging.evaluation import judged_batches
 from headstart.experiments.training.judging.metrics import Metric, Table
 from headstart.experiments.training.recipe import asking
+from headstart.experiments.training.state.final_weights import built, read_final
 from headstart.pipeline.doors.records import read_record
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace

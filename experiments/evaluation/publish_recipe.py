@@ -15,11 +15,11 @@ from headstart.experiments.runs.database.rows import HISTORY
 from headstart.experiments.runs.database.synchronize import record
 from headstart.experiments.runs.experiment import METRICS, REPORT, description_digest
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
-from headstart.experiments.training.final_weights import Final, encode_final
 from headstart.experiments.training.judge_model import judge
 from headstart.experiments.training.judging.metrics import Metric, Table, judging
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.recipe import Recipe, Showing, asking, has, named_file
+from headstart.experiments.training.state.final_weights import Final, encode_final
 from headstart.pipeline.doors.records import encode, seal
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace

@@ -18,10 +18,10 @@ from headstart.experiments.data.feature_source import as_source
 from headstart.experiments.data.statistics import standardization_from
 from headstart.experiments.data.targets import class_targets, value_targets
 from headstart.experiments.data.training_data import Scaling, TrainingData, scaling_of
-from headstart.experiments.training.checkpoints import Keeper, State
 from headstart.experiments.training.early_stopping import TrainingProgress, monitor_for
 from headstart.experiments.training.prefetch import ahead
 from headstart.experiments.training.schedule import learning_rate_factor
+from headstart.experiments.training.state.checkpoints import Keeper, State
 from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 

@@ -17,7 +17,7 @@ from headstart.experiments.config import USUAL_BASELINES, BaselineOptions
 from headstart.experiments.data.feature_source import FeatureSource, as_float32
 from headstart.experiments.data.statistics import Statistics, gather_statistics
 from headstart.experiments.data.training_data import TrainingData
-from headstart.experiments.training.kept_parts import Parts
+from headstart.experiments.training.state.kept_parts import Parts
 
 from .axes import axes_of
 from .closed_form import LinearHead, SingularError, fit_lda, fit_nearest_mean

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.feature_source import FeatureSource
 from headstart.experiments.data.statistics import Statistics, gather_statistics, merged
 from headstart.experiments.data.targets import Targets
-from headstart.experiments.training.kept_parts import NoParts, Parts
+from headstart.experiments.training.state.kept_parts import NoParts, Parts
 
 from .closed_form import (
     Centered,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.feature_source import FeatureSource, as_float32
 from headstart.experiments.data.statistics import Statistics
 from headstart.experiments.data.targets import Targets
-from headstart.experiments.training.kept_parts import NoParts, Parts
+from headstart.experiments.training.state.kept_parts import NoParts, Parts
 from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 

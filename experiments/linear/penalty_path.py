@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.feature_source import FeatureSource
 from headstart.experiments.data.statistics import Statistics
 from headstart.experiments.data.targets import Targets
-from headstart.experiments.training.kept_parts import Parts
+from headstart.experiments.training.state.kept_parts import Parts
 
 from .axes import Axes
 from .closed_form import LinearHead, fit_ridge_path, scores_of

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.data.statistics import Statistics, gather_statistics
 from headstart.experiments.data.training_data import TrainingData
-from headstart.experiments.evaluation.anytime_score import PENALTY
+from headstart.experiments.evaluation.anytime.score import PENALTY
 from headstart.experiments.linear.baselines import inputs_of
 from headstart.experiments.linear.closed_form import fit_ridge_path, scores_of
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
+from headstart.experiments.runs.beginning.begin import Begun
 from headstart.experiments.training.failure import told
 from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.records import Record, parse_record
@@ -25,7 +26,6 @@ from headstart.pipeline.work import COME_BACK
 from headstart.pipeline.worker import Finished, Limits, Worker
 from headstart.pipeline.workspace import Workspace
 
-from .begin import Begun
 from .experiment import AnyExperiment
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of
 from headstart.experiments.training.data.batch import Facts
-from headstart.experiments.training.final_weights import built, read_final
 from headstart.experiments.training.recipe import Exporting, Predicting, Recipe, Reducing, asking, has
+from headstart.experiments.training.state.final_weights import built, read_final
 from headstart.features.extraction.new_images import find_new_images
 from headstart.features.networks.onnx_bytes import onnx_bytes
 from headstart.pipeline.errors import HeadstartError

@@ -20,10 +20,10 @@ from headstart.experiments.training.data.sets import Order, Splits
 from headstart.experiments.training.judge_model import judge, precision
 from headstart.experiments.training.judging.evaluation import Batches, judged_batches
 from headstart.experiments.training.judging.metrics import Metric, Table, judging
+from headstart.experiments.training.state.checkpoints import Keeper, State
 from headstart.features.devices import is_out_of_memory
 from headstart.pipeline.errors import HeadstartError
 
-from .checkpoints import Keeper, State
 from .conduct import Conduct
 from .optimizer import make_optimizer, rate_factor, set_learning_rate, set_training
 from .recipe import Grouping, Recipe, Starting, asking, has

@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.experiments.training.state.kept_parts import KeptParts
 from headstart.pipeline.errors import TimeIsUp
-
-from .kept_parts import KeptParts
 
 if TYPE_CHECKING:
     from .loop import Loop, Taken

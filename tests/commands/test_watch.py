@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from headstart.commands.output.live import Rates, Snapshot, draw_snapshot, take_snapshot
-from headstart.experiments.evaluation.anytime_record import Score, score_path, write_scores
+from headstart.experiments.evaluation.anytime.record import Score, score_path, write_scores
 from headstart.pipeline.claims import Claimant
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.liveness import current_owner

@@ -12,7 +12,7 @@ from pathlib import Path
 from headstart.experiments.config import HeadConfig, TrainingOptions
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trainer import train
-from headstart.experiments.training.checkpoints import Checkpoints
+from headstart.experiments.training.state.checkpoints import Checkpoints
 from headstart.pipeline.files import FileSystem
 
 from .samples import clouds

@@ -198,8 +198,8 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     from headstart.experiments.runs.experiment_data import experiment_data
     from headstart.experiments.runs.head_experiment import read_head_experiment
     from headstart.experiments.runs.recipe_experiment import options_of, read_recipe_experiment, recipe_of, splits_of
-    from headstart.experiments.training.checkpoints import Checkpoints
-    from headstart.experiments.training.final_weights import read_final
+    from headstart.experiments.training.state.checkpoints import Checkpoints
+    from headstart.experiments.training.state.final_weights import read_final
     from headstart.features.encoders.onnx_encoder import find_graph
     from headstart.features.encoders.saved import read_weights
     from headstart.features.encoders.spec import read_encoder

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from headstart.experiments.config import BaselineOptions, TrainingOptions
 from headstart.experiments.heads import trainer
-from headstart.experiments.runs.begin_heads import Request, begin_heads
+from headstart.experiments.runs.beginning.begin_heads import Request, begin_heads
 from headstart.experiments.runs.database import database
 from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.packing import open_cache

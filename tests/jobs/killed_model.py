@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from headstart.experiments.runs.begin_recipe import begin_recipe
+from headstart.experiments.runs.beginning.begin_recipe import begin_recipe
 from headstart.experiments.runs.database import database
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.options import options_from

@@ -14,7 +14,7 @@ from headstart.commands.output.training import training_lines
 from headstart.experiments.config import HeadConfig, TrainingOptions
 from headstart.experiments.evaluation.record import as_record
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
-from headstart.experiments.runs.begin_heads import Request, begin_heads
+from headstart.experiments.runs.beginning.begin_heads import Request, begin_heads
 from headstart.experiments.runs.catalog import read_runs
 from headstart.experiments.runs.database import synchronize
 from headstart.experiments.runs.database.database import open_database

@@ -12,7 +12,7 @@ import torch
 from headstart.experiments.heads import trainer
 from headstart.experiments.linear import logistic
 from headstart.experiments.runs.head_experiment import best_head_path
-from headstart.experiments.training.checkpoints import Checkpoints
+from headstart.experiments.training.state.checkpoints import Checkpoints
 from headstart.pipeline.errors import InterruptedWork
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.workspace import open_workspace

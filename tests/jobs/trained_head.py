@@ -1,7 +1,7 @@
 """Begins a training over what `extracted` made, and works on it in this process."""
 
 from headstart.experiments.config import USUAL_BASELINES
-from headstart.experiments.runs.begin_heads import Request, begin_heads
+from headstart.experiments.runs.beginning.begin_heads import Request, begin_heads
 from headstart.features.store.packing import open_cache
 from headstart.jobs import train_head
 from headstart.pipeline.kinds import Settings

@@ -20,7 +20,7 @@ from headstart.experiments.evaluation.metrics import log_losses, probabilities_o
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
 from headstart.experiments.linear.baselines import fit_baselines
 from headstart.experiments.linear.closed_form import scores_of
-from headstart.experiments.training.kept_parts import KeptParts
+from headstart.experiments.training.state.kept_parts import KeptParts
 from headstart.pipeline.files import FileSystem
 from tests.experiments.samples import clouds
 

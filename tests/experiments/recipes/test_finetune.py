@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
-from headstart.experiments.training.final_weights import read_final
+from headstart.experiments.training.state.final_weights import read_final
 from headstart.features.encoders.saved import read_weights
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.networks.architectures import build

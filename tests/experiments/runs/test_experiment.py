@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.experiments.runs.begin import Complete, begin_experiment
+from headstart.experiments.runs.beginning.begin import Complete, begin_experiment
 from headstart.experiments.runs.experiment import (
     METRICS,
     Experiment,

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from headstart.experiments.recipes import tiny
-from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.loop import Loop
+from headstart.experiments.training.state.checkpoints import Checkpoints
 from headstart.pipeline.errors import InterruptedWork
 from headstart.pipeline.files import FileSystem
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from headstart.experiments.tracking.guarded import Guarded
-from headstart.experiments.training.checkpoints import Checkpoints
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.loop import Loop
+from headstart.experiments.training.state.checkpoints import Checkpoints
 from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterError
 
 from .loops import IDENTITY, RECIPES, begun, facts_of, interrupted, keeper, leave_after, options_of, whole

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from headstart.experiments.runs.beginning.begin import Begun, Complete, begin_experiment
+from headstart.experiments.runs.experiment import INPUTS, SOURCE, nowhere
+from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.loop import Loop
@@ -12,10 +15,6 @@ from headstart.experiments.training.recipe import Recipe, asking, recipe_path
 from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.code import digest_alone, read_code, read_source
 from headstart.pipeline.workspace import Workspace
-
-from .begin import Begun, Complete, begin_experiment
-from .experiment import INPUTS, SOURCE, nowhere
-from .recipe_experiment import RecipeExperiment
 
 
 def begin_recipe(

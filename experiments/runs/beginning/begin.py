@@ -4,17 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from headstart.pipeline import paths
-from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
-from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.files import TEMPORARY_PREFIX
-from headstart.pipeline.job import Job
-from headstart.pipeline.kinds import known_kinds
-from headstart.pipeline.queue import Reader
-from headstart.pipeline.retire import CANCELLED, LIVE, PAUSED, withdraw
-from headstart.pipeline.workspace import Workspace
-
-from .experiment import (
+from headstart.experiments.runs.experiment import (
     DESCRIPTION,
     INPUTS,
     ROWS,
@@ -30,6 +20,15 @@ from .experiment import (
     placed,
     refuse_bad_name,
 )
+from headstart.pipeline import paths
+from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import TEMPORARY_PREFIX
+from headstart.pipeline.job import Job
+from headstart.pipeline.kinds import known_kinds
+from headstart.pipeline.queue import Reader
+from headstart.pipeline.retire import CANCELLED, LIVE, PAUSED, withdraw
+from headstart.pipeline.workspace import Workspace
 
 # All that may stand in a folder before its description does, files or folders. A training that writes more first names them here.
 _BEFORE_DESCRIPTION = frozenset({ROWS, SOURCE, INPUTS})

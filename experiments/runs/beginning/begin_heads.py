@@ -12,16 +12,15 @@ from headstart.experiments.config import (
 )
 from headstart.experiments.heads.grid import refuse_too_large
 from headstart.experiments.heads.pass_plan import plan_pass
+from headstart.experiments.runs.beginning.begin import Begun, Complete, begin_experiment
+from headstart.experiments.runs.experiment import ROWS, nowhere, refuse_bad_name
+from headstart.experiments.runs.experiment_data import data_of, training_folds
+from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.features.store.snapshot import serialize_snapshot
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.memory import available_bytes
 from headstart.pipeline.workspace import Workspace
-
-from .begin import Begun, Complete, begin_experiment
-from .experiment import ROWS, nowhere, refuse_bad_name
-from .experiment_data import data_of, training_folds
-from .head_experiment import HeadExperiment
 
 
 @dataclass(frozen=True)

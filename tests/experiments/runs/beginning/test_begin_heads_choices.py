@@ -4,7 +4,7 @@ import json
 import pytest
 
 from headstart.experiments.config import BaselineOptions
-from headstart.experiments.runs.begin_heads import begin_heads
+from headstart.experiments.runs.beginning.begin_heads import begin_heads
 from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.head_experiment import read_head_experiment
 from headstart.features.store.cached_features import of_dataset

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.training.data.batch import Facts
+from headstart.experiments.training.recipe import Recipe, asking
 from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 
-from .recipe import Recipe, asking
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .options import RecipeOptions
+    from headstart.experiments.training.options import RecipeOptions
 
 FORMAT = 1
 _KEY = "headstart"

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from headstart.experiments.training.final_weights import Final, encode_final, read_final
+from headstart.experiments.training.state.final_weights import Final, encode_final, read_final
 from headstart.pipeline.errors import HeadstartError
 
 FINAL = Final(

@@ -15,7 +15,7 @@ from headstart.experiments.data.feature_source import ArrayFeatures
 from headstart.experiments.heads.parameters import STATE
 from headstart.experiments.heads.pass_plan import plan_pass
 from headstart.experiments.heads.trainer import Trainer, train
-from headstart.experiments.training.checkpoints import Checkpoints
+from headstart.experiments.training.state.checkpoints import Checkpoints
 from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.liveness import process_token

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from headstart.experiments.data.statistics import gather_statistics
-from headstart.experiments.evaluation import anytime_score
-from headstart.experiments.evaluation.anytime_record import read_scores, score_path, write_scores
-from headstart.experiments.evaluation.anytime_score import PENALTY, AnytimeScore, RunningStatistics
+from headstart.experiments.evaluation.anytime import score as anytime_score
+from headstart.experiments.evaluation.anytime.record import read_scores, score_path, write_scores
+from headstart.experiments.evaluation.anytime.score import PENALTY, AnytimeScore, RunningStatistics
 from headstart.experiments.linear.closed_form import fit_ridge_path
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.experiments.samples import clouds

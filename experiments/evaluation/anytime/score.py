@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.data.statistics import Statistics
+from headstart.experiments.evaluation.anytime.record import Score, read_scores, score_path, write_scores
+from headstart.experiments.evaluation.intervals import Sample
 from headstart.experiments.linear.closed_form import LinearHead, fit_ridge_path
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.manifest.parts import Row
@@ -30,9 +32,6 @@ from headstart.pipeline.job import Job
 from headstart.pipeline.liveness import process_token
 from headstart.pipeline.markers import NotDone, finished_job, read_marker
 from headstart.pipeline.workspace import Workspace
-
-from .anytime_record import Score, read_scores, score_path, write_scores
-from .intervals import Sample
 
 PENALTY = 1.0  # per row, the same throughout: a penalty chosen anew at each point would make the curve jump
 FEWEST = 20  # images of each of the two splits

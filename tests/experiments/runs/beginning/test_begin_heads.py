@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headstart.experiments.config import BaselineOptions, HeadConfig, TrainingOptions
-from headstart.experiments.runs.begin_heads import Request, begin_heads
+from headstart.experiments.runs.beginning.begin_heads import Request, begin_heads
 from headstart.experiments.runs.experiment import METRICS
 from headstart.experiments.runs.experiment_data import experiment_data
 from headstart.experiments.runs.head_experiment import list_head_experiments, read_head_experiment
