@@ -74,7 +74,7 @@ def test_the_names_of_notebooks_work_together(extracted):
 def test_importing_what_commands_need_first_imports_nothing_heavy():
     modules = (
         "config runs.database training.schedule data.targets data.statistics linear.closed_form linear.cross_validation "
-        "evaluation.metrics heads.trainer training.checkpoints heads.trained_head"
+        "evaluation.metrics heads.trainer training.state.checkpoints heads.trained_head"
     )
     code = f"""
 import sys

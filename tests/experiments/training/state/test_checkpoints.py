@@ -20,11 +20,10 @@ from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterE
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.liveness import process_token
 from tests.experiments.killed import HEADS, OPTIONS, data, outcome_of
+from tests.experiments.training.loops import leave_after
 from tests.experiments.trainings import CLASSES, NUMBERS
 
-from .loops import leave_after
-
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
