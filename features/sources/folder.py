@@ -1,8 +1,8 @@
 """Reads labels and splits off a tree of folders, and asks for a flag where more than one reading makes sense."""
 
 import posixpath
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from headstart.pipeline.errors import HeadstartError
@@ -10,7 +10,7 @@ from headstart.pipeline.text import printable
 
 from .parquet import PARQUET
 from .source import Image, Layout, Source, SourceOptions, refuse_links, refuse_two_spellings
-from .spellings import one_form, sounds_like_split, split_of
+from .spellings import is_filler, one_form, sounds_like_masks, sounds_like_split, split_of, without_split
 from .walk import ListedFile, Walk, walk_images
 
 
@@ -71,10 +71,12 @@ def _layout(shown: str, files: Sequence[ListedFile], options: SourceOptions) -> 
     if len(splits) < len(folders):
         other = printable(min(folders.keys() - splits))
         raise HeadstartError(
-            f"{shown} has split folders ('{printable(min(splits))}') beside other folders ('{other}'). Move one kind away, or "
-            f"pass a split folder alone: {shown}/{printable(min(splits))}. --layout classes takes all of them for classes."
+            f"{shown} has split folders ('{printable(min(splits))}') beside other folders ('{other}'). Rename the "
+            "latter train, val or test if they are splits, move one kind away, or pass a split folder alone: "
+            f"{shown}/{printable(min(splits))}. --layout classes takes all of them for classes."
         )
     _refuse_half_labelled(shown, files)
+    _refuse_one_filler_for_all(shown, files)
     return "split_classes"
 
 
@@ -98,29 +100,102 @@ def _refuse_half_labelled(shown: str, files: Sequence[ListedFile]) -> None:
         )
 
 
+def _refuse_one_filler_for_all(shown: str, files: Sequence[ListedFile]) -> None:
+    """`train/images/1.jpg` and `test/images/2.jpg` are not of a class `images`, and the masks beside them are no class."""
+    names = {parts[1] for file in files if len(parts := file.path.split("/")) > 2}
+    _refuse_masks(shown, names)
+    if len(names) == 1 and is_filler(*names) and _class_level(files) == 1:
+        only = printable(*names)
+        raise HeadstartError(
+            f"{shown} has all its images in folders called '{only}' below the splits, so that '{only}' would be the only class. "
+            f"Pass --layout flat for no labels; the splits are kept. Otherwise call the folders by their class."
+        )
+
+
+def _class_level(files: Sequence[ListedFile]) -> int:
+    """Below splits: 1 if the next folders are the classes, 2 if there is only one that says nothing (train/images/cat)."""
+    parts = [file.path.split("/") for file in files]
+    between = {part[1] for part in parts if len(part) > 2}
+    below = {part[2] for part in parts if len(part) > 3}
+    return 2 if len(between) == 1 and is_filler(*between) and len(below) > 1 and all(len(part) > 3 for part in parts) else 1
+
+
+def _refuse_masks(shown: str, names: Set[str]) -> None:
+    masks = {name for name in names if sounds_like_masks(name)}
+    if masks and names - masks and all(map(is_filler, names - masks)):
+        raise HeadstartError(
+            f"{shown} has folders whose names sound like images and masks of them ({', '.join(map(printable, sorted(names)))}). "
+            "Move the masks to a place of their own, or pass --layout classes if the folders are classes."
+        )
+
+
 def _classes(shown: str, files: Sequence[ListedFile], folders: Counter[str]) -> Layout:
     deep = [file.path.split("/", 2) for file in files if file.path.count("/") >= 2]
     inner = {parts[1] for parts in deep}
     if len(folders) == 1:
         _refuse_buried(shown, files)
     _refuse_what_sounds_like_splits(shown, folders)
-    if len(folders) == 1 and len(inner) >= 2 and not all(map(split_of, inner)):
+    _refuse_masks(shown, folders.keys())
+    if len(folders) == 1 and len(inner) >= 2:
         only = printable(next(iter(folders)))
         raise HeadstartError(
             f"{shown} has one folder with images, '{only}', and that has {len(inner):,} folders with images. Did you mean "
             f"{shown}/{only}? Otherwise pass --layout classes for the single class '{only}', or --layout flat for no labels."
         )
-    splits = sum(split_of(parts[1]) is not None for parts in deep)
-    if splits == len(files) and len({split_of(name) for name in inner}) > 1:
+    of_file = [split_of(parts[1]) for parts in deep]
+    splits = len(of_file) - of_file.count(None)
+    if splits == len(files) and len(set(of_file)) > 1:
+        _refuse_classes_below_splits(shown, files)
         return "class_splits"
-    with_splits = {parts[0] for parts in deep if split_of(parts[1])}
-    if len({split_of(name) for name in inner} - {None}) > 1 and with_splits == folders.keys():
+    in_class: dict[str, set[str]] = defaultdict(set)
+    for parts, name in zip(deep, of_file, strict=True):
+        in_class[parts[0]] |= {name} if name else set()
+    with_splits = {name for name, its in in_class.items() if its}
+    is_each = with_splits == folders.keys() and len(set().union(*in_class.values())) > 1
+    if is_each or any(len(its) > 1 for its in in_class.values()):
         other = next(file.path for file in files if file.path.count("/") < 2 or split_of(file.path.split("/")[1]) is None)
         raise HeadstartError(
-            f"{shown} has folders of splits in each class, but {len(files) - splits:,} images lie beside them, first: "
+            f"{shown} has folders of splits in {'each class' if is_each else printable(min(with_splits))}, but "
+            f"{len(files) - splits:,} images lie beside them, first: "
             f"{printable(other)}. Move those into a split's folder or away, or pass --layout classes to have splits drawn."
         )
+    _refuse_same_folders_in_each(shown, files, folders)
     return "classes"
+
+
+def _refuse_classes_below_splits(shown: str, files: Sequence[ListedFile]) -> None:
+    """In `siteA/train/cat` and `siteB/test/cat` the class is hardly the site."""
+    places: dict[str, set[str]] = defaultdict(set)
+    for file in files:
+        parts = file.path.split("/")
+        if len(parts) > 3 and not is_filler(parts[2]):
+            places[parts[2]].add(f"{parts[0]}/{parts[1]}")
+    if len(places) > 1 and (again := min((name for name, its in places.items() if len(its) > 1), default="")):
+        first = printable(min(file.path.split("/")[0] for file in files))
+        raise HeadstartError(
+            f"{shown} has folders of splits, and below them folders of the same names, such as '{printable(again)}' in "
+            f"{' and '.join(map(printable, sorted(places[again])[:2]))}. If those are the classes, pass each outer folder alone: "
+            f"{shown}/{first}. If '{first}' is a class, pass --layout classes to have splits drawn."
+        )
+
+
+def _refuse_same_folders_in_each(shown: str, files: Sequence[ListedFile], folders: Counter[str]) -> None:
+    """Two or three folders, or numbered ones (`fold1`, `fold2`), that all hold `cat` and `dog` are hardly the classes."""
+    inner: dict[str, set[str]] = {name: set() for name in folders}
+    for file in files:
+        parts = file.path.split("/")
+        if len(parts) < 3:
+            return
+        inner[parts[0]].add(parts[1])
+    stems = {name.rstrip("0123456789") for name in folders}
+    common = set.intersection(*inner.values())
+    if len(common) > 1 and (1 < len(folders) <= 3 or (len(stems) == 1 and stems != {""} and stems.isdisjoint(folders))):
+        names, first = sorted(folders), printable(min(folders))
+        raise HeadstartError(
+            f"{shown} has {len(folders):,} folders ({', '.join(map(printable, names[:3]))}) that hold folders of the same names "
+            f"({', '.join(map(printable, sorted(common)[:3]))}). If those are the classes, call the outer ones train, val and "
+            f"test, or pass one alone: {shown}/{first}. If '{first}' is a class, pass --layout classes."
+        )
 
 
 def _refuse_buried(shown: str, files: Sequence[ListedFile]) -> None:
@@ -138,21 +213,27 @@ def _refuse_buried(shown: str, files: Sequence[ListedFile]) -> None:
 
 
 def _refuse_what_sounds_like_splits(shown: str, folders: Counter[str]) -> None:
+    """All folders sound like splits, or two of them but for that alike: `seg_train`, `seg_test` beside `seg_pred`."""
     sounds = {name: sounds_like_split(name) for name in folders}
-    if set(sounds.values()) == {"train", "held out"}:
-        names = sorted(folders)
+    train, held_out = ({without_split(name) for name, what in sounds.items() if what == one} for one in ("train", "held out"))
+    if set(sounds.values()) == {"train", "held out"} or train & held_out:
+        names = sorted(name for name, what in sounds.items() if what)
+        others = sorted(name for name, what in sounds.items() if not what)
+        beside = f"beside {', '.join(map(printable, others[:3]))}" if others else "and no other"
         raise HeadstartError(
-            f"{shown} has folders whose names sound like splits ({', '.join(map(printable, names[:3]))}), and no other. Rename "
-            "them train, val and test, or pass --layout classes if they are classes."
+            f"{shown} has folders whose names sound like splits ({', '.join(map(printable, names[:3]))}), {beside}. Rename "
+            f"them train, val and test{', move the others away' if others else ''}, or pass --layout classes if they are classes."
         )
 
 
 def _images(files: Sequence[ListedFile], layout: Layout) -> list[Image]:
-    parts = [file.path.split("/", 2) for file in files]
+    parts = [file.path.split("/", 3) for file in files]
     if layout == "classes":
         labels, splits = [part[0] for part in parts], [""] * len(files)
     elif layout == "split_classes":
-        labels, splits = [part[1] if len(part) > 2 else "" for part in parts], _splits([part[0] for part in parts])
+        level = _class_level(files)
+        labels = [part[level] if len(part) > level + 1 else "" for part in parts]
+        splits = _splits([part[0] for part in parts])
     elif layout == "class_splits":
         labels, splits = [part[0] for part in parts], _splits([part[1] for part in parts])
     else:
@@ -189,6 +270,8 @@ def _notes(listed: Walk, images: Sequence[Image], layout: Layout, loose: int) ->
     if layout == "split_classes" and (without := sum(not image.label for image in images)):
         names = sorted({image.path.split("/", 1)[0] for image in images if not image.label})
         notes.append(f"{without:,} images of {', '.join(map(printable, names))} lie in no class folder and have no label")
+    if layout == "split_classes" and _class_level(listed.files) == 2:
+        notes.append(f"the folders '{printable(images[0].path.split('/')[1])}' below the splits are no class; those in them are")
     merged = {image.path.rpartition("/")[0] for image in images if layout == "classes" and image.path.count("/") > 1}
     if merged:
         notes.append(f"{len(merged):,} folders inside classes are part of their class, for example {printable(min(merged))}")

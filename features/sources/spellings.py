@@ -40,11 +40,12 @@ _FILLERS = frozenset(
         "folder",
     }
 )
+_MASKS = frozenset({"mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "segmentations", "gt"})
 _GLUED = re.compile(r"(?:data)?set|data|images?|imgs?|photos?|pictures?|split|folder")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_TRAIN_INSIDE = re.compile(r"(?i:train|trn)|[a-z]Tr\b")
-_HELD_OUT_INSIDE = re.compile(r"(?i:test|val(?:id|$|[^a-z])|tst|holdout|eval)|[a-z]Ts\b")
+_TRAIN_INSIDE = re.compile(r"(?i:train|trn|\blabell?ed)|[a-z]Tr\b")
+_HELD_OUT_INSIDE = re.compile(r"(?i:test|val(?:id|$|[^a-z])|tst|holdout|eval|unlabell?ed)|[a-z]Ts\b")
 _WHOLE = re.compile(r"(\d+)[.,]0+")
 
 
@@ -74,6 +75,23 @@ def sounds_like_split(name: str) -> str | None:
     if _TRAIN_INSIDE.search(name):
         return "train"
     return "held out" if _HELD_OUT_INSIDE.search(name) else None
+
+
+def without_split(name: str) -> str:
+    """What is left of `name` without the part that sounds like a split's: `seg_train` and `seg_test` have it in common."""
+    return _TRAIN_INSIDE.sub("", _HELD_OUT_INSIDE.sub("", name)).strip("_- .").casefold()
+
+
+def is_filler(name: str) -> bool:
+    """Whether `name` says only that images are in there, as `images` and `Image_Data` do."""
+    words = _WORD.findall(nfc(name).casefold())
+    return bool(words) and all(word in _FILLERS for word in words)
+
+
+def sounds_like_masks(name: str) -> bool:
+    """Whether `name` ends as people call the folder of what belongs to images: `masks`, `train_labels`."""
+    words = _WORD.findall(nfc(name).casefold())
+    return bool(words) and words[-1] in _MASKS
 
 
 def label_key(label: str) -> str:

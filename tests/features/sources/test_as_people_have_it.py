@@ -105,6 +105,9 @@ SOUND = [
     ("cats-train", "cats-val"),
     ("trainA", "testA"),
     ("my training", "holdout 2"),
+    ("labeled", "unlabeled"),
+    ("seg_train", "seg_test", "seg_pred"),
+    ("bounding_box_train", "bounding_box_test", "query"),
 ]
 
 
@@ -117,7 +120,9 @@ def test_folders_that_all_sound_like_splits_are_a_question(place, names, inner):
     assert {image.label for image in find_images(data, SourceOptions(layout="classes")).images} == set(names)
 
 
-@pytest.mark.parametrize("names", [("trained", "untrained"), ("contest", "cat"), ("valley", "train")][:2], ids="-".join)
+@pytest.mark.parametrize(
+    "names", [("trained", "untrained"), ("contest", "cat"), ("bullet train", "test tube", "cat")], ids="-".join
+)
 def test_classes_that_only_sound_a_little_like_splits_are_classes(place, names):
     source = find_images(tree(place, *(f"{name}/1.jpg" for name in names)), SourceOptions())
     assert {image.label for image in source.images} == set(names)
@@ -133,6 +138,56 @@ def test_classes_below_a_chain_of_folders_are_not_one_class(place, chain):
 def test_a_split_folder_beside_others_is_offered_alone(place):
     with pytest.raises(HeadstartError, match=r"pass a split folder alone: .*/train\."):
         find_images(tree(place, "train/a/1.jpg", "train/b/1.jpg", "unlabeled/1.jpg"), SourceOptions())
+
+
+NOT_THE_CLASS = {
+    "splits in one folder": (["imagenette/train/a", "imagenette/val/a"], r"Did you mean .*/imagenette\?"),
+    "splits without classes in one folder": (["images/train", "images/val"], r"Did you mean .*/images\?"),
+    "sites above splits": (["x/train/a", "x/train/b", "y/test/a", "y/test/b"], r"If those are the classes, pass each .*data/x\."),
+    "folds above splits": (["f1/train/a", "f1/val/a", "f2/train/b", "f2/val/b"], r"'a' in f1/train and f1/val"),
+    "splits in another language": (["训练集/a", "训练集/b", "测试集/a", "测试集/b"], r"same names \(a, b\).*train, val and test"),
+    "abbreviated splits": (["tr/a", "tr/b", "te/a", "te/b", "te/c"], r"same names \(a, b\).*--layout classes"),
+    "numbered parts": ([f"fold{i}/{c}" for i in range(5) for c in "ab"], r"5 folders \(fold0, fold1, fold2\).*--layout classes"),
+    "splits in one class only": (["a/train", "a/test", "b"], r"splits in a, but 1 images lie beside.*b/1.jpg.*--layout classes"),
+    "pictures without classes": (["train/images", "test/images"], r"'images' would be the only class.*--layout flat"),
+    "pictures and masks": (["images", "masks"], r"sound like images and masks.*--layout classes"),
+    "pictures and labels in splits": (["train/img", "train/img_labels", "val/img"], r"sound like images and masks"),
+    "a split in a spelling of its own": (["train/a", "validate/a"], r"'validate'.*Rename the latter train, val or test"),
+}
+
+
+@pytest.mark.parametrize(("folders", "says"), NOT_THE_CLASS.values(), ids=NOT_THE_CLASS)
+def test_a_level_that_is_hardly_the_class_is_a_question(place, folders, says):
+    with pytest.raises(HeadstartError, match=says):
+        find_images(tree(place, *(f"{folder}/1.jpg" for folder in folders)), SourceOptions())
+
+
+STILL_CLASSES = {
+    "folders of the same names in many classes": [f"{c}/{view}" for c in "abcd" for view in ("left", "right")],
+    "one folder of the same name in two": ["a/close", "b/close", "b/far"],
+    "an image beside them": ["a/left", "a/right", "b/left", "b/right", "b"],
+    "digits": [f"{c}/{view}" for c in range(10) for view in ("left", "right")],
+}
+
+
+@pytest.mark.parametrize("folders", STILL_CLASSES.values(), ids=STILL_CLASSES)
+def test_folders_inside_plain_classes_ask_nothing(place, folders):
+    source = find_images(tree(place, *(f"{folder}/1.jpg" for folder in folders)), SourceOptions())
+    assert {image.label for image in source.images} == {folder.split("/")[0] for folder in folders}
+
+
+@pytest.mark.parametrize("between", ["images", "Image_Data", "imgs"])
+def test_a_level_that_says_nothing_between_split_and_class_is_passed_over_and_said(place, between):
+    names = [f"{split}/{between}/{c}/1.jpg" for split in ("train", "test") for c in "ab"]
+    source = find_images(tree(place, *names), SourceOptions())
+    assert {(image.label, image.split) for image in source.images} == {(c, split) for split in ("train", "test") for c in "ab"}
+    assert any(f"'{between}' below the splits are no class" in note for note in source.notes)
+
+
+def test_folders_of_images_inside_the_splits_of_a_class_stay_part_of_it(place):
+    names = [f"{c}/{split}/images/1.jpg" for split in ("train", "test") for c in "ab"]
+    source = find_images(tree(place, *names), SourceOptions())
+    assert {(image.label, image.split) for image in source.images} == {(c, split) for split in ("train", "test") for c in "ab"}
 
 
 def test_a_pointer_of_git_lfs_is_called_that():
