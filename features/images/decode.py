@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from headstart.features.devices import choose_device
 from headstart.features.manifest.digests import digest_of_bytes
-from headstart.features.sources.walk import IMAGE_FORMATS
+from headstart.features.sources.walk import IMAGE_FORMATS, LFS_POINTER
 from headstart.pipeline.errors import HeadstartError, SourceGoneError, as_try_later
 from headstart.pipeline.text import reason_of
 
@@ -53,7 +53,6 @@ STATUS: dict[str, int] = {
 }
 _FORMATS = tuple(IMAGE_FORMATS)
 _TEXT_BYTES = 64 << 20
-_LFS_POINTER = b"version https://git-lfs.github.com/"
 _ORIENTATION = 0x0112
 _SIDES_SWAPPED = (5, 6, 7, 8)
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
@@ -188,7 +187,7 @@ def _opened(data: bytes) -> "PillowImage":
     _silence_pillow()
     if not data:
         raise ImageError("not_an_image", "the file is empty")
-    if data.startswith(_LFS_POINTER):
+    if data.startswith(LFS_POINTER):
         raise ImageError("not_an_image", "a pointer of Git LFS instead of the image; fetch it: git lfs pull")
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)

@@ -1,10 +1,12 @@
 """Finds the images in whatever the user calls DATA, and says how it was read. Decodes none of them."""
 
+import contextlib
 import stat
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
@@ -15,7 +17,7 @@ from .read_table import DELIMITERS, read_table
 from .scenes import grouped
 from .source import Image, Source, SourceOptions
 from .spellings import SPLITS
-from .walk import is_image_name
+from .walk import LFS_POINTER, is_image_name
 
 _HDF5 = frozenset({".h5", ".hdf5", ".hdf"})
 _LAYOUTS = {
@@ -66,6 +68,8 @@ def _found(data: Path, options: SourceOptions) -> Source:
         return source
     _refuse_flags(shown, "a file", [] if options.layout == "auto" else ["--layout"])
     suffix = place.suffix.lower()
+    if stat.S_ISREG(mode) and _is_lfs_pointer(place, shown):
+        raise HeadstartError(f"{shown} is a pointer of Git LFS instead of the data. Fetch it: git lfs pull")
     if stat.S_ISREG(mode) and (suffix in DELIMITERS or suffix in PARQUET):
         from .table import means_pictures, table_source
 
@@ -86,6 +90,12 @@ def _found(data: Path, options: SourceOptions) -> Source:
     raise HeadstartError(
         f"{shown} is no kind of data set; expected a folder of images, a .csv, .tsv or .parquet table, or an .h5 file.{hint}"
     )
+
+
+def _is_lfs_pointer(file: Path, shown: str) -> bool:
+    with environment_faults(f"cannot read {shown}"), contextlib.suppress(PermissionError), reading.opened_given(file) as content:
+        return content.read(len(LFS_POINTER)) == LFS_POINTER
+    return False
 
 
 def describe(source: Source) -> list[str]:

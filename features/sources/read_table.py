@@ -101,6 +101,7 @@ def _read_text(path: Path) -> TextTable:
     begin = first.split(delimiter)[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=blank)
     header: list[str] = []
+    keys: list[str] = []
     rows: list[list[str]] = []
     numbers: list[int] = []
     repeated = 0
@@ -111,15 +112,25 @@ def _read_text(path: Path) -> TextTable:
             if not header:
                 header = row
                 _check_header(name, header, number)
-            elif row == header:  # where tables were joined
+                keys = list(map(_key, header))
+                continue
+            # A header may end in a separator that the rows below lack.
+            lacking = len(header) - len(row) if not any(header[len(row) :]) else 0
+            cells = row + [""] * lacking
+            if _key(row[0]) in keys and sorted(map(_key, row)) == sorted(keys):  # where tables were joined
+                if list(map(_key, row)) != keys:
+                    raise HeadstartError(
+                        f"{name} row {number} repeats the header in another order. Bring the columns below it into the order "
+                        "of the first ones."
+                    )
                 repeated += 1
-            elif len(row) != len(header):
+            elif len(cells) != len(header):
                 raise HeadstartError(
-                    f"{name} row {number} has {len(row)} fields, expected {len(header)} as in the header. Quote values that "
-                    f"contain '{printable(delimiter)}'."
+                    f"{name} row {number} has {len(row)} fields, expected {len(header)} as in the header. "
+                    f"{_why_fields_differ(len(row), len(header), len(rows), delimiter)}"
                 )
             else:
-                rows.append(row)
+                rows.append(cells)
                 numbers.append(number)
     except csv.Error as error:
         raise HeadstartError(f"{name} line {reader.line_num} is not valid CSV: {error}. Check its quotes.") from None
@@ -132,6 +143,17 @@ def _read_text(path: Path) -> TextTable:
     # A column without name and values: every line ends in a separator.
     columns = {column: list(cells) for column, cells in zip(header, values, strict=True) if column or any(cells)}
     return TextTable(name, columns, numbers, tuple(notes))
+
+
+def _key(cell: str) -> str:
+    return cell.strip().casefold()
+
+
+def _why_fields_differ(fields: int, expected: int, rows: int, delimiter: str) -> str:
+    if fields < expected:
+        return "Add the missing values; an empty one needs its separator, too."
+    title = " If the line above it is a title, delete that." if not rows else ""
+    return f"Quote values that contain '{printable(delimiter)}'.{title}"
 
 
 def _header_line(text: str) -> str:

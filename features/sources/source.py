@@ -95,7 +95,7 @@ class Source:
 
 
 def refuse_two_spellings(labels: Sequence[str], where: Callable[[int], str]) -> None:
-    """Raises HeadstartError if two labels differ only in case, outer spaces or `.0`: names the rarer by `where(its first)`."""
+    """Raises HeadstartError if two labels have one `label_key`: names the rarer by `where(its first)`."""
     counts = Counter(labels)
     usual: dict[str, str] = {}
     for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):

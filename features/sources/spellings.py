@@ -46,7 +46,8 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _TRAIN_INSIDE = re.compile(r"(?i:train|trn|\blabell?ed)|[a-z]Tr\b")
 _HELD_OUT_INSIDE = re.compile(r"(?i:test|val(?:id|$|[^a-z])|tst|holdout|eval|unlabell?ed)|[a-z]Ts\b")
-_WHOLE = re.compile(r"(\d+)[.,]0+")
+_WHOLE = re.compile(r"0*(\d+)(?:[.,]0+)?")
+_BLANKS = re.compile(r"[\s_]+")
 
 
 def nfc(name: str) -> str:
@@ -95,8 +96,10 @@ def sounds_like_masks(name: str) -> bool:
 
 
 def label_key(label: str) -> str:
-    """Equal for labels that hardly anybody means to be two classes: other case, outer spaces, `1.0` beside `1`."""
-    key = nfc(label).strip().casefold()
+    """Equal for labels that hardly anybody means to be two classes: other case or width, blanks, `1.0` or `01` beside `1`."""
+    if not label.isascii():  # invisible marks, full-width letters, no-break spaces
+        label = "".join(mark for mark in unicodedata.normalize("NFKC", label) if unicodedata.category(mark) != "Cf")
+    key = _BLANKS.sub(" ", label.casefold()).strip()
     whole = _WHOLE.fullmatch(key)
     return whole[1] if whole else key
 

@@ -4,6 +4,7 @@ import difflib
 import math
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ from headstart.pipeline.text import printable
 
 from .read_table import TextTable
 from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings
-from .spellings import one_form, split_of
-from .table_paths import meant_paths, names_files
-from .walk import facts_of, is_inside, join
+from .spellings import one_form, sounds_like_split, split_of
+from .table_paths import meant_paths, names_files, where_it_is
+from .walk import facts_of, is_image_name, is_inside, join
 
+_RELATIVE = "Paths are relative to the table's folder"
 _NAMED = 8  # columns in one note
+_FIRST = 20  # rows among which a header may hide below a title
 _MANY = 100  # numbers that so many different ones stand in a column of are amounts, not names of classes
 _LIKE_MISSING = frozenset({"none", "null", "n/a", "na", "<na>", "nil", "#n/a"})
 # Written by str(float('nan')); a class of that name is a missing label far more often than a kind of bread.
@@ -49,7 +52,7 @@ def table_source(file: Path, table: TextTable, options: SourceOptions) -> Source
         *column_notes(table, roles, extra),
         *path_notes,
         *([f"dropped {duplicates:,} rows that name a path again"] if duplicates else []),
-        *([f"{missing:,} files are named but not there; their rows will fail until they are"] if missing else []),
+        *([_missing_note(file.parent, [paths[i] for i in first if facts[i][0] == MISSING])] if missing else []),
     ]
     return Source(
         root=file.parent,
@@ -64,6 +67,12 @@ def table_source(file: Path, table: TextTable, options: SourceOptions) -> Source
         keep_case=options.keep_case,
         notes=tuple(notes),
     )
+
+
+def _missing_note(root: Path, paths: Sequence[str]) -> str:
+    hint = where_it_is(root, paths[0])
+    example = f", for example {printable(paths[0])} ({hint})" if hint else ""
+    return f"{len(paths):,} files are named but not there; their rows will fail until they are{example}"
 
 
 def means_pictures(table: TextTable, root: Path, options: SourceOptions) -> bool:
@@ -83,7 +92,8 @@ def column_notes(table: TextTable, roles: dict[str, str], extra: Mapping[str, Se
     if extra:
         names = [name for name in extra if name.strip()][:_NAMED]
         flags = "".join(f" ({hint})" for hint in [_flag_for(names, extra, roles)] if hint)
-        more = f" and {len(extra) - len(names)} more" if len(extra) > len(names) else ""
+        others = len(extra) - max(1, len(names))
+        more = f" and {others} more" if others else ""
         notes.append(
             f"other columns, kept beside the features: {', '.join(map(printable, names)) or 'one without name'}{more}{flags}"
         )
@@ -102,11 +112,14 @@ def column_notes(table: TextTable, roles: dict[str, str], extra: Mapping[str, Se
 def _flag_for(names: Sequence[str], extra: Mapping[str, Sequence[str]], roles: Mapping[str, str]) -> str:
     """The flag that would use one of these columns, if any plainly would."""
     if "label" not in roles and names:
-        return f"--label-col {printable(names[0])} takes one as label"
+        return f"--label-col {_as_word(names[0])} takes one as label"
     splits = (name for name in names if set(map(split_of, {value for value in extra[name] if value.strip()})) & {"train"})
     named = next(splits, None)
     if "split" not in roles and named is not None:
-        return f"--split-col {printable(named)} takes it as split"
+        return f"--split-col {_as_word(named)} takes it as split"
+    half = next((name for name in names if sounds_like_split(name) and len(set(extra[name])) <= 3), None)
+    if "split" not in roles and half is not None:
+        return f"'{printable(half)}' sounds like splits: with train, val and test as values --split-col {_as_word(half)} takes it"
     amounts = next((name for name in names if _are_amounts(extra[name])), None)
     return f"headstart train-head --target {printable(amounts)} predicts it" if amounts is not None else ""
 
@@ -183,9 +196,10 @@ def _facts(
             outside.append(f"row {table.row_numbers[i]}: {paths[i]} -> {target}")
     refuse_links(outside, root)
     if all(size == MISSING for size, _ in facts.values()):
+        hint = where_it_is(root, paths[rows[0]])
         raise HeadstartError(
             f"{table.name}: none of its {len(rows):,} files is there; row {table.row_numbers[rows[0]]} names "
-            f"{printable(str(root / paths[rows[0]]))}. Paths are relative to the table's folder."
+            f"{printable(str(root / paths[rows[0]]))}. {hint or _RELATIVE}."
         )
     return facts
 
@@ -220,7 +234,7 @@ _URL = re.compile(r"(?:https?|ftp|s3|gs)://", re.IGNORECASE)
 _COMMON = {
     "path": "path paths filepath file_path filename file_name file image image_path image_file "
     "image_filename image_name img img_path",
-    "label": "label labels class class_name classname target category category_name",
+    "label": "label labels class class_name class_label classname target category category_name",
     "split": "split subset set partition",
     "group": "group group_id subject subject_id patient patient_id",
 }
@@ -239,7 +253,7 @@ def find_roles(
         if flag:
             if flag not in table.columns:
                 near = difflib.get_close_matches(flag, table.columns, n=1, cutoff=0.5)
-                hint = f"Did you mean --{role}-col {printable(near[0])}?" if near else f"Choose one with --{role}-col."
+                hint = f"Did you mean --{role}-col {_as_word(near[0])}?" if near else f"Choose one with --{role}-col."
                 raise HeadstartError(f"{table.name} has no column '{printable(flag)}' for --{role}-col; {there}. {hint}")
             roles[role] = flag
     for role, column in options.remembered:
@@ -269,10 +283,19 @@ def find_roles(
 
 
 def _path_hint(table: TextTable, roles: Mapping[str, str], names_files: Callable[[Sequence[str]], bool]) -> str:
+    image = next((name for name in table.columns if is_image_name(name) or names_files([name])), None)
+    if image is not None:
+        return f"'{printable(image)}' is an image, so that a header is missing: put a line above that names the columns"
+    usual = _COMMON["path"].split()
+    for number, *cells in list(zip(table.row_numbers, *table.columns.values(), strict=True))[:_FIRST]:
+        if any(_plain(cell) in usual for cell in cells):
+            return f"Row {number} looks like the header: delete what stands above it"
+    if len(table.columns) == 1:
+        return "It is read as one column: put commas between the values"
     free = {name: values for name, values in table.columns.items() if name not in roles.values()}
     for name, values in free.items():
         if names_files(values):
-            return f"'{printable(name)}' names files that are there: --path-col {printable(name)}"
+            return f"'{printable(name)}' names files that are there: --path-col {_as_word(name)}"
     urls = next((name for name, values in free.items() if values and _URL.match(values[0])), None)
     if urls is not None:
         return f"'{printable(urls)}' holds URLs; images are not downloaded: download them, and name the files in a column 'path'"
@@ -297,6 +320,11 @@ def _named_so(table: TextTable, role: str, roles: Mapping[str, str]) -> list[str
     free = [name for name in table.columns if name not in roles.values()]
     named = [name for name in free if _plain(name) in _COMMON[role].split()]
     return named or [name for name in free if role == "label" and name in table.classes]
+
+
+def _as_word(name: str) -> str:
+    """As it is typed behind a flag."""
+    return printable(shlex.quote(name))
 
 
 def _plain(name: str) -> str:

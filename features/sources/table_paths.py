@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from posixpath import normpath
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
@@ -66,16 +67,39 @@ def names_files(root: Path, values: Sequence[str]) -> bool:
     folders = _Folders(str(root))
     some = [value for value in values if value.strip()][:_TRIED]
     return bool(some) and all(
-        not _ABSOLUTE.match(value) and not _UP.search(value) and folders.other_spelling(normpath(value)) is not None
+        not _ABSOLUTE.match(value)
+        and not _UP.search(value)
+        and (there := folders.other_spelling(normpath(value))) is not None
+        and not (root / there).is_dir()
         for value in some
     )
+
+
+def where_it_is(root: Path, path: str) -> str:
+    """Where the file that `path` means probably lies and what to do, as half a sentence; '' if none is like it."""
+    folders = _Folders(str(root))
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    for cut in range(1, len(parts)):
+        if there := folders.other_spelling("/".join(parts[cut:])):
+            return f"{printable(there)} is there: cut what stands before it"
+    *above, name = parts or [""]
+    stem, _, ending = name.rpartition(".")
+    if stem and (there := folders.other_spelling("/".join([*above, stem]))):
+        return f"{printable(there)} is there: mend the ending"
+    if there := folders.with_zeros("/".join(above), stem if ending.strip("0") == "" and stem else name):
+        return f"{printable(there)} is there: keep the zeros of the names, as text"
+    for folder in folders.folders()[:_TRIED]:
+        if there := folders.other_spelling(f"{folder}/{path}"):
+            return f"{printable(there)} is there: write {printable(folder)}/ before the paths, or move the table into that folder"
+    return ""
 
 
 def _relative(table: TextTable, i: int, value: str, begin: str, folders: "_Folders") -> str:
     row = f"{table.name} row {table.row_numbers[i]}"
     if not value.strip() or "\0" in value:
         raise HeadstartError(f"{row} has {'a NUL in its' if value.strip() else 'no'} path. Fill it in, or delete the row.")
-    value = _FILE_URL.sub("", value)
+    if _FILE_URL.match(value):
+        value = unquote(_FILE_URL.sub("", value), errors="surrogateescape")
     if _URL.match(value):
         raise HeadstartError(
             f"{row} names a URL, {printable(value)}; images are not downloaded. Download them, and name the files in the table."
@@ -123,6 +147,9 @@ class _Listing:
     alike: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     stems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
+    def fitting(self, name: str, may_lack_ending: bool) -> list[str]:
+        return self.alike.get(_key(name)) or (self.stems.get(_key(name)) if may_lack_ending else None) or []
+
 
 class _Folders:
     """Names in folders below a root, each listed once."""
@@ -132,7 +159,29 @@ class _Folders:
         self._listings: dict[str, _Listing] = {}
 
     def other_spelling(self, path: str) -> str | None:
-        """The one file that `path` may mean, as it is spelled there; None if there is none, or more than one."""
+        """The one file that `path` may mean, as it is spelled there; None if there is none, or more than one.
+
+        Also where it stands in quotes, between blanks, or with `%20` in place of them.
+        """
+        there = self._spelled(path)
+        if there is None and "%" in path:
+            there = self._spelled(unquote(path))
+        return there
+
+    def with_zeros(self, folder: str, number: str) -> str | None:
+        """The one image in `folder` whose name is `number` with zeros before it."""
+        if not number.isdecimal():
+            return None
+        stems = self._listing(folder).stems
+        names = [name for stem, its in stems.items() if stem.isdecimal() and int(stem) == int(number) for name in its]
+        return "/".join([*([folder] if folder else []), names[0]]) if len(names) == 1 else None
+
+    def folders(self) -> list[str]:
+        """Those in the root that are not hidden."""
+        names = (name for name in self._listing("").names if not name.startswith(".") and not is_image_name(name))
+        return sorted(name for name in names if Path(self.root, name).is_dir())
+
+    def _spelled(self, path: str) -> str | None:
         parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
         if "\0" in path or ".." in parts or not parts:
             return None
@@ -141,7 +190,7 @@ class _Folders:
             listing = self._listing(here)
             is_last = number == len(parts) - 1
             if part not in listing.names:
-                fitting = listing.alike.get(_key(part)) or (listing.stems.get(_key(part)) if is_last else None) or []
+                fitting = listing.fitting(part, is_last) or listing.fitting(part.strip(" \t\"'"), is_last)
                 if len(fitting) != 1:
                     return None
                 part = fitting[0]  # noqa: PLW2901

@@ -112,6 +112,24 @@ def test_labels_are_text_as_they_stand(root, label):
         pytest.param("path\nx.jpg\ny.jpg\n", {}, ["none of its 2 files", "row 2", "x.jpg"], id="all-files-missing"),
         pytest.param("path,note\na.jpg," + "x" * 20_001 + "\n", {}, ["row 2", "'note'", "20,001"], id="huge-value"),
         pytest.param("path\na.jpg\n", {"layout": "flat"}, ["--layout"], id="layout-flag"),
+        pytest.param("My data\npath,label\na.jpg,cat\n", {}, ["row 2 has 2 fields", "a title, delete"], id="title-above"),
+        pytest.param("My data,\npath,label\na.jpg,cat\n", {}, ["Row 2 looks like the header"], id="title-of-as-many-fields"),
+        pytest.param("a,cat\nb,dog\n", {}, ["'a' is an image", "header is missing"], id="no-header-and-no-extension"),
+        pytest.param("path,label\na.jpg,cat\nlabel,path\n", {}, ["row 3", "another order"], id="joined-in-another-order"),
+        pytest.param("path label\na.jpg cat\n", {}, ["one column", "commas"], id="blanks-between-values"),
+        pytest.param("path,label,x\na.jpg,cat\n", {}, ["2 fields, expected 3", "Add the missing"], id="fewer-fields"),
+        pytest.param("path\nc.jpg\n", {}, ["row 2", "sub/c.jpg is there", "sub/ before"], id="table-above-its-folder"),
+        pytest.param("path\nc\n", {}, ["sub/c.jpg is there"], id="id-of-another-folder"),
+        pytest.param("path\ndata/sub/c.jpg\n", {}, ["sub/c.jpg is there", "cut"], id="its-own-folder-named"),
+        pytest.param("path\na.png\nsub/c.webp\n", {}, ["a.jpg is there", "ending"], id="another-ending"),
+        pytest.param("path,label\na.jpg,01\nb.jpg,1\nsub/c.jpg,1\n", {}, ["'01'", "'1'", "--keep-case"], id="01-and-1"),
+        pytest.param("path,label\na.jpg,a\u200b\nb.jpg,a\n", {}, ["--keep-case"], id="invisible-mark"),
+        pytest.param("path,label\na.jpg,big  cat\nb.jpg,big cat\n", {}, ["--keep-case"], id="two-blanks"),
+        pytest.param("path,label\na.jpg,big_cat\nb.jpg,big cat\n", {}, ["--keep-case"], id="underscore-and-blank"),
+        pytest.param("path,label\na.jpg,\uff21\nb.jpg,A\n", {}, ["--keep-case"], id="full-width"),
+        pytest.param(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", {}, ["pointer of Git LFS", "git lfs pull"], id="lfs"
+        ),
     ],
 )
 def test_bad_table_is_explained_in_one_line(root, content, options, says):
@@ -136,6 +154,11 @@ def test_bad_table_is_explained_in_one_line(root, content, options, says):
         pytest.param("path,label\nA.JPG,cat\nSub/C.jpg,dog\n", id="other-case"),
         pytest.param("path,label\n{root}/a.jpg,cat\n{root}/sub/c.jpg,dog\n", id="absolute-below-the-root"),
         pytest.param("path,label\nfile://{root}/a.jpg,cat\nsub/c.jpg,dog\n", id="file-url"),
+        pytest.param("path,label\na.jpg,cat\nPATH, Label\nsub/c.jpg,dog\n", id="header-again-in-another-case"),
+        pytest.param("path,label,\na.jpg,cat\nsub/c.jpg,dog\n", id="separator-after-the-header-only"),
+        pytest.param('path,label\n\'a.jpg\',cat\n"""sub/c.jpg""",dog\n', id="names-in-quotes"),
+        pytest.param("path,label\n a.jpg ,cat\nsub/c.jpg ,dog\n", id="blanks-around-names"),
+        pytest.param("path,label\na.jpg,cat\nsub%2Fc.jpg,dog\n", id="escaped-as-in-urls"),
         pytest.param("path,label\nC:\\data\\a.jpg,cat\nC:\\data\\sub\\c.jpg,dog\n", id="absolute-windows"),
         pytest.param("path,label\n/home/old/data/a.jpg,cat\n/home/old/data/sub/c.jpg,dog\n", id="absolute-on-another-machine"),
     ],
@@ -166,6 +189,22 @@ def test_a_name_that_may_mean_two_files_means_none(data, files, named):
     root = data(*files, "b.jpg")
     (source,) = [read(root, f"path\n{named}\nb.jpg\n")]
     assert {image.path: image.size for image in source.images}[named] == -1
+
+
+@pytest.mark.parametrize("named", ["7", "7.0", "0007"])
+def test_an_id_that_lost_its_zeros_is_told_the_file_that_is_there(data, named):
+    root = data("007.jpg", "b.jpg")
+    with pytest.raises(HeadstartError, match=r"007\.jpg is there: keep the zeros"):
+        read(root, f"path\n{named}\n")
+    notes = read(root, f"path\n{named}\nb.jpg\n").notes
+    assert any(f"for example {named} (007.jpg is there" in note for note in notes)
+
+
+def test_a_flag_is_offered_as_it_is_typed(root):
+    notes = read(root, "path,my kind\na.jpg,cat\nb.jpg,dog\n").notes
+    assert any("(--label-col 'my kind' takes one as label)" in note for note in notes)
+    notes = read(root, "path,label,is_train\na.jpg,cat,1\nb.jpg,dog,0\n").notes
+    assert any("'is_train' sounds like splits" in note for note in notes)
 
 
 def test_columns_that_are_not_used_are_named_with_the_flag_that_would(root):
