@@ -33,6 +33,10 @@ _TORCH_MAGIC = (_ZIP, b"\x80\x02")
 _LIBRARY_PREFIXES = ("module.", "_orig_mod.")
 
 
+class _LfsPointerError(Exception):
+    """The file was never fetched."""
+
+
 class WeightsOfFile(NamedTuple):
     """Attributes:
     tensors: by name.
@@ -46,6 +50,8 @@ class WeightsOfFile(NamedTuple):
 def read_tensors(path: Path) -> WeightsOfFile:
     """All tensors of `path`, without the prefixes that DataParallel and torch.compile add; on the CPU, as they are.
 
+    Those of tables within the table get the table's key as prefix; `_NESTS` are opened instead.
+
     The content decides the format, not the suffix. Raises: HeadstartError if the file is damaged or neither of the two.
     """
     import torch
@@ -55,10 +61,15 @@ def read_tensors(path: Path) -> WeightsOfFile:
     try:
         # What torch wrote never unpacks to more than it holds.
         with reading.opened_given(path, reading.WEIGHTS_BYTES) as file:
-            if file.read(4) == _ZIP:
+            magic = file.read(len(reading.LFS_POINTER))
+            if magic == reading.LFS_POINTER:
+                raise _LfsPointerError
+            if magic.startswith(_ZIP):
                 require_stored(file)
         is_stored = True
         loaded = _load(path)
+    except _LfsPointerError:
+        raise HeadstartError(f"{path} is a pointer of Git LFS instead of the weights. Fetch them: git lfs pull") from None
     except Exception as error:  # garbage raises anything: KeyError, EOFError, UnpicklingError, SafetensorError ...
         foreign = _foreign_objects(path) if is_stored else None
         if foreign is not None:
@@ -70,11 +81,32 @@ def read_tensors(path: Path) -> WeightsOfFile:
     for nest in _NESTS:
         if isinstance(loaded, dict) and isinstance(loaded.get(nest), dict):
             loaded = loaded[nest]
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise HeadstartError(f"{path} holds no state dict (a table of named tensors). Save model.state_dict() as safetensors")
+    keys = f" Its keys: {_some_keys(loaded)}." if isinstance(loaded, dict) and loaded else ""
+    loaded = dict(_tensors_below(loaded, ""))
+    if not loaded:
+        raise HeadstartError(
+            f"{path} holds no state dict (a table of named tensors).{keys} Save model.state_dict() as safetensors"
+        )
     prefix = next((prefix for prefix in _LIBRARY_PREFIXES if all(name.startswith(prefix) for name in loaded)), "")
     cleaned: dict[str, torch.Tensor] = clean_state_dict(loaded)
     return WeightsOfFile(cleaned, prefix)
+
+
+def _tensors_below(value: Any, place: str) -> "Iterator[tuple[str, torch.Tensor]]":
+    """(name, tensor) in tables within tables, named as if these were modules, as `encoder.conv1.weight`; nothing else."""
+    import torch
+
+    if not isinstance(value, dict) or place.count(".") >= _DEEPEST:
+        return
+    for key, inner in value.items():
+        if isinstance(key, str) and isinstance(inner, torch.Tensor):
+            yield f"{place}{key}", inner
+        elif isinstance(key, str):
+            yield from _tensors_below(inner, f"{place}{key}.")
+
+
+def _some_keys(table: Mapping[Any, Any]) -> str:
+    return printable(", ".join(str(key) for key in list(table)[:_KEYS]))
 
 
 class _Foreign:
@@ -105,13 +137,14 @@ def _foreign_objects(path: Path) -> str | None:
         with torch.serialization.safe_globals(stand_ins):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     places = [f"{place}: {name}" for place, name in _places(loaded, "")]
-    keys = [str(key) for key in loaded][:_KEYS] if isinstance(loaded, dict) else []
+    keys = list(loaded)[:_KEYS] if isinstance(loaded, dict) else []
     nest = next((nest for nest in _NESTS if nest in keys), "state_dict")
+    kept = f"checkpoint['{nest}']" if keys else "model.state_dict()"
     more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-    their_keys = f"Its keys: {', '.join(keys)}. " if keys else ""
+    their_keys = f"Its keys: {_some_keys(loaded or {})}. " if keys else ""
     return printable(
         f"holds other objects than tensors ({', '.join(places[:_NAMED] or names[:_NAMED])}{more}), and none of those is read. "
-        f"{their_keys}Save its state dict alone: torch.save(checkpoint['{nest}'], FILE)"
+        f"{their_keys}Save its state dict alone: torch.save({kept}, FILE)"
     )
 
 
@@ -241,7 +274,8 @@ def _differences(tensors: "Tensors", wanted: "Tensors", ignored: set[str]) -> li
         if tensors[name].is_floating_point() != wanted[name].is_floating_point()
     ]
     missing = sorted(name for name in wanted.keys() - tensors.keys() if not name.endswith("num_batches_tracked"))
-    unexpected = sorted(tensors.keys() - wanted.keys() - ignored)
+    # A single number, such as how many states were averaged, decides nothing.
+    unexpected = sorted(name for name in tensors.keys() - wanted.keys() - ignored if tensors[name].dim())
     return (
         shapes
         + kinds

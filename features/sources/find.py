@@ -17,7 +17,7 @@ from .read_table import DELIMITERS, read_table
 from .scenes import grouped
 from .source import Image, Source, SourceOptions
 from .spellings import SPLITS
-from .walk import LFS_POINTER, is_image_name
+from .walk import is_image_name
 
 _HDF5 = frozenset({".h5", ".hdf5", ".hdf"})
 _LAYOUTS = {
@@ -94,7 +94,7 @@ def _found(data: Path, options: SourceOptions) -> Source:
 
 def _is_lfs_pointer(file: Path, shown: str) -> bool:
     with environment_faults(f"cannot read {shown}"), contextlib.suppress(PermissionError), reading.opened_given(file) as content:
-        return content.read(len(LFS_POINTER)) == LFS_POINTER
+        return content.read(len(reading.LFS_POINTER)) == reading.LFS_POINTER
     return False
 
 

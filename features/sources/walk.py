@@ -35,7 +35,6 @@ IMAGE_FORMATS = {
 EXTENSIONS = frozenset(extension for extensions in IMAGE_FORMATS.values() for extension in extensions)
 _CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"})
 HIDDEN = "hidden"
-LFS_POINTER = b"version https://git-lfs.github.com/"  # what a file begins with that Git LFS did not fetch
 
 
 class ListedFile(NamedTuple):

@@ -24,6 +24,7 @@ WEIGHTS_BYTES = 16 * GB
 GRID_BYTES = 1 * MB  # what people write by hand
 IMAGE_BYTES = 1 * GB
 _STEP = 1 * MB
+LFS_POINTER = b"version https://git-lfs.github.com/"  # what a file begins with that Git LFS did not fetch
 
 
 class UnreadableError(HeadstartError):

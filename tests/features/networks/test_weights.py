@@ -39,6 +39,14 @@ SAME_ENCODER = {
     ),
     "no classifier": lambda t, path: as_safetensors(without(t, "classifier"), path),
     "classifier of 7 classes": lambda t, path: as_safetensors({**t, "classifier.weight": torch.zeros(7, 256)}, path),
+    "under a key of its own": lambda t, path: torch.save({"epoch": 3, "net": t}, path),
+    "model_state_dict beside an optimizer's": lambda t, path: torch.save(
+        {"model_state_dict": t, "optimizer_state_dict": {"state": {0: {"exp_avg": torch.zeros(2)}}, "lr": 0.1}}, path
+    ),
+    "a table of two networks": lambda t, path: torch.save({"encoder": t, "decoder": {"x.weight": torch.zeros(2, 2)}}, path),
+    "a table within a table": lambda t, path: torch.save({"ckpt": {"teacher": prefixed(t, "module.")}}, path),
+    "plain values among tensors": lambda t, path: torch.save({**t, "epoch": 3, "best": 0.5, "note": None}, path),
+    "how many were averaged": lambda t, path: torch.save({**prefixed(t, "module."), "n_averaged": torch.tensor(3)}, path),
     "no num_batches_tracked": lambda t, path: as_safetensors(without(t, "num_batches_tracked"), path),
 }
 
@@ -91,6 +99,32 @@ def test_a_file_without_weights_is_a_mistake_of_one_line_and_never_runs(tmp_path
         resolve_weights(MODEL, {}, str(path))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "was_executed").exists()
+
+
+WRAPPED = {
+    "two networks in tables": ({"student": "t", "teacher": "t"}, r"2 networks that fit: student\., teacher\.\."),
+    "numbered folds": ({"fold0": "t", "fold1": "t"}, r"2 networks that fit: fold0\., fold1\.\."),
+    "no tensors, but keys": ({"optimizer": {"lr": 0.1}, "epoch": 2}, r"no state dict.*Its keys: optimizer, epoch\."),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), WRAPPED.values(), ids=WRAPPED)
+def test_what_a_file_holds_instead_is_said(tmp_path, complete, content, says):
+    torch.save({key: complete if value == "t" else value for key, value in content.items()}, tmp_path / "w.pth")
+    with pytest.raises(HeadstartError, match=says):
+        resolve_weights(MODEL, {}, str(tmp_path / "w.pth"))
+
+
+def test_a_whole_network_is_told_how_to_save_its_tensors(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
+    with pytest.raises(HeadstartError, match=r"other objects than tensors.*torch\.save\(model\.state_dict\(\), FILE\)"):
+        resolve_weights(MODEL, {}, str(tmp_path / "w.pth"))
+
+
+def test_a_pointer_of_git_lfs_is_no_damage(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(HeadstartError, match="git lfs pull"):
+        resolve_weights(MODEL, {}, str(tmp_path / "w.safetensors"))
 
 
 def quantized(tensors):
