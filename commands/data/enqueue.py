@@ -10,15 +10,16 @@ from typing import Any
 
 import click
 
-from headstart.commands.options import ImageSize, Pool, Strides, data_options, weights_option, workspace_option
+from headstart.commands.options import ImageSize, Pool, Strides, chosen_workspace, data_options, weights_option, workspace_option
 from headstart.commands.output.terminal import say
 from headstart.pipeline.text import plural
+from headstart.pipeline.workspace import Workspace
 
 _PROGRESS_S = 3.0
 
 
 @click.command("enqueue")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option("--encoder", "model", metavar="NAME", help="Any timm model. [default: efficientnet_b0]")
 @weights_option
 @click.option("--job-size", type=click.IntRange(min=1), help="Images a job. [default: 64; with --maps 16]")
@@ -77,14 +78,25 @@ _PROGRESS_S = 3.0
     "`work`, which reads them anyway.",
 )
 @click.option("--keep-missing", is_flag=True, help="Keep rows of images that are no longer in DATA. [default: they are retired]")
+@click.option(
+    "--labels",
+    "labels_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A table with path and label, as `audit --corrections` writes one: its labels count from now on. Without DATA nothing "
+    "else is read. No features are made again.",
+)
+@click.option("--new-classes", is_flag=True, help="With --labels: a label that no image has yet becomes a class.")
 @click.option("--dry-run", is_flag=True, help="Show what would happen, write nothing.")
 @workspace_option
 def command(
-    data: Path,
+    data: Path | None,
     job_size: int | None,
     seed: int,
     digest: str,
     keep_missing: bool,
+    labels_file: Path | None,
+    new_classes: bool,
     dry_run: bool,
     workspace: str | None,
     **said: Any,
@@ -95,6 +107,16 @@ def command(
     with one row an image, an HDF5 file with `images` (n, h, w, 3) uint8, or Parquet with images in it. Doing it again adds what
     is new, takes over other labels, and retires what left; an image that moved is the same image.
     """
+    if data is None and labels_file is None:
+        raise click.UsageError("Missing argument 'DATA'.")
+    if new_classes and labels_file is None:
+        raise click.UsageError("--new-classes goes with --labels FILE")
+    if dry_run and labels_file is not None:
+        raise click.UsageError("--dry-run and --labels exclude each other")
+    if data is None:
+        assert labels_file is not None
+        _correct(chosen_workspace(workspace), labels_file, None, new_classes)
+        return
     from headstart.features.encoders.resolve import EncoderRequest
     from headstart.features.planning.enqueue import enqueue_images, preview_enqueue
     from headstart.features.sources.source import SourceOptions
@@ -132,8 +154,21 @@ def command(
     if restored:
         click.echo(f"{plural(len(restored), 'row')} restored that the queue had lost")
     click.echo(f"{plural(len(fresh), 'job')} added to {enqueued.workspace.queue}")
+    if labels_file is not None:
+        _correct(enqueued.workspace, labels_file, added.manifest.folder, new_classes)
     if fresh:
         click.echo("next: headstart work")
+
+
+def _correct(workspace: Workspace, table: Path, dataset: Path | None, new_classes: bool) -> None:
+    from headstart.features.manifest.corrections import correct_labels
+
+    done = correct_labels(workspace, table, dataset, new_classes)
+    emptied = f", {done.emptied:,} of them to none: these are neither trained on nor tested" if done.emptied else ""
+    gone = f"; {plural(done.gone, 'image')} of it left the data" if done.gone else ""
+    click.echo(f"{plural(done.changed, 'label')} changed{emptied}; {done.same:,} were so already{gone}")
+    if done.changed:
+        click.echo("next: headstart train-head")
 
 
 def _digesting() -> Callable[[int, int], None]:

@@ -3,52 +3,159 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from headstart.commands.options import as_json, chosen_workspace, workspace_option
-from headstart.commands.output.terminal import aligned, write_line
+from headstart.commands.output.terminal import aligned, interval_text, say, write_line
+
+if TYPE_CHECKING:
+    from headstart.experiments.audit.audit_data import DataAudit
+    from headstart.pipeline.workspace import Workspace
 
 _SHOWN = 20
 
 
 @click.command("audit")
+@click.option("--labels", "wants_labels", is_flag=True, help="Labels that are probably wrong.")
+@click.option(
+    "--duplicates", is_flag=True, help="Images that show one picture: copied, recompressed, resized, mirrored, brighter."
+)
+@click.option("--leaks", is_flag=True, help="Of these, only those of which one is in another split than the other.")
+@click.option("--outliers", is_flag=True, help="Images unlike all others.")
 @click.option("--encoder", metavar="FOLDER|NAME", help="Whose features, if there are several encoders.")
-@click.option("--csv", "as_csv", is_flag=True, help="A line a suspect to correct in a spreadsheet: path, label, suggested, ...")
+@click.option(
+    "--corrections",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a table with a line a doubt. Correct its column `label` and give it to `enqueue --labels`.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Suspect labels as lines on standard output: path, label, suggested, ...")
 @as_json
 @workspace_option
-def command(encoder: str | None, as_csv: bool, as_json: bool, workspace: str | None) -> None:
-    """List labels that are probably wrong, the surest first.
+def command(
+    wants_labels: bool,
+    duplicates: bool,
+    leaks: bool,
+    outliers: bool,
+    encoder: str | None,
+    corrections: Path | None,
+    as_csv: bool,
+    as_json: bool,
+    workspace: str | None,
+) -> None:
+    """Find what is probably wrong with the data: labels, copies, leaks across splits, odd ones out.
 
-    A classifier on the features says of each labelled image what it is without having been trained on it; where it is sure of
-    another class, the label is suspect. Nothing is changed: look at the images, they may as well be hard ones.
+    All four, unless some are named. A classifier on the features says of each labelled image what it is without having been
+    trained on it; where it is sure of another class, the label is suspect. Copies are proposed by features and decided by pixels.
+    Nothing is changed: look at the images, in the report, too. How much the score on test hangs on them is shown last.
     """
-    from headstart.experiments.audit.label_errors import audit_labels
-    from headstart.pipeline.text import plural, printable
+    from headstart.experiments.audit.audit_data import PARTS, audit_data
+    from headstart.experiments.audit.audit_record import write_audit
+    from headstart.features.encoders.folder import chosen_encoder
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    audit = audit_labels(chosen_workspace(workspace), encoder)
+    flags = (wants_labels, duplicates, leaks, outliers)
+    parts = [part for part, is_wanted in zip(PARTS, flags, strict=True) if is_wanted] or (["labels"] if as_csv else list(PARTS))
+    opened = chosen_workspace(workspace)
+    audit = audit_data(opened, encoder, parts, report=say)
+    write_audit(opened, chosen_encoder(opened, encoder), audit)
+    if corrections is not None:
+        _write_corrections(opened, corrections, audit)
     if as_json:
-        click.echo(json.dumps(asdict(audit), indent=1))
+        facts = asdict(audit)
+        facts |= facts.pop("labels") or {}
+        facts["images"] = audit.labels.images if audit.labels is not None else audit.images
+        click.echo(json.dumps(facts, indent=1))
         return
     if as_csv:
         write_line(["path", "label", "suggested", "split", "confidence", "suggested_confidence"])
-        for each in audit.suspects:
+        for each in audit.labels.suspects if audit.labels is not None else ():
             numbers = [f"{each.confidence:.6f}", f"{each.suggested_confidence:.6f}"]
             write_line([each.path, each.label, each.suggested, each.split, *numbers])
         return
-    click.echo(
-        f"{plural(audit.images, 'labelled image')}, {audit.right * 100:.1f} % called the same by a classifier that did not see "
-        f"them; {plural(len(audit.suspects), 'label')} suspect"
-    )
-    rows = [["image", "label", "rather", "split", "label's", "rather's"]]
-    for each in audit.suspects[:_SHOWN]:
-        names = [printable(each.path), printable(each.label), printable(each.suggested), each.split or "-"]
-        rows.append([*names, f"{each.confidence:.4f}", f"{each.suggested_confidence:.4f}"])
-    if audit.suspects:
-        for line in aligned(rows, "<<<<>>"):
-            click.echo(line)
-    if len(audit.suspects) > _SHOWN:
-        click.echo(f"and {len(audit.suspects) - _SHOWN:,} more; all of them: headstart audit --csv > suspects.csv")
+    for line in _lines(audit):
+        click.echo(line)
+    if corrections is not None:
+        click.echo(f"next: correct the column label of {corrections}, then headstart enqueue --labels {corrections}")
+    elif audit.copies or audit.outliers or (audit.labels is not None and audit.labels.suspects):
+        click.echo("next: headstart audit --corrections doubts.csv, or headstart report --open to see the images")
+
+
+def _write_corrections(workspace: Workspace, path: Path, audit: DataAudit) -> None:
+    import csv
+    import io
+
+    from headstart.experiments.audit.corrections import HEADER, correction_rows
+    from headstart.pipeline.errors import HeadstartError
+    from headstart.pipeline.text import escape, printable
+
+    if not path.absolute().parent.is_dir():
+        raise HeadstartError(
+            f"there is no folder {printable(str(path.parent))} to write {printable(path.name)} into. Make it first"
+        )
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows([escape(cell) for cell in row] for row in correction_rows(audit))
+    workspace.files.replace(path.absolute(), buffer.getvalue().encode())
+
+
+def _lines(audit: DataAudit) -> Iterator[str]:
+    from headstart.pipeline.text import plural, printable
+
+    if audit.labels is not None:
+        labels = audit.labels
+        yield (
+            f"{plural(labels.images, 'labelled image')}, {labels.right * 100:.1f} % called the same by a classifier that did not "
+            f"see them; {plural(len(labels.suspects), 'label')} suspect"
+        )
+        rows = [["image", "label", "rather", "split", "label's", "rather's"]]
+        for each in labels.suspects[:_SHOWN]:
+            names = [printable(each.path), printable(each.label), printable(each.suggested), each.split or "-"]
+            rows.append([*names, f"{each.confidence:.4f}", f"{each.suggested_confidence:.4f}"])
+        yield from _table(rows, len(labels.suspects), "<<<<>>")
+    if {"duplicates", "leaks"} & set(audit.parts):
+        across = sum(pair.is_leak for pair in audit.copies)
+        which = f"{plural(len(audit.copies), 'pair')} of images show one picture, {across:,} of them across splits"
+        yield which if "duplicates" in audit.parts else f"{plural(across, 'pair')} of images show one picture in two splits"
+        if audit.unread:
+            yield f"{plural(audit.unread, 'image')} could not be read again, so it is not known whether they are copies"
+        rows = [["image", "shows the same as", "how", "splits", "likeness"]]
+        for pair in audit.copies[:_SHOWN]:
+            splits = " ".join(dict.fromkeys(image.split or "-" for image in (pair.first, pair.second)))
+            rows.append([printable(pair.first.path), printable(pair.second.path), pair.how, splits, f"{pair.likeness:.3f}"])
+        yield from _table(rows, len(audit.copies), "<<<<>")
+    if "outliers" in audit.parts:
+        is_one = len(audit.outliers) == 1
+        yield f"{plural(len(audit.outliers), 'image')} {'is' if is_one else 'are'} unlike all others"
+        rows = [["image", "label", "split", "oddness"]]
+        for odd in audit.outliers[:_SHOWN]:
+            rows.append([printable(odd.image.path), printable(odd.image.label), odd.image.split or "-", f"{odd.oddness:.1f}"])
+        yield from _table(rows, len(audit.outliers), "<<<>")
+    if audit.scores:
+        yield "what ridge scores on test; without what it doubts a score is flattered, for doubts are where a classifier errs:"
+        yield from aligned(_score_rows(audit), "<>><")
+
+
+def _score_rows(audit: DataAudit) -> list[list[str]]:
+    from headstart.experiments.evaluation.intervals import wilson_interval
+
+    rows = [["", "images", "right", "95 %"]]
+    for score in audit.scores:
+        share = f"{100 * score.right / score.images:.2f} %" if score.images else "-"
+        interval = interval_text(wilson_interval(score.right, score.images)) if score.images else "-"
+        rows.append([score.without, f"{score.images:,}", share, interval])
+    return rows
+
+
+def _table(rows: Sequence[Sequence[str]], count: int, sides: str) -> Iterator[str]:
+    if len(rows) > 1:
+        yield from aligned([list(row) for row in rows], sides)
+    if count > _SHOWN:
+        yield f"and {count - _SHOWN:,} more; all of them: headstart audit --corrections doubts.csv"

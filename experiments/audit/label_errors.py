@@ -30,6 +30,7 @@ class SuspectLabel:
     """Attributes:
     label, suggested: what it is called, and what the classifier says.
     confidence, suggested_confidence: probabilities of the two, by a classifier that was not trained on this image.
+    dataset: the folder of its manifest, relative to the workspace; row: of that manifest.
     """
 
     path: str
@@ -38,6 +39,8 @@ class SuspectLabel:
     suggested: str
     confidence: float
     suggested_confidence: float
+    dataset: str
+    row: int
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def audit_labels(
     workspace: Workspace | Path | str | None = None,
     encoder: str | None = None,
     check: Callable[[], None] = lambda: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> LabelAudit:
     """Looks at every labelled image that has features, of all splits, through classifiers that were not trained on it.
 
@@ -64,6 +68,7 @@ def audit_labels(
         workspace: a folder; None is the one that every command would take, see `find_root`.
         encoder: its folder or model; None where there is only one.
         check: called before each pass over the features; may raise to leave.
+        report: told what is being done.
 
     Raises: HeadstartError if there are no features, fewer than two classes, or too few images for folds.
     """
@@ -74,6 +79,7 @@ def audit_labels(
         raise HeadstartError(
             f"{len(labelled)} images have features and a label, expected {2 * FOLDS} or more. Make more: headstart work"
         )
+    report(f"asking classifiers of {len(labelled):,} images that they did not see")
     targets = class_targets(cached.labels, labelled)
     probabilities = left_out_probabilities(cached, targets, labelled, cached.groups[labelled], check)
     codes = targets.codes[labelled]
@@ -83,7 +89,9 @@ def audit_labels(
         code, said = int(codes[place]), int(probabilities[place].argmax())
         position = int(labelled[place])
         own, other = float(probabilities[place, code]), float(probabilities[place, said])
-        suspects.append(SuspectLabel(paths[position], str(splits[position]), names[code], names[said], own, other))
+        dataset = cached.rows.datasets[int(cached.rows.dataset[position])]
+        row = int(cached.rows.index[position])
+        suspects.append(SuspectLabel(paths[position], str(splits[position]), names[code], names[said], own, other, dataset, row))
     return LabelAudit(len(labelled), float((probabilities.argmax(axis=1) == codes).mean()), tuple(suspects))
 
 

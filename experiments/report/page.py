@@ -94,15 +94,17 @@ def full_width_chart(chart: Chart) -> str:
     return f'<div class="chart">{chart.draw(1120.0).inline("wide")}{chart.draw(NARROW).inline("narrow")}</div>'
 
 
-def mistake_markup(picture: str, beside: str | None, caption: str, alternative: str) -> str:
-    """Args: picture, beside: JPEG in base64; caption: markup; alternative: what the pictures show, plain."""
+def mistake_markup(
+    picture: str, beside: str | None, caption: str, alternative: str, is_beside: str = "nearest training image"
+) -> str:
+    """Args: picture, beside: JPEG in base64; caption: markup; alternative, is_beside: what the two show, plain."""
     images = tag("img", {"src": f"data:image/jpeg;base64,{picture}", "alt": alternative, "loading": "lazy"}).removesuffix(
         "</img>"
     )
     if beside is not None:
-        images += tag(
-            "img", {"src": f"data:image/jpeg;base64,{beside}", "alt": "nearest training image", "loading": "lazy"}
-        ).removesuffix("</img>")
+        images += tag("img", {"src": f"data:image/jpeg;base64,{beside}", "alt": is_beside, "loading": "lazy"}).removesuffix(
+            "</img>"
+        )
     return f'<li><figure><div class="pair">{images}</div><figcaption>{caption}</figcaption></figure></li>'
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.experiments.data.pictures import Pictures
 from headstart.experiments.report.figures.charts import (
     Chart,
     anytime_chart,
@@ -17,7 +18,7 @@ from headstart.experiments.report.figures.charts import (
     scatter_chart,
     timeline_chart,
 )
-from headstart.experiments.report.figures.thumbnails import Pictures, jpeg
+from headstart.experiments.report.figures.thumbnails import jpeg
 from headstart.experiments.runs.database.rows import HISTORY
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.pipeline.doors.records import DamagedError, read_record
@@ -25,6 +26,7 @@ from headstart.pipeline.doors.records import DamagedError, read_record
 from . import page as pages
 from .answers import Neighbour, nearest_training_images
 from .anytime import AnytimePoint
+from .audit_section import audit_section
 from .markup import plain, text
 from .projection import Map
 from .subject import MISTAKES_SHOWN, SPLIT_NAMES, Subject, own_metrics
@@ -44,7 +46,10 @@ def sections_of(
     charts: list[Chart],
 ) -> list[pages.Section]:
     """The parts of the page in their order; what they draw is added to `charts`."""
-    sections = [_mistakes_section(subject, pictures), _map_section(subject, maps)]
+    sections = [_mistakes_section(subject, pictures)]
+    doubts = audit_section(subject, pictures)
+    sections += [doubts] if doubts is not None else []
+    sections.append(_map_section(subject, maps))
     detail = _class_sections(subject, charts) if subject.is_classes else _number_sections(subject, charts)
     sections += detail
     learning = learning_chart(_history(subject.experiment), subject.shown, _best_epochs(subject.metrics))

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.experiments.data.pictures import Pictures
 from headstart.experiments.evaluation.intervals import Sample
 from headstart.experiments.report.figures.charts import WIDE, Chart, standings_chart
 from headstart.experiments.report.figures.map_picture import map_picture
-from headstart.experiments.report.figures.thumbnails import Pictures, Sheets, sheets_of, tile_edge
+from headstart.experiments.report.figures.thumbnails import Sheets, sheets_of, tile_edge
 from headstart.experiments.runs.catalog import BEST
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.experiment_data import experiment_data

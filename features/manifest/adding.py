@@ -21,6 +21,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
+from .corrections import CORRECTIONS, as_corrected
 from .datasets import dataset_of, place_of
 from .identity import NO_ROW, Matching, match_images
 from .parts import publish_part
@@ -80,6 +81,9 @@ def add_images(
     Raises: HeadstartError if a part is damaged; TryLaterError if the disk is full.
     """
     manifest, notes = _opened_or_new(workspace, source, seed)
+    source, by_hand = as_corrected(manifest.folder, source)
+    if by_hand:
+        notes.append(f"{by_hand:,} labels are as corrected by hand ({CORRECTIONS} of {manifest.folder.name})")
     before = known if known is not None and manifest.is_as_in(known) else manifest.read_all()
     matching = match_images(source.images, before)
     in_place = _in_place(source.images, before, matching.rows)

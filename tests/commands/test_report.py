@@ -108,6 +108,7 @@ def hostile(tmp_path_factory):
     workspace = enqueue(folder / "data" / "table.csv", folder / "w")
     work(workspace)
     assert call("train-head", "--epochs", "2", "-w", workspace.root).status == 0
+    assert call("audit", "-w", workspace.root).status == 0
     return write_report("best", workspace)
 
 
@@ -118,6 +119,7 @@ def test_names_that_are_markup_are_text(hostile):
     assert not [tag for tag, attributes in elements.all if attributes.get("src") == "x"]
     assert "\u202e" not in content
     assert "&lt;script&gt;document.title=" in content
+    assert 'id="doubts"' in content
 
 
 def test_a_class_of_5000_characters_leaves_the_page_small(hostile):
