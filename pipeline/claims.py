@@ -4,23 +4,29 @@ A claim is `job_000042.g1`, then `.g2`, ...: a hard link to its worker's file, s
 who took it, and one touch of the worker's file is the heartbeat of all its claims. The generation is lock, attempt counter and
 fencing token in one; nobody ever removes somebody else's claim, so there is no race for a steal. Beside it may stand
 what is known of how attempts ended: see `history`.
+
+A worker may also claim many jobs at once that nobody ever tried: see `blocks`. Whoever takes a single job and whoever takes
+a block first make their claim seen, then look for the other's; who sees one yields. So no two of them hold a job, and at worst
+both leave it for later. A block whose worker died is never taken as a block again: one of its jobs may be why.
 """
 
 import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from . import paths
+from .blocks import Span, read_spans
 from .doors import reading, records
 from .errors import HeadstartError
 from .files import environment_faults, hard_link
-from .history import History, names_in
+from .history import History, names_in, read_histories
 from .job import Job
 from .liveness import Owner, current_owner, is_alive, is_of_this_boot
 from .workspace import Workspace
@@ -28,6 +34,26 @@ from .workspace import Workspace
 LEASE_S = 120.0
 _LONGEST_LEASE_S = 600.0  # whatever a claim says: nobody waits longer for a worker that gives no sign of life
 BEAT_S = 15.0
+_YIELDING_LOOKS, _YIELDING_S = 50, 0.01
+
+
+class Block:
+    """Jobs of one group that one claim holds for this worker: some wait, some are in hand.
+
+    Attributes:
+        waiting: jobs that nobody has begun.
+        is_begun: one of them was handed out.
+        is_whole: False once it was taken apart: then the jobs in hand have claims of their own.
+    """
+
+    def __init__(self, path: Path, jobs: Sequence[Job]) -> None:
+        self.path = path
+        self.waiting = deque(jobs)
+        self.in_hand: dict[str, Path] = {}
+        self.is_begun = False
+        self.is_whole = True
+        self.taken_at = time.monotonic()
+        self.lock = threading.Lock()  # jobs come back from the thread that commits
 
 
 @dataclass(frozen=True)
@@ -35,6 +61,8 @@ class Claim:
     """A job in this worker's hands.
 
     Attributes:
+        path: of the claim; of a job of a block, where its claim would be.
+        block: whose job it is; None for a job that was claimed alone.
         deaths: workers that died with this job in hand, as far as that may tell something of the job.
         killers: items that an earlier attempt saw end a process, and how.
     """
@@ -43,6 +71,7 @@ class Claim:
     path: Path
     deaths: int = 0
     killers: Mapping[int, str] = field(default_factory=dict)
+    block: Block | None = None
 
 
 def forgive(workspace: Workspace, job: Job, history: History) -> None:
@@ -108,6 +137,9 @@ class Claimant:
         Args:
             kept: stays claimed by a worker that is gone: it is why.
         """
+        if kept is not None and kept.block is not None and kept.block.is_whole:
+            with contextlib.suppress(OSError, HeadstartError):
+                self._create(kept.path)  # it is why, and its neighbours in the block are not
         for path in [*self._held, self._file]:
             if kept is None or path != kept.path:
                 with contextlib.suppress(OSError, HeadstartError):
@@ -133,11 +165,89 @@ class Claimant:
                 self.workspace.make_folder(path.parent)
                 self._create(path)
             self._held.add(path)
+            if self.is_in_block(job):
+                self._give_back(path)
+                return None
             killers = {
                 item: _reason(_path(self.workspace, job, generation, f".item{item}")) for item, generation in history.killers
             }
             return Claim(job, path, deaths_of(self.workspace, job, history), killers)
         return None
+
+    def is_in_block(self, job: Job) -> bool:
+        """Whether a block of a worker that is alive, as far as can be known from here, has this job."""
+        folder = self.workspace.blocks(job)
+        for span in read_spans(folder):
+            if span.covers(job.number):
+                with contextlib.suppress(FileNotFoundError):  # given back in this moment
+                    if self._is_owned(folder / span.name):
+                        return True
+        return False
+
+    def acquire_block(self, jobs: Sequence[Job]) -> Block | None:
+        """Takes jobs of one group that were never tried, in ascending order: those that nobody else has, has tried or has done.
+
+        None if nothing is left of them, or somebody took just these.
+        """
+        span = Span(jobs[0].number, jobs[-1].number)
+        folder = self.workspace.blocks(jobs[0])
+        path = folder / span.name
+        try:
+            try:
+                self._create(path)
+            except FileNotFoundError:
+                self.workspace.make_folder(folder)
+                self._create(path)
+        except FileExistsError:
+            return None
+        self._held.add(path)
+        # Claims first, markers last: who did a job and let go of it before the look at claims has left its marker by then.
+        others = [other for other in read_spans(folder) if other != span]
+        tried = read_histories(folder.parent)
+        done = set(names_in(self.workspace.marker(jobs[0]).parent))
+        mine = [
+            job
+            for job in jobs
+            if job.job_id not in tried
+            and f"{job.job_id}.done" not in done
+            and not any(other.covers(job.number) for other in others)
+        ]
+        if not mine:
+            self._give_back(path)
+            return None
+        return Block(path, mine)
+
+    def next_of(self, block: Block) -> Claim | None:
+        """The next job of a block, now in hand; None if none waits."""
+        with block.lock:
+            if not block.waiting:
+                return None
+            block.is_begun = True
+            job = block.waiting.popleft()
+            path = block.in_hand[job.job_id] = _path(self.workspace, job, 1)
+        return Claim(job, path, block=block)
+
+    def take_apart(self, block: Block) -> list[Job]:
+        """Gives back what waits in a block, and returns it. What is in hand stays claimed, job by job."""
+        with block.lock:
+            rest = list(block.waiting)
+            block.waiting.clear()
+            if block.is_whole:
+                for path in block.in_hand.values():
+                    if self._create_patiently(path):
+                        self._held.add(path)
+                block.is_whole = False
+                self._give_back(block.path)
+        return rest
+
+    def _create_patiently(self, path: Path) -> bool:
+        """Claims a job that is in hand. Who just took it sees the block and yields; of one that died in this moment it stays."""
+        for _ in range(_YIELDING_LOOKS):
+            with contextlib.suppress(FileExistsError):
+                self._create(path)
+                return True
+            time.sleep(_YIELDING_S)
+        return False
 
     def mark_dead(self, claim: Claim, item: int, reason: str) -> None:
         """Records that an item ended a process while a living worker watched, so that no later attempt tries it again."""
@@ -155,18 +265,39 @@ class Claimant:
 
     def release(self, claim: Claim) -> None:
         """Lets go of a job that is done or given back; the attempt leaves no trace."""
-        with contextlib.suppress(FileNotFoundError):
-            paths.remove(claim.path)
-        self._held.discard(claim.path)
+        if not self._is_left_to_block(claim) and (claim.block is None or claim.path in self._held):
+            self._give_back(claim.path)
 
     def fail(self, claim: Claim, reason: str) -> None:
         """Records an attempt that ended with an error."""
         self.workspace.files.publish(claim.path.with_name(claim.path.name + ".failed"), _line(reason))
-        self._held.discard(claim.path)
+        if not self._is_left_to_block(claim):
+            self._held.discard(claim.path)
+
+    def _is_left_to_block(self, claim: Claim) -> bool:
+        """Whether the job was claimed by its block alone; the block itself goes with its last job."""
+        block = claim.block
+        if block is None:
+            return False
+        with block.lock:
+            block.in_hand.pop(claim.job.job_id, None)
+            if not block.is_whole:
+                return False
+            if not block.waiting and not block.in_hand:
+                block.is_whole = False
+                self._give_back(block.path)
+            return True
+
+    def _give_back(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            paths.remove(path)
+        self._held.discard(path)
 
     def is_held(self, job: Job, generation: int) -> bool:
         """Whether the owner of a claim is alive, as far as can be known from here. Raises: FileNotFoundError."""
-        path = _path(self.workspace, job, generation)
+        return self._is_owned(_path(self.workspace, job, generation))
+
+    def _is_owned(self, path: Path) -> bool:
         owner = read_owner(path)
         alive = is_alive(owner) if owner is not None else None
         return self._is_within_lease(path, owner) if alive is None else alive
@@ -241,6 +372,11 @@ def seems_held(workspace: Workspace, job: Job, history: History) -> bool:
     if not history.generation or history.ended:
         return False
     return _seeming_owner(_path(workspace, job, history.generation)) is not None
+
+
+def seemingly_claimed(workspace: Workspace, job: Job, spans: Sequence[Span]) -> list[Span]:
+    """Those of a group's blocks whose worker seems to be alive: for people to read."""
+    return [span for span in spans if _seeming_owner(workspace.blocks(job) / span.name) is not None]
 
 
 def _seeming_owner(path: Path) -> Owner | None:

@@ -23,6 +23,7 @@ from .workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_BLOCK = 64  # jobs that a worker may claim at once: there are many on one file system
 _GRACE_S = 300  # what an executor that ends workers by force gives them beyond their own limit
 # What a worker elsewhere may need of this process's environment. Nothing else goes there: the rest may hold secrets.
 _PASSED_ON = (
@@ -59,8 +60,9 @@ class Launch:
     @property
     def command(self) -> str:
         """The one line of shell that a worker is, for a shell in the workspace: no path in it is of this machine."""
-        words = ["python3", "-P", "-m", "headstart.cli", "work", "-w", ".", "--time-limit", f"{self.time_limit_s:g}s", *self.work]
-        return f"exec {shlex.join(words)}"
+        block = () if any(word.split("=")[0] == "--block" for word in self.work) else ("--block", str(_BLOCK))
+        words = ("python3", "-P", "-m", "headstart.cli", "work", "-w", ".", "--time-limit", f"{self.time_limit_s:g}s")
+        return f"exec {shlex.join([*words, *block, *self.work])}"
 
 
 class Executor(Protocol):

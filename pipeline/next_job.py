@@ -1,12 +1,15 @@
 """Which job comes next: the queue minus what the files say is done, claimed or quarantined."""
 
+import random
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from . import paths
-from .claims import Claim, Claimant
+from .blocks import Span, read_spans
+from .claims import Block, Claim, Claimant
 from .errors import HeadstartError
 from .files import environment_faults
 from .history import NO_HISTORY, History, read_histories
@@ -18,6 +21,9 @@ from .retire import Watch
 from .workspace import Workspace
 
 _LISTING_S = 1.0
+_BLOCK_S = 5.0  # of work a block is to hold
+_KEPT_S = 10.0  # then what nobody has begun of it goes back: jobs were slower than those before
+_FIRST_BLOCK, _KNOWN_JOBS = 8, 4
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,11 @@ class Listing:
     done: frozenset[str]
     histories: dict[str, History]
     taken_at: float
+    blocks: tuple[Span, ...] = ()
+
+    def is_in_block(self, job: Job) -> bool:
+        """Whether a block claim has the job, of a living worker or a dead one."""
+        return any(span.covers(job.number) for span in self.blocks)
 
 
 class Pass(Enum):
@@ -43,10 +54,19 @@ class Frontier:
         busy: jobs that somebody else held when last seen, or that failed a moment ago.
         unusable: folders, sources or jobs that cannot be worked on, and why; they hold up nobody else.
         watch: which jobs were withdrawn.
+
+    Args:
+        block: claim up to so many jobs at once, as many as take about five seconds. More than one also makes workers begin
+            at different places of the queue, where each sees blocks that nobody else reaches for.
     """
 
     def __init__(
-        self, workspace: Workspace, claimant: Claimant, kinds: frozenset[str] | None, only: frozenset[str] | None
+        self,
+        workspace: Workspace,
+        claimant: Claimant,
+        kinds: frozenset[str] | None,
+        only: frozenset[str] | None,
+        block: int = 1,
     ) -> None:
         self.workspace = workspace
         self.claimant = claimant
@@ -60,12 +80,27 @@ class Frontier:
         self._listings: dict[tuple[str, str], Listing] = {}
         self._verified: set[str] = set()
         self.watch = Watch(workspace)
-        self._stream = self._candidates()
+        self._most = block
+        self._block: Block | None = None
+        self._looked_at: deque[tuple[Job, History, Pass]] = deque()  # taken from the stream too early
+        self._paces: deque[float] = deque(maxlen=16)
+        self._stream = self._candidates(turned=block > 1)
 
     def next_claim(self) -> Claim | None:
         """A job nobody has finished and nobody alive holds, now held by this worker; None if there is none at present."""
-        for job, history in self._stream:
+        self._paces.append(time.monotonic())
+        while (claim := self._next_of_block()) is None and (candidate := self._next_candidate()) is not None:
+            job, history, wanted = candidate
             if self.watch.now().of(job):  # since this pass over the queue began
+                continue
+            if wanted is Pass.FRESH and (size := self._block_size()) > 1:
+                jobs = [job, *self._followers(job, size - 1)]
+                self._block = self.claimant.acquire_block(jobs)
+                mine = self._block.waiting if self._block is not None else ()
+                self.busy.update(job.job_id for job in jobs if job not in mine)
+                continue
+            if self._listing(job).is_in_block(job) and self.claimant.is_in_block(job):
+                self.busy.add(job.job_id)
                 continue
             claim = None if self.claimant.is_too_soon(job, history) else self.claimant.acquire(job, history)
             if claim is None:
@@ -74,12 +109,52 @@ class Frontier:
                 self.claimant.release(claim)
             else:
                 return claim
+        return claim
+
+    def _next_of_block(self) -> Claim | None:
+        block = self._block
+        if block is None:
+            return None
+        if block.is_begun and time.monotonic() - block.taken_at > _KEPT_S:
+            self._looked_at.extendleft((job, NO_HISTORY, Pass.FRESH) for job in reversed(self.claimant.take_apart(block)))
+            self._block = None
+            return None
+        while (claim := self.claimant.next_of(block)) is not None:
+            if not self.watch.now().of(claim.job) and not self._is_refused(claim.job):
+                return claim
+            self.claimant.release(claim)
+        self._block = None
         return None
+
+    def _next_candidate(self) -> tuple[Job, History, Pass] | None:
+        return self._looked_at.popleft() if self._looked_at else next(self._stream, None)
+
+    def _followers(self, first: Job, count: int) -> Iterator[Job]:
+        """Up to so many jobs that come next and may be in one block with `first`."""
+        last = first
+        for _ in range(count):
+            candidate = self._next_candidate()
+            if candidate is None:
+                return
+            job, _, wanted = candidate
+            if wanted is not Pass.FRESH or job[1:4] != first[1:4] or job.group != first.group or job.number < last.number:
+                self._looked_at.appendleft(candidate)
+                return
+            yield job
+            last = job
+
+    def _block_size(self) -> int:
+        """As many as take about five seconds, by how fast jobs were asked for; the first of a worker are a few."""
+        if len(self._paces) <= _KNOWN_JOBS:
+            return min(self._most, _FIRST_BLOCK)
+        pace_s = (self._paces[-1] - self._paces[0]) / (len(self._paces) - 1)
+        return min(self._most, max(1, int(_BLOCK_S / max(pace_s, 1e-6))))
 
     def restart(self) -> None:
         """Looks at the whole queue again: others may have died, or enqueued more."""
         self._listings.clear()
         self.busy.clear()
+        self._looked_at.clear()
         self._stream = self._candidates()
 
     def refuse(self, job: Job, reason: str) -> None:
@@ -95,31 +170,46 @@ class Frontier:
     def fingerprint(self, job: Job) -> str:
         return self._fingerprints.of(job)
 
-    def _candidates(self) -> Iterator[tuple[Job, History]]:
-        for wanted in Pass:
+    def _candidates(self, turned: bool = False) -> Iterator[tuple[Job, History, Pass]]:
+        """Args: turned: begin somewhere in the queue, and come to what is before it at its end."""
+        begin = self._somewhere() if turned else 0
+        passes: list[tuple[Pass, bool | None]] = [(Pass.TRIED, None), (Pass.MARKED, None)]
+        for wanted, is_before in [(Pass.FRESH, False), *([(Pass.FRESH, True)] if begin else []), *passes]:
             # Read anew for each pass rather than kept: a million jobs are half a gigabyte of objects.
             reader = Reader(self.workspace, known_kinds(), ItemCounts(self.workspace).of)
             for job in reader:
+                if begin and is_before is not None and (job.number < begin) is not is_before:
+                    continue
                 if (self.kinds is not None and job.kind not in self.kinds) or (
                     self.only is not None and job.job_id not in self.only
                 ):
                     continue
-                if job.folder in self.unusable or (job.folder, job.source) in self._refused or not self._is_usable(job):
+                if self._is_refused(job) or not self._is_usable(job):
                     continue
                 listing = self._listing(job)
                 history = listing.histories.get(job.job_id, NO_HISTORY)
                 if history.is_quarantined or self._pass_of(job, listing, history) is not wanted:
                     continue
                 if wanted is not Pass.MARKED or not self._is_done(job):
-                    yield job, history
+                    yield job, history, wanted
             self.problems = reader.problems
+
+    def _is_refused(self, job: Job) -> bool:
+        return job.folder in self.unusable or (job.folder, job.source) in self._refused
+
+    def _somewhere(self) -> int:
+        """A job's number, as likely one as another, without reading the whole queue: rows are about as long as its first."""
+        for job in Reader(self.workspace, known_kinds()):
+            rows = paths.stat(self.workspace.queue).st_size // (len(",".join(map(str, job))) + 1)
+            return random.randrange(rows + 1) // self._most * self._most  # noqa: S311 - where to begin is no secret
+        return 0
 
     def _pass_of(self, job: Job, listing: Listing, history: History) -> Pass | None:
         if job.job_id in listing.done:
             if job.job_id in self._verified:
                 return None
             return Pass.MARKED
-        return Pass.TRIED if history.generation else Pass.FRESH
+        return Pass.TRIED if history.generation or listing.is_in_block(job) else Pass.FRESH
 
     def _is_usable(self, job: Job) -> bool:
         try:
@@ -158,4 +248,4 @@ def read_listing(workspace: Workspace, job: Job) -> Listing:
     except FileNotFoundError:
         names = []
     done = frozenset(name.removesuffix(".done") for name in names if name.endswith(".done"))
-    return Listing(done, read_histories(workspace.claims(job)), time.monotonic())
+    return Listing(done, read_histories(workspace.claims(job)), time.monotonic(), read_spans(workspace.blocks(job)))

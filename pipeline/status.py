@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import paths
-from .claims import deaths_of, failures_of, live_workers, seems_held
+from .claims import deaths_of, failures_of, live_workers, seemingly_claimed, seems_held
 from .doors import records
 from .errors import ExplainedError, HeadstartError
 from .history import DEATHS, NO_HISTORY, History
@@ -101,10 +101,10 @@ def read_status(workspace: Workspace) -> Status:
 
 def _count(workspace: Workspace, jobs: list[Job], fingerprints: Fingerprints) -> Tally:
     listing = read_listing(workspace, jobs[0])
-    if not listing.done and not listing.histories:  # most groups of a long queue
+    if not listing.done and not listing.histories and not listing.blocks:  # most groups of a long queue
         return Tally(jobs=len(jobs), pending=len(jobs), items=sum(job.stop - job.start for job in jobs))
     fingerprint = fingerprints.of(jobs[0]) if listing.done else ""
-    tally = Tally(jobs=len(jobs))
+    tally, held = Tally(jobs=len(jobs)), seemingly_claimed(workspace, jobs[0], listing.blocks)
     for job in jobs:
         tally.items += job.stop - job.start
         if job.job_id in listing.done:
@@ -121,7 +121,7 @@ def _count(workspace: Workspace, jobs: list[Job], fingerprints: Fingerprints) ->
         history = listing.histories.get(job.job_id, NO_HISTORY)
         if history.is_quarantined:
             tally.quarantined += 1
-        elif seems_held(workspace, job, history):
+        elif seems_held(workspace, job, history) or (not history.generation and any(span.covers(job.number) for span in held)):
             tally.running += 1
         else:
             tally.pending += 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import paths
+from .blocks import span_of
 from .claims import LEASE_S, read_owner
 from .errors import HeadstartError
 from .files import TEMPORARY_PREFIX, is_abandoned
@@ -129,6 +130,9 @@ def _orphans(
                 yield path
         for path in paths.matching(root, "claims/*/job_*"):
             if is_claim(path.name) and (folder, path.name.split(".")[0]) not in unfinished and not _is_owned(path):
+                yield path
+        for path in paths.matching(root, "claims/*/blocks/jobs_*"):
+            if span_of(path.name) is not None and not _is_owned(path):
                 yield path
     for path in (path for path in paths.walk(workspace.root) if path.name.startswith(TEMPORARY_PREFIX)):
         abandoned = is_abandoned(path)

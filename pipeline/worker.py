@@ -47,6 +47,7 @@ class Limits:
         kinds: only jobs of these kinds, None for all.
         only: only these jobs, None for all.
         loop_s: instead of ending when nothing is left, look again after this time.
+        block: jobs to claim at once, at most; see `next_job.Frontier`.
         job_timeout_s: a job without a sign of life for this time ends its worker; None means: by what other jobs took.
     """
 
@@ -56,6 +57,7 @@ class Limits:
     only: frozenset[str] | None = None
     loop_s: float | None = None
     job_timeout_s: float | None = None
+    block: int = 1
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Worker:
         self.report = report
         self.claimant = Claimant(workspace)
         self.stop = Stop(self.claimant.leave)
-        self.frontier = Frontier(workspace, self.claimant, limits.kinds, limits.only)
+        self.frontier = Frontier(workspace, self.claimant, limits.kinds, limits.only, limits.block)
         self.watchdog = Watchdog(limits.job_timeout_s, settings.ram_bytes, self._end)
         self.summary = Summary()
         self.observing = Observing(workspace, settings)

@@ -126,6 +126,10 @@ class Workspace:
     def claims(self, job: Job) -> Path:
         return self.root.joinpath(job.folder, "claims", job.group)
 
+    def blocks(self, job: Job) -> Path:
+        """Where claims on many jobs of a group at once lie."""
+        return self.root.joinpath(job.folder, "claims", job.group, "blocks")
+
 
 def has_workspace(folder: Path) -> bool:
     """Whether a workspace is there that this user can reach; one behind a dead mount or a closed folder is not."""

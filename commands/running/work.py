@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     metavar="5m",
     help="A job without a sign of life for this long ends its worker. [default: ten times the usual, at least a minute]",
 )
+@click.option(
+    "--block",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Claim up to N small jobs at once, as many as take about five seconds: for many workers on a shared file system.",
+)
 @click.option("--exit-status", is_flag=True, help="Exit with 10 if jobs remain, so that a shell loop knows.")
 @workspace_option
 @click.pass_obj
@@ -43,6 +51,7 @@ def command(
     vram_budget: int | None,
     loop_s: float | None,
     job_timeout: float | None,
+    block: int,
     exit_status: bool,
     workspace: str | None,
 ) -> int:
@@ -64,6 +73,7 @@ def command(
         kinds=frozenset(kinds.split(",")) if kinds else None,
         loop_s=None if loop_s is None else max(1.0, loop_s),
         job_timeout_s=job_timeout,
+        block=block,
     )
     with ProgressDisplay(opened_workspace) as progress:
         settings = Settings(device, batch_size, ram_budget, vram_budget)

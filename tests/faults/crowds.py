@@ -28,7 +28,7 @@ def run(count: int, seed: int) -> Report:
             folder.mkdir()
             workspace, log, crowd = new_workspace(folder / "w"), folder / "log", draw.randint(4, LARGEST)
             enqueue(workspace, JOBS * JOB_SIZE)
-            violations += settle(workspace, log, crowd)
+            violations += settle(workspace, log, crowd, block=draw.choice((1, 5, 64)))
             violations += done_twice(log, set())
             violations += check_drained(workspace, expected_squares(JOBS * JOB_SIZE))
             workers += crowd

@@ -163,6 +163,7 @@ def _quarantined(workspace: Workspace) -> Iterator[str]:
 
 def _leftovers(workspace: Workspace, named: set[Path]) -> Iterator[str]:
     strays = [path for path in workspace.root.glob("*/*/claims/*/*") if _CLAIM.fullmatch(path.name)]
+    strays += workspace.root.glob("*/*/claims/*/blocks/*")
     unnamed = [path for path in workspace.root.glob("*/*/shards/*/*") if path not in named]
     for path in sorted({*strays, *unnamed, *workspace.workers.glob("*"), *workspace.root.rglob(".tmp-*")}):
         yield f"orphan: {path.relative_to(workspace.root)}"

@@ -97,7 +97,7 @@ class _Round:
 
     def run(self, expected: Expected) -> None:
         enqueue(self.workspace, FEW)
-        self._bury(self._start(work(self.workspace), self.first))
+        self._bury(self._start(work(self.workspace, self._block()), self.first))
         end = time.monotonic() + _ROUND_S
         living: dict[Forked, float] = {}
         while len(self.killed) < self.deaths and not self._is_done():
@@ -120,7 +120,7 @@ class _Round:
 
     def _next(self) -> dict[Forked, float]:
         what = self.chance.random()
-        task = work(self.workspace)
+        task = work(self.workspace, self._block())
         if what < 0.12:
             task = repair(self.workspace)
         elif what < 0.3:
@@ -129,6 +129,9 @@ class _Round:
             return {self._start(task, 0): time.monotonic() + self.chance.uniform(0, _LATEST_S)}
         at = self.chance.randint(1, _SOON if self.chance.random() < 0.7 else self.calls)
         return {self._start(task, at): time.monotonic() + _ROUND_S}
+
+    def _block(self) -> int:
+        return self.chance.choice((1, 3, 64))  # workers of one round differ in it
 
     def _start(self, task, at: int) -> Forked:
         self.tally.forks += 1
@@ -157,7 +160,9 @@ class _Round:
 
     def _finish(self, expected: Expected) -> None:
         enqueue(self.workspace, ITEMS)
-        self.tally.violations += settle(self.workspace, self.log, workers=self.at_once)  # those who live must exclude each other
+        self.tally.violations += settle(
+            self.workspace, self.log, workers=self.at_once, block=self._block()
+        )  # those who live must exclude each other
         self.tally.violations += self.ledger.look()
         self.tally.violations += check_drained(self.workspace, expected)
         self.tally.violations += done_twice(self.log, self.killed)

@@ -99,11 +99,11 @@ def fork(
         os._exit(status)
 
 
-def work(workspace: Workspace) -> Callable[[], None]:
-    """A worker until nothing is left."""
+def work(workspace: Workspace, block: int = 1) -> Callable[[], None]:
+    """A worker until nothing is left, which claims up to `block` jobs at once."""
 
     def task() -> None:
-        Worker(workspace, Settings(), Limits(), lambda finished: None).run()
+        Worker(workspace, Settings(), Limits(block=block), lambda finished: None).run()
 
     return task
 
@@ -120,12 +120,12 @@ def repair(workspace: Workspace) -> Callable[[], None]:
     return task
 
 
-def settle(workspace: Workspace, log: Path, workers: int = 1) -> list[str]:
+def settle(workspace: Workspace, log: Path, workers: int = 1, block: int = 1) -> list[str]:
     """Fresh workers at once, then a repair, none disturbed: violations if one fails or never ends. All others are dead."""
     violations = []
     if not workspace.files.hard_links:
         age(workspace.root)  # there a claim can be torn, which then says nothing of its owner: the lease has to run out
-    for name, task, count in (("a fresh worker", work(workspace), workers), ("the repair", repair(workspace), 1)):
+    for name, task, count in (("a fresh worker", work(workspace, block), workers), ("the repair", repair(workspace), 1)):
         for child in [fork(task, workspace.root, log, name=name) for _ in range(count)]:
             if not child.wait():
                 violations.append(f"wedged: {name} did not end within {_PATIENCE_S:.0f} s")

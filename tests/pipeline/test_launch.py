@@ -137,7 +137,7 @@ def test_what_runs_names_no_path_of_this_machine_and_no_secret(workspace, monkey
     monkeypatch.setenv("HF_TOKEN", "hush")
     begin(workspace, "local", Asked(workers=1, work=("--device", "cpu")))
     script = workspace.launch_script("local").read_text()
-    assert script.endswith("exec python3 -P -m headstart.cli work -w . --time-limit 3300s --device cpu\n")
+    assert script.endswith("exec python3 -P -m headstart.cli work -w . --time-limit 3300s --block 64 --device cpu\n")
     words = script.replace("#!/bin/sh", "").split()
     assert not [word for word in words if Path(word).is_absolute() or "hush" in word]
     assert not {"AWS_SECRET_ACCESS_KEY", "HF_TOKEN"} & worker_environment().keys()
@@ -145,7 +145,8 @@ def test_what_runs_names_no_path_of_this_machine_and_no_secret(workspace, monkey
 
 def test_an_argument_that_a_shell_would_read_otherwise_is_quoted(workspace):
     launch = Launch("headstart-00000000", "local", 1, work=("--jobs", "$(touch x); y"))
-    assert launch.command.endswith("--jobs '$(touch x); y'")
+    assert launch.command.endswith("--block 64 --jobs '$(touch x); y'")
+    assert "--block 64" not in Launch("headstart-00000000", "local", 1, work=("--block", "2")).command
 
 
 def test_what_ends_workers_by_force_waits_longer_than_they_do():
