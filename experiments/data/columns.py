@@ -1,12 +1,12 @@
 """What the columns of a manifest say: targets to predict and auxiliary values, as numbers where numbers are wanted."""
 
 import difflib
-import unicodedata
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.manifest.reading import Dataset, open_manifest
+from headstart.features.sources.spellings import label_key
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
@@ -32,8 +32,8 @@ def column_of(cached: CachedFeatures, name: str) -> list[str]:
     near = difflib.get_close_matches(name, known, 1)
     hint = f"Did you mean '{printable(near[0])}'?" if near else f"It has: {', '.join(map(printable, known)) or 'none'}."
     raise HeadstartError(
-        f"the manifest has no column '{printable(name)}'. {hint} Columns are kept as they were when an image was first enqueued; "
-        "for one that was added later, enqueue the table in a new workspace (-w DIR)"
+        f"the manifest has no column '{printable(name)}'. {hint} One that was added to the "
+        "table later is taken over by: headstart enqueue TABLE"
     )
 
 
@@ -67,15 +67,15 @@ def targets_of(
     """Targets of all rows. Args: targets: columns, () for the label; is_centered: see `value_targets`. Raises: HeadstartError as
     `targets`."""
     names = targets or (LABEL,)
+    is_partial = len(cached) < cached.rows.images
     if task == "regression":
         columns = [column_of(cached, name) for name in names]
-        return value_targets(list(names), columns, train, is_centered, lambda row: printable(cached.paths[row]))
+        return value_targets(list(names), columns, train, is_centered, lambda row: printable(cached.paths[row]), is_partial)
     if len(names) > 1:
         raise HeadstartError(f"{len(names)} targets are given, and a classifier has one. Use --task regression, or one --target")
     labels = np.array(column_of(cached, names[0])) if targets else np.asarray(cached.labels)
     if targets:
         _refuse_two_spellings(names[0], labels)
-    is_partial = len(cached) < cached.rows.images
     return class_targets(labels, train, others, are_said=not targets and _are_classes(cached), is_partial=is_partial)
 
 
@@ -83,7 +83,7 @@ def _refuse_two_spellings(name: str, labels: NDArray[np.str_]) -> None:
     """As `enqueue` does of labels: two spellings of one class would be two classes."""
     spellings: dict[str, str] = {}
     for label in np.unique(labels[labels != ""]).tolist():
-        other = spellings.setdefault(" ".join(unicodedata.normalize("NFC", label).casefold().split()), label)
+        other = spellings.setdefault(label_key(label), label)
         if other != label:
             raise HeadstartError(
                 f"target '{printable(name)}' has two spellings of one class, {printable(repr(other))} and "

@@ -53,6 +53,9 @@ class Units:
         return None if facts is None else cls(*(np.array(facts[key], np.float64) for key in ("mean", "scale")))
 
 
+MORE_TO_COME = "So far: work off more jobs, then try again: headstart work"
+
+
 @dataclass(frozen=True)
 class Targets:
     """Targets of all n rows of a source, k outputs a head.
@@ -117,9 +120,8 @@ def class_targets(
     counts, names = counts[names != ""], names[names != ""]
     if len(names) < 2:
         only = f"one class, {str(names[0])!r}" if len(names) else "no labels"
-        raise HeadstartError(
-            f"the training split has {only}; a classifier needs two. Label more images, or use --task regression"
-        )
+        remedy = MORE_TO_COME if is_partial else "Label more images, or use --task regression"
+        raise HeadstartError(f"the training split has {only}; a classifier needs two. {remedy}")
     lone = [str(name) for name, count in zip(names, counts, strict=True) if count < 2]
     if len(lone) == len(names) and not (are_said or is_partial):
         raise HeadstartError(
@@ -145,10 +147,14 @@ def value_targets(
     train: NDArray[np.int64],
     is_centered: bool = False,
     named: Callable[[int], str] = lambda row: f"row {row}",
+    is_partial: bool = False,
 ) -> Targets:
     """Numbers to predict, one column a name; '' and NaN mean: none.
 
-    Args: is_centered: values are in units of the training rows; named: what a row is called in a message.
+    Args:
+        is_centered: values are in units of the training rows.
+        named: what a row is called in a message.
+        is_partial: more images are to come.
 
     Raises: HeadstartError naming column and row if a value is no number, or if a column is the same on all training rows.
     """
@@ -157,9 +163,8 @@ def value_targets(
         known = numbers[train][np.isfinite(numbers[train])]
         if len(known) < 2 or np.ptp(known) == 0:
             only = f"the value {known[0]:g} on all {len(known)} rows" if len(known) else "no number at all"
-            raise HeadstartError(
-                f"target '{name}' has {only} of the training split; there is nothing to learn. Choose another --target"
-            )
+            remedy = MORE_TO_COME if is_partial else "Choose another --target"
+            raise HeadstartError(f"target '{name}' has {only} of the training split; there is nothing to learn. {remedy}")
     units = Units.of(values, train) if is_centered else None
     if units is None:
         _refuse_beyond_float32(names, values, named)

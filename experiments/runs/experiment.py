@@ -89,6 +89,10 @@ class Experiment(abc.ABC):
         del facts["data"]
         return facts_digest(facts)
 
+    def on_any_machine(self) -> Self:
+        """The same training, without what an earlier version noted of the machine that began it: for comparisons alone."""
+        return self
+
     @property
     def checkpoints(self) -> Path:
         """The folder of its states and of what it trained."""

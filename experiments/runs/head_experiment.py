@@ -1,7 +1,7 @@
 """An experiment that trains heads: what its description adds to any training's, and where its heads lie."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -97,6 +97,9 @@ class HeadExperiment(Experiment):
         facts = self.facts()
         del facts["data"]
         return facts_digest({**facts, "dataset": self.dataset})
+
+    def on_any_machine(self) -> Self:
+        return replace(self, options=replace(self.options, device="cpu"))
 
     def record(self) -> dict[str, Any]:
         return {

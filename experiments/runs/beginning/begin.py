@@ -96,11 +96,11 @@ def _existing(workspace: Workspace, sketch: AnyExperiment, name: str | None) -> 
     experiments = list_experiments(workspace, type(sketch))
     candidates = experiments if name is None else [experiment for experiment in experiments if experiment.name == name]
     for experiment in candidates:
-        if experiment.identity == sketch.identity:
+        if experiment.on_any_machine().identity == sketch.identity:
             return experiment
     # One that was begun on fewer rows and never finished is finished first: that is what the same command after a crash means.
     for experiment in candidates:
-        if experiment.configuration == sketch.configuration and not is_finished(experiment):
+        if experiment.on_any_machine().configuration == sketch.configuration and not is_finished(experiment):
             return experiment
     if name is not None:
         _refuse_taken(workspace, sketch, name, candidates)
