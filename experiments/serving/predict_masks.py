@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.encoders.runtime import Encoder, open_encoder
-from headstart.features.extraction.new_images import NewImage, find_new_images, read_new_file
+from headstart.features.extraction.new_images import NewImage, find_new_images, opened_new_file, read_new_file
+from headstart.features.images.bands import open_bands
 from headstart.features.images.decode import ImageError, open_rgb
 from headstart.features.images.transform import fit
 from headstart.features.images.watch import picture_seconds, read_within
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 _RECIPE = "segment"
-_ROWS = 64  # of the mask that are made at once
+_NUMBERS = 2**21  # that are made at once of a mask: 8 MB each of what leads to them
 _COLOURS = 256
 
 
@@ -57,7 +59,8 @@ def predict_masks(
 
     Args:
         overlap: None: the whole image is scaled to the encoder's size, as in training; else windows of that size at the image's
-            own resolution, which overlap by so many pixels (rounded up to the map's stride) and are stitched without seams.
+            own resolution, which overlap by so many pixels (rounded up to the map's stride) and are stitched without seams. Of
+            a large TIFF in tiles or strips a row of windows is read at a time; memory is that of the mask and of that row.
         overlay: also `<name>_overlay.png`, the classes' colours over the image.
 
     An image that cannot be read, or whose mask would replace another file, costs its own row.
@@ -90,44 +93,81 @@ def predict_masks(
                 try:
                     if target in written:
                         raise HeadstartError(f"{target} is the mask of another image already. Predict them apart")
-                    pixels = _read(image)
-                    mask = _mask(trained, encoder, pixels, overlap)
-                    _write(target, mask, pixels, about.pixel_values, overlay)
+                    with _seen(image, overlap is not None and not overlay) as seen:
+                        strips = _strips(trained, encoder, seen, overlap)
+                        mask, counts = _gathered(strips, (seen.height, seen.width), about.pixel_values)
+                        _write(target, mask, seen.image if overlay else None)
                 except (ImageError, HeadstartError) as error:
                     yield PredictedMask(image.name, error=str(error))
                     continue
                 written.add(target)
-                counts = np.bincount(mask.ravel(), minlength=len(about.classes)) / mask.size
-                shares = tuple((name, float(share)) for name, share in zip(about.classes, counts, strict=True) if share)
+                shares = tuple((name, count / mask.size) for name, count in zip(about.classes, counts, strict=True) if count)
                 yield PredictedMask(image.name, target, (mask.shape[0], mask.shape[1]), shares)
     finally:
         encoder.close()
 
 
-def _read(image: NewImage) -> PillowImage:
-    return read_within(lambda: open_rgb(read_new_file(image)))
+@dataclass(frozen=True)
+class _Seen:
+    """An image that is segmented; `image` is None where only `rows(top, bottom)` of it are read at a time."""
+
+    height: int
+    width: int
+    rows: Callable[[int, int], NDArray[np.uint8]]
+    image: PillowImage | None = None
 
 
-def _mask(trained: Trained, encoder: Encoder, image: PillowImage, overlap: int | None) -> NDArray[np.uint8]:
-    """(H, W) code of each pixel's class."""
+@contextlib.contextmanager
+def _seen(image: NewImage, in_parts: bool) -> Iterator[_Seen]:
+    if in_parts:
+        with opened_new_file(image) as file:
+            bands = read_within(lambda: open_bands(file))
+            if bands is not None:
+                rows = bands.rows
+                yield _Seen(bands.height, bands.width, lambda top, bottom: read_within(lambda: rows(top, bottom)))
+                return
+    whole = read_within(lambda: open_rgb(read_new_file(image)))
+    yield _Seen(whole.height, whole.width, lambda top, bottom: np.asarray(whole)[top:bottom], whole)
+
+
+def _strips(trained: Trained, encoder: Encoder, seen: _Seen, overlap: int | None) -> Iterator[NDArray[np.uint8]]:
+    """The code of each pixel's class, some rows (n, W) after the other."""
     spec = encoder.spec
     assert spec.spatial is not None
+    size = seen.height, seen.width
     if overlap is None:
-        logits = _logits(trained, encoder, fit(image, spec.transform))
-        return enlarged(logits, (image.height, image.width), (logits.shape[1] / image.height, logits.shape[2] / image.width))
+        assert seen.image is not None
+        logits = _logits(trained, encoder, fit(seen.image, spec.transform))
+        yield from enlarged([logits], logits.shape[1], size, (logits.shape[1] / size[0], logits.shape[2] / size[1]))
+        return
     _, rows, columns = spec.spatial.shape
     stride = spec.transform.image_size[0] // rows
-    pixels = np.asarray(image)
-    size = -(-image.height // stride), -(-image.width // stride)
+    band: tuple[int, NDArray[np.uint8]] | None = None
 
     def predict(top: int, left: int) -> NDArray[np.float32]:
-        seen = pixels[top * stride : (top + rows) * stride, left * stride : (left + columns) * stride]
-        short = [edge - there for edge, there in zip(spec.transform.image_size, seen.shape[:2], strict=True)]
-        return _logits(trained, encoder, np.pad(seen, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge"))
+        nonlocal band
+        if band is None or band[0] != top:  # windows come row by row
+            band = top, seen.rows(top * stride, min((top + rows) * stride, seen.height))
+        part = band[1][:, left * stride : (left + columns) * stride]
+        short = [edge - there for edge, there in zip(spec.transform.image_size, part.shape[:2], strict=True)]
+        return _logits(trained, encoder, np.pad(part, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge"))
 
-    strips = stitch(size, (rows, columns), -(-overlap // stride), predict)
-    field = np.concatenate([strip.astype(np.float32) for _, strip in strips], axis=1)
-    return enlarged(field, (image.height, image.width), (1 / stride, 1 / stride))
+    places = -(-seen.height // stride), -(-seen.width // stride)
+    fields = (strip.astype(np.float32) for _, strip in stitch(places, (rows, columns), -(-overlap // stride), predict))
+    yield from enlarged(fields, places[0], size, (1 / stride, 1 / stride))
+
+
+def _gathered(
+    strips: Iterable[NDArray[np.uint8]], size: tuple[int, int], values: Sequence[int]
+) -> tuple[NDArray[np.uint8], list[int]]:
+    """The mask (H, W) in the values that files hold, and how many pixels each class has."""
+    numbers = np.array(values if max(values) < _COLOURS else range(len(values)), np.uint8)
+    mask, counts, top = np.empty(size, np.uint8), np.zeros(len(values), np.int64), 0
+    for strip in strips:
+        counts += np.bincount(strip.ravel(), minlength=len(values))
+        mask[top : top + len(strip)] = numbers[strip]
+        top += len(strip)
+    return mask, counts.tolist()
 
 
 def _logits(trained: Trained, encoder: Encoder, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -144,19 +184,30 @@ def _logits(trained: Trained, encoder: Encoder, pixels: NDArray[np.uint8]) -> ND
     return said
 
 
-def enlarged(field: NDArray[np.float32], size: tuple[int, int], scale: tuple[float, float]) -> NDArray[np.uint8]:
-    """(H, W) the strongest class of each pixel of a field (k, h, w), bilinear between places, some rows at a time.
+def enlarged(
+    strips: Iterable[NDArray[np.float32]], places: int, size: tuple[int, int], scale: tuple[float, float]
+) -> Iterator[NDArray[np.uint8]]:
+    """The strongest class of each pixel of a field, bilinear between its places, some rows (n, W) after the other.
 
-    Args: scale: places a pixel, down and across; as torch's interpolate without align_corners.
+    Args:
+        strips: (k, n, w) of the field, from top to bottom, `places` rows in all; no more of them are held than are needed.
+        size: (H, W) in pixels.
+        scale: places a pixel, down and across; as torch's interpolate without align_corners.
     """
-    mask = np.empty(size, np.uint8)
-    lower, upper, share = _between(size[1], field.shape[2], scale[1])
-    for start in range(0, size[0], _ROWS):
-        stop = min(start + _ROWS, size[0])
-        above, below, part = (one[start:stop] for one in _between(size[0], field.shape[1], scale[0]))
-        rows = field[:, above] * (1 - part)[:, None] + field[:, below] * part[:, None]
-        mask[start:stop] = (rows[..., lower] * (1 - share) + rows[..., upper] * share).argmax(0)
-    return mask
+    above, below, part = _between(size[0], places, scale[0])
+    field, first, done = np.empty((0, 0, 0), np.float32), 0, 0
+    for strip in strips:
+        lower, upper, share = _between(size[1], strip.shape[2], scale[1])
+        field = np.concatenate([field, strip], axis=1) if field.size else strip
+        there = int(np.searchsorted(below, first + field.shape[1]))  # rows of pixels that need no later strip
+        at_once = max(1, _NUMBERS // (len(strip) * size[1]))
+        for start in range(done, there, at_once):
+            some = slice(start, min(start + at_once, there))
+            rows = field[:, above[some] - first] * (1 - part[some])[:, None] + field[:, below[some] - first] * part[some][:, None]
+            yield (rows[..., lower] * (1 - share) + rows[..., upper] * share).argmax(0).astype(np.uint8)
+        done = there
+        kept = min(int(above[done]) - first if done < size[0] else places, field.shape[1])
+        field, first = field[:, kept:], first + kept
 
 
 def _between(pixels: int, places: int, scale: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
@@ -165,18 +216,18 @@ def _between(pixels: int, places: int, scale: float) -> tuple[NDArray[np.int64],
     return lower, np.minimum(lower + 1, places - 1), (at - lower).astype(np.float32)
 
 
-def _write(target: Path, mask: NDArray[np.uint8], image: PillowImage, values: Sequence[int], overlay: bool) -> None:
+def _write(target: Path, mask: NDArray[np.uint8], image: PillowImage | None) -> None:
+    """The mask, and where `image` is given the colours of the classes over it."""
     from PIL import Image
 
     from headstart.experiments.training.judging.mask_metrics import class_colours
 
     colours = class_colours(_COLOURS)
-    numbers = np.array(values if max(values) < _COLOURS else range(len(values)), np.uint8)[mask]
-    indexed = Image.fromarray(numbers)
+    indexed = Image.fromarray(mask)
     indexed.putpalette(colours.tobytes())
     pictures: list[tuple[Path, Any]] = [(target, indexed)]
-    if overlay:
-        over = Image.blend(image, Image.fromarray(colours[numbers]), 0.6)
+    if image is not None:
+        over = Image.blend(image, Image.fromarray(colours[mask]), 0.6)
         pictures.append((target.with_name(f"{target.stem}_overlay.png"), over))
     for path, picture in pictures:
         buffer = io.BytesIO()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.devices import cores
-from headstart.features.images.decode import ImageError, open_decoder, read_file
+from headstart.features.images.decode import ImageError, open_decoder, opened_file, read_file
 from headstart.features.images.watch import Decoders, WatchedDecode
 from headstart.features.manifest.parts import Row
 from headstart.features.sources.source import MISSING, refuse_links
@@ -141,6 +142,15 @@ def read_new_file(image: NewImage) -> bytes:
     if image.size == MISSING:
         raise ImageError("missing", "there is no such file, or it cannot be reached")
     return read_file(image.root, image.path, image.size, image.mtime_ns, image.allow_symlinks)
+
+
+@contextlib.contextmanager
+def opened_new_file(image: NewImage) -> Iterator[BinaryIO]:
+    """The file itself, where it is too large to be read at once. Raises: as `read_file`."""
+    if image.size == MISSING:
+        raise ImageError("missing", "there is no such file, or it cannot be reached")
+    with opened_file(image.root, image.path, image.allow_symlinks) as file:
+        yield file
 
 
 def _encoded(

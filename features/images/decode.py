@@ -11,9 +11,9 @@ import logging
 import os
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,22 +82,29 @@ def read_file(root: Path, relative: str, size: int, mtime_ns: int, allow_symlink
 
     Raises: ImageError; SourceGoneError if the root, its disk or mount is the problem and not the file.
     """
+    with opened_file(root, relative, allow_symlinks) as file:
+        before = os.fstat(file.fileno())
+        # Unpacked anew, copied or touched: the digest decides then.
+        is_touched = digest != "" and before.st_mtime_ns != mtime_ns
+        _must_be_unchanged(before, size, before.st_mtime_ns if is_touched else mtime_ns)
+        data = file.read(size + 1)
+        _must_be_unchanged(os.fstat(file.fileno()), len(data), before.st_mtime_ns)
+        if is_touched and digest_of_bytes(data) != digest:
+            raise ImageError("changed", "its bytes differ from those that were enqueued; enqueue it again")
+        return data
+
+
+@contextlib.contextmanager
+def opened_file(root: Path, relative: str, allow_symlinks: bool) -> Iterator[BinaryIO]:
+    """The regular file `relative` under `root`, to be read; arguments and errors as of `read_file`."""
     path = path_inside(root, relative, allow_symlinks)
     try:
         # Asked before opening, because opening alone can act: it wakes the writer of a FIFO and rewinds a tape.
         _must_be_regular(os.stat(path))  # noqa: PTH116
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
-            before = os.fstat(descriptor)
-            _must_be_regular(before)
-            # Unpacked anew, copied or touched: the digest decides then.
-            is_touched = digest != "" and before.st_mtime_ns != mtime_ns
-            _must_be_unchanged(before, size, before.st_mtime_ns if is_touched else mtime_ns)
-            data = file.read(size + 1)
-            _must_be_unchanged(os.fstat(descriptor), len(data), before.st_mtime_ns)
-            if is_touched and digest_of_bytes(data) != digest:
-                raise ImageError("changed", "its bytes differ from those that were enqueued; enqueue it again")
-            return data
+            _must_be_regular(os.fstat(descriptor))
+            yield file
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(root) or not any(os.scandir(root)):  # noqa: PTH112
             raise _gone(root) from None
@@ -185,7 +192,7 @@ def _opened(data: bytes) -> "PillowImage":
     """Its header was read, and no pixel."""
     from PIL import Image, UnidentifiedImageError
 
-    _silence_pillow()
+    silence_pillow()
     if not data:
         raise ImageError("not_an_image", "the file is empty")
     if data.startswith(LFS_POINTER):
@@ -252,7 +259,7 @@ def _rgb(image: "PillowImage", transform: Transform | None) -> "PillowImage":
 
 
 @functools.cache
-def _silence_pillow() -> None:
+def silence_pillow() -> None:
     # Once and for good: catch_warnings() swaps the process's filters and is not safe in threads. What Pillow would say
     # about a broken file is said in its row's reason.
     warnings.filterwarnings("ignore", module=r"PIL\.")

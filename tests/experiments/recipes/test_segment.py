@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from headstart.experiments.recipes import segment
+from headstart.experiments.serving import predict_masks
 from headstart.experiments.training.data.batch import Facts
 from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.masked_maps import VOID, MaskOptions, at_cells, find_masked
+from headstart.features.images import bands, decode
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
@@ -297,6 +300,35 @@ def test_windows_say_of_an_image_of_their_size_what_the_whole_says_and_fit_any_o
     whole = np.asarray(Image.open(tmp_path / "whole/same.png"))
     assert (whole == masks["same"]).mean() > 0.998
     assert (masks["large"] == np.where(large.mean(2) > 120, 1, 0)).mean() > 0.85
+
+
+def test_a_large_tiff_is_read_in_parts_and_gets_the_mask_of_the_whole(scenes, learned, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    large = Image.fromarray(np.tile(np.asarray(scene(5)[0]), (3, 2, 1))[:131, :150])
+    tags = ImageFileDirectory_v2()
+    tags[278] = 16  # rows a strip
+    large.save(tmp_path / "in/large.tif", compression="tiff_lzw", tiffinfo=tags)
+    for folder, least in (("parts", 1000), ("whole", 10**9)):
+        monkeypatch.setattr(bands, "LARGE_PIXELS", least)
+        monkeypatch.setattr(predict_masks, "_NUMBERS", 1000 if folder == "parts" else 10**7)
+        if folder == "parts":
+            monkeypatch.setattr(predict_masks, "open_rgb", lambda data: pytest.fail("read at once"))
+        else:
+            monkeypatch.setattr(predict_masks, "open_rgb", decode.open_rgb)
+        done = call("predict", tmp_path / "in", "--run", "1", "--masks-to", tmp_path / folder, "--overlap", "8", "-w", learned)
+        assert done.status == 0, done.errors
+    assert (tmp_path / "parts/large.png").read_bytes() == (tmp_path / "whole/large.png").read_bytes()
+
+
+@pytest.mark.parametrize(("pixels", "places"), [((90, 40), 12), ((12, 9), 12), ((7, 5), 12)], ids=str)
+def test_a_field_in_strips_is_enlarged_as_the_whole_is(pixels, places):
+    field = np.random.default_rng(0).standard_normal((3, places, 8)).astype(np.float32)
+    scale = places / pixels[0], 8 / pixels[1]
+    [whole] = predict_masks.enlarged([field], places, pixels, scale)
+    assert whole.shape == pixels
+    for cuts in ([1], [5, 6], list(range(1, places))):
+        strips = np.split(field, cuts, axis=1)
+        assert np.array_equal(np.concatenate(list(predict_masks.enlarged(strips, places, pixels, scale))), whole)
 
 
 @pytest.mark.parametrize(
