@@ -193,6 +193,7 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     from headstart.experiments.evaluation.record import show_run
     from headstart.experiments.heads.trained_head import read_head
     from headstart.experiments.runs.catalog import choose_run, list_runs
+    from headstart.experiments.runs.database.database import open_database
     from headstart.experiments.runs.database.synchronize import open_synchronized
     from headstart.experiments.runs.experiment import read_metrics
     from headstart.experiments.runs.experiment_data import experiment_data
@@ -323,6 +324,14 @@ def targets(workspace: Workspace) -> Iterator[Target]:
             listed = opened.runs(), opened.final_metrics(), opened.wide(), opened.image_counts()
             return listed, [opened.metrics(run.run) for run in listed[0]]
 
+    with open_database(workspace.database) as opened:
+        stamps = opened.stamps(in_full=True)
+
+    def rows_as_stamped() -> None:
+        with open_database(workspace.database) as opened:
+            if opened.stamps(in_full=True) != stamps:
+                raise Noticed  # made again, by what `rows_of_runs` calls
+
     del cached
     yield Target("payload (NPZ)", payload, features)
     yield Target("payload, packed anew", payload, lambda: (shutil.rmtree(part.parent, ignore_errors=True), packed())[1])
@@ -383,7 +392,7 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     results = recipe / "test_results.json"
     yield Target("test_results.json", results, lambda: dict(read_record(results, None)))
     yield Target("metrics.json, read alone", heads / "metrics.json", lambda: read_metrics(read_head_experiment(workspace, heads)))
-    yield Target("database", workspace.database, rows_of_runs, database_again)
+    yield Target("database", workspace.database, rows_of_runs, database_again, rows_as_stamped)
 
 
 def _without(database: Path, observe: Callable[[], Any]) -> Callable[[], Any]:
