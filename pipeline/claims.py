@@ -106,7 +106,7 @@ def _line(reason: str) -> bytes:
 
 
 def _path(workspace: Workspace, job: Job, generation: int, suffix: str = "") -> Path:
-    return workspace.claims(job) / f"{job.job_id}.g{generation}{suffix}"
+    return workspace.claim(job, f"{job.job_id}.g{generation}{suffix}")
 
 
 class Claimant:

@@ -152,12 +152,13 @@ class Watch:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._path = workspace.withdrawn  # once: it is asked before each job
         self._stamp: tuple[int, int] | None = None
         self._now = Withdrawn({})
 
     def now(self) -> Withdrawn:
         try:
-            stat = paths.stat(self._workspace.withdrawn)
+            stat = paths.stat(self._path)
             stamp = (stat.st_mtime_ns, stat.st_size)
         except OSError:  # none, or out of reach for a moment
             return self._now

@@ -130,6 +130,10 @@ class Workspace:
         """Where claims on many jobs of a group at once lie."""
         return self.root.joinpath(job.folder, "claims", job.group, "blocks")
 
+    def claim(self, job: Job, name: str) -> Path:
+        """A file among the claims of its group."""
+        return self.root.joinpath(job.folder, "claims", job.group, name)
+
 
 def has_workspace(folder: Path) -> bool:
     """Whether a workspace is there that this user can reach; one behind a dead mount or a closed folder is not."""

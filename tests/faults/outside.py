@@ -5,6 +5,7 @@ python -m tests.faults.outside
 With an empty HOME that nobody may write to. Needs strace (`apt-get install strace`) and the right to trace.
 """
 
+import json
 import os
 import re
 import shutil
@@ -78,6 +79,48 @@ def _is_below(path: str, folders: object) -> bool:
     return any(path == str(each) or path.startswith(f"{each}/") for each in folders)  # type: ignore[attr-defined]
 
 
+OWN_FILE = '''"""Numbers."""
+
+from dataclasses import dataclass
+
+from headstart.experiments.training.options import CheckedOptions, option
+
+
+@dataclass(frozen=True)
+class Options(CheckedOptions):
+    count: int = option(3, "how many", at_least=1)
+
+
+def items(options):
+    return options.count
+
+
+def make(item, options):
+    return {"number": str(item.number)}
+'''
+_BOUNDS = {
+    "filter_speckle": 128,
+    "color_precision": 8,
+    "layer_difference": 255,
+    "corner_threshold": 180,
+    "length_threshold": 10,
+    "max_iterations": 1000,
+    "splice_threshold": 180,
+    "path_precision": 16,
+}
+
+
+def write_given(data: Path) -> None:
+    """What a user gives besides photos: a file of code, and results of an optimizer for each photo."""
+    (data / "mine.py").write_text(OWN_FILE)
+    results = [
+        {"image": photo.name, "parameters": {name: most - number for name, most in _BOUNDS.items()}, "ssim": 0.9 - number / 10}
+        for photo in sorted(data.glob("*.png"))
+        for number in range(2)
+    ]
+    (data / "optimization_1.json").write_text(json.dumps(results))
+
+
 def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
     """Every command that can run without a network, in an order in which each has what it needs."""
     here = ("-w", str(workspace))
@@ -93,11 +136,16 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
         "--job-size",
         "8",
     )
+    data, table = photos.parent, str(out / "results.csv")
+    vectorized = ("--results", table, "--epochs", "2", "--device", "cpu")
+    handwriting = ("--composed-lines", "40", "--rnn-size", "8", "--layers", "1", "--max-steps", "2", "--device", "cpu")
     quick = ("--epochs", "2", "--threads", "1", "--batch-size", "8", "--device", "cpu")
     return [
         ("plan", *enqueue[1:], *here),
         (*enqueue, *here),
         ("work", "--device", "cpu", *here),
+        ("doctor", *here),
+        ("watch", "--once", *here),
         ("status", *here),
         ("status", "--disk", *here),
         ("verify", "--deep", "--repair", *here),
@@ -114,6 +162,20 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
         ("report", "1", *here),
         ("audit", *here),
         ("data", "list", *here),
+        ("evaluate", "1", "--csv", *here),
+        ("runs", "--csv", *here),
+        ("ingest", str(data), "--images", str(data), "--out", table),
+        ("train", "quality", *vectorized, *here),
+        ("rank", str(data / "dark01.png"), "--run", "best", "--sets", "20", *here),
+        ("train", "handwriting", *handwriting, *here),
+        ("sample", "last", "-o", str(out / "lines"), *here),
+        ("allow", str(data / "mine.py")),
+        ("make", str(data / "mine.py"), *here),
+        ("launch", "--workers", "1", *here, "--", "--device", "cpu"),
+        ("pause", "1", *here),
+        ("sync", str(out / "copy"), *here),
+        ("sync", str(out / "copy"), "-w", str(out / "again")),
+        ("demo", "--folder", str(out / "demo")),
         ("clean", "--yes", *here),
         ("remove", "run", "2", "--yes", *here),
     ]
@@ -125,6 +187,7 @@ def run(only: Sequence[str] = ()) -> list[str]:
     told = []
     try:
         photos = write_photos(root / "data")
+        write_given(root / "data")
         workspace, home, out, temporary = root / "workspace", root / "home", root / "out", root / "tmp"
         for folder in (home, out, temporary):
             folder.mkdir()
@@ -134,6 +197,7 @@ def run(only: Sequence[str] = ()) -> list[str]:
             **{name: os.environ[name] for name in kept if name in os.environ},
             "HOME": str(home),
             "TMPDIR": str(temporary),
+            "HEADSTART_CONFIG": str(out / "configuration"),  # in which `allow` notes what may run
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         read = (photos.parent, ROOT, *{Path(place).resolve() for place in (sys.prefix, sys.base_prefix)}, Path(sys.prefix))
