@@ -7,7 +7,7 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,14 +81,18 @@ class FileSystem:
         Returns: False if `path` existed; it is then untouched.
         Raises: TryLaterError if the disk is full or gone; nothing is left behind.
         """
-        with self._written_beside(path, data) as temporary:
+        with self._written_beside(path, [data]) as temporary:
             published = self._appear(temporary, path)
             self.sync_folder(path.parent)
             return published
 
     def replace(self, path: Path, data: bytes) -> None:
         """Puts `data` at `path`, complete and durable, whether it existed or not. Raises as `publish`."""
-        with self._written_beside(path, data) as temporary:
+        self.replace_by_pieces(path, [data])
+
+    def replace_by_pieces(self, path: Path, pieces: Iterable[bytes]) -> None:
+        """As `replace`, of bytes that need not be in memory at once; nothing is there if getting them raises."""
+        with self._written_beside(path, pieces) as temporary:
             paths.rename(temporary, path)
             self.sync_folder(path.parent)
 
@@ -107,14 +111,15 @@ class FileSystem:
             return False
 
     @contextlib.contextmanager
-    def _written_beside(self, path: Path, data: bytes) -> Iterator[Path]:
+    def _written_beside(self, path: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
         with environment_faults(f"cannot write {path}"):
             temporary = _temporary_name(path.parent)
             try:
                 with paths.create(temporary) as file:
-                    view = memoryview(data)
-                    while view:
-                        view = view[file.write(view) :]
+                    for piece in pieces:
+                        view = memoryview(piece)
+                        while view:
+                            view = view[file.write(view) :]
                     if self.fsync:
                         os.fsync(file.fileno())
                 yield temporary

@@ -6,6 +6,8 @@ from typing import NamedTuple
 JOBS_PER_GROUP = 1000
 
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
+# Far beyond what this project writes: a folder that lies a thousand deep takes minutes to make.
+_LONGEST, _DEEPEST = 1000, 16
 _JOB_ID = re.compile(r"job_(\d{6,12})")
 
 
@@ -53,4 +55,9 @@ def is_job_id(text: str) -> bool:
 
 def is_plain_path(path: str) -> bool:
     """Whether `path` is one as this project writes it: relative, with forward slashes, of plain words, never upwards."""
-    return bool(path) and all(part not in ("", ".", "..") and _WORD.issuperset(part) for part in path.split("/"))
+    parts = path.split("/")
+    return (
+        0 < len(path) <= _LONGEST
+        and len(parts) <= _DEEPEST
+        and all(part not in ("", ".", "..") and _WORD.issuperset(part) for part in parts)
+    )

@@ -282,4 +282,7 @@ def _read(workspace: Workspace, on: str) -> tuple[Launch, str] | None:
         time_limit_s=facts.number("time_limit_s", least=1, most=1e9),
         work=tuple(facts.texts("work")),
     )
+    # Whoever wrote the record may be somebody else: workers are for this workspace and no other.
+    if any(word.startswith(("-w", "--workspace")) for word in launch.work):
+        facts.refuse("work", facts["work"])
     return launch, state

@@ -27,6 +27,7 @@ STATE_FILE = ".sync.json"  # in the workspace: which packs it has seen
 _MAGIC = b"headstart pack 1 "
 _HEAD_BYTES = 64
 _INDEX_BYTES = 1 << 28
+_LONGEST_NAME, _DEEPEST = 1000, 32
 _STEP = 1 << 20
 _LOCK_S = 5.0
 _DERIVED_FOLDERS = frozenset({"cache", "claims", "anytime"})
@@ -121,8 +122,10 @@ def _read_pack(path: Path) -> Pack:
 
 
 def _is_safe(name: str) -> bool:
-    """Whether a path stays below the folder that it is put together with."""
+    """Whether a path stays below the folder that it is put together with, and not so deep that making it takes minutes."""
     parts = name.split("/")
+    if len(name) > _LONGEST_NAME or len(parts) > _DEEPEST:
+        return False
     return "\\" not in name and "\0" not in name and not any(part in ("", ".", "..") or ":" in part for part in parts)
 
 
@@ -293,15 +296,16 @@ def _restore(root: Path, folder: Path, packs: Sequence[Pack]) -> Synced:
             _require_digest(pack, file)
             file.seek(pack.begin)
             for name, entry in pack.files.items():
-                data = file.read(entry.size)
                 if known.get(name) != entry:
+                    file.seek(entry.size, os.SEEK_CUR)
                     continue  # a later pack has it, or says that it is gone
-                if hashlib.sha256(data).hexdigest() != entry.sha256:
-                    raise records.DamagedError(pack.path, f"{name} has other bytes than were written")
-                if name == WORKSPACE_FILE:
-                    last = data
+                pieces = _pieces(pack, file, name, entry)
+                if name != WORKSPACE_FILE:
+                    _bring_back(disk, root, name, entry, pieces)
+                elif entry.size > reading.SMALL_BYTES:
+                    raise records.DamagedError(pack.path, f"{name} has {entry.size:,} bytes")
                 else:
-                    _bring_back(disk, root, name, data)
+                    last = b"".join(pieces)
                 done.files += 1
                 done.size_bytes += entry.size
     assert last is not None
@@ -329,15 +333,31 @@ def _require_digest(pack: Pack, file: BufferedReader) -> None:
         raise records.DamagedError(pack.path, "it has other bytes than its name says", "Restore it from a copy")
 
 
-def _bring_back(disk: FileSystem, root: Path, name: str, data: bytes) -> None:
+def _pieces(pack: Pack, file: BufferedReader, name: str, entry: PackedFile) -> Iterator[bytes]:
+    """The bytes of a file in a pack, piece by piece: no file is too large for memory. Raises: DamagedError behind the last."""
+    left, digest = entry.size, hashlib.sha256()
+    while left and (piece := file.read(min(_STEP, left))):
+        digest.update(piece)
+        left -= len(piece)
+        yield piece
+    if left or digest.hexdigest() != entry.sha256:
+        raise records.DamagedError(pack.path, f"{name} has other bytes than were written")
+
+
+def _bring_back(disk: FileSystem, root: Path, name: str, entry: PackedFile, pieces: Iterator[bytes]) -> None:
     path = root / name
     with environment_faults(f"cannot write {path}"):
         try:
-            if paths.stat(path).st_size == len(data) and reading.read(path, reading.WEIGHTS_BYTES) == data:
-                return
+            if paths.stat(path).st_size == entry.size:
+                with reading.opened(path) as there:
+                    is_there = hashlib.file_digest(there, "sha256").hexdigest() == entry.sha256
+                if is_there:
+                    for _ in pieces:
+                        pass
+                    return
         except FileNotFoundError:
             disk.make_folder(path.parent, below=root)
-        disk.replace(path, data)
+        disk.replace_by_pieces(path, pieces)
 
 
 def _state(workspace: Workspace) -> dict[str, Any]:

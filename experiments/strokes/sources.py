@@ -123,7 +123,7 @@ def _json_line(written: bytes, where: str) -> PenLine:
         record = records.parse(written, where)
         strokes = [np.asarray(stroke, np.float64).reshape(-1, 2) for stroke in record["strokes"]]
         text, writer = record["text"], record.get("writer", "")
-    except (records.DamagedError, KeyError, TypeError, ValueError, AttributeError):
+    except (records.DamagedError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise LineError("not as {'text': ..., 'writer': ..., 'strokes': [[[x, y], ...], ...]}") from None
     if not isinstance(text, str) or not isinstance(writer, str):
         raise LineError("text that is none")
@@ -146,7 +146,7 @@ def _pickled(data: bytes) -> ReadLines:
 def _of_offsets(points: Any, text: Any, writer: str) -> PenLine:
     try:
         rows = np.asarray(points, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         rows = np.zeros(0)
     text = text.decode("latin1") if isinstance(text, bytes) else text
     if rows.ndim != 2 or rows.shape[1] != 3 or not isinstance(text, str):

@@ -139,7 +139,7 @@ def _listed(root: Path, name: str, column: str) -> _File:
         with environment_faults(f"cannot read {shown}"), open_parquet(root / name) as content:
             groups = groups_of(content, column)
             names = read_names(content, column)
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise HeadstartError(f"{shown} cannot be read as Parquet: {reason_of(error)}. Write it again.") from None
     refuse_large_groups(shown, groups)
     return _File(name, *facts_of(join(str(root), name)), groups, names)

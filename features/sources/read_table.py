@@ -210,7 +210,7 @@ def read_parquet(path: Path) -> TextTable:
             short = next((column for column in columns if len(columns[column]) != rows), None)
             if short is not None:
                 raise pa.ArrowInvalid(f"it says {rows} rows, and column '{short}' has {len(columns[short])}")
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError) as error:  # text and dates that are none
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise HeadstartError(
             f"{name} cannot be read as Parquet: {printable(reason)}. Write it again, or convert it to CSV."

@@ -18,6 +18,7 @@ from headstart.pipeline.workspace import Workspace
 _LAUNCH, _PLACE = "HEADSTART_LAUNCH", "HEADSTART_PLACE"
 _LEAVE_S = LEAVE_S + 3.0
 _POLL_S = 0.1
+_MOST_A_CORE = 16  # each takes memory for an encoder
 _GPUS = "/proc/driver/nvidia/gpus"
 
 
@@ -43,6 +44,12 @@ class Processes:
 
     def start(self, count: int) -> None:
         taken = {place for _, place in self._leaders()}
+        most = _MOST_A_CORE * (os.cpu_count() or 1)
+        if len(taken) + count > most:
+            raise HeadstartError(
+                f"{len(taken) + count:,} workers are too many for this machine: at most {_MOST_A_CORE} a core, {most} in all. "
+                "Take fewer: --workers"
+            )
         free = (place for place in range(len(taken) + count) if str(place) not in taken)
         for place in [next(free) for _ in range(count)]:
             environment = {**worker_environment(), _LAUNCH: self.launch.name, _PLACE: str(place)}

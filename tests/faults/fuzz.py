@@ -263,9 +263,10 @@ def given_readers(root: Path) -> Iterator[Reader]:
         return put_and_read
 
     def found(path: Path) -> None:
-        source = find_images(path, SourceOptions(path_col="path", label_col="label") if path.suffix != ".h5" else SourceOptions())
-        if path.suffix == ".h5":
-            digest_images(workspace, source, None, "now")
+        find_images(path, SourceOptions(path_col="path", label_col="label"))
+
+    def digested(path: Path) -> None:
+        digest_images(workspace, find_images(path, SourceOptions()), None, "now")
 
     def path_of(data: bytes) -> None:
         path = f"{workspace.root}{os.sep}{os.fsdecode(data)}"
@@ -281,15 +282,17 @@ def given_readers(root: Path) -> Iterator[Reader]:
     np.save(array, np.arange(6.0).reshape(2, 3))
     yield Reader("one array (NPY)", (array.getvalue(),), _as_own(unpack_npy))
     yield Reader("table (CSV)", (table.read_bytes(), b"path;label\na.png;x\n"), in_file("table.csv", found))
-    parquet = _parquet(root)
-    if parquet:
-        yield Reader("table (Parquet)", (parquet,), in_file("table.parquet", found))
-    yield Reader("images in HDF5", (_hdf5(root),), in_file("images.h5", found))
+    if parquet := tuple(_parquet(photo)):
+        yield Reader("table (Parquet)", parquet[:1], in_file("table.parquet", found))
+        yield Reader("images in Parquet", parquet[1:], in_file("images.parquet", digested))
+    yield Reader("images in HDF5", (_hdf5(root),), in_file("images.h5", digested))
     yaml = b"epochs: 20\nlearning_rate: 1e-3\nheads:\n  - {name: a, hidden: [64, 32]}\n"
     yield Reader("options (YAML)", (yaml,), in_file("options.yaml", read_config))
-    yield Reader(
-        "grid (YAML)", (yaml, b"- name: a\n  hidden: [8]\n- {name: b, dropout: [0, 0.5]}\n"), in_file("grid.yaml", read_grid)
+    grids = (
+        b"heads:\n- {name: a, hidden: [8]}\n- {name: b}\ndropout: [0, 0.5]\n",
+        b"learning_rate: [0.001, 0.01]\nhidden: [0, [64, 32]]\n",
     )
+    yield Reader("grid (YAML)", grids, in_file("grid.yaml", read_grid))
     yield Reader("palette", (b"128 0 0 car\n0 0 0 void\n",), in_file("palette.txt", read_palette))
     pictures = tuple(_pictures(photo))
     yield Reader("image", pictures, lambda data: open_rgb(data).load())
@@ -333,15 +336,21 @@ def _as_own(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return call_it
 
 
-def _parquet(root: Path) -> bytes:
+def _parquet(photo: Path) -> Iterator[bytes]:
+    """A table that names the photo and the one after it, and the photos themselves in a column."""
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     except ImportError:
-        return b""
-    path = root / "seed.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"path": ["a.png", "b.png"], "label": ["x", "y"]}), path)
-    return path.read_bytes()
+        return
+    photos = [photo, photo.with_name("dark01.png")]
+    words = pa.array(["x", "y"]).dictionary_encode()
+    named = pa.table({"path": [path.name for path in photos], "label": words, "score": [0.5, None]})
+    held = pa.table({"image": [{"bytes": path.read_bytes(), "path": path.name} for path in photos], "label": [0, 1]})
+    for table in (named, held):
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, row_group_size=1)
+        yield buffer.getvalue()
 
 
 def _hdf5(root: Path) -> bytes:

@@ -109,6 +109,8 @@ def test_the_same_launch_goes_on_as_it_was_told_and_an_ended_one_is_followed_by_
         pytest.param("name", "../x", "name is '../x'", id="a name that is none"),
         pytest.param("on", "local", "on is 'local'", id="of another executor"),
         pytest.param("work", [1], "work is [1]", id="an argument that is no text"),
+        pytest.param("work", ["--workspace", "/another"], "work is ['--workspace', '/another']", id="another workspace"),
+        pytest.param("work", ["-w/another"], "work is ['-w/another']", id="another workspace in short"),
         pytest.param("time_limit_s", 0, "time_limit_s is 0", id="no time"),
     ],
 )

@@ -101,6 +101,8 @@ def test_a_queue_torn_inside_its_header_is_written_anew(workspace):
         ),
         pytest.param("job_000001,fake,/etc,features/source,10,20", "line 3: '/etc' is not a path inside", id="absolute folder"),
         pytest.param("job_000001,fake,features/fake,features//source,10,20", "is not a path inside", id="empty part"),
+        pytest.param(f"job_000001,fake,{'d/' * 3000}d,features/source,10,20", "is not a path inside", id="very deep folder"),
+        pytest.param(f"job_000001,fake,features/fake,{'d' * 2000},10,20", "is not a path inside", id="very long source"),
         pytest.param(
             "job_000001,fake,features/fake,features/source,20,10", "line 3: '20' to '10' is not a range", id="backwards"
         ),

@@ -1,5 +1,7 @@
 """A copy of a workspace in few large files: identical bytes on the way back, whoever was killed on the way."""
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -111,6 +113,29 @@ BAD = {
     "gone": (gone, "no pack in|lacks the pack before"),
     "a path that leads out": (upward, "path"),
 }
+
+
+def deep(pack):
+    renamed(pack, "/".join("d" * 3000))
+
+
+def long(pack):
+    renamed(pack, "x/" * 15 + "y" * 2000)
+
+
+def renamed(pack, name):
+    """Has one file lie at `name`, and is a whole pack all the same."""
+    head, rest = pack.read_bytes()[:64], pack.read_bytes()[64:]
+    size = int(head.removeprefix(b"headstart pack 1 "))
+    index = json.loads(rest[:size])
+    index["files"][0]["path"] = name
+    written = json.dumps(index).encode()
+    data = (b"headstart pack 1 " + str(len(written)).encode()).ljust(63) + b"\n" + written + rest[size:]
+    pack.unlink()
+    (pack.parent / f"pack_000001.{hashlib.sha256(data).hexdigest()[:16]}.pack").write_bytes(data)
+
+
+BAD |= {"a path that is very deep": (deep, r"files\[0\].path"), "a path that is very long": (long, r"files\[0\].path")}
 
 
 @pytest.mark.parametrize(("harm", "says"), BAD.values(), ids=BAD)

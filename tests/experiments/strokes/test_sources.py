@@ -78,6 +78,15 @@ def test_iam_with_a_line_that_has_no_transcript(tmp_path):
     assert read_lines(tmp_path).dropped == {"XML that declares entities": 1}
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1e400", "NaN", "null", "[1]"], ids=lambda number: number[:6])
+def test_a_coordinate_that_is_no_number_costs_its_line(tmp_path, number):
+    whole = next(as_json_lines(lines(1)))
+    place = tmp_path / "lines.jsonl"
+    place.write_text(f'{whole}\n{{"text": "a", "writer": "b", "strokes": [[[1, {number}], [2, 2]]]}}\n')
+    read = read_lines(place)
+    assert (len(read.lines), sum(read.dropped.values())) == (1, 1)
+
+
 class Evil:
     def __reduce__(self):
         return (exec, ("open('stolen', 'w').write('x')",))

@@ -76,6 +76,15 @@ def one_word_in_every_row(path):
     parquet(path, pa.table({"path": words}))
 
 
+def dated(kind, number):
+    return pa.table({"path": ["a.png"], "when": pa.array([number], kind)})
+
+
+def no_text(path):
+    kind, offsets, data = pa.array([b"a\xff.png"]).buffers()
+    parquet(path, pa.table({"path": pa.StringArray.from_buffers(1, offsets, data, kind)}))
+
+
 OPTIONAL, REQUIRED = b"\x25\x02", b"\x25\x00"
 TEXT, WHOLE_NUMBERS = b"\x15\x0c", b"\x15\x04"
 
@@ -84,6 +93,10 @@ ODD = {
     "levels of a required column.parquet": lambda path: contradicts_itself(path, OPTIONAL, REQUIRED),
     "text that is said to be numbers.parquet": lambda path: contradicts_itself(path, TEXT, WHOLE_NUMBERS, which=2),
     "one word in every row.parquet": one_word_in_every_row,
+    "dates after all others.parquet": lambda path: parquet(path, dated(pa.timestamp("ms"), -(2**62))),
+    "days after all others.parquet": lambda path: parquet(path, dated(pa.date32(), 2**31 - 1)),
+    "a zone that there is not.parquet": lambda path: parquet(path, dated(pa.timestamp("s", tz="No/Where"), 1)),
+    "text that is no UTF-8.parquet": no_text,
     "more rows than it holds.parquet": lambda path: says_rows(path, 3),
     "fewer rows than it holds.parquet": lambda path: says_rows(path, 1),
     "many rows.parquet": many_rows,

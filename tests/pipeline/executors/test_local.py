@@ -120,3 +120,11 @@ def test_each_worker_has_gpus_of_its_own_and_more_than_there_are_are_refused(tmp
     stop(workspace)
     with pytest.raises(HeadstartError, match="2 workers with 2 GPUs each do not fit this machine, which has 3"):
         begin(workspace, "local", Asked(workers=2, gpus_per_worker=2))
+
+
+def test_a_record_that_asks_for_more_workers_than_a_machine_carries_starts_none(tmp_path):
+    workspace = workspace_of(tmp_path / "w", 1)
+    executor = executor_of(workspace, begin(workspace, "local", Asked(workers=1_000_000)))
+    with pytest.raises(HeadstartError, match="1,000,000 workers are too many for this machine"):
+        executor.start(1_000_000)
+    assert workers_of(workspace) == []
