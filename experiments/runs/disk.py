@@ -107,7 +107,7 @@ def spent(workspace: Workspace, keep_caches: bool = False) -> Spent:
     return Spent(
         checkpoints=tuple(spent_checkpoints(workspace)),
         caches=caches,
-        leftovers=tuple({*verify(workspace).orphans, *_of_removed_jobs(workspace)}),
+        leftovers=tuple({*verify(workspace).orphans, *_of_removed_jobs(workspace), *_strips(workspace)}),
         removals=tuple(unfinished_removals(workspace)),
         leftover_bytes=leftover_bytes(workspace),
     )
@@ -130,6 +130,11 @@ def _of_removed_jobs(workspace: Workspace) -> Iterator[Path]:
     for _ in reader:
         pass
     return job_files(workspace, [job for job, withdrawal in reader.withdrawn if withdrawal.state == REMOVED])
+
+
+def _strips(workspace: Workspace) -> Iterator[Path]:
+    """Of large images whose masks were never finished."""
+    return paths.matching(workspace.experiments, "*/strips/*/part_*.npy")
 
 
 def _unlink(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.experiments.training.state.kept_parts import KeptParts, NoParts, Parts
 from headstart.features.encoders.runtime import Encoder, open_encoder
 from headstart.features.extraction.new_images import NewImage, find_new_images, opened_new_file, read_new_file
 from headstart.features.images.bands import open_bands
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 _RECIPE = "segment"
+STRIPS = "strips"  # folder in an experiment's, of large images whose masks are under way
 _NUMBERS = 2**21  # that are made at once of a mask: 8 MB each of what leads to them
 _COLOURS = 256
 
@@ -60,7 +63,8 @@ def predict_masks(
     Args:
         overlap: None: the whole image is scaled to the encoder's size, as in training; else windows of that size at the image's
             own resolution, which overlap by so many pixels (rounded up to the map's stride) and are stitched without seams. Of
-            a large TIFF in tiles or strips a row of windows is read at a time; memory is that of the mask and of that row.
+            a large TIFF in tiles or strips a row of windows is read at a time; memory is that of the mask and of that row, and
+            the same call after a kill goes on with that row.
         overlay: also `<name>_overlay.png`, the classes' colours over the image.
 
     An image that cannot be read, or whose mask would replace another file, costs its own row.
@@ -94,9 +98,12 @@ def predict_masks(
                     if target in written:
                         raise HeadstartError(f"{target} is the mask of another image already. Predict them apart")
                     with _seen(image, overlap is not None and not overlay) as seen:
-                        strips = _strips(trained, encoder, seen, overlap)
+                        parts = _parts(workspace, trained, image, overlap) if seen.image is None else NoParts()
+                        strips = _strips(trained, encoder, seen, overlap, parts)
                         mask, counts = _gathered(strips, (seen.height, seen.width), about.pixel_values)
                         _write(target, mask, seen.image if overlay else None)
+                        if isinstance(parts, KeptParts):
+                            parts.clear()
                 except (ImageError, HeadstartError) as error:
                     yield PredictedMask(image.name, error=str(error))
                     continue
@@ -130,7 +137,14 @@ def _seen(image: NewImage, in_parts: bool) -> Iterator[_Seen]:
     yield _Seen(whole.height, whole.width, lambda top, bottom: np.asarray(whole)[top:bottom], whole)
 
 
-def _strips(trained: Trained, encoder: Encoder, seen: _Seen, overlap: int | None) -> Iterator[NDArray[np.uint8]]:
+def _parts(workspace: Workspace, trained: Trained, image: NewImage, overlap: int | None) -> KeptParts:
+    """Where strips of a large image are kept until its mask is there: who is killed on the way need not begin anew."""
+    identity = f"{image.root}\0{image.path}\0{image.size}\0{image.mtime_ns}\0{overlap}".encode("utf-8", "surrogateescape")
+    folder = trained.experiment.folder / STRIPS / hashlib.sha256(identity).hexdigest()[:16]
+    return KeptParts(folder, workspace.files)
+
+
+def _strips(trained: Trained, encoder: Encoder, seen: _Seen, overlap: int | None, parts: Parts) -> Iterator[NDArray[np.uint8]]:
     """The code of each pixel's class, some rows (n, W) after the other."""
     spec = encoder.spec
     assert spec.spatial is not None
@@ -153,8 +167,18 @@ def _strips(trained: Trained, encoder: Encoder, seen: _Seen, overlap: int | None
         return _logits(trained, encoder, np.pad(part, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge"))
 
     places = -(-seen.height // stride), -(-seen.width // stride)
-    fields = (strip.astype(np.float32) for _, strip in stitch(places, (rows, columns), -(-overlap // stride), predict))
-    yield from enlarged(fields, places[0], size, (1 / stride, 1 / stride))
+    steps = -(-overlap // stride)
+
+    def fields() -> Iterator[NDArray[np.float32]]:
+        kept = 0
+        while (strip := parts.load(str(kept))) is not None:
+            kept += 1
+            yield strip.astype(np.float32)
+        for number, (_, strip) in enumerate(stitch(places, (rows, columns), steps, predict, kept), kept):
+            parts.keep(str(number), strip)
+            yield strip.astype(np.float32)
+
+    yield from enlarged(fields(), places[0], size, (1 / stride, 1 / stride))
 
 
 def _gathered(

@@ -34,6 +34,7 @@ def stitch(
     window: tuple[int, int],
     overlap: int,
     predict: Callable[[int, int], NDArray[np.floating]],
+    begin: int = 0,
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """The field of a whole image in strips from top to bottom: row of its first line, and (k, rows, width) float64.
 
@@ -44,6 +45,7 @@ def stitch(
     Args:
         size, window: (height, width); a window larger than the field is cut to it.
         predict: (k, *window) of the window that begins at row and column; called once each, row by row of windows.
+        begin: how many strips to leave out; the others are the same to the bit, and only windows that reach them are predicted.
 
     Holds k * window height * width numbers. Raises: HeadstartError as `window_starts`.
     """
@@ -54,10 +56,13 @@ def stitch(
     total_across = np.zeros(width, np.int64)
     for left in lefts:
         total_across[left : left + wide] += across
+    if begin >= len(tops):
+        return
+    reaching = next(number for number, top in enumerate(tops) if top + tall > tops[begin])
     sums: NDArray[np.float64] | None = None
     total_down = np.zeros(tall, np.int64)
     weights = (down[:, None] * across[None]).astype(np.float64)
-    for number, top in enumerate(tops):
+    for number, top in enumerate(tops[reaching:], reaching):
         for left in lefts:
             said = np.asarray(predict(top, left), np.float64)[:, :tall, :wide]
             if sums is None:
@@ -66,6 +71,7 @@ def stitch(
         assert sums is not None
         total_down += down
         done = (tops[number + 1] if number + 1 < len(tops) else height) - top  # no later window reaches these rows
-        yield top, sums[:, :done] / (total_down[:done, None] * total_across[None])
+        if number >= begin:
+            yield top, sums[:, :done] / (total_down[:done, None] * total_across[None])
         sums[:, : tall - done], total_down[: tall - done] = sums[:, done:].copy(), total_down[done:].copy()
         sums[:, tall - done :], total_down[tall - done :] = 0.0, 0

@@ -1,5 +1,6 @@
 """The recipe segment: masks as data, what of them is refused or named, losses and heads that learn."""
 
+import contextlib
 import json
 import shutil
 
@@ -318,6 +319,45 @@ def test_a_large_tiff_is_read_in_parts_and_gets_the_mask_of_the_whole(scenes, le
         done = call("predict", tmp_path / "in", "--run", "1", "--masks-to", tmp_path / folder, "--overlap", "8", "-w", learned)
         assert done.status == 0, done.errors
     assert (tmp_path / "parts/large.png").read_bytes() == (tmp_path / "whole/large.png").read_bytes()
+
+
+def test_a_large_image_goes_on_with_the_row_of_windows_at_which_it_was_killed(scenes, learned, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    tags = ImageFileDirectory_v2()
+    tags[278] = 16  # rows a strip
+    large = Image.fromarray(np.tile(np.asarray(scene(5)[0]), (6, 2, 1))[:251, :120])
+    large.save(tmp_path / "in/large.tif", tiffinfo=tags)
+    monkeypatch.setattr(bands, "LARGE_PIXELS", 1000)
+    predicted: list[int] = []
+    real = predict_masks._logits
+    last = [1000]
+
+    def logits(trained, encoder, pixels):
+        if len(predicted) == last[0]:
+            raise KeyboardInterrupt
+        predicted.append(1)
+        return real(trained, encoder, pixels)
+
+    monkeypatch.setattr(predict_masks, "_logits", logits)
+
+    def masked(folder: str) -> int:
+        predicted.clear()
+        with contextlib.suppress(KeyboardInterrupt):
+            asked = ("--run", "1", "--masks-to", tmp_path / folder, "--overlap", "8", "-w", learned)
+            call("predict", tmp_path / "in", *asked)
+        return len(predicted)
+
+    whole = masked("whole")
+    strips = next((learned / "experiments").glob("exp_*")) / predict_masks.STRIPS
+    assert not list(strips.rglob("part_*"))
+    last[0] = whole - 1
+    assert masked("killed") == whole - 1
+    assert list(strips.rglob("part_*"))
+    assert not (tmp_path / "killed/large.png").exists()
+    last[0] = 1000
+    assert masked("killed") < whole / 2
+    assert (tmp_path / "killed/large.png").read_bytes() == (tmp_path / "whole/large.png").read_bytes()
+    assert not list(strips.rglob("part_*"))
 
 
 @pytest.mark.parametrize(("pixels", "places"), [((90, 40), 12), ((12, 9), 12), ((7, 5), 12)], ids=str)

@@ -91,3 +91,22 @@ def test_the_ramps_of_two_windows_add_up_to_one_number():
 def test_an_overlap_that_leaves_no_step_is_a_mistake(overlap):
     with pytest.raises(HeadstartError, match=r"leaves no step. Give one from 0 to 9"):
         window_starts(30, 10, overlap)
+
+
+@pytest.mark.parametrize(("size", "window", "overlap"), SHAPES, ids=str)
+def test_strips_from_any_one_on_are_those_of_the_whole_and_predict_no_window_above_them(size, window, overlap):
+    random = np.random.default_rng(0)
+    said: dict[tuple[int, int], np.ndarray] = {}
+    asked: list[tuple[int, int]] = []
+
+    def predict(top, left):
+        asked.append((top, left))
+        return said.setdefault((top, left), random.standard_normal((2, *window)))
+
+    strips = [strip for _, strip in stitch(size, window, overlap, predict)]
+    for begin in range(len(strips) + 1):
+        asked.clear()
+        rest = list(stitch(size, window, overlap, predict, begin))
+        assert len(rest) == len(strips) - begin
+        assert all(np.array_equal(one, other) for (_, one), other in zip(rest, strips[begin:], strict=True))
+        assert all(top + window[0] > rest[0][0] for top, _ in asked)
