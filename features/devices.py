@@ -28,6 +28,16 @@ def _is_set(quota: str) -> bool:
     return False
 
 
+def processor_features() -> frozenset[str]:
+    """What the kernel says that every core can do, as it spells it (avx512_vnni ...); nothing where it does not say."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return frozenset(value.split())
+    return frozenset()
+
+
 def choose_device(asked: str) -> str:
     """The device that --device means: 'auto' is 'cuda' where torch can use one, else 'cpu'."""
     if asked != "auto":

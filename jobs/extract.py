@@ -170,11 +170,10 @@ class ExtractSession:
 
     def _opened(self) -> Batching:
         if self._batching is None:
-            from headstart.features.devices import choose_device
-            from headstart.features.encoders.runtime import open_encoder
+            from headstart.features.encoders.runtime import device_of_encoder, open_encoder
             from headstart.features.extraction.memory_budget import plan_batching
 
-            encoder = open_encoder(self._folder, choose_device(self._settings.device))
+            encoder = open_encoder(self._folder, device_of_encoder(self._folder, self._settings.device))
             height, width = self._spec.transform.image_size
             held = self._job_size * (_JOBS_IN_MEMORY * height * width * 3 + _BYTES_A_VALUE * self._spec.row_length)
             self._batching, self._budget_facts = plan_batching(

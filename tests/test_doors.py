@@ -142,6 +142,7 @@ DOORS = {
         {
             "experiments/tracking/console.py": "on the stream that the command escapes",
             "features/encoders/onnx_export.py": "a line for the process that started it",
+            "features/encoders/calibrate.py": "likewise",
             "features/encoders/runtime.py": "on the stream that the command escapes",
             "features/networks/quiet.py": "flushes",
             "pipeline/stop.py": "flushes",

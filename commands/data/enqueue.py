@@ -64,6 +64,19 @@ _PROGRESS_S = 3.0
     "colours, which the last one forgets.",
 )
 @click.option("--image-stats", is_flag=True, help="Also keep sixteen statistics of the image itself, last of all.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="Compute in bfloat16 or int8 on the CPU: faster, other features, a folder of their own. It is tried on a sample of DATA "
+    "first, and refused if the features are not good enough. Needs pip install 'headstart[fast]'.",
+)
+@click.option(
+    "--else-float32",
+    is_flag=True,
+    help="With --precision: float32 where this processor has no instructions for it, or its features are not good enough.",
+)
 @click.option("--exif-rotate", is_flag=True, help="Turn photos as their EXIF orientation says: other features.")
 @data_options
 @click.option(

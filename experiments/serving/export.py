@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.runs.catalog import Chosen
 from headstart.experiments.runs.head_experiment import HeadExperiment
+from headstart.features.encoders.precision import FLOAT32
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.store import shards
 from headstart.features.store.load import finished_markers
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from headstart.features.encoders.runtime import Encoder
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "pt2": ".pt2"}
 LARGEST_DIFFERENCE = 1e-5
@@ -82,26 +86,36 @@ def export_with_encoder(
     """The encoder in `folder` and the head as one ONNX graph: images (n, h, w, 3) uint8 in, the head's output out.
 
     Args:
-        images: (m, h, w, 3) to compare on: with the encoder's graph, float16 and the head in torch, one after the other.
+        images: (m, h, w, 3) to compare on: with the encoder's graph, float16 and the head in torch, one after the other. Of an
+            encoder in another precision than float32 it is that graph in ONNX Runtime, which rounds otherwise than OpenVINO.
 
     Raises: HeadstartError if the encoder has no graph, or the answers differ.
     """
     from headstart.features.encoders.onnx_encoder import GRAPH_NAME, find_graph
-    from headstart.features.encoders.runtime import open_encoder
+    from headstart.features.encoders.runtime import open_encoder, open_for_onnx_runtime
     from headstart.features.images.watch import picture_seconds
 
-    from . import onnx_head as head_graph
-
     head = head.for_the_table()
+    if read_encoder(folder).precision != FLOAT32:
+        path, in_onnx_runtime = open_for_onnx_runtime(folder, picture_seconds())
+        return _with_encoder(path, in_onnx_runtime, head, facts, images, logits)
     encoder = open_encoder(folder, "cpu", picture_seconds())  # exports the graph if it is not there
     graph = find_graph(folder, encoder.spec.fingerprint)
     if graph is None or graph.refused:
         reason = graph.refused if graph else "its graph vanished"
         raise HeadstartError(f"{folder.name} has no ONNX graph ({reason}). Export the head alone: leave out --with-encoder")
+    return _with_encoder(folder / GRAPH_NAME, encoder, head, facts, images, logits)
+
+
+def _with_encoder(
+    path: Path, encoder: Encoder, head: TrainedHead, facts: Mapping[str, Any], images: NDArray[np.uint8], logits: bool
+) -> Exported:
+    from . import onnx_head as head_graph
+
     with np.errstate(over="ignore"):
         features = encoder.encode(images)[:, : encoder.spec.embed_dim].astype(np.float16).astype(np.float32)
     expected = _torch_head(head, logits)(features)
-    data = head_graph.encoded(head_graph.graph_with_encoder(folder / GRAPH_NAME, head, facts, logits))
+    data = head_graph.encoded(head_graph.graph_with_encoder(path, head, facts, logits))
     shape = "n, " + ", ".join(map(str, images.shape[1:]))
     return _checked(data, _onnx_answer(data, "images"), images, expected, f"images uint8 ({shape})", head, logits, _ENCODER_CALLS)
 
@@ -213,6 +227,7 @@ def export_facts(chosen: Chosen, head: TrainedHead, spec: EncoderSpec, logits: b
             "transform": spec.transform.facts(),
             "pooling": spec.pooling,
             "embed_dim": spec.embed_dim,
+            **({"precision": spec.precision} if spec.precision != FLOAT32 else {}),
         },
     }
 

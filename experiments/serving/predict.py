@@ -117,12 +117,12 @@ def predict(
 
 
 def _open_batching(encoder: Path, device: str) -> Batching:
-    from headstart.features.devices import choose_device
-    from headstart.features.encoders.runtime import open_encoder
+    from headstart.features.encoders.runtime import device_of_encoder, open_encoder
     from headstart.features.extraction.memory_budget import plan_batching
     from headstart.features.images.watch import picture_seconds
 
-    return plan_batching(open_encoder(encoder, choose_device(device), picture_seconds()), None, None, None, 0)[0]
+    opened = open_encoder(encoder, device_of_encoder(encoder, device), picture_seconds())
+    return plan_batching(opened, None, None, None, 0)[0]
 
 
 def auxiliary_values(names: Sequence[str], given: Sequence[str] | Mapping[str, float]) -> list[float]:

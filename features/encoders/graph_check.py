@@ -36,12 +36,20 @@ def graph_flaw(path: Path) -> str:
     """
     with reading.opened(path) as file:
         try:
-            # Closed when nothing holds a part of it any more, which a traceback may.
-            _require_plain_model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-        except _Other as other:
-            return str(other)
-        except (ValueError, IndexError):  # an empty file cannot be mapped; a length beyond the end
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:  # an empty file cannot be mapped
             return "is no graph"
+        return flaw_of(data)  # closed when nothing holds a part of it any more, which a traceback may
+
+
+def flaw_of(data: bytes | mmap.mmap) -> str:
+    """`graph_flaw` of the bytes of a graph."""
+    try:
+        _require_plain_model(memoryview(data))
+    except _Other as other:
+        return str(other)
+    except (ValueError, IndexError):  # a length beyond the end
+        return "is no graph"
     return ""
 
 

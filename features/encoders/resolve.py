@@ -13,6 +13,7 @@ from headstart.features.networks.weights import Weights, embedded_card, resolve_
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
 
+from .precision import FLOAT32, INT8, PRECISIONS, require_installed, require_precision
 from .spec import EncoderSpec
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class EncoderRequest:
             so that a place of the map is a place of the image.
         stages, image_stats: whether mean and deviation of the network's stages, and statistics of the image, are part of the
             vector, see `networks.vector_parts`.
+        precision: that the network is to compute in, see `precision`; which features it gives is tried out where images are.
+        else_float32: float32 where this processor has no instructions for that precision, or its features are not good enough.
     """
 
     model: str | None = None
@@ -48,6 +51,8 @@ class EncoderRequest:
     exif_rotate: bool = False
     stages: bool = False
     image_stats: bool = False
+    precision: str = FLOAT32
+    else_float32: bool = False
 
 
 def resolve_encoder(request: EncoderRequest) -> tuple[EncoderSpec, Weights | EmbeddedWeights]:
@@ -55,6 +60,7 @@ def resolve_encoder(request: EncoderRequest) -> tuple[EncoderSpec, Weights | Emb
 
     Raises: HeadstartError if model, weights or image size are unknown, or do not go together.
     """
+    _require_precision(request)
     model, weights, image_size, maps = request.model, request.weights, request.image_size, request.maps
     if weights == "embedded":
         card = embedded_card()
@@ -112,6 +118,22 @@ def resolve_encoder(request: EncoderRequest) -> tuple[EncoderSpec, Weights | Emb
         parts=parts,
     )
     return spec, resolved
+
+
+def _require_precision(request: EncoderRequest) -> None:
+    if request.precision not in PRECISIONS:
+        raise HeadstartError(f"precision {request.precision!r} is none of {', '.join(PRECISIONS)}")
+    if request.precision == FLOAT32:
+        if request.else_float32:
+            raise HeadstartError(
+                "--else-float32 says what to do if --precision cannot be had, which is missing. Pass --precision"
+            )
+        return
+    if request.device_decode:
+        raise HeadstartError("--precision is for CPUs, --device-decode for a GPU. Leave one of them out")
+    require_installed("openvino", *(("nncf", "onnx") if request.precision == INT8 else ()))
+    if not request.else_float32:
+        require_precision(request.precision)
 
 
 def _transform_of(model: str) -> Transform:

@@ -8,13 +8,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.devices import choose_device
 from headstart.pipeline import paths
-from headstart.pipeline.doors import python
+from headstart.pipeline.doors import python, reading
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.text import reason_of
 
 from .gpu_memory import DeviceMemory
-from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, find_graph
+from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, DamagedGraphError, GraphFacts, OnnxEncoder, find_graph
+from .precision import CALIBRATED_NAME, FLOAT32, LARGEST_GRAPH, require_precision
 from .spec import EncoderSpec, read_encoder
 
 
@@ -49,10 +51,14 @@ class Encoder(Protocol):
 def open_encoder(folder: Path, device: str, image_s: float | None = None) -> Encoder:
     """The encoder that `save_encoder` put into `folder`, on `device`: in torch on cuda, cuda:1 ..., in ONNX Runtime on the cpu.
 
+    An encoder of another precision than float32 runs in OpenVINO, on a CPU that has the instructions, and nowhere else.
     A graph that is missing or damaged is exported first, in another process; an encoder that cannot have one runs in torch.
     `image_s` is how long a graph may take for an image; None where a worker's watchdog sees to that.
     Raises: HeadstartError if the folder is damaged or newer, timm builds the model differently, or there is no such device.
     """
+    precise = read_encoder(folder)
+    if precise.precision != FLOAT32:
+        return _open_precise(folder, precise, device, image_s)
     if device == "cpu":
         try:
             return _open_graph(folder, image_s)
@@ -67,11 +73,68 @@ class _NoGraph(Exception):
     """Why an encoder cannot run in ONNX Runtime here."""
 
 
-def _open_graph(folder: Path, image_s: float | None) -> Encoder:
-    from .graph_check import graph_flaw
-    from .onnx_encoder import DamagedGraphError, OnnxEncoder
+def device_of_encoder(folder: Path, asked: str) -> str:
+    """The device that --device means for the encoder in `folder`: auto is the CPU for one that runs only there."""
+    return "cpu" if asked == "auto" and read_encoder(folder).precision != FLOAT32 else choose_device(asked)
 
+
+def _open_precise(folder: Path, spec: EncoderSpec, device: str, image_s: float | None) -> Encoder:
+    if device != "cpu":
+        raise HeadstartError(f"{folder.name} computes in {spec.precision}, which is for CPUs. Pass --device cpu")
+    require_precision(spec.precision)
+    from .openvino_encoder import OpenvinoEncoder, calibrated_graph
+
+    if spec.calibrated_sha256:
+        return OpenvinoEncoder(spec, calibrated_graph(folder, spec), str(folder / CALIBRATED_NAME), {}, image_s)
+    try:
+        facts, path = _ready_graph(folder, spec)
+    except _NoGraph as reason:
+        raise HeadstartError(
+            f"{folder.name} cannot run in {spec.precision}: {reason}. Enqueue with --precision float32"
+        ) from None
+    data = reading.read(path, LARGEST_GRAPH)
+    return OpenvinoEncoder(spec, data, str(path), facts.versions, image_s)
+
+
+def open_for_onnx_runtime(folder: Path, image_s: float | None = None) -> tuple[Path, OnnxEncoder]:
+    """The graph of an encoder in another precision, and it in ONNX Runtime, for files that leave Headstart.
+
+    Its features are close to those of extraction, not the same: that computes bfloat16 in float32 and rounds int8 elsewhere.
+    """
     spec = read_encoder(folder)
+    if spec.calibrated_sha256:
+        from .graph_check import flaw_of
+        from .openvino_encoder import calibrated_graph
+
+        path, data = folder / CALIBRATED_NAME, calibrated_graph(folder, spec)
+        flaw = flaw_of(data)
+        if flaw:
+            raise DamagedGraphError(str(path), flaw)
+        return path, OnnxEncoder(spec, data, {}, image_s=image_s)
+    try:
+        facts, path = _ready_graph(folder, spec)
+    except _NoGraph as reason:
+        raise HeadstartError(
+            f"{folder.name} has no ONNX graph ({reason}). Export the head alone: leave out --with-encoder"
+        ) from None
+    return path, OnnxEncoder(spec, path, facts.versions, facts.is_batch_invariant, image_s)
+
+
+def _open_graph(folder: Path, image_s: float | None) -> Encoder:
+    spec = read_encoder(folder)
+    facts, path = _ready_graph(folder, spec)
+    try:
+        return OnnxEncoder(spec, path, facts.versions, facts.is_batch_invariant, image_s)
+    except (MemoryError, DamagedGraphError):
+        raise
+    except Exception as error:  # ONNX Runtime has its own kinds; an old one may not know what a newer one exported
+        raise _NoGraph(f"ONNX Runtime cannot load its graph: {reason_of(error)}") from None
+
+
+def _ready_graph(folder: Path, spec: EncoderSpec) -> tuple[GraphFacts, Path]:
+    """The float32 graph, exported if need be. Raises: _NoGraph if there can be none; DamagedGraphError."""
+    from .graph_check import graph_flaw
+
     facts = find_graph(folder, spec.fingerprint)
     if facts is None:
         for name in (GRAPH_NAME, GRAPH_FACTS_NAME):
@@ -85,12 +148,7 @@ def _open_graph(folder: Path, image_s: float | None) -> Encoder:
     flaw = graph_flaw(path)
     if flaw:
         raise DamagedGraphError(str(path), flaw)
-    try:
-        return OnnxEncoder(spec, path, facts.versions, facts.is_batch_invariant, image_s)
-    except (MemoryError, DamagedGraphError):
-        raise
-    except Exception as error:  # ONNX Runtime has its own kinds; an old one may not know what a newer one exported
-        raise _NoGraph(f"ONNX Runtime cannot load its graph: {reason_of(error)}") from None
+    return facts, path
 
 
 def _export_elsewhere(folder: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from headstart.pipeline.doors.records import DamagedError, encode, read_record, 
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 from .folder import REPAIR, SPEC_NAME
+from .precision import FLOAT32, parse_precision
 
 FORMAT = 2
 WEIGHTS_NAME = "weights.safetensors"
@@ -42,6 +43,8 @@ class EncoderSpec:
         embed_dim: length d of a feature vector.
         spatial: the map that is kept besides it, if one is.
         parts: what the vector is made of, if it is more than what the network pools.
+        precision: that the network computes in, see `precision`.
+        calibrated_sha256: of the graph whose scales were calibrated on images of the user; '' if its precision needs none.
     """
 
     model: str
@@ -54,6 +57,8 @@ class EncoderSpec:
     dtype: str = "float16"
     spatial: FeatureMap | None = None
     parts: VectorParts | None = None
+    precision: str = FLOAT32
+    calibrated_sha256: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -69,7 +74,13 @@ class EncoderSpec:
 
     @property
     def folder_name(self) -> str:
-        return f"encoder_{re.sub(r'[^A-Za-z0-9]+', '_', self.model)}-{self.fingerprint[:8]}"
+        precision = "" if self.precision == FLOAT32 else f"_{self.precision}"
+        return f"encoder_{re.sub(r'[^A-Za-z0-9]+', '_', self.model)}{precision}-{self.fingerprint[:8]}"
+
+    @property
+    def in_float32(self) -> "EncoderSpec":
+        """The same encoder as it is without --precision."""
+        return replace(self, precision=FLOAT32, calibrated_sha256="")
 
     def to_json(self) -> bytes:
         """What stands in encoder.json."""
@@ -84,8 +95,12 @@ class EncoderSpec:
                 del facts[name]
             else:
                 facts[name] = one.facts()
-        # Versions that know no strides would take the maps for one map, so they have to refuse them; and parts likewise.
-        if self.parts or (self.spatial and self.spatial.strides):
+        if self.precision == FLOAT32:
+            del facts["precision"]
+        if not self.calibrated_sha256:
+            del facts["calibrated_sha256"]
+        # Versions that know no strides would take the maps for one map, so they must refuse them; parts and precisions, too.
+        if self.parts or self.precision != FLOAT32 or (self.spatial and self.spatial.strides):
             facts["format"] = FORMAT
         return facts
 
@@ -129,6 +144,8 @@ def _parse(path: Path, facts: Mapping[str, Any]) -> EncoderSpec:
             dtype=str(facts["dtype"]),
             spatial=parse_map(facts["spatial"]) if "spatial" in facts else None,
             parts=parse_parts(facts["parts"]) if "parts" in facts else None,
+            precision=parse_precision(facts.get("precision", FLOAT32)),
+            calibrated_sha256=str(facts.get("calibrated_sha256", "")),
         )
         if spec.parts is not None and spec.parts.length != spec.embed_dim:
             raise ValueError(f"its vectors have {spec.embed_dim} numbers, their parts {spec.parts.length}")

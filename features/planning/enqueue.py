@@ -10,6 +10,7 @@ from pathlib import Path
 from headstart.features.devices import has_nvidia_device
 from headstart.features.encoders.folder import SPEC_NAME
 from headstart.features.encoders.onnx_export import export_graph
+from headstart.features.encoders.precision import FLOAT32
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
@@ -133,6 +134,11 @@ def enqueue_images(
     chosen: list[tuple[EncoderSpec, Weights | EmbeddedWeights | None]] = (
         [(spec, None) for spec in before] or [*named] or [resolve_encoder(encoder)]
     )
+    if encoder.precision != FLOAT32:
+        from .precise import chosen_precision
+
+        tensors = named[0][1]
+        chosen = [(chosen_precision(workspace, digested.source, chosen[0][0], tensors, encoder, seed, report), tensors)]
     if job_size is None:
         job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
     workspace.make_folder(workspace.features)
@@ -146,8 +152,12 @@ def enqueue_images(
     queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing, known)
     forget_journal(workspace, source)
     # torch is loaded here anyway, or not needed; and a worker without a GPU never needs it then.
-    refused = "" if before or has_nvidia_device() else export_graph(queued.folder).refused
+    refused = "" if before or has_nvidia_device() else _graph_refused(queued.folder, chosen[0][0])
     return Enqueued(**vars(queued), workspace=workspace, encoder=chosen[0][0], disk_bytes=disk_bytes, graph_refused=refused)
+
+
+def _graph_refused(folder: Path, spec: EncoderSpec) -> str:
+    return export_graph(folder).refused if spec.precision == FLOAT32 else ""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ OK, NOTE, WRONG = "ok", "note", "wrong"
 _LIBRARIES = ("torch", "timm", "onnxruntime", "numpy", "pillow", "pandas", "h5py", "scikit-learn", "safetensors")
 _EXTRAS = {
     "pyarrow": ("Parquet tables", "pip install 'headstart[parquet]'"),
+    "openvino": ("bfloat16 and int8 on a CPU", "pip install 'headstart[fast]'"),
     "torchcodec": ("decoding on a GPU", "pip install 'headstart[device-decode]'"),
     "tensorboard": ("TensorBoard", "pip install 'headstart[tensorboard]'"),
 }
