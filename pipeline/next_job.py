@@ -13,7 +13,7 @@ from .claims import Block, Claim, Claimant
 from .errors import HeadstartError
 from .files import environment_faults
 from .history import NO_HISTORY, History, read_histories
-from .job import Job
+from .job import JOBS_PER_GROUP, Job
 from .kinds import Fingerprints, ItemCounts, known_kinds
 from .markers import NotDone, read_marker
 from .queue import Reader
@@ -24,6 +24,7 @@ _LISTING_S = 1.0
 _BLOCK_S = 5.0  # of work a block is to hold
 _KEPT_S = 10.0  # then what nobody has begun of it goes back: jobs were slower than those before
 _FIRST_BLOCK, _KNOWN_JOBS = 8, 4
+_MANY_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,9 @@ class Frontier:
         """A job's number, as likely one as another, without reading the whole queue: rows are about as long as its first."""
         for job in Reader(self.workspace, known_kinds()):
             rows = paths.stat(self.workspace.queue).st_size // (len(",".join(map(str, job))) + 1)
-            return random.randrange(rows + 1) // self._most * self._most  # noqa: S311 - where to begin is no secret
+            # At the beginning of a group where there are many: groups that are wholly done cost `status` nothing any more.
+            unit = JOBS_PER_GROUP if rows > _MANY_GROUPS * JOBS_PER_GROUP else self._most
+            return random.randrange(rows + 1) // unit * unit  # noqa: S311 - where to begin is no secret
         return 0
 
     def _pass_of(self, job: Job, listing: Listing, history: History) -> Pass | None:

@@ -208,6 +208,14 @@ def test_workers_with_blocks_begin_at_different_places(workspace):
     assert all(number % 8 == 0 for number in firsts)
 
 
+def test_in_a_long_queue_they_begin_where_a_group_does(workspace):
+    enqueue_fakes(workspace, 40_000, job_size=2)
+    for _ in range(3):
+        with Claimant(workspace) as claimant:
+            claim = Frontier(workspace, claimant, None, None, block=64).next_claim()
+            assert claim.job.number % 1000 == 0
+
+
 def test_the_jobs_of_a_living_block_count_as_running(workspace):
     jobs = enqueue_fakes(workspace, 60, job_size=10)
     with Claimant(workspace) as claimant:
