@@ -11,8 +11,13 @@ Both learn from the same rows, choose on the same validation rows and are judged
 training images is drawn to validate. A draw of it learns from 70 % and chooses on 15 % of so many training images, a class as
 often as another, and is judged on all 10,000 test images. scikit-learn: standardized float32 rows in memory,
 `LogisticRegression` as it comes (lbfgs, at most 100 iterations) for 12 values of C from 1e-4 to 10, of equals the smallest. Ours:
-rows from the packed cache, all heads, their metrics and their intervals, as in `train-head`; start-up and files are left out on
-both sides. An hour on two cores, most of it the features of CIFAR-10 and scikit-learn's fits.
+rows from the packed cache, all heads, their metrics and their intervals, as in `train-head`.
+
+Two times are taken on each side, in seconds by the clock and of the CPU, imports and files left out. Fits: twelve logistic
+regressions. Ours are from the cached rows on, with the statistics and axes that they need; theirs from rows that lie standardized
+in memory. This is what the quarter is asked of. All: ours also trains a head, fits ridge, LDA and nearest mean, and has metrics,
+intervals, comparisons and copies of all of them; theirs also reads and standardizes the rows, and has an accuracy of each fit.
+An hour on two cores, most of it the features of CIFAR-10 and scikit-learn's fits.
 """
 
 from __future__ import annotations
@@ -27,15 +32,18 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.config import BaselineOptions, TrainingOptions, linear_head, usual_steps
+from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.evaluation.evaluate_experiment import evaluate_experiment
 from headstart.experiments.evaluation.intervals import Sample
 from headstart.experiments.heads.trainer import train
+from headstart.experiments.linear.axes import axes_of
+from headstart.experiments.linear.penalty_path import logistic_path
 from headstart.experiments.runs.experiment_data import ExperimentData, data_of
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.features.manifest.splits import assign_splits
@@ -159,6 +167,36 @@ def _coded(values: NDArray[np.str_]) -> Codes:
     return Codes(tuple(map(str, names)), codes.astype(np.int32))
 
 
+class _Spent(NamedTuple):
+    """Seconds by the clock, and of the CPU."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def since(cls, begun: float, cpu: float) -> _Spent:
+        return cls(time.perf_counter() - begun, time.process_time() - cpu)
+
+
+def _twelve_fits(data: ExperimentData) -> None:
+    """All that `train-head` does for its logistic path."""
+    source, targets, rows = data.data.source, data.data.targets, data.data.train
+    statistics = gather_statistics(source, targets, {"train": rows})["train"]
+    logistic_path(source, targets, rows, statistics, data.data.val, axes=axes_of(source, rows, statistics))
+
+
+def _import_everything() -> None:
+    """What either side would otherwise import within the first measurement."""
+    import scipy.optimize
+    import scipy.sparse
+    import scipy.special
+    import scipy.stats  # noqa: F401
+    import sklearn.linear_model
+    import sklearn.metrics
+    import sklearn.preprocessing  # noqa: F401
+    import threadpoolctl  # noqa: F401
+
+
 def ours(features: CachedFeatures) -> Answers:
     """What `train-head` without options does between reading its command and writing its files."""
     begun, cpu = time.perf_counter(), time.process_time()
@@ -183,12 +221,15 @@ def ours(features: CachedFeatures) -> Answers:
     )
     trained = train(data.data, experiment.heads, experiment.options.settled(len(data.data.train)))
     evaluation = evaluate_experiment(experiment, data, trained)
-    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    everything = _Spent.since(begun, cpu)
+    begun, cpu = time.perf_counter(), time.process_time()
+    _twelve_fits(data)
+    fits = _Spent.since(begun, cpu)
     judged = evaluation.metrics
     entries = {entry.get("head") or entry["baseline"]: entry for entry in (*judged["heads"], *judged["baselines"])}
     return {
-        "seconds": seconds,
-        "cpu": cpu,
+        "fits": fits,
+        "everything": everything,
         "chosen": judged["selected"],
         "test": entries[judged["selected"]]["test"]["accuracy"],
         "right": _packed(evaluation.scores.argmax(axis=1) == data.data.targets.codes[data.test]),
@@ -203,23 +244,30 @@ def scikit_learns(data: ExperimentData) -> Answers:
 
     codes, source = data.data.targets.codes, data.data.source
     parts = (data.data.train, data.data.val, data.test)
+    begun_all, begun_all_cpu = time.perf_counter(), time.process_time()
     train_rows, val_rows, test_rows = (source.take(part).astype(np.float32) for part in parts)
     scaler = StandardScaler().fit(train_rows.astype(np.float64))  # as float32 its variances lose digits
     train_rows, val_rows, test_rows = (scaler.transform(rows).astype(np.float32) for rows in (train_rows, val_rows, test_rows))
-    seconds, cpu, fits, best, right = 0.0, 0.0, [], -1.0, None
+    fits, spent, best, right = [], [], -1.0, None
     for c in C_VALUES:
         begun, begun_cpu = time.perf_counter(), time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it has not converged is how it comes
             fit = LogisticRegression(C=c).fit(train_rows, codes[data.data.train])
-        seconds, cpu = seconds + time.perf_counter() - begun, cpu + time.process_time() - begun_cpu
+        spent.append(_Spent.since(begun, begun_cpu))
         val = float(fit.score(val_rows, codes[data.data.val]))
         is_right = fit.predict(test_rows) == codes[data.test]
         fits.append([c, val, float(is_right.mean())])
         if val > best:
             best, right = val, is_right
     assert right is not None
-    return {"seconds": seconds, "cpu": cpu, "test": float(right.mean()), "right": _packed(right), "fits": fits}
+    return {
+        "fits": [sum(each) for each in zip(*spent, strict=True)],
+        "everything": _Spent.since(begun_all, begun_all_cpu),
+        "test": float(right.mean()),
+        "right": _packed(right),
+        "of_each": fits,
+    }
 
 
 def _packed(right: NDArray[np.bool_]) -> str:
@@ -241,7 +289,7 @@ def kept(path: Path, make: Callable[[], Answers]) -> Answers:
 def code_digest() -> str:
     """Of everything that decides what our heads are."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "experiments").rglob("*.py")):
+    for path in [*sorted((ROOT / "experiments").rglob("*.py")), Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -271,7 +319,7 @@ def judged(chosen: Set, features: CachedFeatures, cache: Path, code: str, seeds:
             val_part = 0.0 if split.rows.split.is_("val").any() else 0.1
             return scikit_learns(data_of(split, "classification", (), (), val_part))
 
-        yield mine, kept(cache / "scikit-learn" / name, reference)
+        yield mine, kept(cache / "scikit-learn, two times" / name, reference)
 
 
 def main() -> None:
@@ -284,21 +332,23 @@ def main() -> None:
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     wanted = [each for each in SETS if options.only is None or each.name.startswith(tuple(options.only))]
-    means, worst, spent, code = [], [], np.zeros(4), code_digest()
+    means, worst, spent, code = [], [], np.zeros((2, 2, 2)), code_digest()
+    _import_everything()
     for chosen in wanted:
         features = features_of(chosen.source, options.data, options.weights, options.cache)
         pairs = list(judged(chosen, features, options.cache, code, options.seeds))
         differences = [100 * (mine["test"] - theirs["test"]) for mine, theirs in pairs]
         low, high = interval_of(differences, *pairs[0])
-        times = np.sum([[m["seconds"], t["seconds"], m["cpu"], t["cpu"]] for m, t in pairs], axis=0)
-        spent += times
+        times = np.sum([[[side["fits"], side["everything"]] for side in pair] for pair in pairs], axis=0)
+        spent += times  # by side, by what was done, by clock and CPU
         means.append(float(np.mean(differences)))
         worst.append(high)
         names = [mine["chosen"] for mine, _ in pairs]
         counts = ", ".join(f"{name} {names.count(name)}" for name in sorted(set(names), key=names.count, reverse=True))
         ours_mean, theirs_mean = (100 * float(np.mean([each[i]["test"] for each in pairs])) for i in (0, 1))
         print(f"{chosen.name:16} {len(pairs):3} splits  ours {ours_mean:6.2f}  scikit-learn {theirs_mean:6.2f}  "
-              f"difference {means[-1]:+.2f} ({low:+.2f} to {high:+.2f})  {times[0]:.1f} s against {times[1]:.1f} s  [{counts}]",
+              f"difference {means[-1]:+.2f} ({low:+.2f} to {high:+.2f})  [{counts}]  CPU seconds: "
+              f"fits {times[0, 0, 1]:.1f} against {times[1, 0, 1]:.1f}, all {times[0, 1, 1]:.1f} against {times[1, 1, 1]:.1f}",
               flush=True)  # fmt: skip
         for name in pairs[0][0]["all"]:
             gap = np.mean([100 * (m["all"].get(name, [0, 0])[1] - t["test"]) for m, t in pairs])
@@ -306,8 +356,11 @@ def main() -> None:
     print()
     verdict("mean difference of test accuracy, points", float(np.mean(means)), -0.1)
     verdict("sets that are significantly below", sum(high < 0 for high in worst), 0, is_least=False)
-    verdict("our time, part of scikit-learn's (wall)", spent[0] / spent[1], 0.25, is_least=False)
-    verdict("our time, part of scikit-learn's (CPU)", spent[2] / spent[3], 0.25, is_least=False)
+    for place, unit in enumerate(("wall", "CPU")):
+        part = spent[0, 0, place] / spent[1, 0, place]
+        verdict(f"our twelve fits, part of scikit-learn's twelve ({unit})", part, 0.25, is_least=False)
+    for place, unit in enumerate(("wall", "CPU")):
+        print(f"all that we do, part of all that scikit-learn does ({unit}): {spent[0, 1, place] / spent[1, 1, place]:.2f}")
 
 
 if __name__ == "__main__":
