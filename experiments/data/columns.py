@@ -73,10 +73,15 @@ def targets_of(
         return value_targets(list(names), columns, train, is_centered, lambda row: printable(cached.paths[row]), is_partial)
     if len(names) > 1:
         raise HeadstartError(f"{len(names)} targets are given, and a classifier has one. Use --task regression, or one --target")
-    labels = np.array(column_of(cached, names[0])) if targets else np.asarray(cached.labels)
+    labels = class_labels_of(cached, targets)
     if targets:
         _refuse_two_spellings(names[0], labels)
     return class_targets(labels, train, others, are_said=not targets and _are_classes(cached), is_partial=is_partial)
+
+
+def class_labels_of(cached: CachedFeatures, targets: tuple[str, ...]) -> NDArray[np.str_]:
+    """(n,) names of classes, '' for none. Args: targets: the one column, () for the label."""
+    return np.array(column_of(cached, targets[0])) if targets else np.asarray(cached.labels)
 
 
 def _refuse_two_spellings(name: str, labels: NDArray[np.str_]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.experiments.data.columns import auxiliary_of, targets_of
+from headstart.experiments.data.columns import auxiliary_of, class_labels_of, targets_of
 from headstart.experiments.data.group_folds import group_folds
 from headstart.experiments.data.targets import Targets, Units
 from headstart.experiments.data.training_data import TrainingData
@@ -103,9 +103,13 @@ def data_of(
         notes.append("no class has a training image to spare for validation: heads are chosen on the training images themselves")
     elif val_part:
         notes.append(f"the data has no validation split: {len(data.val):,} training images were drawn and set aside for it")
-    lacking = len(train) + len(val) + len(test) - int(known[np.concatenate([train, val, test])].sum())
-    if lacking:
-        notes.append(f"{lacking:,} images have no target and are left out")
+    lacking = np.concatenate([train, val, test])
+    lacking = lacking[~known[lacking]]
+    unseen = int((class_labels_of(cached, targets)[lacking] != "").sum()) if task == "classification" else 0
+    if len(lacking) > unseen:
+        notes.append(f"{len(lacking) - unseen:,} images have no target and are left out")
+    if unseen:
+        notes.append(f"{unseen:,} images are of classes that training has no image of so far, and are left out")
     if cached.rows.divided:
         notes.append(
             f"{cached.rows.divided:,} images of validation or test are also in train, byte for byte: scores on them are too "
