@@ -54,6 +54,20 @@ def test_an_archive_unpacked_anew_between_two_runs_costs_nothing(data, tmp_path)
     assert work(workspace).jobs == 0
 
 
+@pytest.mark.parametrize("touched", ["other bytes", "the same bytes"])
+def test_other_bytes_of_the_same_size_are_no_image_that_was_touched(tmp_path, touched):
+    for number in range(8):
+        draw(tmp_path / f"data/a/{number}.bmp", number)
+    workspace = enqueue(tmp_path / "data", tmp_path / "w")
+    path, size = tmp_path / "data/a/3.bmp", (tmp_path / "data/a/3.bmp").stat().st_size
+    draw(path, 99 if touched == "other bytes" else 3)
+    os.utime(path, (1, 1))
+    assert path.stat().st_size == size
+    work(workspace)
+    failed = [(item.name, item.code) for _, item in failed_items(workspace)]
+    assert failed == ([("a/3.bmp", "changed")] if touched == "other bytes" else [])
+
+
 @pytest.mark.parametrize("is_format_1", [False, True], ids=["format-2", "format-1"])
 def test_data_that_moved_is_not_computed_again(data, tmp_path, is_format_1):
     workspace = enqueue(data, tmp_path / "w")
