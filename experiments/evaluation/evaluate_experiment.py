@@ -20,7 +20,8 @@ from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.experiments.training.early_stopping import monitor_for
 from headstart.experiments.training.state.kept_parts import Parts
 
-from .fitted_heads import Candidate, Choice, as_head, choose_beyond_noise, corrected_validation, simplicity_of
+from .fitted_heads import as_head
+from .head_choice import Candidate, Choice, choose_beyond_noise, corrected_validation, simplicity_of
 from .intervals import SMALL, Sample
 from .leaks import leak_aware
 from .metrics import classification_metrics, compare_classifiers, compare_regressors, probabilities_of, regression_metrics

@@ -225,7 +225,7 @@ def _merit(item: tuple[Run, float]) -> tuple[float, tuple[int, int], int]:
 
 
 def _plainness(run: Run) -> tuple[int, int]:
-    """Larger is simpler; as `fitted_heads.simplicity_of` has it, of what the database knows."""
+    """Larger is simpler; as `head_choice.simplicity_of` has it, of what the database knows."""
     hidden = run.config.get("hidden")
     if hidden is None:
         return (-SIMPLEST.index(run.head) if run.head in SIMPLEST else -len(SIMPLEST), 0)

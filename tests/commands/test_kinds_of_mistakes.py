@@ -13,7 +13,7 @@ import pytest
 
 from headstart.experiments.data.columns import detected_task, targets_of
 from headstart.experiments.evaluation.evaluate_experiment import worse_than_commonest
-from headstart.experiments.evaluation.fitted_heads import Candidate
+from headstart.experiments.evaluation.head_choice import Candidate
 from headstart.experiments.runs.head_experiment import read_head_experiment
 from headstart.features.manifest.reading import open_manifest
 from headstart.features.sources.source import Source
