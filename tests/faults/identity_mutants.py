@@ -163,8 +163,8 @@ IDENTITY_MUTANTS = (
     Mutant(
         "`work` compares the bytes of what was touched",
         DECODE,
-        "            if is_touched and digest_of_bytes(data) != digest:\n",
-        "            if False:\n",
+        "        if is_touched and digest_of_bytes(data) != digest:\n",
+        "        if False:\n",
     ),
     Mutant(
         "no job computes a row that left before its turn",

@@ -101,6 +101,19 @@ def test_what_left_is_neither_loaded_nor_cached_and_comes_back_without_work(data
     assert loaded(workspace) == before
 
 
+def test_other_labels_are_other_rows_to_train_on_and_the_first_ones_are_the_first_again(data, tmp_path):
+    workspace = enqueue(data, tmp_path / "w")
+    work(workspace)
+    digest_of_rows = [open_cache(encoder_of(workspace)).digest]
+    for one, two in (("a", "c"), ("c", "a")):
+        (data / one).rename(data / two)
+        assert "24 known" in enqueued(data, workspace.root)
+        digest_of_rows.append(open_cache(encoder_of(workspace)).digest)
+    before, relabelled, again = digest_of_rows
+    assert relabelled != before
+    assert again == before
+
+
 def test_a_row_that_left_before_its_turn_is_no_failure_and_computed_once_it_is_back(data, tmp_path):
     workspace = enqueue(data, tmp_path / "w")
     shutil.move(data / "a", tmp_path / "kept")
