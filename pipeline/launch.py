@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import paths
 from .doors import locks, records
-from .errors import HeadstartError, TryLaterError
+from .errors import ExplainedError, HeadstartError, TryLaterError
 from .executor import Executor, Launch, executor_of, known_executors
 from .kinds import known_kinds
 from .status import Status, read_status
@@ -120,24 +120,34 @@ def stop(workspace: Workspace, on: str | None = None) -> dict[str, int]:
 
     Raises: HeadstartError if nothing was ever launched; TryLaterError if an executor gives no answer or workers are left.
     """
-    chosen = [on] if on is not None else [name for name in known_executors() if paths.exists(workspace.launch_record(name))]
+    names = [name for name in known_executors() if on in (None, name) and paths.exists(workspace.launch_record(name))]
     left: dict[str, int] = {}
-    for name in chosen:
-        known = _read(workspace, name) if paths.exists(workspace.launch_record(name)) else None
-        if known is None:
-            continue
-        launch, state = known
-        with _locked(workspace, name):  # from here on nobody starts another
-            if state == ACTIVE:
-                _write(workspace, launch, STOPPED)
-        # Also of one that ended: of a worker that a controller brought back, say.
-        left[name] = executor_of(workspace, launch).stop()
+    failures: list[ExplainedError] = []
+    for name in names:
+        try:
+            left[name] = _stop(workspace, name)
+        except ExplainedError as failure:  # a cluster that is gone keeps no worker of another one running
+            failures.append(failure)
+    if failures:
+        raise failures[0]
     if not left:
         raise HeadstartError("nothing was launched here. Launch workers: headstart launch --on local")
     if any(left.values()):
         many = ", ".join(f"{count} on {name}" for name, count in left.items() if count)
         raise TryLaterError(f"workers are still there: {many}. Nothing starts any more; run the same command again")
     return left
+
+
+def _stop(workspace: Workspace, on: str) -> int:
+    with _locked(workspace, on):  # from here on nobody starts another
+        known = _read(workspace, on)
+        if known is None:
+            return 0
+        launch, state = known
+        if state == ACTIVE:
+            _write(workspace, launch, STOPPED)
+    # Also of one that ended: of a worker that a controller brought back, say.
+    return executor_of(workspace, launch).stop()
 
 
 class _Following:

@@ -9,7 +9,7 @@ import headstart.pipeline.executors
 from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.executor import Launch, known_executors, worker_environment
-from headstart.pipeline.launch import ENDED, STOPPED, Asked, begin, follow, stop
+from headstart.pipeline.launch import ACTIVE, ENDED, STOPPED, Asked, begin, follow, stop
 from tests.support import enqueue_fakes
 
 from .workers import work
@@ -43,6 +43,8 @@ class Called:
         return 0
 
     def stop(self):
+        if answers and (answer := answers.pop(0)) is not None:
+            raise answer
         return 0
 '''
 
@@ -75,6 +77,23 @@ def test_one_that_gives_no_answer_is_asked_again(workspace, called):
     courses = []
     assert follow(workspace, "called", courses.append).state == ENDED
     assert next(course.note for course in courses if course.note).startswith("called gives no answer; it is asked again")
+
+
+def test_an_executor_that_gives_no_answer_keeps_no_worker_of_another_one(workspace, called):
+    begin(workspace, "called", Asked())
+    begin(workspace, "local", Asked())
+    called.answers.append(HeadstartError("no cluster answers here"))
+    with pytest.raises(HeadstartError, match="no cluster answers here"):
+        stop(workspace)
+    for on in ("called", "local"):
+        assert json.loads(workspace.launch_record(on).read_bytes())["state"] == STOPPED
+
+
+def test_who_does_not_follow_asks_once(workspace, called):
+    enqueue_fakes(workspace, 70)
+    begin(workspace, "called", Asked(workers=3))
+    followed = follow(workspace, "called", detach=True)
+    assert (followed.state, followed.started) == (ACTIVE, 3)
 
 
 def test_an_empty_queue_starts_nobody(workspace, called):
