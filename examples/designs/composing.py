@@ -12,7 +12,7 @@ import numpy as np
 from grammar import BODY, SUBTITLE, TITLE, Box, Colour, Element, Layout, Line, Paint, ratio
 from lettering import line_width
 
-from headstart.experiments.designs.description import COLOURS, FORMATS, GOALS
+from headstart.experiments.designs.description import COLOURS, DESIGN_FORMATS, GOALS
 
 EDGE = 256
 PAGES = {"poster": (186, 248), "slide": (248, 168), "card": (216, 216)}
@@ -82,7 +82,7 @@ class Composer:
 
     def __init__(self, draw: np.random.Generator) -> None:
         self._draw = draw
-        self.goal, self.format = GOALS[int(draw.integers(len(GOALS)))], FORMATS[int(draw.integers(len(FORMATS)))]
+        self.goal, self.format = GOALS[int(draw.integers(len(GOALS)))], DESIGN_FORMATS[int(draw.integers(len(DESIGN_FORMATS)))]
         self.tone = int(draw.integers(1001)) / 1000
         self.manner = Manner(
             misplaced=max(0, int(draw.integers(-4, 23))),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
 
 GOALS = ("sell", "inform", "teach", "invite")
-FORMATS = ("poster", "slide", "card")
+DESIGN_FORMATS = ("poster", "slide", "card")
 SCORES = ("alignment", "contrast", "whitespace", "hierarchy")
 CHANNELS = ("text", "image", "colour", "hierarchy")
 # Of each colour id its RGB as drawn, give or take a shade; what is around the page and what is inside pictures have an id, too.
@@ -37,7 +37,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class Description:
-    """Attributes: goal, format: one of GOALS and FORMATS. tone: 0 calm to 1 loud. scores: from 0 to 1, in the order of SCORES."""
+    """Attributes: goal, format: of GOALS and DESIGN_FORMATS. tone: 0 calm to 1 loud. scores: 0 to 1, in the order of SCORES."""
 
     goal: str
     format: str
@@ -47,13 +47,10 @@ class Description:
 
 def read_description(text: str, where: str) -> Description:
     """What JSON says of a design. Raises: HeadstartError with `where` and what is wrong: missing, unknown, outside its range."""
-    try:
-        said = json.loads(text)
-    except (ValueError, RecursionError):
-        said = None
+    said = records.parse(text, where, is_finite=False)
     if not isinstance(said, dict):
         raise HeadstartError(f"{where}: the metadata are no JSON object. Write {{'goal': ..., 'format': ..., 'tone': ...}}")
-    goal, form = (_one_of(said, name, known, where) for name, known in (("goal", GOALS), ("format", FORMATS)))
+    goal, form = (_one_of(said, name, known, where) for name, known in (("goal", GOALS), ("format", DESIGN_FORMATS)))
     grammar = said.get("grammar")
     if not isinstance(grammar, dict):
         raise HeadstartError(f"{where}: the metadata have no 'grammar', expected an object with {', '.join(SCORES)}")

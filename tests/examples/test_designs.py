@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import headstart
-from headstart.experiments.designs.description import CHANNELS, COLOURS, FORMATS, GOALS, SCORES, read_description
+from headstart.experiments.designs.description import CHANNELS, COLOURS, DESIGN_FORMATS, GOALS, SCORES, read_description
 from tests.commands.calling import call
 from tests.support import ROOT
 
@@ -181,7 +181,7 @@ def test_scores_and_descriptions_are_spread(world):
         assert 0 <= min(values) <= max(values) <= 1
         assert np.std(values) > 0.15, name
     assert {composer.goal for composer in composers} == set(GOALS)
-    assert {composer.format for composer in composers} == set(FORMATS)
+    assert {composer.format for composer in composers} == set(DESIGN_FORMATS)
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(world):
@@ -256,7 +256,10 @@ def array(name, value):
         pytest.param(array("f_tensors", np.zeros((4, 256, 256), np.float32)), "is float32", id="floats"),
         pytest.param(array("images", np.zeros((100, 256, 3), np.uint8)), "of shape (100, 256, 3)", id="another size"),
         pytest.param(lambda folder: (folder / "images" / "000002.npy").unlink(), "000002.npy", id="no image"),
-        pytest.param(lambda folder: (folder / "metadata" / "000002.json").write_text("[1"), "no JSON object", id="no JSON"),
+        pytest.param(
+            lambda folder: (folder / "metadata" / "000002.json").write_text("[1"), "000002.json is damaged", id="no JSON"
+        ),
+        pytest.param(lambda folder: (folder / "metadata" / "000002.json").write_text("[1]"), "no JSON object", id="a list"),
         pytest.param(changed(goal="dazzle"), "goal 'dazzle', expected one of sell", id="unknown goal"),
         pytest.param(changed(goal=["sell"]), "expected one of sell", id="goal is a list"),
         pytest.param(changed(format=None), "no 'format'", id="no format"),

@@ -1,0 +1,35 @@
+"""Parts of networks that several recipes on designs are built of."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalization over the channels of (b, c, h, w), at each place by itself: no statistics of a batch."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ConvBlock(nn.Module):
+    """Two 3 x 3 convolutions, each behind normalization and SiLU, beside a shortcut. (b, inputs, h, w) to (b, outputs, h, w)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([ChannelNorm(inputs), ChannelNorm(outputs)])
+        self.convolutions = nn.ModuleList([nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1)])
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        after = maps
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            after = convolution(F.silu(norm(after)))
+        return after + self.shortcut(maps)  # type: ignore[no-any-return]
+
+
+def as_input(image: Tensor) -> Tensor:
+    """uint8 (b, c, h, w) as float32 from -1 to 1, the channels of a pixel side by side in memory: convolutions are faster so."""
+    return (image.float() / 127.5 - 1).to(memory_format=torch.channels_last)

@@ -1,0 +1,210 @@
+"""Where text and pictures of a design are, in which colours and how prominent: a U-Net from pixels to structure.
+
+headstart make examples/designs/designs.py --count 8000
+headstart train unet --image-size 256 --amp bfloat16
+headstart predict --run N poster.png
+
+Four levels with skips. --fold 4 puts squares of 4 x 4 pixels into channels before the first level, which is what makes 256 x 256
+affordable on a CPU. Ronneberger, Fischer & Brox, MICCAI 2015 (arXiv 1505.04597).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from headstart.experiments.designs.blocks import ChannelNorm, ConvBlock, as_input
+from headstart.experiments.designs.data_set import find_designs, require_size
+from headstart.experiments.designs.description import COLOURS
+from headstart.experiments.training.data.batch import Batch, Facts, Step
+from headstart.experiments.training.data.sets import Splits
+from headstart.experiments.training.judging.evaluation import Batches
+from headstart.experiments.training.judging.metrics import Metric, Table, from_sums, ratio
+from headstart.experiments.training.options import RecipeOptions, option
+from headstart.features.extraction.new_images import read_named_file
+from headstart.features.images.decode import ImageError, open_rgb
+from headstart.features.images.watch import read_within
+from headstart.pipeline.workspace import Workspace
+
+_LEVELS = (2, 4, 8, 8)  # channels of each, in widths
+_MASKS = ("text", "image")
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Options(RecipeOptions):
+    made: str | None = option(None, "what headstart make made of designs, by the name of its folder or file; none: the only one")
+    image_size: int = option(256, "pixels of an edge that designs are reduced to", at_least=16, at_most=256)
+    fold: int = option(4, "edge of the squares of pixels that become channels first", at_least=1, at_most=8)
+    width: int = option(16, "channels of the levels: 2, 4, 8 and 8 times as many", at_least=4, at_most=256)
+    dice: float = option(1.0, "weight of the Dice loss of the masks beside cross-entropy, which alone starts slowly", at_least=0)
+    colour_weight: float = option(0.5, "of the cross-entropy of colours; that of the masks is 1", at_least=0)
+    hierarchy_weight: float = option(1.0, "of the squared error of prominence", at_least=0)
+    epochs: int = 4
+    batch_size: int = 16
+    learning_rate: float = 3e-3
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What the network says, (b, ..., s, s): logits of the masks (2) and of the colours (k), and prominence."""
+
+    masks: Tensor
+    colours: Tensor
+    hierarchy: Tensor
+
+
+class UNet(nn.Module):
+    """(b, 3, s, s) from -1 to 1 to (b, 2 + k + 1, s, s), where s is a multiple of eight folds."""
+
+    def __init__(self, fold: int, width: int, outputs: int) -> None:
+        super().__init__()
+        channels = [width * level for level in _LEVELS]
+        self.fold = fold
+        self.stem = nn.Conv2d(3 * fold * fold, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            [ConvBlock(before, after) for before, after in zip(channels[:1] + channels, channels, strict=False)]
+        )
+        self.up = nn.ModuleList(
+            [ConvBlock(below + beside, beside) for below, beside in zip(channels[:0:-1], channels[-2::-1], strict=True)]
+        )
+        self.norm = ChannelNorm(channels[0])
+        self.last = nn.Conv2d(channels[0], outputs * fold * fold, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.stem(F.pixel_unshuffle(image, self.fold))
+        beside = []
+        for level, block in enumerate(self.down):
+            maps = block(F.avg_pool2d(maps, 2) if level else maps)
+            beside.append(maps)
+        beside.pop()
+        for block in self.up:
+            maps = block(torch.cat([F.interpolate(maps, scale_factor=2.0, mode="nearest"), beside.pop()], 1))
+        return F.pixel_shuffle(self.last(F.silu(self.norm(maps))), self.fold)
+
+
+def data(options: Options, workspace: Workspace) -> Splits:
+    require_size(options.image_size, options.fold * 2 ** (len(_LEVELS) - 1))
+    return find_designs(workspace, options.made).splits(options.image_size)
+
+
+def model(options: Options, about: Facts) -> UNet:
+    return UNet(options.fold, options.width, len(_MASKS) + len(about.colours) + 1)
+
+
+def structure_of(network: nn.Module, image: Tensor) -> Structure:
+    """What the network sees. Args: image: (b, 3, s, s) uint8."""
+    said = network(as_input(image)).float()
+    return Structure(said[:, : len(_MASKS)], said[:, len(_MASKS) : -1], said[:, -1].sigmoid())
+
+
+def loss(model: UNet, batch: Batch, step: Step) -> tuple[Tensor, Mapping[str, Any]]:
+    options: Options = step.options
+    said, masks = structure_of(model, batch.image), batch.structure[:, :2].float()
+    parts = {
+        "entropy": F.binary_cross_entropy_with_logits(said.masks, masks) * len(_MASKS),
+        "dice": _dice_loss(said.masks, masks),
+    }
+    parts["colour"] = F.cross_entropy(said.colours, batch.structure[:, 2].long())
+    parts["hierarchy"] = F.mse_loss(said.hierarchy, batch.structure[:, 3] / 255)
+    weights = {"entropy": 1.0, "dice": options.dice, "colour": options.colour_weight, "hierarchy": options.hierarchy_weight}
+    total = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+    return total, {f"loss_{name}": value.detach() for name, value in parts.items()}
+
+
+def _dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """1 - the Dice coefficient of each mask of each image, a mean over images, a sum over masks. Milletari et al., 3DV 2016."""
+    said = logits.sigmoid()
+    both, all_ = (said * masks).sum((2, 3)), (said + masks).sum((2, 3))
+    # A square's worth of pixels is added: a mask without a pixel would else have a gradient of its own size.
+    return (1 - (2 * both + 16) / (all_ + 16)).mean(0).sum()
+
+
+def evaluate(model: UNet, batches: Batches) -> Iterator[Metric | Table]:
+    """IoU of each mask over all pixels, part of the pixels whose colour is right, mean error of prominence: of all pixels, and of
+    those that have any."""
+    sums = np.concatenate([_sums(structure_of(model, batch.image), batch.structure) for batch in batches])
+    yield from_sums("text_iou", sums[:, 0:2], ratio, judged_by=True)
+    yield from_sums("image_iou", sums[:, 2:4], ratio)
+    yield from_sums("colour_accuracy", sums[:, 4:6], ratio)
+    yield from_sums("hierarchy_error", sums[:, 6:8], ratio, better="lower")
+    yield from_sums("hierarchy_error_inside", sums[:, 8:10], ratio, better="lower")
+
+
+def _sums(said: Structure, truth: Tensor) -> NDArray[np.float64]:
+    """(b, 10): five times what is counted and what it is divided by."""
+    masks, hierarchy = truth[:, :2] > 0, truth[:, 3] / 255
+    claimed = said.masks > 0
+    error, inside = (said.hierarchy - hierarchy).abs(), hierarchy > 0
+    right = said.colours.argmax(1) == truth[:, 2]
+    everywhere = torch.ones_like(right)
+    pairs = [(claimed & masks, claimed | masks), (right, everywhere), (error, everywhere), (error * inside, inside)]
+    parts = [torch.stack(pair, 0).double() for pair in pairs]
+    columns = [parts[0][0, :, 0], parts[0][1, :, 0], parts[0][0, :, 1], parts[0][1, :, 1]]
+    columns += [one for part in parts[1:] for one in part]
+    return torch.stack([column.sum((1, 2)) for column in columns], 1).cpu().numpy()
+
+
+def show(model: UNet, batches: Batches) -> Iterator[tuple[str, Any]]:
+    """An even choice of the split: each image, what is true, what the network says, colours and prominence as it sees them."""
+    chosen = batches.subset(_SHOWN)
+    for batch in chosen:
+        said = structure_of(model, batch.image)
+        for place, number in enumerate(batch.number.tolist()):
+            pixels = batch.image[place].permute(1, 2, 0).cpu().numpy()
+            truth = batch.structure[place].cpu().numpy()
+            masks = (said.masks[place] > 0).cpu().numpy()
+            colours = np.array(list(COLOURS.values()), np.uint8)[said.colours[place].argmax(0).cpu().numpy()]
+            grey = (255 * said.hierarchy[place]).round().to(torch.uint8).cpu().numpy()[..., None].repeat(3, -1)
+            row = [pixels, overlay(pixels, truth[:2] > 0), overlay(pixels, masks), colours, grey]
+            yield f"design_{number:06}", Image.fromarray(np.concatenate(row, 1))
+
+
+def overlay(pixels: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Text in red, pictures in blue over the faded image. Args: masks: (2, h, w)."""
+    faded = 0.45 * pixels + 0.2 * 255
+    faded[..., 0] += 0.35 * 255 * masks[0]
+    faded[..., 2] += 0.35 * 255 * masks[1]
+    return faded.clip(0, 255).astype(np.uint8)
+
+
+def predict(model: UNet, files: Sequence[Path], options: Options, about: Facts) -> Iterator[Mapping[str, Any]]:
+    """Boxes of text and pictures in pixels of the file, (left, top, right, bottom), and the part of it that each colour has."""
+    for file in files:
+        try:
+            image = read_within(lambda file=file: open_rgb(read_named_file(file)))  # type: ignore[misc]
+        except ImageError as error:
+            yield {"error": str(error)}
+            continue
+        small = image.resize((about.image_size,) * 2, Image.Resampling.BOX if min(image.size) >= about.image_size else None)
+        said = structure_of(model, torch.from_numpy(np.array(small)).permute(2, 0, 1)[None])
+        counts = torch.bincount(said.colours[0].argmax(0).flatten(), minlength=len(about.colours)) / small.width / small.height
+        masks = (said.masks[0] > 0).cpu().numpy()
+        yield {
+            **{name: _boxes(mask, image.size) for name, mask in zip(_MASKS, masks, strict=True)},
+            "colours": {name: round(part, 3) for name, part in zip(about.colours, counts.tolist(), strict=True) if part >= 0.005},
+        }
+
+
+def _boxes(mask: NDArray[np.bool_], size: tuple[int, int]) -> list[list[int]]:
+    from scipy.ndimage import find_objects, label
+
+    across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]
+    regions = [(columns, rows) for rows, columns in find_objects(label(mask)[0])]
+    return [
+        [round(columns.start * across), round(rows.start * down), round(columns.stop * across), round(rows.stop * down)]
+        for columns, rows in regions
+    ]
+
+
+def example(options: Options, about: Facts) -> tuple[Tensor]:
+    return (torch.zeros(2, 3, about.image_size, about.image_size),)
