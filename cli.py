@@ -46,6 +46,7 @@ COMMANDS = {
     "predict": "seeing",
     "sample": "seeing",
     "export": "seeing",
+    "export-features": "seeing",
     "rank": "seeing",
     "report": "seeing",
     "audit": "seeing",

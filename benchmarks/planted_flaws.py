@@ -7,7 +7,8 @@ near-duplicate lies beside (recompressed, resized, mirrored or brightened, in tu
 every second one byte for byte, the others altered likewise. Pairs that are not planted are natural copies (CIFAR-10 has many) or
 mistakes of the audit. Which they are was decided by looking at each: `natural_copies.csv` has those that show one picture. A pair
 that is not in it counts as a mistake, and `--keep DIR` leaves pictures of all such in DIR, to be looked at. `--write` puts the
-table into RESULTS.md. About 2 minutes a seed on two quiet cores; with --keep the features stay, and a second run takes seconds.
+table into RESULTS.md. About 2 minutes a seed on two quiet cores; with --keep features and
+answers stay, so that what was killed goes on.
 """
 
 import argparse
@@ -211,7 +212,12 @@ def main():
         place = options.keep or Path(scratch)
         for seed in range(options.seeds):
             workspace, planted = extracted(archive, place / str(seed), seed, options.weights)
-            audit = json.loads(headstart("audit", "--labels", "--duplicates", "--json", "-w", workspace).stdout)
+            audit = {}
+            for part, key in (("labels", "suspects"), ("duplicates", "copies")):
+                kept = place / str(seed) / f"{part}.json"
+                if not kept.exists():
+                    kept.write_text(headstart("audit", f"--{part}", "--json", "-w", workspace).stdout)
+                audit[key] = json.loads(kept.read_text())[key]
             found, false = judged(audit, planted, natural)
             figures.append(found)
             print(seed, *(f"{name} {value:.3f}" for name, value in found.items()), sep="   ", flush=True)

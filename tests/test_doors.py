@@ -64,6 +64,7 @@ DOORS = {
         "h5py.File",
         "features/arrays.py",
         {
+            "experiments/interchange/formats/h5.py": "written into memory",
             "features/images/reader.py": "data sets only through arrays.hdf5_dataset, which refuses what leads out",
             "features/manifest/digests.py": "likewise",
             "features/sources/hdf5.py": "likewise, and a regular file",
@@ -122,6 +123,7 @@ DOORS = {
         {
             "cli.py": PACKAGE,
             "headstart/__init__.py": PACKAGE,
+            "experiments/interchange/export_features.py": PACKAGE,
             "experiments/training/recipe.py": PACKAGE,
             "pipeline/executor.py": PACKAGE,
             "pipeline/versions.py": "of a fixed table of libraries",

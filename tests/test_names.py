@@ -12,6 +12,7 @@ from tests.support import ROOT
 ROOMS = ("pipeline", "features", "experiments", "jobs", "commands")
 # Names that a rule gives to every module of a sort, and why.
 BY_RULE = {
+    **dict.fromkeys(("IS_FOLDER", "NEEDS", "SUFFIX", "files"), "what `export-features` asks of each format"),
     "FORMAT": "the version of the one format that the module writes",
     "HEADER": "the first line of the one CSV that the module writes",
     "command": "what `cli.py` takes from each module of `commands/`",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.data.feature_source import FeatureSource, as_float32
 
-NEIGHBOURS = 10
+NEAREST = 10
 _DIRECTIONS = 128  # of the features' variance that cosines are taken in: ten times as fast as all, the same neighbours
 _BLOCK = 1024
 
@@ -29,7 +29,7 @@ class Neighbours:
 def nearest_images(
     source: FeatureSource,
     positions: NDArray[np.int64],
-    count: int = NEIGHBOURS,
+    count: int = NEAREST,
     check: Callable[[], None] = lambda: None,
 ) -> Neighbours:
     """The `count` nearest others of each row, fewer where there are no more rows.
@@ -38,7 +38,9 @@ def nearest_images(
         positions: (m,) ascending, m >= 2.
         check: called before each block; may raise to leave.
     """
-    rows = _directions(source, positions, check)
+    rows = principal_rows(source, positions, _DIRECTIONS, check)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = np.asarray(rows / np.where(lengths > 0, lengths, 1.0), np.float32)
     count = min(count, len(rows) - 1)
     place, cosine = np.empty((len(rows), count), np.int64), np.empty((len(rows), count), np.float32)
     for start in range(0, len(rows), _BLOCK):
@@ -55,8 +57,10 @@ def nearest_images(
     return Neighbours(place, cosine)
 
 
-def _directions(source: FeatureSource, positions: NDArray[np.int64], check: Callable[[], None]) -> NDArray[np.float32]:
-    """(m, p) of length 1, in the directions in which the rows differ most."""
+def principal_rows(
+    source: FeatureSource, positions: NDArray[np.int64], most: int, check: Callable[[], None] = lambda: None
+) -> NDArray[np.float32]:
+    """(m, p) centred, in the p <= `most` directions in which the rows differ most."""
     sums, moments = np.zeros(source.embed_dim), np.zeros((source.embed_dim, source.embed_dim))
     for _, half in source.blocks(positions, 2 * _BLOCK):
         check()
@@ -65,11 +69,9 @@ def _directions(source: FeatureSource, positions: NDArray[np.int64], check: Call
         moments += block.T @ block
     mean = sums / len(positions)
     kept = np.eye(source.embed_dim, dtype=np.float32)
-    if source.embed_dim > _DIRECTIONS:
+    if source.embed_dim > most:
         covariance = moments / len(positions) - np.outer(mean, mean)
-        kept = np.asarray(np.linalg.eigh(covariance)[1][:, -_DIRECTIONS:], np.float32)
+        kept = np.asarray(np.linalg.eigh(covariance)[1][:, -most:], np.float32)
     shift = np.asarray(mean, np.float32) @ kept
     blocks = [as_float32(half) @ kept - shift for _, half in source.blocks(positions, 2 * _BLOCK)]
-    rows = np.concatenate(blocks)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0), np.float32)
+    return np.asarray(np.concatenate(blocks), np.float32)

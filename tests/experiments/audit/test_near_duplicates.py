@@ -26,7 +26,7 @@ def small(image: Image.Image) -> np.ndarray:
 
 def recompressed(image: Image.Image) -> Image.Image:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=40)
+    image.save(buffer, "JPEG", quality=60)
     return Image.open(buffer).convert("RGB")
 
 

@@ -1,0 +1,1 @@
+"""Features as files for other programs, one module a format."""
