@@ -13,6 +13,7 @@ from headstart.experiments.evaluation.intervals import wilson_interval
 from headstart.experiments.report.figures.thumbnails import jpeg
 
 from . import page as pages
+from .answers import nearest_training_images
 from .markup import plain, tag, text
 from .subject import Subject
 
@@ -26,7 +27,11 @@ def audit_section(subject: Subject, pictures: Pictures) -> pages.Section | None:
     if audit is None:
         return None
     position_of = _positions(subject)
-    parts = [_labels(audit, position_of, pictures), _copies(audit, position_of, pictures), _odd(audit, position_of, pictures)]
+    parts = [
+        _labels(audit, position_of, pictures, subject),
+        _copies(audit, position_of, pictures),
+        _odd(audit, position_of, pictures),
+    ]
     content = "".join(part for part in parts if part) + _scores(audit)
     looked = {"labels": "labels", "duplicates": "copies", "leaks": "copies across splits", "outliers": "odd ones out"}
     names = ", ".join(looked[part] for part in audit.parts)
@@ -47,19 +52,24 @@ def _positions(subject: Subject) -> _Positions:
     return {key: place for place, key in enumerate(zip(names, rows.index.tolist(), strict=True))}
 
 
-def _labels(audit: DataAudit, position_of: _Positions, pictures: Pictures) -> str:
+def _labels(audit: DataAudit, position_of: _Positions, pictures: Pictures, subject: Subject) -> str:
     if audit.labels is None or not audit.labels.suspects:
         return ""
     known = [each for each in audit.labels.suspects if (each.dataset, each.row) in position_of][:_SHOWN]
-    taken = pictures.take([position_of[each.dataset, each.row] for each in known], _EDGE)
+    positions = np.array([position_of[each.dataset, each.row] for each in known], np.int64)
+    data = subject.data.data
+    nearest = [neighbour.position for neighbour in nearest_training_images(data.source, data.train, positions)]
+    taken, beside = pictures.take(positions, _EDGE), pictures.take(nearest, _EDGE)
     items = []
-    for each, pixels in zip(known, taken, strict=True):
+    for each, pixels, near in zip(known, taken, beside, strict=True):
         caption = (
             f'<b class="bad">{text(each.label, 40)}</b>, rather <b>{text(each.suggested, 40)}</b>'
             f"<br><span>{each.suggested_confidence * 100:.0f} % sure, {text(each.split or 'no split')}</span>"
         )
-        items.append(pages.mistake_markup(jpeg(pixels), None, caption, plain(f"{each.label}, rather {each.suggested}")))
-    return _list(f"{len(audit.labels.suspects):,} of {audit.labels.images:,} labels", items)
+        items.append(pages.mistake_markup(jpeg(pixels), jpeg(near), caption, plain(f"{each.label}, rather {each.suggested}")))
+    return _list(
+        f"{len(audit.labels.suspects):,} of {audit.labels.images:,} labels, each beside its nearest training image", items
+    )
 
 
 def _copies(audit: DataAudit, position_of: _Positions, pictures: Pictures) -> str:
@@ -78,7 +88,7 @@ def _copies(audit: DataAudit, position_of: _Positions, pictures: Pictures) -> st
         one, two = taken[2 * number : 2 * number + 2]
         items.append(pages.mistake_markup(jpeg(one), jpeg(two), caption, plain(f"{pair.how} copies in {splits}"), "its copy"))
     across = sum(pair.is_leak for pair in audit.copies)
-    return _list(f"{len(audit.copies):,} pairs that show one picture, {across:,} of them across splits", items)
+    return _list(f"{len(audit.copies):,} pairs that show one picture, {across:,} of them across splits", items, "mistakes copies")
 
 
 def _odd(audit: DataAudit, position_of: _Positions, pictures: Pictures) -> str:
@@ -102,8 +112,8 @@ def _key(image: AuditedImage) -> tuple[str, int]:
     return image.dataset, image.row
 
 
-def _list(heading: str, items: Sequence[str]) -> str:
-    return f"<h3>{text(heading)}</h3>" + f'<ul class="mistakes">{"".join(items)}</ul>'
+def _list(heading: str, items: Sequence[str], style: str = "mistakes") -> str:
+    return f"<h3>{text(heading)}</h3>" + f'<ul class="{style}">{"".join(items)}</ul>'
 
 
 def _scores(audit: DataAudit) -> str:
