@@ -42,7 +42,7 @@ swaps: $(VENV)/dev-installed
 check: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q tests/test_names.py tests/test_doors.py tests/test_cli_docs.py
+	$(BIN)/python -m pytest -q tests/test_names.py tests/test_doors.py tests/test_cli_docs.py tests/test_api_docs.py
 	$(BIN)/python tools/stage.py build/stage
 	cd build/stage && MYPYPATH=. ../../$(BIN)/mypy --cache-dir ../mypy_cache --config-file ../../pyproject.toml -p headstart
 	cd build/stage && PYTHONPATH=. ../../$(BIN)/lint-imports --cache-dir ../import_cache --config ../../pyproject.toml

@@ -33,6 +33,10 @@ _PUBLIC = {
     "evaluate_run": "headstart.experiments.evaluation.evaluate_run",
     "predict": "headstart.experiments.serving.predict",
     "export_run": "headstart.experiments.serving.export_run",
+    "export_features": "headstart.experiments.interchange.export_features",
+    "write_report": "headstart.experiments.report.write_report",
+    "audit_data": "headstart.experiments.audit.audit_data",
+    "correct_labels": "headstart.features.manifest.corrections",
     "run_job": "headstart.pipeline.worker",
     "load_features": "headstart.features.store.load",
     "open_maps": "headstart.features.store.maps",
@@ -52,10 +56,13 @@ __all__ = [
     "TrainingOptions",
     "Workspace",
     "__version__",
+    "audit_data",
     "compare_runs",
+    "correct_labels",
     "create_classifier_head",
     "enqueue_images",
     "evaluate_run",
+    "export_features",
     "export_run",
     "ingest_results",
     "list_data",
@@ -72,6 +79,7 @@ __all__ = [
     "train_head_only",
     "train_heads",
     "train_recipe",
+    "write_report",
 ]
 
 
