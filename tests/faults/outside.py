@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .flips import write_photos
 
+_LONGEST_S = 1800.0
 ROOT = Path(__file__).resolve().parents[2]
 _CALL = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?(\w+)\((.*)\) += +(-?\d+)")
 _PATH = re.compile(r'(?:AT_FDCWD(?:<[^>]*>)?|\d+<([^>]*)>), "((?:[^"\\]|\\.)*)"|^"((?:[^"\\]|\\.)*)"')
@@ -138,7 +139,7 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
     )
     data, table = photos.parent, str(out / "results.csv")
     vectorized = ("--results", table, "--epochs", "2", "--device", "cpu")
-    handwriting = ("--composed-lines", "40", "--rnn-size", "8", "--layers", "1", "--max-steps", "2", "--device", "cpu")
+    handwriting = ("--composed-lines", "12", "--rnn-size", "8", "--layers", "1", "--max-steps", "2", "--device", "cpu")
     quick = ("--epochs", "2", "--threads", "1", "--batch-size", "8", "--device", "cpu")
     return [
         ("plan", *enqueue[1:], *here),
@@ -208,14 +209,20 @@ def run(only: Sequence[str] = ()) -> list[str]:
             start = [sys.executable, str(ROOT / "cli.py"), *words]
             if only and words[0] not in only:
                 continue
-            done = subprocess.run(
-                [*trace, *start], cwd=out, env=environment, capture_output=True, text=True, check=False, timeout=600
-            )
-            if done.returncode not in (0, 1, 10) or "Traceback" in done.stderr or "Usage:" in done.stderr:
-                told.append(f"{words[0]}: ended with {done.returncode}: {done.stderr[-300:]}")
+            try:
+                done = subprocess.run(
+                    [*trace, *start], cwd=out, env=environment, capture_output=True, text=True, check=False, timeout=_LONGEST_S
+                )
+            except subprocess.TimeoutExpired:
+                told.append(f"{words[0]}: did not end within {_LONGEST_S:g} s")
+                continue
+            said = done.stderr.strip()
+            if done.returncode not in (0, 1, 10) or "Traceback" in said or "Usage:" in said or said.startswith("bug"):
+                told.append(f"{words[0]}: ended with {done.returncode}: {said[-300:]}")
             seen = dict.fromkeys(violations(log.read_text(errors="replace").splitlines(), scene, out))
             told += [f"{' '.join(words[:2])}: {line}" for line in seen]
-            print(f"{' '.join(words[:2])}: exit {done.returncode}", flush=True)
+            why = f" ({said.splitlines()[-1]})" if done.returncode and said else ""
+            print(f"{' '.join(words[:2])}: exit {done.returncode}{why}, {len(seen)} violations", flush=True)
         told += [f"HOME has {name}" for name in os.listdir(home)]
     finally:
         shutil.rmtree(root, ignore_errors=True)
