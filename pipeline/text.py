@@ -30,6 +30,11 @@ def escape(text: str) -> str:
     return _ODD.sub(_spell, text) if _ODD.search(text) else text
 
 
+def no_formula(text: str) -> str:
+    """`text` with the first character spelled as `escape` does where a spreadsheet would run it; all else as it is."""
+    return f"\\x{ord(text[0]):02x}{text[1:]}" if _FORMULA.match(text) else text
+
+
 def printable(text: str) -> str:
     """`text` on one line that any UTF-8 terminal takes; for messages."""
     return _SHOWN_ODD.sub(_spell, text)

@@ -20,7 +20,7 @@ from headstart.features.sources.walk import is_image_name
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
-from headstart.pipeline.text import one_line, printable
+from headstart.pipeline.text import no_formula, one_line, printable
 
 from .json_stream import JsonPath
 from .optimizer_results import PARAMETERS, OptimizerResult, Refusal, place_in, read_entries
@@ -106,15 +106,19 @@ def ingest_results(
                 counts[row.sort] += 1
                 report(row)
                 if reasons:
-                    reasons.writerow([row.file, row.where, row.why])
+                    reasons.writerow([no_formula(cell) for cell in (row.file, row.where, row.why)])
                 continue
             said, image = row.result, f"{below}{row.result.image}"
             rows += 1
             if said.image not in is_there:
                 is_there[said.image] = names_a_file(images / said.image)
             iteration = "" if said.iteration is None else said.iteration
-            words = (printable(said.logo_type), printable(said.method), iteration)
-            writer.writerow([image, image, *words, *said.parameters, said.ssim, row.file, row.where])
+            if no_formula(image) != image:
+                image = f"./{image}"  # the same file
+            logo_type, method, file, where = map(
+                no_formula, (printable(said.logo_type), printable(said.method), row.file, row.where)
+            )
+            writer.writerow([image, image, logo_type, method, iteration, *said.parameters, said.ssim, file, where])
     return Ingested(len(files), rows, len(is_there), list(is_there.values()).count(False), counts)
 
 

@@ -182,6 +182,20 @@ def test_a_name_in_two_folders_is_not_guessed(tmp_path):
     assert why.endswith("x/a.png, y/a.png")
 
 
+def test_no_cell_is_a_formula_and_the_images_are_the_same(tmp_path):
+    names = ["=1+1.png", "@a.png", "-x().png", "a.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"png")
+    (tmp_path / "mine.json").write_text(json.dumps([record(image=name, logo_type="=x()", method="@y") for name in names]))
+    table, left_out = tmp_path / "table.csv", tmp_path / "left_out.csv"
+    ingest_results([tmp_path / "mine.json"], tmp_path, table, left_out=left_out)
+    cells = [cell for file in (table, left_out) for line in csv.reader(io.StringIO(file.read_text())) for cell in line]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    source = find_images(table, SourceOptions())
+    assert sorted(image.path for image in source.images) == sorted(names)
+    assert {image.size for image in source.images} == {3}
+
+
 def test_a_table_beside_the_images_is_what_enqueue_reads(tmp_path):
     (tmp_path / "logos").mkdir()
     for name in "ab":
