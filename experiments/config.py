@@ -236,6 +236,18 @@ def as_facts(config: HeadConfig | TrainingOptions | BaselineOptions) -> dict[str
 
 
 def _flaw(config: HeadConfig) -> str | None:
+    return _flaw_of_kinds(config) or _flaw_of_values(config)
+
+
+def _flaw_of_kinds(config: HeadConfig) -> str | None:
+    for name, kind, words in (
+        ("name", str, "a text"),
+        ("batch_norm", bool, "true or false"),
+        ("hidden", tuple, "a list of widths"),
+        ("seed", int, "a whole number"),
+    ):
+        if not isinstance(getattr(config, name), kind):
+            return f"{name} is {getattr(config, name)!r}, expected {words}"
     for name, allowed in (
         ("activation", ACTIVATIONS),
         ("output", OUTPUTS),
@@ -244,6 +256,10 @@ def _flaw(config: HeadConfig) -> str | None:
     ):
         if getattr(config, name) not in allowed:
             return f"{name} is {getattr(config, name)!r}, expected one of {', '.join(allowed)}"
+    return None
+
+
+def _flaw_of_values(config: HeadConfig) -> str | None:
     numbers = ("learning_rate", "momentum", "weight_decay", "label_smoothing", "noise", "mixup", "clip_norm")
     for name in numbers:
         value = config.decay if name == "weight_decay" else getattr(config, name)
@@ -253,7 +269,9 @@ def _flaw(config: HeadConfig) -> str | None:
         return f"label_smoothing is {config.label_smoothing}, expected less than 1"
     if not all(isinstance(width, int) and width > 0 for width in config.hidden):
         return f"hidden is {config.hidden!r}, expected widths of 1 or more"
-    if len(config.dropouts) != len(config.hidden) or not all(0 <= part < 1 for part in config.dropouts):
+    if len(config.dropouts) != len(config.hidden) or not all(
+        isinstance(part, int | float) and 0 <= part < 1 for part in config.dropouts
+    ):
         return f"dropout is {config.dropout!r}, expected one part from 0 to below 1, or {len(config.hidden)} of them"
     return None
 

@@ -152,6 +152,19 @@ def test_another_versions_record_is_refused_as_such_whatever_its_seal(tmp_path):
         read_record(path, None, judge=judge)
 
 
+@pytest.mark.parametrize("indent", [1, None], ids=["in lines", "in one line"])
+def test_a_sealed_record_that_lost_its_end_or_lines_or_any_bytes_to_zeros_is_damaged(indent):
+    facts = {"format": 1, "score": 0.91, "of": {"items": 64, "ok": 63}}
+    data = records.seal(facts, indent)
+    lines = data.splitlines(keepends=True)
+    left = [data[:end] for end in range(len(data.rstrip()))]
+    left += [data[:begin] + bytes(end - begin) + data[end:] for end in range(len(data)) for begin in range(end)]
+    left += [b"".join(lines[:begin] + lines[end:]) for end in range(len(lines) + 1) for begin in range(end)]
+    for each in left:
+        with pytest.raises(DamagedError):
+            parse_record(each, "facts.json", 1)
+
+
 def test_a_seal_whose_name_was_flipped_is_missed(tmp_path):
     data = records.seal({"format": 1, "score": 0.91})
     for byte in range(data.index(b"seal"), data.index(b"seal") + 4):
