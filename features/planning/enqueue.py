@@ -11,6 +11,7 @@ from headstart.features.devices import has_nvidia_device
 from headstart.features.encoders.folder import SPEC_NAME
 from headstart.features.encoders.onnx_export import export_graph
 from headstart.features.encoders.precision import FLOAT32
+from headstart.features.encoders.remembered import remember_request, remembered_encoder
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
@@ -41,6 +42,8 @@ KIND = "extract"  # the module in `jobs/` that does what is queued here
 JOB_SIZE = 64
 MAPS_JOB_SIZE = 16  # a job of 64 images would hold and write hundreds of megabytes
 NOT_NAMED = EncoderRequest()
+# An encoder with its weights; without them if it is saved in the workspace.
+ChosenEncoder = tuple[EncoderSpec, Weights | EmbeddedWeights | None]
 _AWAY = frozenset({"missing", "not_a_file", "unreadable", "changed", "outside_root"})
 
 
@@ -117,7 +120,10 @@ def enqueue_images(
     if not isinstance(workspace, Workspace):
         workspace = open_or_create_workspace(find_root(workspace))
     # Before the lock: what may take long or fail. An encoder that was named first of all: a wrong name should not cost a reading.
-    named = [resolve_encoder(encoder)] if encoder != NOT_NAMED else []
+    named: list[ChosenEncoder] = []
+    if encoder != NOT_NAMED:
+        remembered = remembered_encoder(workspace, encoder)
+        named = [resolve_encoder(encoder) if remembered is None else (remembered, None)]
     there = dataset_at(workspace, source.root, source.file, source)
     hint = scenes_note(source.images) if there is None else None  # said once
     if hint:
@@ -131,13 +137,11 @@ def enqueue_images(
     if there is None and not isinstance(data, Source):
         digested = replace(digested, source=_read_as_before(workspace, folder, Path(data), digested.source, options, report))
     before = _kept_to(encoders_of(workspace, folder), named)
-    chosen: list[tuple[EncoderSpec, Weights | EmbeddedWeights | None]] = (
-        [(spec, None) for spec in before] or [*named] or [resolve_encoder(encoder)]
-    )
-    if encoder.precision != FLOAT32:
+    chosen: list[ChosenEncoder] = [(spec, None) for spec in before] or [*named] or [resolve_encoder(encoder)]
+    tensors = named[0][1] if named else None
+    if encoder.precision != FLOAT32 and tensors is not None:  # else it is one that was tried out before
         from .precise import chosen_precision
 
-        tensors = named[0][1]
         chosen = [(chosen_precision(workspace, digested.source, chosen[0][0], tensors, encoder, seed, report), tensors)]
     if job_size is None:
         job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
@@ -151,6 +155,8 @@ def enqueue_images(
         disk_bytes += its_bytes
     queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing, known)
     forget_journal(workspace, source)
+    if tensors is not None and not before:
+        remember_request(workspace, encoder, chosen[0][0])
     # torch is loaded here anyway, or not needed; and a worker without a GPU never needs it then.
     refused = "" if before or has_nvidia_device() else _graph_refused(queued.folder, chosen[0][0])
     return Enqueued(**vars(queued), workspace=workspace, encoder=chosen[0][0], disk_bytes=disk_bytes, graph_refused=refused)
@@ -189,7 +195,7 @@ def preview_enqueue(
     source = read_data(data, workspace, options or SourceOptions())
     for line in describe(source):
         report(line)
-    named = [resolve_encoder(encoder)] if encoder != NOT_NAMED else []
+    named: list[ChosenEncoder] = [resolve_encoder(encoder)] if encoder != NOT_NAMED else []
     before = _kept_to(_encoders_at(workspace, source), named)
     specs = before or [spec for spec, _ in named]
     if not specs:
@@ -215,7 +221,7 @@ def _encoders_at(workspace: Workspace | Path | str | None, source: Source) -> li
     return encoders_of(workspace, there) if there is not None else []
 
 
-def _kept_to(before: Sequence[EncoderSpec], named: Sequence[tuple[EncoderSpec, Weights | EmbeddedWeights]]) -> list[EncoderSpec]:
+def _kept_to(before: Sequence[EncoderSpec], named: Sequence[ChosenEncoder]) -> list[EncoderSpec]:
     """The encoders that a data set keeps to: all that it has, or of one that is named the form that older versions gave it."""
     return [spec for spec in before if not named or _decodes_as_older_versions(spec, named[0][0])]
 
