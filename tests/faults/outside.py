@@ -139,7 +139,7 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
     )
     data, table = photos.parent, str(out / "results.csv")
     vectorized = ("--results", table, "--epochs", "2", "--device", "cpu")
-    handwriting = ("--composed-lines", "12", "--rnn-size", "8", "--layers", "1", "--max-steps", "2", "--device", "cpu")
+    handwriting = ("--composed-lines", "24", "--rnn-size", "8", "--layers", "1", "--max-steps", "2", "--device", "cpu")
     quick = ("--epochs", "2", "--threads", "1", "--batch-size", "8", "--device", "cpu")
     return [
         ("plan", *enqueue[1:], *here),
@@ -172,7 +172,7 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
         ("sample", "last", "-o", str(out / "lines"), *here),
         ("allow", str(data / "mine.py")),
         ("make", str(data / "mine.py"), *here),
-        ("launch", "--workers", "1", *here, "--", "--device", "cpu"),
+        ("launch", "--on", "local", "--workers", "1", *here, "--", "--device", "cpu"),
         ("pause", "1", *here),
         ("sync", str(out / "copy"), *here),
         ("sync", str(out / "copy"), "-w", str(out / "again")),
