@@ -1,7 +1,7 @@
 """Extraction end to end, from process start, beside a plain loop and beside the encoder alone, in turn on the same photos.
 
 python -m benchmarks.extract PHOTOS [--encoder mobilenetv2_100] [--weights FILE|random:0] [--count 1024] [--repeats 3]
-    [--workers 0,1,2] [--json FILE]
+    [--workers 0,1,2] [--precision float32|bfloat16|int8] [--fast-decode] [--json FILE]
 
 The limit is what the encoder alone gives, fed from memory by the same threads; what the processors could give at best is less,
 because they decode too: 1 / (1 / limit + decoding per image / cores).
@@ -56,8 +56,9 @@ def limits(folder, photos, seconds=4.0):
 
 
 def measure(options, scratch):
+    more = ["--precision", options.precision, *(["--fast-decode"] if options.fast_decode else [])]
     photos = repeat(options.photos, scratch / "photos", options.count)
-    folder = enqueue(photos, scratch / "workspace", options.encoder, options.weights)
+    folder = enqueue(photos, scratch / "workspace", options.encoder, options.weights, *more)
     count = options.count
     plains = {workers: [] for workers in map(int, options.workers.split(","))}
     rounds = {"ours": [], "alone": [], "decoding_ms": [], "load": []}
@@ -77,6 +78,8 @@ def measure(options, scratch):
     attainable = 1 / (1 / middle["alone"] + middle["decoding_ms"] / 1000 / cores())
     return {
         "encoder": options.encoder,
+        "precision": options.precision,
+        "fast_decode": options.fast_decode,
         "photos": count,
         "plain_images_per_s": plain_best,
         "ours_images_per_s": middle["ours"],
@@ -96,6 +99,8 @@ def main():
     parser.add_argument("--count", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", default="0,1,2", help="of the plain loop; its best counts")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "int8"))
+    parser.add_argument("--fast-decode", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

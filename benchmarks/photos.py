@@ -35,10 +35,11 @@ def headstart(*arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True, env=HERE)
 
 
-def enqueue(photos, workspace, encoder, weights):
+def enqueue(photos, workspace, encoder, weights, *options):
     """The encoder's folder, its graph exported, all jobs queued."""
-    headstart("enqueue", photos, "--encoder", encoder, "--weights", weights, "-w", workspace)
-    return next((workspace / "features").glob(f"encoder_{encoder.replace('.', '_')}-*"))
+    headstart("enqueue", photos, "--encoder", encoder, "--weights", weights, "-w", workspace, *options)
+    [folder] = (path.parent for path in (workspace / "features").glob("encoder_*/encoder.json"))
+    return folder
 
 
 def forget(folder):
