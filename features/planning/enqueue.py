@@ -139,7 +139,9 @@ def enqueue_images(
     before = _kept_to(encoders_of(workspace, folder), named)
     chosen: list[ChosenEncoder] = [(spec, None) for spec in before] or [*named] or [resolve_encoder(encoder)]
     tensors = named[0][1] if named else None
-    if encoder.precision != FLOAT32 and tensors is not None:  # else it is one that was tried out before
+    if named and tensors is None and named[0][0].precision != FLOAT32:
+        report(f"precision {named[0][0].precision}, as before")
+    elif encoder.precision != FLOAT32 and tensors is not None:
         from .precise import chosen_precision
 
         chosen = [(chosen_precision(workspace, digested.source, chosen[0][0], tensors, encoder, seed, report), tensors)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -120,7 +121,12 @@ class Trial:
         require_installed("nncf", "onnx")
         images = self.pixels[:_CALIBRATED]
         command = python.module_command("headstart.features.encoders.calibrate", str(self.folder), str(len(images)))
-        done = python.run(command, input=images.tobytes(), capture_output=True, timeout=_CALIBRATION_S)
+        try:
+            done = python.run(command, input=images.tobytes(), capture_output=True, timeout=_CALIBRATION_S)
+        except subprocess.TimeoutExpired:
+            raise HeadstartError(
+                f"calibration for int8 took more than {_CALIBRATION_S / 60:.0f} min. Try again, or --precision bfloat16"
+            ) from None
         if done.returncode:
             lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
             raise HeadstartError(f"calibration for int8 failed: {lines[-1]}")

@@ -75,6 +75,14 @@ def write_table(header: str, rows: list[str], command: str, is_whole: bool) -> N
     write("\n".join([f"{conditions()}.\n", header, *body]), command)
 
 
+def conclude(header: str, rows: list[str], said: str, violations: int, command: str, arguments: argparse.Namespace) -> int:
+    """Prints how a campaign ended, writes its rows if that was asked for, and returns its exit status."""
+    print(f"{said}, {violations} violations")
+    if arguments.write:
+        write_table(header, rows, command, is_whole=not arguments.only and arguments.share == (0, 1))
+    return 1 if violations else 0
+
+
 def add_share(parser: argparse.ArgumentParser) -> None:
     """`--share 2/3`: the second of three parts, for as many processes at once."""
 

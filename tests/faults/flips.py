@@ -27,7 +27,7 @@ from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import Workspace, open_workspace
 from tests.commands.calling import call
 
-from .__main__ import add_share, write_table
+from .__main__ import add_share, conclude
 
 EXHAUSTIVE_BELOW = 100_000
 RANDOM_BITS = 2_000
@@ -454,11 +454,8 @@ def main() -> int:
     print(HEADER, flush=True)
     outcomes = run(arguments.bits, arguments.only, lambda line: print(line, flush=True), arguments.share)
     violations = sum(len(outcome.silent) + len(outcome.errors) for outcome in outcomes)
-    print(f"{sum(outcome.bits for outcome in outcomes):,} flipped bits, {violations} violations")
-    if arguments.write:
-        is_whole = not arguments.only and arguments.share == (0, 1)
-        write_table(HEADER, [outcome.row() for outcome in outcomes], "make flips", is_whole)
-    return 1 if violations else 0
+    said = f"{sum(outcome.bits for outcome in outcomes):,} flipped bits"
+    return conclude(HEADER, [outcome.row() for outcome in outcomes], said, violations, "make flips", arguments)
 
 
 if __name__ == "__main__":

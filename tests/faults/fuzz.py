@@ -32,7 +32,7 @@ from headstart.pipeline import paths
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import open_or_create_workspace
 
-from .__main__ import add_share, write_table
+from .__main__ import add_share, conclude
 from .flips import Noticed, make_workspace, targets, write_photos
 
 LONGEST_S = 10.0
@@ -422,11 +422,8 @@ def main() -> int:
     print(HEADER, flush=True)
     results = run(arguments.seconds, arguments.only, lambda line: print(line, flush=True), arguments.share)
     violations = sum(result.violations for result in results)
-    print(f"{sum(result.inputs for result in results):,} inputs, {violations} violations")
-    if arguments.write:
-        is_whole = not arguments.only and arguments.share == (0, 1)
-        write_table(HEADER, [result.row() for result in results], "make fuzz", is_whole)
-    return 1 if violations else 0
+    said = f"{sum(result.inputs for result in results):,} inputs"
+    return conclude(HEADER, [result.row() for result in results], said, violations, "make fuzz", arguments)
 
 
 if __name__ == "__main__":
