@@ -115,7 +115,7 @@ class TimedBlock(nn.Module):
         # Written out: of three tokens this is faster than the general function.
         seen = (query @ keys.transpose(2, 3) / math.sqrt(8)).softmax(3) @ values
         added: Tensor = self.out(seen.transpose(1, 2).flatten(2))
-        return after + added.transpose(1, 2).unflatten(2, after.shape[2:])
+        return after + added.transpose(1, 2).reshape(after.shape)
 
 
 class Denoiser(nn.Module):
