@@ -46,7 +46,9 @@ class Options(RecipeOptions):
     image_size: int = option(256, "pixels of an edge that designs are reduced to", at_least=16, at_most=256)
     fold: int = option(4, "edge of the squares of pixels that become channels first", at_least=1, at_most=8)
     width: int = option(16, "channels of the levels: 2, 4, 8 and 8 times as many", at_least=4, at_most=256)
-    dice: float = option(1.0, "weight of the Dice loss of the masks beside cross-entropy, which alone starts slowly", at_least=0)
+    dice: float = option(
+        1.0, "weight of the Dice loss of the masks; cross-entropy stands beside it, because Dice alone starts slowly", at_least=0
+    )
     colour_weight: float = option(0.5, "of the cross-entropy of colours; that of the masks is 1", at_least=0)
     hierarchy_weight: float = option(1.0, "of the squared error of prominence", at_least=0)
     epochs: int = 4
