@@ -30,6 +30,10 @@ def judged_again(
     workspace: Workspace, experiment: RecipeExperiment, split: str = "test", check: Callable[[], None] = lambda: None
 ) -> list[Metric | Table]:
     """What its weights say of a split. Raises: HeadstartError if weights or data are gone, or there is no such split."""
+    import torch
+
+    from headstart.experiments.training.loop import same_rounding
+
     final = read_final(experiment.final_weights)
     recipe = recipe_of(experiment)
     options = options_of(experiment, recipe)
@@ -38,7 +42,7 @@ def judged_again(
         raise HeadstartError(f"{experiment.folder.name} has no split '{split}'. Use --split val")
     model = built(recipe, options, final, experiment.device)
     batches = judged_batches(splits, split, options, experiment.device, check=check)
-    with asking("evaluate"):
+    with same_rounding(options.threads or torch.get_num_threads(), experiment.device), asking("evaluate"):
         return judge(recipe, model, batches, options.amp)
 
 

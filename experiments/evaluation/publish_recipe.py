@@ -39,6 +39,11 @@ def publish_recipe(workspace: Workspace, experiment: RecipeExperiment, loop: Loo
     Returns: the job's payload: JSON with the headline and the sha256 of each file.
     Raises: HeadstartError if no evaluation gave a finite number; TryLaterError if the disk is full.
     """
+    with loop.same_rounding():
+        return _published(workspace, experiment, loop, check)
+
+
+def _published(workspace: Workspace, experiment: RecipeExperiment, loop: Loop, check: Callable[[], None]) -> bytes:
     model = loop.use_best()
     said = {}
     for split in loop.splits.named():

@@ -193,7 +193,7 @@ class Loop:
         saving = _Saving(self, keeper, identity, listeners)
         for listener in listeners:
             listener.began(self.progress.step, self.steps)
-        with _settings(self.progress.threads, self.conduct.device):
+        with self.same_rounding():
             self._fit()
             batches = read_ahead(
                 self.splits.train, self.order, self.progress.step, self.steps, self.conduct, lambda: asking("data set's batch")
@@ -415,6 +415,10 @@ class Loop:
         if progress.best == len(progress.history) - 1:
             self.best = {name: tensor.detach().clone() for name, tensor in self.judged_model.state_dict().items()}
 
+    def same_rounding(self) -> contextlib.AbstractContextManager[None]:
+        """For whatever its model computes outside the loop: what decides bits is as in the steps."""
+        return same_rounding(self.progress.threads, self.conduct.device)
+
     def use_best(self) -> nn.Module:
         """The model as it was at its best. Raises: HeadstartError if no evaluation ever gave a finite number."""
         if self.best is None:
@@ -457,7 +461,7 @@ class _Saving:
 
 
 @contextlib.contextmanager
-def _settings(threads: int, device: str) -> Iterator[None]:
+def same_rounding(threads: int, device: str) -> Iterator[None]:
     """What decides bits besides the data: torch's threads, and on a GPU deterministic algorithms where there are any."""
     import torch
 

@@ -78,14 +78,14 @@ MUTANTS = (
     Mutant(
         "a file is written elsewhere and linked into place",
         "pipeline/files.py",
-        "        with self._written_beside(path, data) as temporary:\n            published = self._appear(temporary, path)",
+        "        with self._written_beside(path, [data]) as temporary:\n            published = self._appear(temporary, path)",
         "        if not (published := not path.exists()) or path.write_bytes(data):",
     ),
     Mutant(
         "a replaced file is written elsewhere and renamed",
         "pipeline/files.py",
         "as temporary:\n            paths.rename(temporary, path)\n",
-        "as temporary:\n            path.unlink(missing_ok=True)\n            path.write_bytes(data)\n",
+        'as temporary:\n            path.unlink(missing_ok=True)\n            path.write_bytes(b"".join(pieces))\n',
     ),
     Mutant(
         "what is published is never overwritten",
