@@ -343,8 +343,8 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     yield Target("queue", workspace.queue, jobs)
     yield Target("queue, nothing done", waiting.queue, asked)
     with queue_lock(waiting):
-        for number, state in enumerate((PAUSED, CANCELLED, REMOVED)):
-            withdraw(waiting, asked()[number : number + 2], state, f"experiment exp_000{number}_tiny")
+        for number, wanted in enumerate((PAUSED, CANCELLED, REMOVED)):
+            withdraw(waiting, asked()[number : number + 2], wanted, f"experiment exp_000{number}_tiny")
     yield Target("jobs_withdrawn.csv", waiting.withdrawn, asked)
     source = find_images(workspace.root.parent / "photos" / "table.csv", SourceOptions(path_col="path", label_col="label"))
     journal = _Journal(journal_path(workspace, source))
