@@ -17,13 +17,7 @@ QUICK = ("--image-size", 32, "--width", 8, "--layers", 1, "--epochs", 2, "--batc
 ABOUT = Facts({"image_size": 32, "goals": list(GOALS), "formats": list(DESIGN_FORMATS)})
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Of a network this small two threads do nothing but wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

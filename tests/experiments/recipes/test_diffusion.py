@@ -19,13 +19,7 @@ ABOUT = Facts({"image_size": 16, "goals": list(GOALS), "formats": list(DESIGN_FO
 TARGETS = ("noise", "v", "image")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Of a network this small two threads do nothing but wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,7 @@ QUICK = ("--image-size", 32, "--fold", 2, "--width", 4, "--epochs", 2, "--batch-
 ABOUT = Facts({"image_size": 32, "colours": list(COLOURS)})
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Of a network this small two threads do nothing but wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
