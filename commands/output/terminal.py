@@ -42,3 +42,10 @@ def interval_text(interval: Sequence[float | None] | None) -> str:
     if interval is None or interval[0] is None or interval[1] is None:
         return "-"
     return f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def next_command(kinds: set[str]) -> str:
+    """What there is to do when everything of these kinds is done."""
+    if kinds & {"train_head", "train_model"}:
+        return "headstart runs, and headstart report for the best one"
+    return "headstart train-head"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headstart.commands.options import Duration, as_json, chosen_workspace, workspace_option
-from headstart.commands.output.terminal import say
+from headstart.commands.output.terminal import next_command, say
 from headstart.pipeline.executor import known_executors
 from headstart.pipeline.text import plural
 
@@ -49,6 +49,7 @@ def command(
     unless told anew. What stands behind `--` is given to each `headstart work`, such as `-- --block 64`.
     """
     from headstart.pipeline import launch
+    from headstart.pipeline.status import read_status
 
     opened_workspace = chosen_workspace(workspace)
     if stops:
@@ -68,6 +69,8 @@ def command(
     say(f"{begun.name}: {plural(begun.workers, 'worker')} on {on}; each runs {opened_workspace.launch_script(on)}")
     followed = launch.follow(opened_workspace, on, _show, detach)
     say(_conclusion(followed))
+    if followed.state == launch.ENDED and followed.course.jobs and not followed.course.quarantined:
+        say(f"next: {next_command({kind for kind, _ in read_status(opened_workspace).folders})}")
     if as_json:
         course = {key: value for key, value in asdict(followed.course).items() if key != "note"}
         facts = {"name": followed.launch.name, "on": on, "state": followed.state, "started": followed.started, **course}

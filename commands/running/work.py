@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headstart.commands.options import Duration, chosen_workspace, work_options, workspace_option
-from headstart.commands.output.terminal import say
+from headstart.commands.output.terminal import next_command, say
 from headstart.pipeline.text import plural, span
 
 if TYPE_CHECKING:
@@ -97,15 +97,8 @@ def command(
         say(f"{plural(worked.remaining, 'job')} left: run the same command again")
     elif worked.is_all_done:
         say("all jobs are done")
-        say(f"next: {_next_command({kind for kind, _ in worked.status.folders})}")
+        say(f"next: {next_command({kind for kind, _ in worked.status.folders})}")
     return worked.exit_code(tells_remaining=exit_status)
-
-
-def _next_command(kinds: set[str]) -> str:
-    """What there is to do when everything of these kinds is done."""
-    if kinds & {"train_head", "train_model"}:
-        return "headstart runs, and headstart report for the best one"
-    return "headstart train-head"
 
 
 def _line(summary: Summary) -> str:

@@ -51,6 +51,7 @@ def test_workers_that_are_killed_are_replaced_until_the_queue_is_drained(tmp_pat
     facts = json.loads(said[said.index("{") : said.index("}") + 1])
     assert (facts["state"], facts["done"], facts["left"], facts["workers"]) == ("ended", JOBS, 0, 0)
     assert facts["started"] > 2
+    assert "next: headstart train-head" in said
     assert outcome(workspace) == outcome_of_one(tmp_path / "one", JOBS)
     assert workers_of(workspace) == []
 
