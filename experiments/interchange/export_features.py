@@ -13,7 +13,7 @@ from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.packing import open_cache
 from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.files import FileSystem
+from headstart.pipeline.files import TEMPORARY_PREFIX, FileSystem
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace, as_workspace
 
@@ -66,8 +66,16 @@ def export_features(
     table = FeatureTable(open_cache(folder))
     written = chosen.files(table)
     files = FileSystem(hard_links=False)
-    if chosen.IS_FOLDER:
-        files.make_folder(place)
-    for name, data in written.items():
-        files.replace(place / name if name else place, data)
+    if not chosen.IS_FOLDER:
+        [data] = written.values()
+        files.replace(place, data)
+    else:
+        unfinished = place.with_name(f"{TEMPORARY_PREFIX}{place.name}")
+        if paths.exists(unfinished):  # of one that was killed
+            paths.remove_tree(unfinished)
+        files.make_folder(unfinished)
+        for name, data in written.items():
+            files.replace(unfinished / name, data)
+        paths.rename(unfinished, place)
+        files.sync_folder(place.parent)
     return ExportedFeatures(target, len(table), sum(map(len, written.values())))

@@ -1,5 +1,6 @@
 """Exported features are those of the cache, row by row, and other programs' own readers take them."""
 
+import contextlib
 import csv
 import importlib.util
 import io
@@ -9,6 +10,7 @@ import pytest
 
 from headstart.experiments.interchange.export_features import known_formats
 from headstart.features.store.packing import open_cache
+from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_workspace
 from tests.jobs.extraction import encoder_of
 
@@ -101,3 +103,22 @@ def test_what_is_there_already_is_not_written_over(prepared, tmp_path):
     assert done.status == 1
     assert "is there already" in done.reason
     assert (tmp_path / "f.h5").read_text() == "mine"
+
+
+def test_a_folder_whose_writing_was_killed_does_not_stand_there_and_the_next_one_is_whole(prepared, tmp_path, monkeypatch):
+    whole = {path.name for path in exported(prepared, "npz-per-image", tmp_path / "whole").iterdir()}
+    replace, written = FileSystem.replace, []
+
+    def killed(files, path, data):
+        written.append(path)
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        replace(files, path, data)
+
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        patched.setattr(FileSystem, "replace", killed)
+        call("export-features", "--format", "npz-per-image", "-o", tmp_path / "out", "-w", prepared)
+    assert len(written) == 5
+    assert not (tmp_path / "out").exists()
+    assert {path.name for path in exported(prepared, "npz-per-image", tmp_path / "out").iterdir()} == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
