@@ -12,6 +12,7 @@ from headstart.experiments.training.data.batch import Batch, Facts
 from headstart.experiments.training.judging.metrics import Metric
 from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs, make_others
+from tests.experiments.recipes.said import Said
 
 QUICK = ("--image-size", 32, "--width", 8, "--layers", 1, "--epochs", 2, "--batch-size", 8, "--threads", 1)
 ABOUT = Facts({"image_size": 32, "goals": list(GOALS), "formats": list(DESIGN_FORMATS)})
@@ -38,17 +39,6 @@ def test_every_number_stands_beside_guessing_and_evaluate_says_it_again(made):
     assert low < said["grammar_error"] < high
     again = call("evaluate", 1, "--json", "-w", made).json
     assert [again[name] for name in names] == [said[name] for name in names]
-
-
-class Said(torch.nn.Module):
-    """A network that says what it was told."""
-
-    def __init__(self, answers):
-        super().__init__()
-        self.answers = answers
-
-    def forward(self, structure):
-        return self.answers
 
 
 class Once(list):

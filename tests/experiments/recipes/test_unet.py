@@ -13,6 +13,7 @@ from headstart.experiments.training.data.batch import Batch, Facts
 from headstart.experiments.training.judging.metrics import Metric
 from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs, make_others
+from tests.experiments.recipes.said import Said
 
 QUICK = ("--image-size", 32, "--fold", 2, "--width", 4, "--epochs", 2, "--batch-size", 8, "--threads", 1)
 ABOUT = Facts({"image_size": 32, "colours": list(COLOURS)})
@@ -66,17 +67,6 @@ def test_a_png_of_any_size_is_read(trained, tmp_path):
     for box in plain["text"] + plain["image"]:
         assert 0 <= box[0] < box[2] <= 90
         assert 0 <= box[1] < box[3] <= 50
-
-
-class Said(torch.nn.Module):
-    """A network that says what it was told."""
-
-    def __init__(self, logits):
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, image):
-        return self.logits
 
 
 def logits_for(structure):
