@@ -6,13 +6,14 @@
 import hashlib
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+from headstart.features.networks.weights import file_of
 from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.records import DamagedError, read_record, seal
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
+from headstart.pipeline.markers import digest_of
 from headstart.pipeline.workspace import Workspace
 
 from .folder import encoder_folders
@@ -21,7 +22,6 @@ from .resolve import EncoderRequest
 from .spec import WEIGHTS_NAME, EncoderSpec, read_encoder
 
 REQUEST_NAME = "encoder.request.json"
-_NAMES = ("hub", "embedded")
 _FORMAT = 1
 
 
@@ -45,7 +45,7 @@ def remembered_encoder(workspace: Workspace, request: EncoderRequest) -> Encoder
             continue
         try:
             spec = read_encoder(folder)
-            if spec.fingerprint == facts.get("fingerprint") and _sha256(folder / WEIGHTS_NAME) == facts.get("weights_file"):
+            if spec.fingerprint == facts.get("fingerprint") and digest_of(folder / WEIGHTS_NAME) == facts.get("weights_file"):
                 if spec.calibrated_sha256:
                     calibrated_graph(folder, spec)
                 return spec
@@ -60,16 +60,17 @@ def remember_request(workspace: Workspace, request: EncoderRequest, spec: Encode
     if facts is None:
         return
     folder = workspace.features / spec.folder_name
-    record = {"format": _FORMAT, **facts, "fingerprint": spec.fingerprint, "weights_file": _sha256(folder / WEIGHTS_NAME)}
+    record = {"format": _FORMAT, **facts, "fingerprint": spec.fingerprint, "weights_file": digest_of(folder / WEIGHTS_NAME)}
     workspace.files.replace(folder / REQUEST_NAME, seal(record))
 
 
 def _facts(request: EncoderRequest) -> dict[str, Any] | None:
     """What decides what the request comes to; None where a file that it names cannot be read."""
     given = ""
-    if request.weights not in _NAMES and not request.weights.startswith("random:"):
+    weights = file_of(request.weights)
+    if weights is not None:
         try:
-            with reading.opened_given(Path(request.weights)) as file:
+            with reading.opened_given(weights) as file:
                 given = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, reading.UnreadableError):
             return None
@@ -79,8 +80,3 @@ def _facts(request: EncoderRequest) -> dict[str, Any] | None:
     except metadata.PackageNotFoundError:
         return None
     return {"request": asked, "given_weights": given, "versions": versions}
-
-
-def _sha256(path: Path) -> str:
-    with reading.opened(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

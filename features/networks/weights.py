@@ -81,6 +81,11 @@ def resolve_weights(model: str, model_args: Mapping[str, Any], source: str) -> W
     return Weights(EMBEDDED_SOURCE if source == "embedded" else f"{path}{unwrapped}", _essential(fitted.tensors))
 
 
+def file_of(source: str) -> Path | None:
+    """The file that `--weights source` names; None for a source that is none."""
+    return None if source in ("hub", "embedded") or source.startswith("random:") else Path(source)
+
+
 def _seed(source: str) -> int:
     match = re.fullmatch(r"random:(\d{1,9})", source)
     if match is None:
