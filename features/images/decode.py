@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.devices import choose_device
-from headstart.features.manifest.digests import digest_of_bytes
+from headstart.features.manifest.content import digest_of_bytes
 from headstart.features.sources.walk import IMAGE_FORMATS
 from headstart.pipeline.doors.reading import LFS_POINTER
 from headstart.pipeline.errors import HeadstartError, SourceGoneError, as_try_later

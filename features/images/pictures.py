@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from headstart.features.arrays import DamagedArrays
-from headstart.features.manifest.digests import digest_of_bytes
+from headstart.features.manifest.content import digest_of_bytes
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
 from headstart.features.sources.blocks import Blocks

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.arrays import DamagedArrays, hdf5_dataset
-from headstart.features.manifest.digests import digest_of_bytes, digest_of_pixels
+from headstart.features.manifest.content import digest_of_bytes, digest_of_pixels
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
 from headstart.features.sources.blocks import KEPT_BYTES, Blocks, images_a_block, unpacked
@@ -19,7 +19,6 @@ from headstart.pipeline.errors import ItemHung, SourceGoneError
 from headstart.pipeline.text import printable, reason_of
 
 from .decode import ImageError, open_decoder, open_rgb, raise_if_environment, read_file, require_decodable
-from .pictures import PictureReader
 from .transform import Transform, fit
 from .watch import TICK_S, Decoders, Effort, picture_seconds, too_long
 
@@ -46,6 +45,8 @@ def open_reader(
         return _Hdf5Reader(root / dataset.file, transform, note)
     decode = open_decoder(transform, device)
     if dataset.layout == "parquet":
+        from .pictures import PictureReader
+
         picture = PictureReader(dataset, note)
         return lambda row: decode(picture(row))
 
@@ -68,6 +69,8 @@ def open_whole_reader(dataset: Dataset) -> "Callable[[Row], PillowImage]":
         stored = _Hdf5Reader(root / dataset.file, None, None).stored
         return lambda row: Image.fromarray(stored(row))
     if dataset.layout == "parquet":
+        from .pictures import PictureReader
+
         picture = PictureReader(dataset, None)
         return lambda row: open_rgb(picture(row))
     return lambda row: open_rgb(read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks, row.digest))

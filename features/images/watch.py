@@ -56,17 +56,21 @@ class Effort:
     def __init__(self) -> None:
         find = getattr(time, "pthread_getcpuclockid", None)
         self._clock: int | None = find(threading.get_ident()) if find is not None else None
-        self._began_at, self._computed_s = time.monotonic(), self._processor_s()
+        self._began_at = time.monotonic()
+        self._computed_s: float | None = None  # what the thread had computed when it was first looked at
 
     def is_beyond(self, seconds: float) -> bool:
-        """Whether it goes on for longer than that; asked from any thread.
+        """Whether it goes on for longer than that; asked from any thread, again and again.
 
-        Of that time it must have computed a part: a picture is not blamed for a machine that is busy, was stopped or waits for a
-        disk.
+        Since it was first asked it must have computed a part of that time: a picture is not blamed for a machine that is busy,
+        was stopped or waits for a disk.
         """
-        if time.monotonic() - self._began_at <= seconds:
-            return False
         try:
+            # Not where the picture begins: the system call, made while the interpreter is held, costs the other decoders more.
+            if self._computed_s is None:
+                self._computed_s = self._processor_s()
+            if time.monotonic() - self._began_at <= seconds:
+                return False
             return self._clock is None or self._processor_s() - self._computed_s > _COMPUTING * seconds
         except OSError:
             return False  # the thread has ended

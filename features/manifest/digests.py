@@ -1,7 +1,4 @@
-"""Digests of images: what they are known by. Files are read once; time and size are enough to trust a digest that is known.
-
-BLAKE2b of the standard library: reading a file costs several times as much, so a faster digest would gain nothing here.
-"""
+"""Digests of images: what they are known by. Files are read once; time and size are enough to trust a digest that is known."""
 
 import contextlib
 import csv
@@ -15,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from headstart.features.arrays import DamagedArrays
 from headstart.features.devices import cores
@@ -29,24 +25,16 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import unescape
 from headstart.pipeline.workspace import Workspace
 
+from .content import DIGEST_BYTES, digest_of_bytes, digest_of_pixels
 from .csv_lines import fields, line_of
 from .reading import Columns
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-DIGEST_BYTES = 16
 _CHUNK = 1 << 20
 _LOT = 256  # files a task of the pool
 _LARGEST = 2**30  # no larger image is decoded either
 _JUDGED_AFTER_S = 2.0
 _WORTH_S = 60.0
 _KEPT_EVERY_S = 1.0
-
-
-def digest_of_bytes(data: bytes | memoryview) -> str:
-    """32 hex digits that stand for an image's bytes."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def digest_of_file(path: str, size: int, mtime_ns: int) -> str:
@@ -219,12 +207,6 @@ def _read_parquet(source: Source, positions: Sequence[int]) -> Iterator[tuple[in
                     for number in chosen:
                         data = pictures[number - group.start].as_py()
                         yield numbers[number], digest_of_bytes(data) if data else ""
-
-
-def digest_of_pixels(pixels: "NDArray[Any]") -> str:
-    """Of an image that is stored as an array: its shape and its bytes."""
-    shape = "x".join(map(str, pixels.shape)).encode()
-    return hashlib.blake2b(pixels.tobytes(), digest_size=DIGEST_BYTES, person=shape[:16]).hexdigest()
 
 
 class _Journal:

@@ -9,8 +9,8 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
 from .parquet import PARQUET
-from .source import Image, Layout, Source, SourceOptions, refuse_links, refuse_two_spellings
-from .spellings import is_filler, one_form, sounds_like_masks, sounds_like_split, split_of, without_split
+from .source import Image, Layout, Source, SourceOptions, refuse_links
+from .spellings import is_filler, one_form, refuse_two_spellings, sounds_like_masks, sounds_like_split, split_of, without_split
 from .walk import ListedFile, Walk, walk_images
 
 

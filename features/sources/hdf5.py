@@ -12,7 +12,8 @@ from headstart.pipeline.text import printable, size_words
 
 from .blocks import LARGEST_BYTES, images_a_block, lots_of
 from .read_table import MAX_CHARACTERS
-from .source import Image, Source, SourceOptions, refuse_two_spellings
+from .source import Image, Source, SourceOptions
+from .spellings import refuse_two_spellings
 from .walk import facts_of
 
 _BEST_RATIO = 1100  # of deflate: 1,032

@@ -1,15 +1,12 @@
 """What a data set is before anything is computed: its images, where they lie, and what was decided about them."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
-
-from .spellings import label_key
 
 MISSING = -1  # size and mtime_ns of a file that is named but not there
 Layout = Literal["classes", "split_classes", "class_splits", "flat", "table", "hdf5", "parquet"]
@@ -92,19 +89,6 @@ class Source:
     keep_case: bool = False
     said_layout: Literal["auto", "classes", "flat"] = "auto"
     notes: tuple[str, ...] = ()
-
-
-def refuse_two_spellings(labels: Sequence[str], where: Callable[[int], str]) -> None:
-    """Raises HeadstartError if two labels have one `label_key`: names the rarer by `where(its first)`."""
-    counts = Counter(labels)
-    usual: dict[str, str] = {}
-    for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        other = usual.setdefault(label_key(label), label)
-        if other != label:
-            raise HeadstartError(
-                f"{where(labels.index(label))} has label '{printable(label)}', but {counts[other]:,} other images have "
-                f"'{printable(other)}'. Fix the label, or pass --keep-case."
-            )
 
 
 def refuse_links(outside: Sequence[str], root: Path) -> None:

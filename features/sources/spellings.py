@@ -3,7 +3,10 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import printable
 
 SPLITS = ("train", "val", "test")
 # timm's synonyms for the names of split folders, and the two that it lacks.
@@ -102,6 +105,19 @@ def label_key(label: str) -> str:
     key = _BLANKS.sub(" ", label.casefold()).strip()
     whole = _WHOLE.fullmatch(key)
     return whole[1] if whole else key
+
+
+def refuse_two_spellings(labels: Sequence[str], where: Callable[[int], str]) -> None:
+    """Raises HeadstartError if two labels have one `label_key`: names the rarer by `where(its first)`."""
+    counts = Counter(labels)
+    usual: dict[str, str] = {}
+    for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        other = usual.setdefault(label_key(label), label)
+        if other != label:
+            raise HeadstartError(
+                f"{where(labels.index(label))} has label '{printable(label)}', but {counts[other]:,} other images have "
+                f"'{printable(other)}'. Fix the label, or pass --keep-case."
+            )
 
 
 def one_form(labels: Sequence[str]) -> Sequence[str]:

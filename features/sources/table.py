@@ -13,8 +13,8 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
 from .read_table import TextTable
-from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links, refuse_two_spellings
-from .spellings import one_form, sounds_like_split, split_of
+from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links
+from .spellings import one_form, refuse_two_spellings, sounds_like_split, split_of
 from .table_paths import meant_paths, names_files, where_it_is
 from .walk import facts_of, is_image_name, is_inside, join
 

@@ -9,7 +9,7 @@ import pytest
 from headstart.features.images import pictures
 from headstart.features.images.decode import ImageError, decode
 from headstart.features.images.reader import open_reader, open_whole_reader
-from headstart.features.manifest.digests import digest_of_bytes
+from headstart.features.manifest.content import digest_of_bytes
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
 from headstart.pipeline.errors import SourceGoneError, TryLaterError

@@ -73,6 +73,22 @@ def test_a_picture_that_waits_is_not_blamed(short, over):
     assert list(decoding.good()) == [0]
 
 
+def test_a_picture_that_nobody_waited_long_for_costs_no_system_call(monkeypatch):
+    monkeypatch.setattr(watch.time, "clock_gettime", lambda clock: pytest.fail("a decoder's thread was held up"))
+    effort = watch.Effort()
+    monkeypatch.undo()
+    assert not effort.is_beyond(1e9)
+
+
+def test_a_picture_is_blamed_for_what_it_computes_after_it_was_first_looked_at(monkeypatch):
+    computed_s = iter([100.0, 100.0, 102.9, 103.1])
+    monkeypatch.setattr(watch.time, "clock_gettime", lambda clock: next(computed_s))
+    now_s = iter([0.0, 31.0, 40.0, 50.0])
+    monkeypatch.setattr(watch.time, "monotonic", lambda: next(now_s))
+    effort = watch.Effort()
+    assert [effort.is_beyond(30.0) for _ in range(3)] == [False, False, True]
+
+
 def test_what_a_picture_raises_while_it_is_waited_for_is_raised(over):
     threading.Timer(3 * watch.TICK_S, over.set).start()
 

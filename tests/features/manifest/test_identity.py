@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.features.manifest.adding import add_images
+from headstart.features.manifest.content import digest_of_bytes
 from headstart.features.manifest.datasets import move_dataset, named_dataset
 from headstart.features.manifest.digests import (
     _Journal,
     digest_images,
-    digest_of_bytes,
     digest_of_file,
     forget_journal,
     journal_path,
