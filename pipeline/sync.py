@@ -372,4 +372,4 @@ def _state(workspace: Workspace) -> dict[str, Any]:
 
 
 def _keep_state(workspace: Workspace, state: Mapping[str, Any]) -> None:
-    workspace.files.replace(workspace.root / STATE_FILE, records.encode(state))
+    workspace.files.replace(workspace.root / STATE_FILE, records.seal(state))

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from headstart.pipeline.doors.records import Record, encode, read_record
+from headstart.pipeline.doors.records import Record, read_record, seal
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import Workspace
 
@@ -28,7 +28,7 @@ def write_audit(workspace: Workspace, encoder_folder: Path, audit: DataAudit) ->
         facts[name] = facts[name][:_MOST]
     if audit.labels is not None:
         facts["labels"]["suspects"] = facts["labels"]["suspects"][:_MOST]
-    data = encode({"format": FORMAT, **facts}, indent=None)
+    data = seal({"format": FORMAT, **facts}, indent=None)
     replace(workspace.files, fsync=False).replace(encoder_folder / _FILE, data)
 
 

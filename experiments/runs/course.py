@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.pipeline.doors.records import encode, read_record
+from headstart.pipeline.doors.records import read_record, seal
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.workspace import Workspace
 
@@ -53,7 +53,7 @@ class CourseFile:
         }
         # Where it cannot be written the training goes on: its checkpoint is what counts.
         with contextlib.suppress(OSError, TryLaterError):
-            self._workspace.files.replace(self._path, encode(course))
+            self._workspace.files.replace(self._path, seal(course))
 
     def ended(self, folder: Path) -> None:
         """The newest state was the last one."""

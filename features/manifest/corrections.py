@@ -12,19 +12,20 @@ from pathlib import Path
 
 from headstart.features.sources.read_table import TextTable, read_table
 from headstart.features.sources.source import Source
-from headstart.pipeline.doors import reading
+from headstart.pipeline.doors import reading, records
 from headstart.pipeline.enqueue import queue_lock
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural, printable, unescape
 from headstart.pipeline.workspace import Workspace
 
 from .csv_lines import columns as columns_of
-from .csv_lines import fields, written
+from .csv_lines import fields, line_of
 from .reading import Columns, Manifest, list_datasets, open_manifest
 from .revisions import RevisedRow, RevisedRows, publish_revision
 
 CORRECTIONS = "corrections.csv"
-_HEADER = ("path", "image_digest", "was", "label")
+_UNSEALED_HEADER = ("path", "image_digest", "was", "label")  # as earlier versions wrote it
+_HEADER = (*_UNSEALED_HEADER, "seal")
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,21 @@ def as_corrected(folder: Path, source: Source) -> tuple[Source, int]:
 
 
 def read_corrections(folder: Path) -> dict[str, Correction]:
-    """By path. Raises: HeadstartError if the file was changed in a way that cannot be read."""
+    """By path. Raises: HeadstartError if a line is not what was written."""
     path = folder / CORRECTIONS
     try:
         data = reading.read(path, reading.TABLE_BYTES)
     except FileNotFoundError:
         return {}
     try:
-        head, _, body = data.partition(b"\n")
-        if tuple(next(fields(head + b"\n"), [])) != _HEADER:
+        head, *lines = data.split(b"\n")
+        header = tuple(next(fields(head + b"\n"), []))
+        if header not in (_HEADER, _UNSEALED_HEADER) or not lines or lines.pop():
             raise ValueError
-        names, *others = columns_of(body, len(_HEADER))
+        texts = [records.unseal_line(line) if header == _HEADER else line for line in lines]
+        if None in texts:
+            raise ValueError
+        names, *others = columns_of(b"".join(text + b"\n" for text in texts if text is not None), len(_UNSEALED_HEADER))
     except (ValueError, csv.Error):
         raise HeadstartError(
             f"{printable(str(path))} was changed or cut off. Restore it from a copy, or delete it to have the "
@@ -181,7 +186,8 @@ def _publish(workspace: Workspace, manifest: Manifest, columns: Columns, labels:
         known[path] = Correction(columns.digest[row], was, label)
     kept = [(path, each.digest, each.was, each.label) for path, each in sorted(known.items()) if each.was != each.label]
     # Before the revision: after a kill between the two, the next enqueue of the data takes them from here.
-    workspace.files.replace(manifest.folder / CORRECTIONS, written(_HEADER, kept))
+    lines = [records.seal_line(line_of(line).removesuffix(b"\n")) for line in kept]
+    workspace.files.replace(manifest.folder / CORRECTIONS, b"".join([line_of(_HEADER), *lines]))
     earlier = manifest.revised()
     names = tuple(columns.extra)
     rows = {row: _as_now(columns, row, label, names) for row, label in labels.items()}

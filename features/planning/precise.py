@@ -42,7 +42,7 @@ from headstart.features.networks.embedded_encoder import EmbeddedWeights
 from headstart.features.networks.weights import Weights
 from headstart.features.sources.source import Source
 from headstart.pipeline.doors import python, reading
-from headstart.pipeline.doors.records import encode
+from headstart.pipeline.doors.records import seal
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 
@@ -113,7 +113,7 @@ class Trial:
         agreement = self._agreement(features, is_invariant)
         facts = {"format": 1, "precision": precision, **agreement.facts()}
         files = {CALIBRATED_NAME: graph} if precision == INT8 else self._float32_files(spec, graph)
-        return Precise(spec, agreement, rate, self.exact_rate, {**files, PRECISION_FACTS_NAME: encode(facts)})
+        return Precise(spec, agreement, rate, self.exact_rate, {**files, PRECISION_FACTS_NAME: seal(facts)})
 
     def _graph(self, precision: str) -> bytes:
         if precision != INT8:

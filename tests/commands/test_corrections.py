@@ -189,3 +189,36 @@ def test_leaks_alone_are_the_copies_across_splits(place):
     everything, leaks = audit_data(place / "w", parts=["duplicates"]), audit_data(place / "w", parts=["leaks"])
     assert [{pair.first.path, pair.second.path} for pair in leaks.copies] == [{"train/dark/000.png", "test/dark/copy.png"}]
     assert set(leaks.copies) <= set(everything.copies)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data.replace(b"bright", b"brighu", 1),
+        lambda data: data[:-1],
+        lambda data: data[:-1] + b"\x8a",
+        lambda data: data[: len(data) // 2],
+        lambda data: data.replace(b",seal\n", b",seam\n"),
+        lambda data: data.replace(b"path,", b"pati,", 1),
+    ],
+    ids=["a letter of a label", "the last line end", "another last byte", "cut off", "the seal's name", "a column's name"],
+)
+def test_corrections_that_are_not_what_was_written_are_one_line_and_change_no_label(place, extracted, damage):
+    corrected(place, [("train/bright/004.png", "dark"), ("train/dark/000.png", "bright")])
+    [kept] = (place / "w/features/manifests").glob("*/corrections.csv")
+    before = labels(place)
+    kept.write_bytes(damage(kept.read_bytes()))
+    again = call("enqueue", extracted / "data", "-w", place / "w")
+    assert again.status == 1
+    assert "corrections.csv was changed or cut off" in again.errors
+    assert labels(place) == before
+
+
+def test_corrections_of_earlier_versions_and_of_who_edited_them_are_read(place, extracted):
+    corrected(place, [("train/bright/004.png", "dark"), ("train/dark/000.png", "bright")])
+    [kept] = (place / "w/features/manifests").glob("*/corrections.csv")
+    before = labels(place)
+    kept.write_bytes(b"".join(line.rpartition(b",")[0] + b"\n" for line in kept.read_bytes().splitlines()))
+    again = call("enqueue", extracted / "data", "-w", place / "w")
+    assert again.status == 0, again.errors
+    assert labels(place) == before

@@ -28,6 +28,8 @@ from headstart.pipeline.workspace import Workspace, open_workspace
 from tests.commands.calling import call
 
 from .__main__ import add_share, conclude
+from .flip_target import Noticed, Target
+from .more_flips import more_targets
 
 EXHAUSTIVE_BELOW = 100_000
 RANDOM_BITS = 2_000
@@ -36,28 +38,6 @@ HEADER = (
 )
 _ENCODER = ("--encoder", "test_resnet", "--weights", "random:0", "--image-size", "32", "--job-size", "8")
 _QUIET = ("--device", "cpu", "-w")
-
-
-class Noticed(Exception):
-    """Noticed in another way than by an error: a job counts as torn, a state is passed over, a row of the queue is named."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A file, and what its readers make of it.
-
-    Attributes:
-        observe: all that anybody sees of it: features, labels, numbers. Raises: ExplainedError or Noticed if it is noticed.
-        read: the one reader of the file, where `observe` takes long: what it refuses nobody else gets to see, and of that
-            `observe` is asked in RANDOM_BITS cases only. Raises: as `observe`.
-        restore: puts back what reading a flipped file may have changed elsewhere.
-    """
-
-    name: str
-    path: Path
-    observe: Callable[[], Any]
-    restore: Callable[[], None] = lambda: None
-    read: Callable[[], Any] = lambda: None
 
 
 @dataclass
@@ -393,6 +373,7 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     yield Target("test_results.json", results, lambda: dict(read_record(results, None)))
     yield Target("metrics.json, read alone", heads / "metrics.json", lambda: read_metrics(read_head_experiment(workspace, heads)))
     yield Target("database", workspace.database, rows_of_runs, database_again, rows_as_stamped)
+    yield from more_targets(workspace)
 
 
 def _without(database: Path, observe: Callable[[], Any]) -> Callable[[], Any]:

@@ -33,7 +33,8 @@ from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import open_or_create_workspace
 
 from .__main__ import add_share, conclude
-from .flips import Noticed, make_workspace, targets, write_photos
+from .flip_target import Noticed
+from .flips import make_workspace, targets, write_photos
 
 LONGEST_S = 10.0
 MOST_BYTES = 2 << 30

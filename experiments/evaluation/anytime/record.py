@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from headstart.pipeline import paths
-from headstart.pipeline.doors.records import Record, encode, read_record
+from headstart.pipeline.doors.records import Record, read_record, seal
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import Workspace
 
@@ -65,7 +65,7 @@ def read_scores(encoder_folder: Path) -> dict[str, list[Score]]:
 def write_scores(workspace: Workspace, path: Path, scores: Sequence[Score]) -> None:
     """Derived and never trusted blindly, so not durable. Raises: what the disk says."""
     workspace.make_folder(path.parent)
-    data = encode({"format": FORMAT, "scores": [asdict(score) for score in scores[-_MOST:]]})
+    data = seal({"format": FORMAT, "scores": [asdict(score) for score in scores[-_MOST:]]})
     replace(workspace.files, fsync=False).replace(path, data)
 
 
