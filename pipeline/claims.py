@@ -29,7 +29,7 @@ from .files import environment_faults, hard_link
 from .history import History, names_in, read_histories
 from .job import Job
 from .liveness import Owner, current_owner, is_alive, is_of_this_boot
-from .workspace import Workspace
+from .workspace import BLOCKS, Workspace
 
 LEASE_S = 120.0
 _LONGEST_LEASE_S = 600.0  # whatever a claim says: nobody waits longer for a worker that gives no sign of life
@@ -117,6 +117,8 @@ class Claimant:
         self.owner = current_owner(LEASE_S)
         self._file = workspace.workers / f"{self.owner.worker}.json"
         self._held: set[Path] = set()
+        self._workers = paths.Held(workspace.workers)
+        self._group: tuple[str, str, paths.Held] | None = None  # whose claims were looked at last
         self._stopped = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -160,7 +162,7 @@ class Claimant:
         path = _path(self.workspace, job, history.generation + 1)
         with contextlib.suppress(FileExistsError):
             try:
-                self._create(path)
+                self._create(path, self._claims(job))
             except FileNotFoundError:
                 self.workspace.make_folder(path.parent)
                 self._create(path)
@@ -176,6 +178,8 @@ class Claimant:
 
     def is_in_block(self, job: Job) -> bool:
         """Whether a block of a worker that is alive, as far as can be known from here, has this job."""
+        if not self._claims(job).may_have(BLOCKS):
+            return False
         folder = self.workspace.blocks(job)
         for span in read_spans(folder):
             if span.covers(job.number):
@@ -314,11 +318,19 @@ class Claimant:
         self._touch()
         return paths.stat(self._file).st_mtime
 
-    def _create(self, path: Path) -> None:
+    def _claims(self, job: Job) -> paths.Held:
+        """The folder of the claims of a job's group."""
+        group = self._group
+        if group is None or group[0] != job.folder or group[1] != job.group:
+            group = self._group = job.folder, job.group, paths.Held(self.workspace.claims(job))
+        return group[2]
+
+    def _create(self, path: Path, folder: paths.Held | None = None) -> None:
+        """Args: folder: that of the claim, where it is held open."""
         with environment_faults(f"cannot claim {path.name}"):
             if self.workspace.files.hard_links:
                 try:
-                    hard_link(self._file, path)
+                    hard_link(self._file, path, None if folder is None else (self._workers, folder))
                     return
                 except FileNotFoundError:
                     if paths.exists(self._file):

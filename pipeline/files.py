@@ -128,14 +128,19 @@ class FileSystem:
                     paths.remove(temporary)
 
 
-def hard_link(existing: Path, path: Path) -> None:
+def hard_link(existing: Path, path: Path, folders: tuple[paths.Held, paths.Held] | None = None) -> None:
     """Gives a file a second name.
+
+    Args: folders: of the two, where they are held open.
 
     Raises: FileExistsError, FileNotFoundError; HeadstartError on a file system that cannot, although it could when the
     workspace was made: the workspace was moved.
     """
     try:
-        paths.link(existing, path)
+        if folders is None:
+            paths.link(existing, path)
+        else:
+            folders[1].link_from(folders[0], existing.name, path.name)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
             raise

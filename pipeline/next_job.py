@@ -80,6 +80,7 @@ class Frontier:
         self._refused: set[tuple[str, str]] = set()
         self._listings: dict[tuple[str, str], Listing] = {}
         self._verified: set[str] = set()
+        self._markers: tuple[str, str, paths.Held] | None = None  # of the group that was looked at last
         self.watch = Watch(workspace)
         self._most = block
         self._block: Block | None = None
@@ -224,6 +225,11 @@ class Frontier:
             return False
 
     def _is_done(self, job: Job) -> bool:
+        markers = self._markers
+        if markers is None or markers[0] != job.folder or markers[1] != job.group:
+            markers = self._markers = job.folder, job.group, paths.Held(self.workspace.marker(job).parent)
+        if not markers[2].may_have(f"{job.job_id}.done"):
+            return False
         try:
             read_marker(self.workspace, job, self.fingerprint(job))
         except NotDone:

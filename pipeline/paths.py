@@ -14,6 +14,7 @@ import fnmatch
 import os
 import stat as modes
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from io import FileIO
@@ -36,6 +37,7 @@ _EVERY = (
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_PATH", os.O_RDONLY)
 _LISTED = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KEPT_FOLDERS = 16
+_HELD_S = 1.0
 _LINKS = {getattr(errno, name) for name in ("ELOOP", "ENOTDIR", "EEXIST", "EMLINK", "EFTYPE") if hasattr(errno, name)}
 
 
@@ -81,6 +83,79 @@ class _Place(NamedTuple):
     @property
     def descriptor(self) -> int | None:
         return None if self.folder is None else self.folder.descriptor
+
+
+class _Reached(NamedTuple):
+    """Where a walk to a folder ended: at itself, or above `missing`, the first component that was not there."""
+
+    folder: _Folder | None
+    missing: str
+    until: float
+
+
+_NOWHERE = _Reached(None, "", -1.0)
+
+
+class Held:
+    """A folder that stays open: what lies in it is asked for by its name, with one system call and no walk.
+
+    Where its path leads is looked at once a second. Until then it is the folder that was reached without links, whatever stands
+    at its path by now. Of a folder that is not there yet the nearest one above it is held.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self._path = _text(folder)
+        self._reached = _NOWHERE
+
+    def may_have(self, name: str) -> bool:
+        """False only if nothing is there under that name; True also where only a look by the whole path can tell.
+
+        Raises: LinkError.
+        """
+        try:
+            folder, missing, _ = self._now()
+            if folder is not None:
+                os.stat(missing or name, dir_fd=folder.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        if missing:
+            self._reached = _NOWHERE
+        return True
+
+    def link_from(self, source: Held, existing: str, name: str) -> None:
+        """Gives a file of another folder a second name in this one, as `link`.
+
+        Raises: FileNotFoundError if a folder or the file is missing; LinkError; FileExistsError; OSError.
+        """
+        theirs, mine = source._now(), self._now()
+        if theirs.folder is None or mine.folder is None or not _LINKS_THEMSELVES:
+            link(f"{source._path}{os.sep}{existing}", f"{self._path}{os.sep}{name}")
+            return
+        try:
+            if theirs.missing or mine.missing:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self._path}{os.sep}{name}")
+            descriptors = theirs.folder.descriptor, mine.folder.descriptor
+            os.link(existing, name, src_dir_fd=descriptors[0], dst_dir_fd=descriptors[1], follow_symlinks=False)
+        except FileNotFoundError:
+            source._reached = self._reached = _NOWHERE  # gone, or another one is at its path: the next call looks
+            raise
+
+    def _now(self) -> _Reached:
+        reached = self._reached
+        if time.monotonic() < reached.until:
+            return reached
+        folder, missing, opened = self._path, "", None
+        while _RELATIVE and opened is None:
+            try:
+                opened = _opened(folder)
+            except (FileNotFoundError, NotADirectoryError):
+                folder, _, missing = folder.rpartition(os.sep)
+                if not folder:
+                    raise
+        self._reached = reached = _Reached(opened, missing, time.monotonic() + _HELD_S)
+        return reached
 
 
 # Which workspaces this process opened. A caller that had to name the root with each path could name a wrong one, or none.

@@ -153,10 +153,13 @@ class Watch:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._path = workspace.withdrawn  # once: it is asked before each job
+        self._folder = paths.Held(self._path.parent)
         self._stamp: tuple[int, int] | None = None
         self._now = Withdrawn({})
 
     def now(self) -> Withdrawn:
+        if not self._folder.may_have(self._path.name):
+            return self._now
         try:
             stat = paths.stat(self._path)
             stamp = (stat.st_mtime_ns, stat.st_size)

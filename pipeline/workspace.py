@@ -14,6 +14,7 @@ from .job import Job
 
 FORMAT = 1
 WORKSPACE_FILE = "workspace.json"
+BLOCKS = "blocks"  # folder among the claims of a group
 _MEND = "Delete that one file; the next enqueue writes it anew and keeps all features"
 
 
@@ -128,7 +129,7 @@ class Workspace:
 
     def blocks(self, job: Job) -> Path:
         """Where claims on many jobs of a group at once lie."""
-        return self.root.joinpath(job.folder, "claims", job.group, "blocks")
+        return self.root.joinpath(job.folder, "claims", job.group, BLOCKS)
 
     def claim(self, job: Job, name: str) -> Path:
         """A file among the claims of its group."""

@@ -30,6 +30,7 @@ def run(swaps: int) -> tuple[int, int, int]:
     for folder, text in ((root / "a" / "b", "mine"), (outside, "thesis")):
         (folder / "file").write_text(text)
     (outside / "gold").write_text("gold")
+    (root / "a" / "beside").write_text("mine")
     paths.enter(root)
     here = root / "a" / "b"
     counter = base / "counter"
@@ -85,8 +86,16 @@ def _make_and_remove_a_tree(here: Path) -> int:
     return 0
 
 
+def _link_by_name(here: Path) -> int:
+    held = paths.Held(here)
+    held.link_from(paths.Held(here.parent), "beside", "second")
+    held.may_have("gold")
+    paths.remove(here / "second")
+    return 0
+
+
 # Each touches the folder in one way; 1 if what it read is from outside.
-WAYS = (_read, _publish, _remove, _replace, _list, _make_and_remove_a_tree)
+WAYS = (_read, _publish, _remove, _replace, _list, _make_and_remove_a_tree, _link_by_name)
 
 
 def _swap(here: Path, outside: Path, counter: Path) -> None:

@@ -60,6 +60,11 @@ ACTIONS = {
     "remove a tree": lambda path: paths.remove_tree(path.parent),
     "remove a file as a tree": paths.remove_tree,
     "list folders": lambda path: list(paths.folders(path.parent)),
+    "look by name": lambda path: paths.Held(path.parent).may_have(path.name),
+    "link by name": lambda path: paths.Held(path.parent).link_from(paths.Held(path.parent.parent.parent / "a"), "other", "new"),
+    "link from by name": lambda path: paths.Held(path.parent.parent.parent / "a").link_from(
+        paths.Held(path.parent), path.name, "second"
+    ),
     "sync": lambda path: paths.sync_folder(path.parent),
 }
 
@@ -198,6 +203,65 @@ def test_descriptors_are_closed(root):
     for folder in folders * 3:
         read(folder / "file")
     assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def later(monkeypatch):
+    """From now on it is two seconds later."""
+    now = time.monotonic
+    monkeypatch.setattr(paths.time, "monotonic", lambda: now() + 2)
+
+
+def test_a_folder_held_open_stays_the_true_one_behind_a_link_and_is_refused_a_second_later(root, outside, monkeypatch):
+    held, above = paths.Held(root / "a" / "b"), paths.Held(root / "a")
+    assert held.may_have("file")
+    assert above.may_have("other")
+    (root / "a" / "b").rename(root / "real")
+    (root / "a" / "b").symlink_to(outside)
+    (outside / "gold").write_text("gold")
+    before = state(outside)
+    assert not held.may_have("gold")
+    held.link_from(above, "other", "second")
+    assert (root / "real" / "second").read_text() == "other"
+    later(monkeypatch)
+    with pytest.raises(LinkError):
+        held.may_have("gold")
+    with pytest.raises(LinkError):
+        held.link_from(above, "other", "third")
+    assert state(outside) == before
+
+
+@pytest.mark.parametrize("made", ["a/b/new", "a/b/new/deep"], ids=["the folder", "one above it, too"])
+def test_of_a_held_folder_that_is_made_later_what_is_in_it_is_seen_at_once(root, made):
+    folder = root / made
+    held, source = paths.Held(folder), paths.Held(root / "a")
+    assert not held.may_have("other")
+    unlooked = paths.Held(folder)
+    with pytest.raises(FileNotFoundError):
+        unlooked.link_from(source, "other", "other")
+    folder.mkdir(parents=True)
+    assert held.may_have("other"), "only a look can tell"
+    assert not held.may_have("other")
+    unlooked.link_from(source, "other", "other")
+    assert held.may_have("other")
+    with pytest.raises(FileExistsError):
+        held.link_from(source, "other", "other")
+
+
+def test_a_held_folder_that_was_removed_and_made_again_is_looked_for_again(root):
+    held, source = paths.Held(root / "a" / "b"), paths.Held(root / "a")
+    assert held.may_have("file")
+    (root / "a" / "b" / "file").unlink()
+    (root / "a" / "b").rmdir()
+    (root / "a" / "b").mkdir()
+    with pytest.raises(FileNotFoundError):
+        held.link_from(source, "other", "new")
+    held.link_from(source, "other", "new")
+    assert (root / "a" / "b" / "new").read_text() == "other"
+
+
+def test_a_file_in_the_place_of_a_held_folder_is_for_who_looks_by_its_path(root):
+    assert paths.Held(root / "a" / "other").may_have("x")
+    assert not paths.Held(root / "nowhere" / "else").may_have("x")
 
 
 def test_a_link_swapped_in_between_check_and_use_leads_nobody_out(root, outside):
