@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test launches faults identity flips fuzz outside swaps check format
+.PHONY: demo test launches objects faults identity flips fuzz outside swaps check format
 
 demo: $(VENV)/demo-installed
 	$(BIN)/headstart demo
@@ -15,6 +15,11 @@ test: $(VENV)/dev-installed
 launches: $(VENV)/dev-installed
 	$(BIN)/python -m pip install --quiet -e '.[dev,ray]'
 	$(BIN)/python -m pytest tests/pipeline/executors
+
+# Three minutes, with moto's S3 server on this machine; the figures go into docs/reliability.md.
+objects: $(VENV)/dev-installed
+	$(BIN)/python -m pip install --quiet -e '.[dev,s3]' 'moto[server]>=5.0.21'
+	$(BIN)/python -m tests.faults.objects --write
 
 # 25 minutes at most, meant for two idle cores; the figures go into docs/reliability.md.
 faults: $(VENV)/dev-installed

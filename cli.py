@@ -57,6 +57,7 @@ COMMANDS = {
     "data": "data",
     "clean": "data",
     "sync": "data",
+    "fetch": "data",
     "remove": "data",
 }
 

@@ -34,6 +34,13 @@ workspace_option = click.option(
     callback=_given_anywhere,
     help="Where queue and results live. [default: $HEADSTART_WORKSPACE, else the nearest parent that has one, else ./workspace]",
 )
+objects_option = click.option(
+    "--objects",
+    envvar="HEADSTART_OBJECTS",
+    metavar="URL",
+    help="An object store, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, that has the features instead of the workspace.",
+    show_envvar=True,
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object on standard output.")
 run_option = click.option(
     "--run",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from headstart.features.images.reader import Decoding
     from headstart.features.manifest.parts import Row
 
+PAYLOADS_IN_OBJECTS = True  # shards are large, and read again by few
+
 _JOBS_IN_MEMORY = 2  # one is encoded, the next is decoded
 _MOST_FOR_A_SCORE = 200 * 10**6  # bytes
 _BYTES_A_VALUE = 16  # float32 twice, float16 twice, and the shard twice, as it is packed

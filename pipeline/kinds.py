@@ -83,7 +83,10 @@ class Observer(Protocol):
 
 
 class Kind(Protocol):
-    """A module in `jobs/`. Importing it imports nothing heavy."""
+    """A module in `jobs/`. Importing it imports nothing heavy.
+
+    One with `PAYLOADS_IN_OBJECTS = True` lets its payloads lie in an object store: it reads them by `Marker.payload_here`.
+    """
 
     def fingerprint(self, workspace: Workspace, folder: str) -> str:
         """Digest of everything that decides the bytes of the results in `folder`. Cheap: `status` asks for it."""

@@ -6,16 +6,18 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from . import paths
 from .doors import reading, records
+from .errors import HeadstartError
 from .files import environment_faults
 from .job import Job, group_of, is_job_id, is_plain_path
 from .retire import read_withdrawn
 from .workspace import Workspace
 
 FORMAT = 1
+_IN_OBJECTS = "objects"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Marker:
+    """What a job's marker says.
+
+    Attributes:
+        payload: where it lies, or where a copy would, if `is_in_objects`.
+        is_in_objects: whether the payload was put into an object store; a copy in the workspace is welcome and not missed.
+    """
+
     job: Job
     fingerprint: str
     payload: Path
@@ -68,6 +77,25 @@ class Marker:
     failed: tuple[FailedItem, ...]
     arrays: dict[str, dict[str, Any]]
     facts: dict[str, Any]
+    is_in_objects: bool = False
+
+    def payload_here(self) -> Path:
+        """The payload's path. Raises: HeadstartError if only the object store has it."""
+        if self.is_in_objects and not paths.exists(self.payload):
+            raise HeadstartError(
+                f"{self.payload.name} lies in an object store. Bring what is there here: headstart fetch --objects URL"
+            )
+        return self.payload
+
+
+class PayloadStore(Protocol):
+    """Where payloads may lie instead of the workspace, by their paths in it: see `objects.Objects`."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Makes `data` the payload `name`, whole or not at all; one that has the same bytes already stays."""
+
+    def require(self, workspace: Workspace, marker: Marker, deep: bool) -> None:
+        """Raises: NotDone if a payload that lies here alone is not as it was committed. Args: deep: compare every byte."""
 
 
 class NotDone(Exception):
@@ -137,6 +165,7 @@ def _parse(workspace: Workspace, path: Path, data: bytes) -> Marker:
             failed=tuple(_failed_item(item) for item in facts.records("failed")),
             arrays=dict(payload.record("arrays")),
             facts=dict(facts.record("facts")),
+            is_in_objects=payload.get("in") == _IN_OBJECTS,
         )
     except records.DamagedError as error:
         raise NotDone(f"the marker does not parse ({error.why})") from None
@@ -170,7 +199,7 @@ def _payload_flaw(marker: Marker, deep: bool) -> str | None:
             if deep and digest_of(marker.payload) != marker.sha256:
                 return f"{marker.payload.name} has other bytes than were committed (sha256 differs)"
     except FileNotFoundError:
-        return f"{marker.payload.name} is missing"
+        return None if marker.is_in_objects else f"{marker.payload.name} is missing"
     return None
 
 
@@ -186,8 +215,11 @@ def _is_file_of(path: Path, sha256: str) -> bool:
         return False
 
 
-def commit(workspace: Workspace, job: Job, fingerprint: str, result: Result) -> bool:
+def commit(workspace: Workspace, job: Job, fingerprint: str, result: Result, objects: "PayloadStore | None" = None) -> bool:
     """Makes `result` the outcome of `job`, durably: first the payload, then the marker that names it.
+
+    Args:
+        objects: where the payload goes instead of the workspace.
 
     Returns: False if the job was done already; what was committed first stays, and this payload is an orphan for `verify`.
     Raises: TryLaterError if the disk is full or gone; nothing is then half done.
@@ -196,14 +228,12 @@ def commit(workspace: Workspace, job: Job, fingerprint: str, result: Result) -> 
     sha256 = hashlib.sha256(result.payload).hexdigest()
     payload = workspace.payload(job, sha256, result.suffix)
     marker = workspace.marker(job)
-    for folder in (payload.parent, marker.parent):
-        workspace.make_folder(folder)
-    # A file of this name is the same bytes from an earlier attempt, or those bytes damaged; the digest tells.
-    if not files.publish(payload, result.payload):
-        if not _is_file_of(payload, sha256):
-            files.replace(payload, result.payload)
-        paths.touch(payload)  # young again, so that no sweep takes it for an orphan before its marker is there
-    data = _marker_bytes(job, fingerprint, payload.name, sha256, result)
+    workspace.make_folder(marker.parent)
+    if objects is None:
+        _publish_payload(workspace, payload, result.payload, sha256)
+    else:
+        objects.put(workspace.relative(payload), result.payload)
+    data = _marker_bytes(job, fingerprint, payload.name, sha256, result, objects is not None)
     while not files.publish(marker, data):
         try:
             read_marker(workspace, job, fingerprint)
@@ -218,12 +248,27 @@ def commit(workspace: Workspace, job: Job, fingerprint: str, result: Result) -> 
     return True
 
 
-def _marker_bytes(job: Job, fingerprint: str, name: str, sha256: str, result: Result) -> bytes:
+def _publish_payload(workspace: Workspace, path: Path, data: bytes, sha256: str) -> None:
+    workspace.make_folder(path.parent)
+    # A file of this name is the same bytes from an earlier attempt, or those bytes damaged; the digest tells.
+    if not workspace.files.publish(path, data):
+        if not _is_file_of(path, sha256):
+            workspace.files.replace(path, data)
+        paths.touch(path)  # young again, so that no sweep takes it for an orphan before its marker is there
+
+
+def _marker_bytes(job: Job, fingerprint: str, name: str, sha256: str, result: Result, is_in_objects: bool) -> bytes:
     record = {
         "format": FORMAT,
         "job": job._asdict(),
         "fingerprint": fingerprint,
-        "payload": {"name": name, "bytes": len(result.payload), "sha256": sha256, "arrays": result.arrays},
+        "payload": {
+            "name": name,
+            "bytes": len(result.payload),
+            "sha256": sha256,
+            "arrays": result.arrays,
+            **({"in": _IN_OBJECTS} if is_in_objects else {}),
+        },
         "items": result.items,
         "ok": result.ok,
         "failed": [vars(item) for item in result.failed],

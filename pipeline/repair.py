@@ -1,11 +1,14 @@
 """What `headstart verify` does, as one call; asked to repair, torn jobs are done again, leftovers of the dead removed."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from .job import Job
 from .kinds import Settings
+from .markers import PayloadStore
 from .retry import reopen
 from .verify import Findings, sweep, verify
 from .worker import Finished, Limits, Worker
@@ -54,15 +57,22 @@ def verify_all(
     repairs: bool = False,
     settings: Settings | None = None,
     report: Callable[[Finished], None] = lambda finished: None,
+    objects: str | None = None,
 ) -> Verified:
     """Compares every marker with its payload, and mends what is torn or left over if asked.
 
     Args:
         deep: compare every byte, not only sizes.
         settings: how torn jobs are done again; report: called for each of them.
+        objects: URL of the object store that payloads were put into: they are looked at, and put there again.
     """
-    findings = verify(workspace, deep)
-    return Verified(findings, repair(workspace, findings, deep, settings, report) if repairs else Repaired())
+    store = None
+    if objects is not None:
+        from .objects import open_objects
+
+        store = open_objects(objects)
+    findings = verify(workspace, deep, store)
+    return Verified(findings, repair(workspace, findings, deep, settings, report, store) if repairs else Repaired())
 
 
 def repair(
@@ -71,6 +81,7 @@ def repair(
     deep: bool = False,
     settings: Settings | None = None,
     report: Callable[[Finished], None] = lambda finished: None,
+    objects: PayloadStore | None = None,
 ) -> Repaired:
     """Mends what `verify` listed, and looks again. A job that somebody has mended since is left alone.
 
@@ -79,13 +90,15 @@ def repair(
         report: called for each job that was done again.
     """
     torn = {job for job, _ in findings.torn}
-    interrupted = _redo(workspace, sorted(torn), settings or Settings(), report) if torn else 0
-    after = verify(workspace, deep) if torn else findings
+    interrupted = _redo(workspace, sorted(torn), settings or Settings(), report, objects) if torn else 0
+    after = verify(workspace, deep, objects) if torn else findings
     return Repaired(len(torn & after.sound_jobs), sweep(after.orphans), interrupted)
 
 
-def _redo(workspace: Workspace, torn: list[Job], settings: Settings, report: Callable[[Finished], None]) -> int:
+def _redo(
+    workspace: Workspace, torn: list[Job], settings: Settings, report: Callable[[Finished], None], objects: PayloadStore | None
+) -> int:
     for job in torn:
-        reopen(workspace, job)
+        reopen(workspace, job, objects)
     limits = Limits(only=frozenset(job.job_id for job in torn))
-    return Worker(workspace, settings, limits, report).run().exit_code
+    return Worker(workspace, settings, limits, report, objects).run().exit_code

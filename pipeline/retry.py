@@ -1,5 +1,7 @@
 """Gives jobs a new life: quarantine is forgiven, a marker that records failed items is retired. Nothing is erased."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from .files import environment_faults
 from .history import NO_HISTORY
 from .job import Job
 from .kinds import Fingerprints, known_kinds
-from .markers import NotDone, read_marker
+from .markers import NotDone, PayloadStore, read_marker
 from .next_job import read_listing
 from .queue import Reader
 from .workspace import Workspace
@@ -63,11 +65,16 @@ def _revive(workspace: Workspace, job: Job, fingerprints: Fingerprints) -> bool:
     return True
 
 
-def reopen(workspace: Workspace, job: Job) -> None:
-    """Makes a torn job pending, unless somebody has mended it since: a payload of the right size would pass for done."""
+def reopen(workspace: Workspace, job: Job, objects: PayloadStore | None = None) -> None:
+    """Makes a torn job pending, unless somebody has mended it since: a payload of the right size would pass for done.
+
+    Args: objects: as of `verify.verify`.
+    """
     seen = bytes_of(workspace, job)
     try:
-        read_marker(workspace, job, Fingerprints(workspace).of(job), deep=True)
+        marker = read_marker(workspace, job, Fingerprints(workspace).of(job), deep=True)
+        if objects is not None:
+            objects.require(workspace, marker, deep=True)
     except NotDone:
         retire(workspace, job, seen)
         history = read_listing(workspace, job).histories.get(job.job_id, NO_HISTORY)

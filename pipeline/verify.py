@@ -1,5 +1,7 @@
 """Finds what is torn, missing or left over, and sweeps it if asked."""
 
+from __future__ import annotations
+
 import contextlib
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from .history import is_claim
 from .job import Job
 from .kinds import Fingerprints, ItemCounts, known_kinds
 from .liveness import is_alive
-from .markers import NotDone, read_marker
+from .markers import NotDone, PayloadStore, read_marker
 from .queue import Reader
 from .retire import read_withdrawn
 from .workspace import Workspace
@@ -46,8 +48,13 @@ class Findings:
         return len(self.sound_jobs)
 
 
-def verify(workspace: Workspace, deep: bool = False) -> Findings:
-    """Looks at every marker and payload of the queue; with `deep` also at every byte of every payload."""
+def verify(workspace: Workspace, deep: bool = False, objects: PayloadStore | None = None) -> Findings:
+    """Looks at every marker and payload of the queue.
+
+    Args:
+        deep: also at every byte of every payload.
+        objects: look there, too, for what no copy in the workspace stands for; None: no store is asked.
+    """
     findings, begun = Findings(), time.time()
     reader, fingerprints = Reader(workspace, known_kinds(), ItemCounts(workspace).of), Fingerprints(workspace)
     folders: set[str] = set()
@@ -60,6 +67,8 @@ def verify(workspace: Workspace, deep: bool = False) -> Findings:
         unfinished.add((job.folder, job.job_id))
         try:
             marker = read_marker(workspace, job, fingerprints.of(job), deep)
+            if objects is not None:
+                objects.require(workspace, marker, deep)
         except NotDone as flaw:
             if flaw.is_absent:
                 findings.pending += 1

@@ -62,12 +62,14 @@ def work(
     limits: Limits | None = None,
     report: Callable[[Finished], None] = lambda finished: None,
     supervision: Supervision | None = None,
+    objects: str | None = None,
 ) -> Worked:
     """Runs jobs until nothing is left, or a limit is reached.
 
     Args:
         report: called for each job that this worker ended, from whatever thread ended it.
         supervision: of a worker that may have had predecessors; the limits are those of all of them together.
+        objects: URL of an object store that takes the payloads of kinds that allow it, see `objects.open_objects`.
 
     Raises: HeadstartError if `limits` names a kind that there is not; whatever `Worker.run` raises.
     """
@@ -81,7 +83,12 @@ def work(
             supervision.job_finished()
         report(finished)
 
-    summary = Worker(workspace, settings or Settings(), _left_of(limits, supervision), count).run()
+    store = None
+    if objects is not None:
+        from .objects import open_objects
+
+        store = open_objects(objects)
+    summary = Worker(workspace, settings or Settings(), _left_of(limits, supervision), count, store).run()
     status = read_status(workspace)
     mine = [tally for (kind, _), tally in status.folders.items() if limits.kinds is None or kind in limits.kinds]
     return Worked(summary, status, sum(tally.quarantined for tally in mine), sum(tally.pending + tally.running for tally in mine))

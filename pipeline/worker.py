@@ -1,5 +1,7 @@
 """The one loop: while one job computes, the next is prepared and the last is committed."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import time
@@ -25,7 +27,7 @@ from .files import environment_faults
 from .history import DEATHS
 from .job import Job
 from .kinds import Session, Settings, known_kinds, load_kind
-from .markers import Marker, NotDone, Result, commit, read_marker
+from .markers import Marker, NotDone, PayloadStore, Result, commit, read_marker
 from .memory import peak_rss_bytes
 from .next_job import Frontier
 from .observing import Observing
@@ -106,8 +108,17 @@ class _InHand:
 class Worker:
     """Runs jobs until nothing is left, a limit is reached or a signal comes."""
 
-    def __init__(self, workspace: Workspace, settings: Settings, limits: Limits, report: Callable[[Finished], None]) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        settings: Settings,
+        limits: Limits,
+        report: Callable[[Finished], None],
+        objects: PayloadStore | None = None,
+    ) -> None:
+        """Args: objects: where payloads of kinds that allow it go, instead of the workspace."""
         self.workspace = workspace
+        self.objects = objects
         self.settings = settings
         self.limits = limits
         self.report = report
@@ -303,7 +314,8 @@ class Worker:
             self.claimant.release(hand.claim)
             self._note_withdrawn(f"{withdrawal.why} was {REMOVED}", hand.claim.job)
             return
-        is_mine = commit(self.workspace, hand.claim.job, hand.fingerprint, result)
+        objects = self.objects if getattr(load_kind(hand.claim.job.kind), "PAYLOADS_IN_OBJECTS", False) else None
+        is_mine = commit(self.workspace, hand.claim.job, hand.fingerprint, result, objects)
         self.claimant.release(hand.claim)
         failed = len(result.failed)
         if is_mine:

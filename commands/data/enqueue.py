@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,9 @@ from typing import Any
 import click
 
 from headstart.commands.options import ImageSize, Pool, Strides, chosen_workspace, data_options, weights_option, workspace_option
-from headstart.commands.output.terminal import say
+from headstart.commands.output.terminal import now_and_then
 from headstart.pipeline.text import plural
 from headstart.pipeline.workspace import Workspace
-
-_PROGRESS_S = 3.0
 
 
 @click.command("enqueue")
@@ -150,7 +146,7 @@ def command(
         digest=digest,
         keep_missing=keep_missing,
         report=click.echo,
-        progress=_digesting(),
+        progress=now_and_then(lambda done, of: f"digested {done:,} of {of:,} images"),
     )
     added, restored, fresh = enqueued.added, enqueued.restored, enqueued.fresh
     if enqueued.graph_refused:
@@ -182,15 +178,3 @@ def _correct(workspace: Workspace, table: Path, dataset: Path | None, new_classe
     click.echo(f"{plural(done.changed, 'label')} changed{emptied}; {done.same:,} were so already{gone}")
     if done.changed:
         click.echo("next: headstart train-head")
-
-
-def _digesting() -> Callable[[int, int], None]:
-    """Says every few seconds how many images have been digested; nothing where that takes no longer."""
-    said = [time.monotonic()]
-
-    def progress(done: int, of: int) -> None:
-        if time.monotonic() - said[0] > _PROGRESS_S:
-            said[0] = time.monotonic()
-            say(f"digested {done:,} of {of:,} images")
-
-    return progress

@@ -1,9 +1,12 @@
 """Lines for a terminal: said on standard error, aligned in columns, as CSV; intervals in words."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import click
+
+_PROGRESS_S = 3.0
 
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> Iterator[str]:
@@ -35,6 +38,18 @@ def say(text: str) -> None:
 
     with contextlib.suppress(OSError, ValueError):
         click.echo(one_line(text), err=True)
+
+
+def now_and_then(line: Callable[[int, int], str]) -> Callable[[int, int], None]:
+    """Says every few seconds how far something is, by `line(done, of)`; nothing where it takes no longer."""
+    said = [time.monotonic()]
+
+    def progress(done: int, of: int) -> None:
+        if time.monotonic() - said[0] > _PROGRESS_S:
+            said[0] = time.monotonic()
+            say(line(done, of))
+
+    return progress
 
 
 def interval_text(interval: Sequence[float | None] | None) -> str:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from headstart.commands.options import as_json, chosen_workspace, work_options, workspace_option
+from headstart.commands.options import as_json, chosen_workspace, objects_option, work_options, workspace_option
 from headstart.commands.output.terminal import say
 from headstart.pipeline.text import plural
 
@@ -14,12 +14,14 @@ from headstart.pipeline.text import plural
 @click.command("verify")
 @click.option("--deep", is_flag=True, help="Read every payload and compare its sha256, not only its size.")
 @click.option("--repair", "repairs", is_flag=True, help="Redo torn jobs, and remove what dead workers left behind.")
+@objects_option
 @work_options
 @as_json
 @workspace_option
 def command(
     deep: bool,
     repairs: bool,
+    objects: str | None,
     device: str,
     batch_size: int | None,
     ram_budget: int | None,
@@ -36,7 +38,7 @@ def command(
     opened_workspace = chosen_workspace(workspace)
     with ProgressDisplay(opened_workspace) as progress:
         settings = Settings(device, batch_size, ram_budget, vram_budget)
-        verified = verify_all(opened_workspace, deep, repairs, settings, progress.show)
+        verified = verify_all(opened_workspace, deep, repairs, settings, progress.show, objects)
     findings, still_torn = verified.findings, verified.still_torn
     redone, removed, _ = verified.repaired
     if as_json:

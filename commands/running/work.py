@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headstart.commands.options import Duration, chosen_workspace, work_options, workspace_option
+from headstart.commands.options import Duration, chosen_workspace, objects_option, work_options, workspace_option
 from headstart.commands.output.terminal import next_command, say
 from headstart.pipeline.text import plural, span
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Claim up to N small jobs at once, as many as take about five seconds: for many workers on a shared file system.",
 )
+@objects_option
 @click.option("--exit-status", is_flag=True, help="Exit with 10 if jobs remain, so that a shell loop knows.")
 @workspace_option
 @click.pass_obj
@@ -52,6 +53,7 @@ def command(
     loop_s: float | None,
     job_timeout: float | None,
     block: int,
+    objects: str | None,
     exit_status: bool,
     workspace: str | None,
 ) -> int:
@@ -77,7 +79,7 @@ def command(
     )
     with ProgressDisplay(opened_workspace) as progress:
         settings = Settings(device, batch_size, ram_budget, vram_budget)
-        worked = work(opened_workspace, settings, limits, progress.show, supervision)
+        worked = work(opened_workspace, settings, limits, progress.show, supervision, objects)
     summary = worked.summary
     for problem in summary.problems:
         say(f"warning: {problem}")

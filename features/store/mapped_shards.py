@@ -28,7 +28,7 @@ def map_finished(marker: Marker, name: str) -> NamedArrays:
 
 def map_payload(marker: Marker) -> NamedArrays:
     """As `map_finished`, whatever rows there are."""
-    path = marker.payload
+    path = marker.payload_here()
     try:
         with environment_faults(f"cannot read {path}"), reading.opened(path, reading.PAYLOAD_BYTES) as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -151,7 +151,7 @@ def _first_row(marker: Marker) -> int:
 def _checked(marker: Marker, spec: EncoderSpec) -> tuple[NDArray[np.int64], int]:
     """Rows (n,) whose maps a shard holds, and the byte at which the maps begin."""
     assert spec.spatial is not None
-    data = shards.read_bytes(marker.payload)
+    data = shards.read_bytes(marker.payload_here())
     arrays = shards.unpack_finished(marker, data, spec.embed_dim)
     maps, index = arrays.get("spatial"), arrays["index"]
     if maps is None or maps.dtype != np.float16 or maps.shape != (len(index), *spec.spatial.shape):

@@ -61,7 +61,7 @@ def read_finished(marker: Marker, embed_dim: int) -> NamedArrays:
 
     Raises: HeadstartError as `read`, also if a row is not the job's or stands twice, or the features are of another width.
     """
-    return unpack_finished(marker, read_bytes(marker.payload), embed_dim)
+    return unpack_finished(marker, read_bytes(marker.payload_here()), embed_dim)
 
 
 def unpack_finished(marker: Marker, data: bytes, embed_dim: int) -> NamedArrays:

@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant(
         "an existing payload is digested before it is trusted",
         "pipeline/markers.py",
-        "        if not _is_file_of(payload, sha256):\n",
+        "        if not _is_file_of(path, sha256):\n",
         "        if False:\n",
     ),
     Mutant(

@@ -52,13 +52,20 @@ def report_of(campaign: str, faults: int, violations: list[str], seconds: float,
     return Report(campaign, faults, lost, duplicated, wrong, orphans, wedged, seconds, told)
 
 
-def main(run: Callable[[int, int], Report], count: int) -> int:
-    """Runs one campaign from the command line at its full size; exits with 1 if anything was violated."""
+def main(run: Callable[[int, int], Report], count: int, write: Callable[[Report], None] | None = None) -> int:
+    """Runs one campaign from the command line at its full size; exits with 1 if anything was violated.
+
+    Args: write: what `--write` does with the figures.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=0)
+    if write is not None:
+        parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     report = run(arguments.count, arguments.seed)
     print(f"began {began}, seed {arguments.seed}\n{HEADER}\n{report.row()}")
+    if write is not None and arguments.write:
+        write(report)
     return 1 if report.violations else 0
