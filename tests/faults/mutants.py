@@ -168,8 +168,9 @@ MUTANTS = (
     Mutant(
         "a claim can be made once",
         "pipeline/claims.py",
-        "                    hard_link(self._file, path)\n",
-        "                    with contextlib.suppress(FileExistsError):\n                        hard_link(self._file, path)\n",
+        "                    hard_link(self._file, path, None if folder is None else (self._workers, folder))\n",
+        "                    with contextlib.suppress(FileExistsError):\n"
+        "                        hard_link(self._file, path, None if folder is None else (self._workers, folder))\n",
     ),
     Mutant(
         "what dead writers left is swept",
