@@ -5,6 +5,7 @@ Source of the order of steps: Pillai et al., "All File Systems Are Not Created E
 
 import contextlib
 import errno
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,12 @@ _counter = itertools.count()
 
 def _temporary_name(folder: Path) -> Path:
     # Names its writer, so that `verify` can tell a write under way from what a dead process left behind.
-    return folder / f"{TEMPORARY_PREFIX}{process_token(os.getpid())}-{next(_counter)}"
+    return folder / f"{TEMPORARY_PREFIX}{_token_of_writer(os.getpid())}-{next(_counter)}"
+
+
+@functools.lru_cache(maxsize=1)
+def _token_of_writer(pid: int) -> str:
+    return process_token(pid)  # a process begins once, and a fork of it has another number
 
 
 def is_abandoned(temporary: Path) -> bool | None:

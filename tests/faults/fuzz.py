@@ -178,7 +178,7 @@ def fuzz(reader: Reader, seconds: float) -> Fuzzed:
         if time.monotonic() >= end:
             return
         result.inputs += 1
-        signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+        signal.setitimer(signal.ITIMER_REAL, LONGEST_S, LONGEST_S)  # again: a callback may swallow it
         try:
             reader.read(data)
         except _OWN as error:
@@ -215,13 +215,15 @@ def fuzz(reader: Reader, seconds: float) -> Fuzzed:
 
 def _takes_long(reader: Reader, data: bytes) -> bool:
     """Whether it takes as long again: a machine that stood still for a while is no reader's fault."""
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_S, LONGEST_S)
     try:
         reader.read(data)
     except TooLong:
         return True
     except Exception:
         pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return False
 
 

@@ -120,66 +120,104 @@ def write_given(data: Path) -> None:
         for number in range(2)
     ]
     (data / "optimization_1.json").write_text(json.dumps(results))
+    (data / "labels.csv").write_text("path,label\nlight00.png,dark\n")
 
 
 def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
-    """Every command that can run without a network, in an order in which each has what it needs."""
-    here = ("-w", str(workspace))
-    enqueue = (
-        "enqueue",
-        str(photos),
-        "--encoder",
-        "test_resnet",
-        "--weights",
-        "random:0",
-        "--image-size",
-        "32",
-        "--job-size",
-        "8",
-    )
-    data, table = photos.parent, str(out / "results.csv")
+    """Every command that can run without a network, in an order in which each has what it needs.
+
+    A word `{recipe}` is the number of that recipe's run.
+    """
+    here, there = ("-w", str(workspace)), ("-w", str(out / "second"))
+    encoder = ("--encoder", "test_resnet", "--weights", "random:0", "--image-size", "32")
+    enqueue = ("enqueue", str(photos), *encoder, "--job-size", "8")
+    data, table, doubts = photos.parent, str(out / "results.csv"), str(out / "doubts.csv")
+    photo = str(data / "dark01.png")
     vectorized = ("--results", table, "--epochs", "2", "--device", "cpu")
     handwriting = ("--composed-lines", "24", "--rnn-size", "8", "--layers", "1", "--max-steps", "2", "--device", "cpu")
     quick = ("--epochs", "2", "--threads", "1", "--batch-size", "8", "--device", "cpu")
+    endless = ("--epochs", "100000", "--threads", "1", "--name", "endless", "--device", "cpu")
+    formats = ("parquet", "npz-per-image", "h5", "faiss", "tensorboard")
     return [
-        ("plan", *enqueue[1:], *here),
+        ("plan", *enqueue[1:-2], *here),
+        (*enqueue, "--dry-run", *here),
         (*enqueue, *here),
+        (*enqueue, *here),
+        (*enqueue, "--precision", "bfloat16", "--else-float32", *here),
+        (*enqueue, "--precision", "int8", *here),
         ("work", "--device", "cpu", *here),
+        (*enqueue, "--maps", "16,32", "--stages", "--image-stats", *there),
+        ("work", "--device", "cpu", "--block", "4", *there),
+        ("remove", "encoder", "test_resnet", "--yes", *there),
         ("doctor", *here),
         ("watch", "--once", *here),
         ("status", *here),
         ("status", "--disk", *here),
+        ("status", "--failed", *here),
         ("verify", "--deep", "--repair", *here),
         ("retry", "--all", *here),
         ("train-head", "--epochs", "2", "--device", "cpu", *here),
-        ("train", "classify", str(photos), "--encoder", "test_resnet", "--image-size", "32", *quick, *here),
+        ("train", "classify", str(photos), *encoder[:2], *encoder[4:], *quick, *here),
+        ("train", "finetune", "--head", "1", "--blocks", "1", *quick, *here),
         ("train", "--list"),
         ("runs", *here),
         ("runs", "show", "1", *here),
         ("runs", "compare", "1", "2", *here),
         ("evaluate", "1", *here),
-        ("predict", str(photos.parent), *here),
-        ("export", "--run", "1", "-o", str(out / "head.onnx"), *here),
+        ("evaluate", "{classify}", *here),
+        ("predict", photo, *here),
+        ("predict", str(data), "--csv", *here),
+        ("predict", photo, "--run", "{classify}", *here),
+        *(
+            ("export", "--run", "1", "--format", name, "-o", str(out / f"head.{name}"), *here)
+            for name in ("onnx", "torchscript", "pt2")
+        ),
+        ("export", "--run", "1", "--with-encoder", "-o", str(out / "whole.onnx"), *here),
         ("report", "1", *here),
-        ("audit", *here),
+        ("report", "{classify}", *here),
+        ("audit", "--corrections", doubts, *here),
+        ("enqueue", "--labels", str(data / "labels.csv"), *here),
+        *(("export-features", "--format", name, "-o", str(out / f"features-{name}"), *here) for name in formats),
         ("data", "list", *here),
+        ("data", "show", "data", *here),
+        ("data", "move", str(data), str(data), *here),
         ("evaluate", "1", "--csv", *here),
         ("runs", "--csv", *here),
+        ("runs", "--rebuild", *here),
         ("ingest", str(data), "--images", str(data), "--out", table),
         ("train", "quality", *vectorized, *here),
-        ("rank", str(data / "dark01.png"), "--run", "best", "--sets", "20", *here),
+        ("rank", photo, "--run", "{quality}", "--sets", "20", *here),
         ("train", "handwriting", *handwriting, *here),
-        ("sample", "last", "-o", str(out / "lines"), *here),
+        ("sample", "{handwriting}", "-o", str(out / "lines"), *here),
         ("allow", str(data / "mine.py")),
         ("make", str(data / "mine.py"), *here),
-        ("launch", "--on", "local", "--workers", "1", *here, "--", "--device", "cpu"),
-        ("pause", "1", *here),
+        (*enqueue, "--exif-rotate", *there),
+        ("launch", "--on", "local", "--workers", "2", *there, "--", "--device", "cpu"),
+        ("launch", "--on", "local", "--stop", *there),
+        ("launch", "--on", "slurm", *there),
+        ("train", "tiny", *endless, "--time-limit", "5s", *here),
+        ("pause", "endless", *here),
+        ("pause", "endless", "--undo", *here),
+        ("pause", "endless", "--cancel", *here),
         ("sync", str(out / "copy"), *here),
         ("sync", str(out / "copy"), "-w", str(out / "again")),
         ("demo", "--folder", str(out / "demo")),
         ("clean", "--yes", *here),
         ("remove", "run", "2", "--yes", *here),
+        ("remove", "experiment", "endless", "--yes", *here),
+        ("remove", "data", "data", "--yes", *here),
     ]
+
+
+def _with_runs(words: Sequence[str], workspace: Path) -> list[str]:
+    """`words` with the numbers of the runs that they name by their recipe."""
+    from headstart.experiments.runs.catalog import list_runs
+    from headstart.pipeline.workspace import open_workspace
+
+    if not any(word.startswith("{") for word in words):
+        return list(words)
+    numbers = {f"{{{line.run.head}}}": str(line.run.run) for line in list_runs(open_workspace(workspace))}
+    return [numbers.get(word, word) for word in words]
 
 
 def run(only: Sequence[str] = ()) -> list[str]:
@@ -206,9 +244,9 @@ def run(only: Sequence[str] = ()) -> list[str]:
         for words in commands(photos, workspace, out):
             log = root / "trace"
             trace = ["strace", "-f", "-y", "-qq", "-s", "400", "-e", "trace=%file,%network", "-o", str(log)]
-            start = [sys.executable, str(ROOT / "cli.py"), *words]
             if only and words[0] not in only:
                 continue
+            start = [sys.executable, str(ROOT / "cli.py"), *_with_runs(words, workspace)]
             try:
                 done = subprocess.run(
                     [*trace, *start], cwd=out, env=environment, capture_output=True, text=True, check=False, timeout=_LONGEST_S

@@ -183,6 +183,22 @@ def test_a_temporary_of_a_dead_process_is_told_from_one_under_way(tmp_path):
     assert is_abandoned(tmp_path / ".tmp-0000000-1-2-3") is None
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks there")
+def test_a_fork_names_its_temporary_files_after_itself(tmp_path):
+    files._temporary_name(tmp_path)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, files._temporary_name(tmp_path).name.encode())
+        os._exit(0)
+    os.close(writer)
+    name = os.read(reader, 999).decode()
+    os.close(reader)
+    os.waitpid(child, 0)
+    assert f"-{child}-" in name
+    assert is_abandoned(tmp_path / name) is True
+
+
 def test_no_flipped_bit_of_a_marker_changes_what_is_read(workspace, job):
     failed = (FailedItem(3, "cats/c.jpg", "truncated", "expected 9 bytes"),)
     commit(workspace, job, FINGERPRINT, Result(b"payload", ".npz", {}, 10, 9, failed, {"seconds": 1.5, "peak_rss_bytes": 300}))
