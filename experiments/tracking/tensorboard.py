@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.pipeline import paths
+from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 
 from .confusion import CONFUSION, confusion_due
@@ -21,7 +25,8 @@ class TensorBoard:
     """Writes scalars by optimizer step. What an earlier process wrote is not written again: a resumed training repeats it."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises: HeadstartError if TensorBoard is not installed or the folder cannot be written."""
+        """Raises: HeadstartError if TensorBoard is not installed, the folder cannot be written or holds what is no file of it."""
+        _require_plain(folder)
         try:
             from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
             from torch.utils.tensorboard import SummaryWriter
@@ -75,3 +80,15 @@ class TensorBoard:
             return False
         self._written[tag] = step
         return True
+
+
+def _require_plain(folder: Path) -> None:
+    """TensorBoard opens by name whatever lies there: a link would lead it out of the workspace, a pipe would keep it waiting."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            for path in paths.walk(folder):
+                facts = paths.stat(path)
+                if not stat.S_ISDIR(facts.st_mode):
+                    reading.require_file(facts, path)
+        except HeadstartError as error:
+            raise HeadstartError(f"TensorBoard cannot write {folder}: {error}") from None

@@ -1,11 +1,16 @@
+import contextlib
 import json
+import os
 import shutil
+import socket
 
 import pytest
 
 from headstart.experiments.tracking.guarded import Guarded
+from headstart.experiments.tracking.tensorboard import TensorBoard
 from headstart.experiments.training.conduct import Conduct
-from headstart.pipeline.errors import InterruptedWork
+from headstart.pipeline import paths
+from headstart.pipeline.errors import HeadstartError, InterruptedWork
 from tests.commands.calling import call
 from tests.experiments.training.loops import IDENTITY, begun, keeper, leave_after
 
@@ -123,6 +128,29 @@ def test_a_folder_of_tensorboard_that_cannot_be_written_is_one_line_and_the_trai
     assert "TensorBoard cannot write" in line
     assert "The training goes on without it" in line
     assert json.loads((place.parent / "metrics.json").read_text())["steps"] == 20
+
+
+@pytest.mark.parametrize("what", ["the folder is a link", "a file is a link", "a pipe", "a pipe deeper", "a socket"])
+def test_what_is_no_file_of_tensorboard_is_one_line_and_nothing_outside_is_opened(what, tmp_path):
+    outside, root = tmp_path / "outside", tmp_path / "w"
+    outside.mkdir()
+    (outside / "events.out.tfevents.1").write_text("thesis")
+    paths.enter(root)
+    place = root / "tensorboard"
+    (root if what == "the folder is a link" else place / "deeper").mkdir(parents=True)
+    events = place / "events.out.tfevents.1"
+    if what == "the folder is a link":
+        place.symlink_to(outside)
+    elif what == "a file is a link":
+        events.symlink_to(outside / "events.out.tfevents.1")
+    elif what == "a socket":
+        with socket.socket(socket.AF_UNIX) as bound, contextlib.chdir(place):
+            bound.bind(events.name)
+    else:
+        os.mkfifo(place / "deeper" / events.name if what == "a pipe deeper" else events)
+    with pytest.raises(HeadstartError, match=r"TensorBoard cannot write .* is a "):
+        TensorBoard(place)
+    assert sorted(os.listdir(outside)) == ["events.out.tfevents.1"]
 
 
 def not_permitted(folder):
