@@ -116,15 +116,47 @@ DOORS = {
             "pipeline/suspect_child.py": "what its parent asks",
         },
     ),
+    "graphs": door(
+        "onnx.load onnx.load_model onnxruntime.InferenceSession .read_model",
+        "features/encoders/onnx_encoder.py features/encoders/openvino_encoder.py",
+        {
+            "experiments/serving/export.py": "bytes that it just made",
+            "experiments/serving/onnx_head.py": "a graph that the door opened, which has no other file",
+            "experiments/serving/recipe_run.py": "bytes that it just made",
+            "experiments/serving/whole.py": "bytes that it just made",
+        },
+    ),
+    "weights": door(
+        "safetensors.safe_open safetensors.torch.load_file safetensors.torch.load_model safetensors.numpy.load_file",
+        "features/networks/weights_file.py",
+        {"features/networks/embedded_encoder.py": PACKAGE},
+    ),
+    "trackers": door(
+        "torch.utils.tensorboard.SummaryWriter tensorboardX.SummaryWriter "
+        "tensorboard.backend.event_processing.event_accumulator.EventAccumulator",
+        "experiments/tracking/tensorboard.py",  # which looks at what lies there first
+    ),
+    "networks": door(
+        "socket.socket socket.create_connection urllib.request.urlopen urllib.request.urlretrieve http.client.HTTPConnection "
+        "http.client.HTTPSConnection requests.get requests.post requests.request requests.Session huggingface_hub.get_session "
+        "huggingface_hub.hf_hub_download huggingface_hub.snapshot_download torch.hub.load torch.hub.load_state_dict_from_url "
+        "torch.hub.download_url_to_file mlflow.tracking.MlflowClient ray.init webbrowser.open",
+        "features/networks/weights_hub.py experiments/tracking/mlflow.py pipeline/executors/*",  # where the user named an address
+    ),
+    "locks": door("fcntl.flock fcntl.lockf filelock.FileLock filelock.SoftFileLock", "pipeline/doors/locks.py"),
     "code": door(
         "eval exec compile builtins.eval builtins.exec importlib.import_module runpy.run_path runpy.run_module "
-        "importlib.util.spec_from_file_location",
+        "importlib.util.spec_from_file_location ctypes.CDLL ctypes.PyDLL ctypes.cdll.LoadLibrary torch.ops.load_library "
+        "torch.classes.load_library .register_custom_ops_library .add_extension",
         "pipeline/doors/code.py pipeline/kinds.py",
         {
             "cli.py": PACKAGE,
             "headstart/__init__.py": PACKAGE,
             "experiments/interchange/export_features.py": PACKAGE,
             "experiments/training/recipe.py": PACKAGE,
+            "features/devices.py": "the system's own library of the driver",
+            "features/networks/quiet.py": "the C library that is there already",
+            "pipeline/child.py": "likewise",
             "pipeline/executor.py": PACKAGE,
             "pipeline/versions.py": "of a fixed table of libraries",
         },
@@ -207,7 +239,32 @@ PAST = {
         "exec('x')",
         "from importlib import import_module\nimport_module(name)",
         "import runpy\nrunpy.run_path('x')",
+        "import ctypes\nctypes.CDLL('x.so')",
+        "import torch\ntorch.ops.load_library('x.so')",
+        "options.register_custom_ops_library('x.so')",
     ],
+    "graphs": [
+        "import onnx\nonnx.load('x')",
+        "from onnxruntime import InferenceSession\nInferenceSession('x')",
+        "import openvino\nopenvino.Core().read_model('x')",
+    ],
+    "weights": [
+        "from safetensors import safe_open\nsafe_open('x', 'pt')",
+        "import safetensors.torch\nsafetensors.torch.load_file('x')",
+        "from safetensors.numpy import load_file as read\nread('x')",
+    ],
+    "trackers": [
+        "from torch.utils.tensorboard import SummaryWriter\nSummaryWriter('x')",
+        "from tensorboard.backend.event_processing.event_accumulator import EventAccumulator\nEventAccumulator('x')",
+    ],
+    "networks": [
+        "import socket\nsocket.create_connection(('x', 80))",
+        "from urllib.request import urlopen\nurlopen('x')",
+        "import requests\nrequests.get('x')",
+        "from huggingface_hub import hf_hub_download\nhf_hub_download('x', 'y')",
+        "import webbrowser\nwebbrowser.open('x')",
+    ],
+    "locks": ["import fcntl\nfcntl.flock(3, fcntl.LOCK_EX)", "from filelock import FileLock\nFileLock('x')"],
     "pictures": ["from PIL import Image\nImage.open('x')", "import PIL.Image\nPIL.Image.open('x')"],
     "printing": [
         "print('x')",
