@@ -99,7 +99,8 @@ def command(
         say(f"{plural(worked.remaining, 'job')} left: run the same command again")
     elif worked.is_all_done:
         say("all jobs are done")
-        say(f"next: {next_command({kind for kind, _ in worked.status.folders})}")
+        fetching = "headstart fetch, then " if objects else ""
+        say(f"next: {fetching}{next_command({kind for kind, _ in worked.status.folders})}")
     return worked.exit_code(tells_remaining=exit_status)
 
 
