@@ -17,6 +17,7 @@ from headstart.pipeline.text import plural
 if TYPE_CHECKING:
     from headstart.experiments.runs.recipe_experiment import RecipeExperiment
     from headstart.experiments.serving.predict import Prediction
+    from headstart.experiments.serving.predict_masks import MaskRequest
     from headstart.pipeline.workspace import Workspace
 
 
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
     help="With --masks-to: window by window at the image's own resolution, stitched. [default: the whole image, as in training]",
 )
 @click.option("--overlay", is_flag=True, help="With --masks-to: also the classes' colours over the image.")
+@click.option(
+    "--polygons",
+    is_flag=True,
+    help="With --masks-to: also the regions as GeoJSON, in pixels; needs the extra polygons.",
+)
 @device_option
 @click.option("--allow-symlinks", is_flag=True, help="Follow symbolic links out of a folder.")
 @workspace_option
@@ -50,6 +56,7 @@ def command(
     masks_to: Path | None,
     overlap: int | None,
     overlay: bool,
+    polygons: bool,
     device: str,
     allow_symlinks: bool,
     workspace: str | None,
@@ -65,14 +72,17 @@ def command(
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    if masks_to is None and (overlap is not None or overlay):
-        raise click.UsageError("--overlap and --overlay go with --masks-to DIR")
+    if masks_to is None and (overlap is not None or overlay or polygons):
+        raise click.UsageError("--overlap, --overlay and --polygons go with --masks-to DIR")
     opened_workspace = chosen_workspace(workspace)
     experiment = recipe_of_run(opened_workspace, run)
     if masks_to is not None:
         if experiment is None:
             raise HeadstartError(f"run {run} says one thing an image, no mask. Name a run of the recipe segment: --run N")
-        return _masks(opened_workspace, experiment, images, masks_to, overlap, overlay, device, allow_symlinks, as_json)
+        from headstart.experiments.serving.predict_masks import MaskRequest
+
+        request = MaskRequest(masks_to, overlap, overlay, polygons)
+        return _masks(opened_workspace, experiment, images, request, device, allow_symlinks, as_json)
     if experiment is not None:
         return _by_recipe(experiment, images, top, as_csv, as_json, allow_symlinks)
     predictions = predict(images, opened_workspace, run=run, auxiliary=given, device=device, allow_symlinks=allow_symlinks)
@@ -95,9 +105,7 @@ def _masks(
     workspace: Workspace,
     experiment: RecipeExperiment,
     images: tuple[Path, ...],
-    output: Path,
-    overlap: int | None,
-    overlay: bool,
+    request: MaskRequest,
     device: str,
     allow_symlinks: bool,
     as_json: bool,
@@ -109,9 +117,7 @@ def _masks(
     from headstart.pipeline.text import printable
 
     said, failed = [], 0
-    for one in predict_masks(
-        workspace, open_trained(experiment), images, output, overlap, overlay, choose_device(device), allow_symlinks
-    ):
+    for one in predict_masks(workspace, open_trained(experiment), images, request, choose_device(device), allow_symlinks):
         failed += bool(one.error)
         if as_json:
             answer = {"error": one.error} if one.error else {"mask": str(one.path), "size": one.size, "shares": dict(one.shares)}

@@ -25,6 +25,7 @@ from headstart.pipeline.files import environment_faults
 from headstart.pipeline.output_files import write_output
 from headstart.pipeline.workspace import Workspace
 
+from .polygons import polygons_of, require_rasterio
 from .recipe_run import Trained
 from .stitching import stitch, window_starts
 
@@ -35,6 +36,27 @@ _RECIPE = "segment"
 STRIPS = "strips"  # folder in an experiment's, of large images whose masks are under way
 _NUMBERS = 2**21  # that are made at once of a mask: 8 MB each of what leads to them
 _COLOURS = 256
+_REMEDY = "Move it away, or choose another --masks-to"
+
+
+@dataclass(frozen=True)
+class MaskRequest:
+    """Which files are wanted of each image.
+
+    Attributes:
+        output: folder; masks lie below it as the images lie below their place.
+        overlap: None: the whole image is scaled to the encoder's size, as in training; else windows of that size at the image's
+            own resolution, which overlap by so many pixels (rounded up to the map's stride) and are stitched without seams. Of
+            a large TIFF in tiles or strips a row of windows is read at a time; memory is that of the mask and of that row, and
+            the same call after a kill goes on with that row.
+        overlay: also `<name>_overlay.png`, the classes' colours over the image.
+        polygons: also `<name>.geojson`, the regions of each class, see `polygons.polygons_of`.
+    """
+
+    output: Path
+    overlap: int | None = None
+    overlay: bool = False
+    polygons: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,31 +74,24 @@ def predict_masks(
     workspace: Workspace,
     trained: Trained,
     places: Sequence[Path],
-    output: Path,
-    overlap: int | None = None,
-    overlay: bool = False,
+    request: MaskRequest,
     device: str = "cpu",
     allow_symlinks: bool = False,
 ) -> Iterator[PredictedMask]:
-    """Writes a PNG of each image into `output`, below it as the image lies below its place: in each pixel the value of its class.
-
-    Args:
-        overlap: None: the whole image is scaled to the encoder's size, as in training; else windows of that size at the image's
-            own resolution, which overlap by so many pixels (rounded up to the map's stride) and are stitched without seams. Of
-            a large TIFF in tiles or strips a row of windows is read at a time; memory is that of the mask and of that row, and
-            the same call after a kill goes on with that row.
-        overlay: also `<name>_overlay.png`, the classes' colours over the image.
+    """Writes a PNG of each image: in each pixel the value of its class.
 
     An image that cannot be read, or whose mask would replace another file, costs its own row.
-    Raises: HeadstartError if the run is no segmentation, its encoder is gone, or the overlap leaves no step.
+    Raises: HeadstartError if the run is no segmentation, its encoder is gone, the overlap leaves no step, or rasterio is missing.
     """
     import torch
 
-    about = trained.about
+    about, overlap = trained.about, request.overlap
     if trained.experiment.recipe != _RECIPE:
         raise HeadstartError(
             f"the recipe {trained.experiment.recipe} makes no masks. Name a run of the recipe {_RECIPE}: --run N"
         )
+    if request.polygons:
+        require_rasterio()
     encoder = open_encoder(workspace.features / about.encoder, device, picture_seconds())
     try:
         spec = encoder.spec
@@ -93,15 +108,19 @@ def predict_masks(
         written: set[Path] = set()
         with torch.inference_mode():
             for image in find_new_images(places, allow_symlinks):
-                target = output / Path(image.path).with_suffix(".png")
+                target = request.output / Path(image.path).with_suffix(".png")
                 try:
                     if target in written:
                         raise HeadstartError(f"{target} is the mask of another image already. Predict them apart")
-                    with _seen(image, overlap is not None and not overlay) as seen:
+                    with _seen(image, overlap is not None and not request.overlay) as seen:
                         parts = _parts(workspace, trained, image, overlap) if seen.image is None else NoParts()
                         strips = _strips(trained, encoder, seen, overlap, parts)
-                        mask, counts = _gathered(strips, (seen.height, seen.width), about.pixel_values)
-                        _write(target, mask, seen.image if overlay else None)
+                        numbers = _numbers(about.pixel_values)
+                        mask, counts = _gathered(strips, (seen.height, seen.width), numbers)
+                        _write(target, mask, seen.image if request.overlay else None)
+                        if request.polygons:
+                            names = dict(zip(numbers.tolist(), about.classes, strict=True))
+                            write_output(target.with_suffix(".geojson"), polygons_of(mask, names), remedy=_REMEDY)
                         if isinstance(parts, KeptParts):
                             parts.clear()
                 except (ImageError, HeadstartError) as error:
@@ -181,14 +200,18 @@ def _strips(trained: Trained, encoder: Encoder, seen: _Seen, overlap: int | None
     yield from enlarged(fields(), places[0], size, (1 / stride, 1 / stride))
 
 
+def _numbers(values: Sequence[int]) -> NDArray[np.uint8]:
+    """What stands in a mask for each class: its value in the masks of the data, or its number where one is too large."""
+    return np.array(values if max(values) < _COLOURS else range(len(values)), np.uint8)
+
+
 def _gathered(
-    strips: Iterable[NDArray[np.uint8]], size: tuple[int, int], values: Sequence[int]
+    strips: Iterable[NDArray[np.uint8]], size: tuple[int, int], numbers: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], list[int]]:
     """The mask (H, W) in the values that files hold, and how many pixels each class has."""
-    numbers = np.array(values if max(values) < _COLOURS else range(len(values)), np.uint8)
-    mask, counts, top = np.empty(size, np.uint8), np.zeros(len(values), np.int64), 0
+    mask, counts, top = np.empty(size, np.uint8), np.zeros(len(numbers), np.int64), 0
     for strip in strips:
-        counts += np.bincount(strip.ravel(), minlength=len(values))
+        counts += np.bincount(strip.ravel(), minlength=len(numbers))
         mask[top : top + len(strip)] = numbers[strip]
         top += len(strip)
     return mask, counts.tolist()
@@ -258,4 +281,4 @@ def _write(target: Path, mask: NDArray[np.uint8], image: PillowImage | None) -> 
         picture.save(buffer, "PNG")
         with environment_faults(f"cannot write {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_output(path, buffer.getvalue(), remedy="Move it away, or choose another --masks-to")
+        write_output(path, buffer.getvalue(), remedy=_REMEDY)

@@ -287,6 +287,30 @@ def test_predict_writes_the_masks_that_evaluation_judged(scenes, learned, tmp_pa
     assert np.abs(confusions - json.loads((folder / "test_results.json").read_text())["confusion_matrix"]).sum() <= 20
 
 
+def test_predict_writes_the_regions_of_each_mask_as_polygons(scenes, learned, tmp_path):
+    pytest.importorskip("rasterio.features", reason="needs the extra polygons")
+    words = (
+        "predict",
+        scenes / "images/test",
+        "--run",
+        "1",
+        "--masks-to",
+        tmp_path / "out",
+        "--polygons",
+        "--json",
+        "-w",
+        learned,
+    )
+    for _ in range(2):  # the same again changes nothing and is no error
+        done = call(*words)
+        assert done.status == 0, done.errors
+    for answer in done.json["predictions"]:
+        mask = np.asarray(Image.open(answer["mask"]))
+        regions = json.loads((tmp_path / answer["mask"]).with_suffix(".geojson").read_bytes())["features"]
+        assert sum(one["properties"]["pixels"] for one in regions) == mask.size
+        assert {one["properties"]["class"] for one in regions} == set(answer["shares"])
+
+
 def test_windows_say_of_an_image_of_their_size_what_the_whole_says_and_fit_any_other_size(scenes, learned, tmp_path):
     (tmp_path / "in").mkdir()
     image, _ = scene(3)
@@ -374,10 +398,11 @@ def test_a_field_in_strips_is_enlarged_as_the_whole_is(pixels, places):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("--overlap", "4"), 2, "--overlap and --overlay go with --masks-to DIR"),
+        (("--overlap", "4"), 2, "--overlap, --overlay and --polygons go with --masks-to DIR"),
+        (("--polygons",), 2, "--overlap, --overlay and --polygons go with --masks-to DIR"),
         (("--masks-to", "out", "--overlap", "48"), 1, "leaves no step"),
     ],
-    ids=["windows without masks", "no step"],
+    ids=["windows without masks", "polygons without masks", "no step"],
 )
 def test_masks_that_cannot_be_made_are_refused(scenes, learned, arguments, status, said):
     done = call("predict", scenes / "images/test", "--run", "1", *arguments, "-w", learned)
