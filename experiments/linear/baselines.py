@@ -97,7 +97,8 @@ def fit_baselines(
     source, targets = inputs_of(data), data.targets
     statistics = gather_statistics(source, targets, {"train": data.train})["train"]
     axes = axes_of(source, data.train, statistics) if wanted.logistic and targets.task == "classification" else None
-    path = ridge_path(source, targets, statistics, data.val, RIDGE_PENALTIES, axes)
+    exact = axes if axes is not None and axes.is_exact else None
+    path = ridge_path(source, targets, statistics, data.val, RIDGE_PENALTIES, exact)
     baselines = [Baseline("ridge", {"l2": path.penalties[path.best]}, path.heads[path.best])]
     if fold_of is not None:
         baselines.append(_cross_validated(data, fold_of, check, parts))
@@ -110,7 +111,7 @@ def fit_baselines(
         mean = statistics.target_sums / statistics.count
         return [*baselines, Baseline("mean", {}, LinearHead(np.zeros((len(mean), source.embed_dim)), mean))], statistics
     with contextlib.suppress(SingularError):  # classes of one image each have no spread to go by
-        lda = fit_lda(statistics) if axes is None else axes.lda(statistics)
+        lda = fit_lda(statistics) if exact is None else exact.lda(statistics)
         baselines.append(Baseline("lda", {"shrinkage": 1e-3}, lda))
     return [*baselines, Baseline("nearest-mean", {}, fit_nearest_mean(statistics))], statistics
 

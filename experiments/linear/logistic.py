@@ -2,15 +2,16 @@
 
 L-BFGS along the principal axes that ridge needs anyway: there the curvature is nearly diagonal and known. The first step,
 Newton's from the priors, costs no pass at all. Penalties are solved from the largest on: what one showed of the curvature is that
-of the next but for their difference, so half a dozen passes do what takes plain L-BFGS a hundred. Few rows are turned to the axes
-once and kept, many are read in each pass. Blocks of rows are worked on beside each other and added up in their order: the result
-does not depend on how many cores there are.
+of the next but for their difference, so half a dozen passes do what takes plain L-BFGS a hundred. Few rows are kept, turned to
+the axes once where that is less than turning the head in each pass; many are read in each pass. Blocks of rows are worked on
+beside each other and added up in their order: the result does not depend on how many cores there are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,9 +37,10 @@ _MOST_PASSES = 200
 _ENOUGH = 1e-4  # part of the promised decrease that a step must bring (Armijo)
 _FLATTEST = 1e-6
 _KEPT_TOGETHER = 6  # penalties of a part of many rows: what they showed of the curvature is not kept for the next part
-_FEW = 4  # times as many rows as channels, or fewer: turning them once costs less than turning heads in each pass
-_MOST_KEPT = 1 << 25  # numbers of turned rows in memory
-_KEPT_ROWS = 512  # a block of them, so that few rows keep all cores busy, too
+_FEW = 4  # times as many rows as channels, or fewer: the path over so many is too short to be taken in parts
+_USUAL_PASSES = 50  # over a whole path
+_MOST_KEPT = 1 << 25  # numbers of rows in memory
+_BLOCK_ROWS = 512  # as float32 they stay in the cache of a core
 
 
 class _Problem:
@@ -137,7 +139,7 @@ def fit_logistic_path(
     positions: NDArray[np.int64],
     statistics: Statistics,
     penalties: Sequence[float],
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-4,
     check: Callable[[], None] = lambda: None,
     parts: Parts | None = None,
     report: Callable[[str], None] = lambda text: None,
@@ -167,7 +169,7 @@ def fit_logistic_path(
     kept = parts or NoParts()
     falling = sorted(range(len(penalties)), key=lambda place: -penalties[place])
     heads: dict[int, LinearHead] = {}
-    is_few = len(positions) <= _FEW * len(axes.mean) and len(positions) * len(axes.variances) <= _MOST_KEPT
+    is_few = len(positions) <= _FEW * len(axes.mean) and len(positions) * len(axes.mean) <= _MOST_KEPT
     with (_remembered if is_few else _read)(source, targets, positions, axes) as along_axes:
         together = len(penalties) if is_few else _KEPT_TOGETHER
         for first in range(0, len(penalties), together):
@@ -206,30 +208,51 @@ _Likelihoods = Callable[[_Array], _AlongAxes]  # of a point (k, r + 1)
 @contextlib.contextmanager
 def _read(source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes) -> Iterator[_Likelihoods]:
     """Reads the rows for each point."""
+    turn = _turn_of(axes)
 
     def of(point: _Array) -> _AlongAxes:
-        raw = axes.raw(point[None])
-        means = likelihood(source, targets, positions, axes.mean, raw[..., :-1], raw[..., -1])
-        return _AlongAxes.of(means, means.weights[0] / axes.scale @ axes.vectors)
+        means = likelihood(source, targets, positions, axes.mean, _on_channels(point, turn)[None], point[None, :, -1])
+        return _AlongAxes.of(means, _on_axes(means.weights[0], turn))
 
     yield of
 
 
 @contextlib.contextmanager
 def _remembered(source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes) -> Iterator[_Likelihoods]:
-    """Keeps the rows, turned to the axes."""
-    turn, mean = (axes.vectors / axes.scale[:, None]).astype(np.float32), axes.mean.astype(np.float32)
+    """Keeps the rows; turned to the axes, if that is less than to turn the head to the channels and back for each point."""
+    turn, mean = _turn_of(axes), axes.mean.astype(np.float32)
+    is_turned = len(positions) <= 2 * _USUAL_PASSES * len(axes.priors)
+
+    def prepared(half: NDArray[np.float16]) -> NDArray[np.float32]:
+        rows = as_float32(half)
+        rows -= mean
+        return rows @ turn if is_turned else rows
+
     with _workers() as pool:
-        turned = [
-            ((as_float32(half) - mean) @ turn, targets.codes[block]) for block, half in source.blocks(positions, _KEPT_ROWS)
-        ]
+        kept = [(prepared(half), targets.codes[block]) for block, half in source.blocks(positions, _BLOCK_ROWS)]
 
         def of(point: _Array) -> _AlongAxes:
-            heads = _Heads(point[None, :, :-1], point[None, :, -1])
-            means = _summed(pool.map(lambda rows: heads.sums(*rows), turned), point[None, :, :-1].shape, len(positions))
-            return _AlongAxes.of(means, means.weights[0])
+            weights = point[:, :-1] if is_turned else _on_channels(point, turn)
+            heads = _Heads(weights[None], point[None, :, -1])
+            means = _summed(pool.map(lambda rows: heads.sums(*rows), kept), (1, *weights.shape), len(positions))
+            return _AlongAxes.of(means, means.weights[0] if is_turned else _on_axes(means.weights[0], turn))
 
         yield of
+
+
+def _turn_of(axes: Axes) -> NDArray[np.float32]:
+    """(d, r) that raw rows less their mean are multiplied with to lie along the axes."""
+    return (axes.vectors / axes.scale[:, None]).astype(np.float32)
+
+
+def _on_channels(point: _Array, turn: NDArray[np.float32]) -> _Array:
+    """(k, d) weights on raw rows of a point (k, r + 1)."""
+    return np.asarray(point[:, :-1].astype(np.float32) @ turn.T, np.float64)
+
+
+def _on_axes(gradient: _Array, turn: NDArray[np.float32]) -> _Array:
+    """(k, r) a gradient (k, d) of raw rows along the axes."""
+    return np.asarray(gradient.astype(np.float32) @ turn, np.float64)
 
 
 def _solve_in_turn(along_axes: _Likelihoods, problems: Sequence[_Problem], tolerance: float, check: Callable[[], None]) -> None:
@@ -305,16 +328,20 @@ def likelihood(
         shift: (d,); weights: (p, k, d); biases: (p, k).
     """
     heads, shift32 = _Heads(weights, biases), shift.astype(np.float32)
+    ordered, memory = np.sort(positions), threading.local()
 
-    def sums(half: NDArray[np.float16], codes: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], ...]:
-        rows = as_float32(half)
+    def sums(start: int) -> tuple[NDArray[np.floating[Any]], ...]:
+        block = ordered[start : start + _BLOCK_ROWS]
+        if not hasattr(memory, "rows"):  # new memory for each block costs more than the arithmetic on it
+            memory.rows = np.empty((_BLOCK_ROWS, source.embed_dim), np.float32)
+        rows = as_float32(source.take(block), memory.rows)
         rows -= shift32
-        return heads.sums(rows, codes)
+        return heads.sums(rows, targets.codes[block])
 
     def in_turn(pool: ThreadPoolExecutor) -> Iterator[tuple[NDArray[np.floating[Any]], ...]]:
         under_way: deque[Future[tuple[NDArray[np.floating[Any]], ...]]] = deque()
-        for block, half in source.blocks(positions):
-            under_way.append(pool.submit(sums, half, targets.codes[block]))
+        for start in range(0, len(ordered), _BLOCK_ROWS):
+            under_way.append(pool.submit(sums, start))
             if len(under_way) > cores():
                 yield under_way.popleft().result()
         while under_way:

@@ -4,6 +4,7 @@ import pytest
 from headstart.experiments.data.feature_source import ArrayFeatures
 from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.data.targets import class_targets
+from headstart.experiments.linear import axes
 from headstart.experiments.linear.axes import axes_of
 from headstart.experiments.linear.closed_form import SingularError, fit_lda, fit_ridge_path
 from tests.experiments.linear.test_logistic import few_rows
@@ -13,10 +14,10 @@ from tests.experiments.linear.test_logistic import few_rows
 def test_ridge_along_the_axes_is_ridge(count, channels):
     made = few_rows(count, channels)
     statistics = gather_statistics(made.source, made.targets, {"train": made.train})["train"]
-    axes = axes_of(made.source, made.train, statistics)
+    turned = axes_of(made.source, made.train, statistics)
     for penalty, wanted in zip((1e-3, 1.0), fit_ridge_path(statistics, (1e-3, 1.0)), strict=True):
-        np.testing.assert_allclose(axes.ridge(penalty).weight, wanted.weight, atol=1e-4)
-        np.testing.assert_allclose(axes.ridge(penalty).bias, wanted.bias, atol=1e-4)
+        np.testing.assert_allclose(turned.ridge(penalty).weight, wanted.weight, atol=1e-4)
+        np.testing.assert_allclose(turned.ridge(penalty).bias, wanted.bias, atol=1e-4)
 
 
 @pytest.mark.parametrize(("count", "channels"), [(20, 48), (200, 16)], ids=["fewer rows than channels", "more"])
@@ -36,3 +37,15 @@ def test_lda_of_rows_that_do_not_differ_within_a_class_has_no_spread_to_go_by():
     statistics = gather_statistics(ArrayFeatures(features), targets, {"train": np.arange(6)})["train"]
     with pytest.raises(SingularError, match="no class has images that differ"):
         axes_of(ArrayFeatures(features), np.arange(6), statistics).lda(statistics)
+
+
+def test_axes_of_many_channels_are_nearly_the_exact_ones_and_say_so(monkeypatch):
+    made = few_rows(200, 48)
+    statistics = gather_statistics(made.source, made.targets, {"train": made.train})["train"]
+    exact = axes_of(made.source, made.train, statistics)
+    monkeypatch.setattr(axes, "_MANY", 16)
+    nearly = axes_of(made.source, made.train, statistics)
+    assert (exact.is_exact, nearly.is_exact) == (True, False)
+    np.testing.assert_allclose(nearly.variances, exact.variances, atol=1e-4)
+    np.testing.assert_allclose(nearly.vectors.T @ nearly.vectors, np.eye(48), atol=1e-5)
+    assert not np.array_equal(nearly.vectors, exact.vectors)

@@ -133,6 +133,27 @@ def test_a_dead_channel_gets_no_weight():
     )
 
 
+def test_at_its_usual_tolerance_no_penalty_is_further_from_its_minimum_than_that():
+    def objectives(heads):
+        logits = [scores.astype(np.float64) for scores in scores_of(MADE.source, MADE.train, heads)]
+        losses = [(np.log(np.exp(each).sum(axis=1)) - each[np.arange(len(each)), codes]).mean() for each in logits]
+        return np.array(losses) + 0.5 * np.array(PENALTIES) * [((head.weight * scale) ** 2).sum() for head in heads]
+
+    codes, scale = MADE.targets.codes[MADE.train], MADE.source.features[MADE.train].astype(np.float64).std(axis=0)
+    assert (objectives(fitted()) <= objectives(fitted(tolerance=1e-9)) + 1e-4).all()
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 25], ids=["turned each pass", "turned once"])
+def test_rows_kept_on_their_channels_give_the_heads_that_rows_turned_to_the_axes_give(monkeypatch, kept):
+    made = few_rows(60, 16)
+    statistics = gather_statistics(made.source, made.targets, {"train": made.train})["train"]
+    plain = fit_logistic_path(made.source, made.targets, made.train, statistics, (1e-2, 1.0), tolerance=1e-9)
+    monkeypatch.setattr(logistic, "_USUAL_PASSES", kept)
+    other = fit_logistic_path(made.source, made.targets, made.train, statistics, (1e-2, 1.0), tolerance=1e-9)
+    for one, two in zip(plain, other, strict=True):
+        np.testing.assert_allclose(one.weight, two.weight, atol=2e-3)
+
+
 @pytest.mark.parametrize("penalty", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_penalty_that_gives_no_single_answer_is_refused(penalty):
     with pytest.raises(HeadstartError, match="expected a number above 0"):
