@@ -1,12 +1,15 @@
 """What knowing images by their bytes costs at `enqueue`: python -m benchmarks.data_identity
 
-Prints seconds and memory of `enqueue` on many small files, first and again, and, with `--signs FOLDER`, how long it takes on that
-folder beside another version of the program (`--before PATH` to its command), each beside what is asked of it. Files of 2 to 4 kB
-in 100 class folders, from a warm cache, and the encoder that ships with Headstart; each command is a process of its own, and what
-importing torch and timm alone takes here is printed, too. `--images N` (100,000), `--headstart PATH`: another version's command.
+Prints seconds and memory of `enqueue` on many small files, first and again, with the encoder that ships and with a new one
+(`--encoder NAME`, `--weights FILE`), and, with `--signs FOLDER`, how long it takes on that folder beside another version of the
+program (`--before PATH` to its command), each beside what is asked of it. Files of 2 to 4 kB in 100 class folders, from a warm
+cache; each command is a process of its own. A new encoder needs torch and timm, in a child that ends before the files are read:
+its memory is printed apart from that of the command, and what importing both alone takes here. `--images N` (100,000),
+`--headstart PATH`: another version's command.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import resource
@@ -15,10 +18,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import psutil
 
 CLASSES = 100
 REPEATS = 5
@@ -38,25 +44,65 @@ print(time.perf_counter() - begun, time.process_time() - cpu, peak_rss_bytes() /
 
 @dataclass(frozen=True)
 class Ran:
-    """Seconds by the clock and of processors, peak memory in MB, and the line that counts."""
+    """Seconds by the clock and of processors, peak memory in MB of its largest process, and the line that counts.
+
+    Where it was watched also: most of the command itself, and most of it and its children at one moment.
+    """
 
     seconds: float
     cpu_s: float
     megabytes: float
     line: str
+    alone_megabytes: float = 0.0
+    together_megabytes: float = 0.0
 
 
-def run(*words: str) -> Ran:
+class Memory:
+    """What a process and its children hold, looked at every few milliseconds.
+
+    Attributes:
+        alone: most of the process itself; together: most of it and its children at one moment.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.alone = self.together = 0.0
+        self._pid = pid
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        process = psutil.Process(self._pid)
+        while not self._is_over.wait(0.005):
+            with contextlib.suppress(psutil.Error):
+                own = process.memory_info().rss / 2**20
+                self.alone = max(self.alone, own)
+                below = 0.0
+                for child in process.children(recursive=True):
+                    with contextlib.suppress(psutil.Error):
+                        below += child.memory_info().rss / 2**20
+                self.together = max(self.together, own + below)
+
+
+def run(*words: str, is_watched: bool = False) -> Ran:
     begun = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
+    memory = Memory(process.pid) if is_watched else None
     output = process.stdout.read()
+    if memory is not None:
+        memory.stop()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(output)
     lines = output.strip().splitlines()
     line = next((line for line in lines if " known" in line), lines[-1] if lines else "")
-    return Ran(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, line)
+    ran = Ran(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, line)
+    return replace(ran, alone_megabytes=memory.alone, together_megabytes=memory.together) if memory is not None else ran
 
 
 def make(data: Path, count: int) -> None:
@@ -73,9 +119,10 @@ def told(what: str, ran: Ran, most_s: float | None = None) -> None:
     print(f"{what:34} {ran.seconds:6.2f} s {ran.cpu_s:6.2f} CPU s {ran.megabytes:6.0f} MB{limit}  {ran.line}", flush=True)
 
 
-def many_files(headstart: str, count: int, place: Path) -> None:
+def many_files(headstart: str, count: int, place: Path, encoder: str, weights: str) -> None:
     data, moved, workspace = place / "data", place / "moved", place / "workspace"
     make(data, count)
+    new_encoder(headstart, data, place / "new", encoder, weights)
     imports = run(sys.executable, "-c", "import torch, timm")
     told("importing torch and timm alone", imports)
 
@@ -101,6 +148,19 @@ def many_files(headstart: str, count: int, place: Path) -> None:
     enqueue("after a class left", moved)
 
 
+def new_encoder(headstart: str, data: Path, workspace: Path, encoder: str, weights: str) -> None:
+    """Of the same files with an encoder that has to be resolved and exported first."""
+    words = ("enqueue", str(data), "-w", str(workspace), "--encoder", encoder, "--weights", weights)
+    ran = run(headstart, *words, is_watched=True)
+    told("a new encoder", ran, FIRST_S)
+    alone, together = ran.alone_megabytes, ran.together_megabytes
+    print(
+        f"{'':34} the command itself {alone:.0f} MB of {MEGABYTES:.0f} asked; with its child, while that runs, {together:.0f} MB"
+    )
+    again = run(headstart, *words, is_watched=True)
+    told("the same again", again, AGAIN_S)
+
+
 def beside(signs: Path, commands: Sequence[str], place: Path) -> None:
     """The first `enqueue` of a folder by each version in turn: medians and their ratio."""
     seconds: dict[str, list[Ran]] = {command: [] for command in commands}
@@ -122,12 +182,14 @@ def main() -> None:
     options.add_argument("--headstart", default=str(Path(sys.executable).with_name("headstart")))
     options.add_argument("--signs", type=Path, help="a folder to enqueue with both versions")
     options.add_argument("--before", help="the `headstart` of another version")
+    options.add_argument("--encoder", default="mobilenetv2_100", help="the new one")
+    options.add_argument("--weights", default="random:0", help="of the new one")
     asked = options.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory() as place:
         if asked.signs and asked.before:
             beside(asked.signs, (asked.headstart, asked.before), Path(place))
-        many_files(asked.headstart, asked.images, Path(place))
+        many_files(asked.headstart, asked.images, Path(place), asked.encoder, asked.weights)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,7 @@ DOORS = {
             "experiments/training/loop.py": "of a checkpoint whose digest its name says",
             "features/images/decode_child.py": "what its parent asks",
             "features/sources/parquet_child.py": "what its parent asks",
+            "features/encoders/prepare_child.py": "what its parent asks",
             "features/sources/results/ingest.py": "what it wrote into a database of its own",
             "features/sources/results/json_stream.py": "tables of the user, piece by piece; it knows depth and length",
             "pipeline/child.py": "what its child answers",

@@ -22,6 +22,7 @@ from headstart.features.networks.feature_map import outputs
 from headstart.features.networks.onnx_bytes import onnx_bytes
 from headstart.features.networks.quiet import quiet_logger, silent_output
 from headstart.features.networks.weights import EMBEDDED_SOURCE, embedded_card
+from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.locks import held_or_later
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.text import reason_of
@@ -29,6 +30,7 @@ from headstart.pipeline.versions import versions_of
 from headstart.pipeline.workspace import open_workspace
 
 from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, GraphFacts, OnnxEncoder, find_graph
+from .precision import LARGEST_GRAPH
 from .saved import read_network
 from .similarity import cosines
 from .spec import EncoderSpec, read_encoder
@@ -46,10 +48,15 @@ class _Refused(Exception):
     """The graph exists, but does not say what torch says."""
 
 
-def export_graph(folder: Path) -> GraphFacts:
+def export_graph(folder: Path, made: Path | None = None) -> GraphFacts:
     """The graph in `folder`, exported unless a sound one is there; `refused` says why where the encoder cannot have one.
 
-    Processes that ask at the same time wait for the first. Raises: HeadstartError if the encoder itself is damaged; TryLaterError
+    Processes that ask at the same time wait for the first.
+
+    Args:
+        made: a folder of the same encoder; a graph that was exported there is copied.
+
+    Raises: HeadstartError if the encoder itself is damaged; TryLaterError
     if another process has been exporting it for ten minutes.
     """
     spec = read_encoder(folder)
@@ -57,12 +64,12 @@ def export_graph(folder: Path) -> GraphFacts:
         facts = find_graph(folder, spec.fingerprint)
         if facts is not None and not facts.refused:
             return facts
-        return _export(folder, spec)
+        return _export(folder, spec, made)
 
 
-def _export(folder: Path, spec: EncoderSpec) -> GraphFacts:
+def _export(folder: Path, spec: EncoderSpec, made: Path | None) -> GraphFacts:
     files = open_workspace(folder.parent.parent).files
-    graph, facts = _of_package(spec) or _exported(folder, spec)
+    graph, facts = _of_package(spec) or _exported_there(made, spec) or _exported(folder, spec)
     if graph:
         files.replace(folder / GRAPH_NAME, graph)
     # Last: what it names stands. Between the two, or after two writers, the digests differ and it is exported anew.
@@ -85,6 +92,13 @@ def _of_package(spec: EncoderSpec) -> tuple[bytes, GraphFacts] | None:
     is_batch_invariant = _is_batch_invariant(encoder, images := _check_images(spec), encoder.encode(images))
     sha256 = hashlib.sha256(given.data).hexdigest()
     return given.data, GraphFacts(spec.fingerprint, sha256, "", is_batch_invariant, given.check, given.versions)
+
+
+def _exported_there(made: Path | None, spec: EncoderSpec) -> tuple[bytes, GraphFacts] | None:
+    facts = find_graph(made, spec.fingerprint) if made is not None else None
+    if made is None or facts is None:
+        return None
+    return (b"" if facts.refused else reading.read(made / GRAPH_NAME, LARGEST_GRAPH)), facts
 
 
 def _exported(folder: Path, spec: EncoderSpec) -> tuple[bytes, GraphFacts]:

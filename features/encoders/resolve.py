@@ -60,7 +60,9 @@ def resolve_encoder(request: EncoderRequest) -> tuple[EncoderSpec, Weights | Emb
 
     Raises: HeadstartError if model, weights or image size are unknown, or do not go together.
     """
-    _require_precision(request)
+    packaged = packaged_encoder(request)
+    if packaged is not None:
+        return packaged
     model, weights, image_size, maps = request.model, request.weights, request.image_size, request.maps
     if weights == "embedded":
         card = embedded_card()
@@ -69,26 +71,7 @@ def resolve_encoder(request: EncoderRequest) -> tuple[EncoderSpec, Weights | Emb
         model, model_args = model or DEFAULT_MODEL, {}
         require_known(model)
         transform = _transform_of(model)
-    transform = replace(
-        transform,
-        fast_decode=request.fast_decode,
-        device_decode=request.device_decode,
-        whole_range=True,
-        exif_rotate=request.exif_rotate,
-    )
-    if request.device_decode and transform.interpolation not in GPU_INTERPOLATIONS:
-        raise HeadstartError(
-            f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "
-            f"{' and '.join(GPU_INTERPOLATIONS)}. Leave it out, or choose another --encoder"
-        )
-    is_more = image_size is not None or request.spatial is not None or maps or request.stages or request.image_stats
-    if weights == "embedded" and model == card["model"] and not is_more:
-        given = embedded_weights()
-        if given is not None:
-            spec = EncoderSpec(
-                model, model_args, given.source, given.sha256, transform, str(card["graph"]["pooling"]), int(card["embed_dim"])
-            )
-            return spec, given
+    transform = _decoded_as_asked(transform, model, request)
     if maps:
         if request.spatial is not None:
             raise HeadstartError("--maps keeps feature maps, and so does --spatial. Leave one of them out")
@@ -118,6 +101,41 @@ def resolve_encoder(request: EncoderRequest) -> tuple[EncoderSpec, Weights | Emb
         parts=parts,
     )
     return spec, resolved
+
+
+def packaged_encoder(request: EncoderRequest) -> tuple[EncoderSpec, EmbeddedWeights] | None:
+    """The encoder inside the package, which was tried out when it was made: neither torch nor timm; None if another is meant.
+
+    Raises: HeadstartError if the request contradicts itself, whatever encoder it means.
+    """
+    _require_precision(request)
+    is_more = (
+        request.image_size is not None or request.spatial is not None or request.maps or request.stages or request.image_stats
+    )
+    if request.weights != "embedded" or is_more:
+        return None
+    card = embedded_card()
+    model, given = str(card["model"]), embedded_weights()
+    if request.model not in (None, model) or given is None:
+        return None
+    transform = _decoded_as_asked(parse_transform(card["transform"]), model, request)
+    pooling, embed_dim = str(card["graph"]["pooling"]), int(card["embed_dim"])
+    return EncoderSpec(model, dict(card["model_args"]), given.source, given.sha256, transform, pooling, embed_dim), given
+
+
+def _decoded_as_asked(transform: Transform, model: str, request: EncoderRequest) -> Transform:
+    if request.device_decode and transform.interpolation not in GPU_INTERPOLATIONS:
+        raise HeadstartError(
+            f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "
+            f"{' and '.join(GPU_INTERPOLATIONS)}. Leave it out, or choose another --encoder"
+        )
+    return replace(
+        transform,
+        fast_decode=request.fast_decode,
+        device_decode=request.device_decode,
+        whole_range=True,
+        exif_rotate=request.exif_rotate,
+    )
 
 
 def _require_precision(request: EncoderRequest) -> None:

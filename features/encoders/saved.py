@@ -1,5 +1,6 @@
 """An encoder's folder: its description and weights, written once, and its network, read back and verified."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from headstart.features.networks.weights_file import read_tensors
 from headstart.pipeline import paths
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.markers import digest_of
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.workspace import Workspace
 
@@ -20,11 +22,17 @@ from .spec import WEIGHTS_NAME, DamagedEncoderError, EncoderSpec, read_encoder
 if TYPE_CHECKING:
     import torch
 
+_PIECE_BYTES = 1 << 20
 
-def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights | EmbeddedWeights) -> Path:
+
+def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights | EmbeddedWeights | Path) -> Path:
     """The encoder's folder in the workspace, complete when this returns.
 
     What is there and sound is kept, what is damaged is replaced.
+
+    Args:
+        weights: or the folder of the same encoder in another workspace.
+
     Raises: HeadstartError if a newer version made the folder; TryLaterError if the disk is full.
     """
     folder = workspace.features / spec.folder_name
@@ -32,6 +40,8 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights | Emb
     if isinstance(weights, EmbeddedWeights):
         if not _says(folder / WEIGHTS_NAME, data := weights.stored()):
             _put(workspace, folder / WEIGHTS_NAME, data)
+    elif isinstance(weights, Path):
+        _copy(workspace, weights / WEIGHTS_NAME, folder / WEIGHTS_NAME)
     else:
         try:
             read_weights(folder, spec)
@@ -79,6 +89,14 @@ def _says(path: Path, data: bytes) -> bool:
         return reading.read(path, len(data)) == data
     except (OSError, reading.UnreadableError):
         return False
+
+
+def _copy(workspace: Workspace, given: Path, path: Path) -> None:
+    with contextlib.suppress(OSError, reading.UnreadableError):
+        if digest_of(path) == digest_of(given):
+            return
+    with reading.opened(given) as file:
+        workspace.files.replace_by_pieces(path, iter(lambda: file.read(_PIECE_BYTES), b""))
 
 
 def _put(workspace: Workspace, path: Path, data: bytes) -> None:

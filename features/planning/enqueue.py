@@ -9,8 +9,8 @@ from pathlib import Path
 
 from headstart.features.devices import has_nvidia_device
 from headstart.features.encoders.folder import SPEC_NAME
-from headstart.features.encoders.onnx_export import export_graph
 from headstart.features.encoders.precision import FLOAT32
+from headstart.features.encoders.prepared import prepared_encoder, ready_graph
 from headstart.features.encoders.remembered import remember_request, remembered_encoder
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
@@ -42,8 +42,8 @@ KIND = "extract"  # the module in `jobs/` that does what is queued here
 JOB_SIZE = 64
 MAPS_JOB_SIZE = 16  # a job of 64 images would hold and write hundreds of megabytes
 NOT_NAMED = EncoderRequest()
-# An encoder with its weights; without them if it is saved in the workspace.
-ChosenEncoder = tuple[EncoderSpec, Weights | EmbeddedWeights | None]
+# An encoder with its weights, or a folder that holds them; with None if it is saved in the workspace.
+ChosenEncoder = tuple[EncoderSpec, Weights | EmbeddedWeights | Path | None]
 _AWAY = frozenset({"missing", "not_a_file", "unreadable", "changed", "outside_root"})
 
 
@@ -119,53 +119,58 @@ def enqueue_images(
         report(line)
     if not isinstance(workspace, Workspace):
         workspace = open_or_create_workspace(find_root(workspace))
-    # Before the lock: what may take long or fail. An encoder that was named first of all: a wrong name should not cost a reading.
-    named: list[ChosenEncoder] = []
-    if encoder != NOT_NAMED:
-        remembered = remembered_encoder(workspace, encoder)
-        named = [resolve_encoder(encoder) if remembered is None else (remembered, None)]
-    there = dataset_at(workspace, source.root, source.file, source)
-    hint = scenes_note(source.images) if there is None else None  # said once
-    if hint:
-        report(f"note: {hint}")
-    with no_cycle_search():
-        known = read_columns(there) if there is not None else None
-        digested = _digested(workspace, source, there, known, digest, progress)
-    if digested.left:
-        report(_left_words(digested))
-    folder = dataset_of(workspace, digested.source)
-    if there is None and not isinstance(data, Source):
-        digested = replace(digested, source=_read_as_before(workspace, folder, Path(data), digested.source, options, report))
-    before = _kept_to(encoders_of(workspace, folder), named)
-    chosen: list[ChosenEncoder] = [(spec, None) for spec in before] or [*named] or [resolve_encoder(encoder)]
-    tensors = named[0][1] if named else None
-    if named and tensors is None and named[0][0].precision != FLOAT32:
-        report(f"precision {named[0][0].precision}, as before")
-    elif encoder.precision != FLOAT32 and tensors is not None:
-        from .precise import chosen_precision
+    with contextlib.ExitStack() as held:  # until it ends, what an encoder that is new was made of
+        # Before the lock: what may take long or fail. An encoder that was named first: a wrong name should not cost a reading.
+        named = [_ready(workspace, encoder, held)] if encoder != NOT_NAMED else []
+        there = dataset_at(workspace, source.root, source.file, source)
+        hint = scenes_note(source.images) if there is None else None  # said once
+        if hint:
+            report(f"note: {hint}")
+        with no_cycle_search():
+            known = read_columns(there) if there is not None else None
+            digested = _digested(workspace, source, there, known, digest, progress)
+        if digested.left:
+            report(_left_words(digested))
+        folder = dataset_of(workspace, digested.source)
+        if there is None and not isinstance(data, Source):
+            digested = replace(digested, source=_read_as_before(workspace, folder, Path(data), digested.source, options, report))
+        before = _kept_to(encoders_of(workspace, folder), named)
+        chosen: list[ChosenEncoder] = [(spec, None) for spec in before] or [*named] or [_ready(workspace, encoder, held)]
+        tensors = named[0][1] if named else None
+        if named and tensors is None and named[0][0].precision != FLOAT32:
+            report(f"precision {named[0][0].precision}, as before")
+        elif encoder.precision != FLOAT32 and tensors is not None:
+            from .precise import chosen_precision
 
-        chosen = [(chosen_precision(workspace, digested.source, chosen[0][0], tensors, encoder, seed, report), tensors)]
-    if job_size is None:
-        job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
-    workspace.make_folder(workspace.features)
-    disk_bytes = 0
-    for spec, _ in chosen:
-        _report_encoder(spec, bool(before), report)
-        its_bytes = require_room(workspace.features / spec.folder_name, spec, len(source.images), job_size)
-        map_shape = f", map {' x '.join(map(str, spec.spatial.shape))}" if spec.spatial else ""
-        report(f"disk about {size_words(its_bytes)} for features{map_shape}")
-        disk_bytes += its_bytes
-    queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing, known)
-    forget_journal(workspace, source)
-    if tensors is not None and not before:
-        remember_request(workspace, encoder, chosen[0][0])
-    # torch is loaded here anyway, or not needed; and a worker without a GPU never needs it then.
-    refused = "" if before or has_nvidia_device() else _graph_refused(queued.folder, chosen[0][0])
-    return Enqueued(**vars(queued), workspace=workspace, encoder=chosen[0][0], disk_bytes=disk_bytes, graph_refused=refused)
+            chosen = [(chosen_precision(workspace, digested.source, chosen[0][0], tensors, encoder, seed, report), tensors)]
+        if job_size is None:
+            job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
+        workspace.make_folder(workspace.features)
+        disk_bytes = 0
+        for spec, _ in chosen:
+            _report_encoder(spec, bool(before), report)
+            its_bytes = require_room(workspace.features / spec.folder_name, spec, len(source.images), job_size)
+            map_shape = f", map {' x '.join(map(str, spec.spatial.shape))}" if spec.spatial else ""
+            report(f"disk about {size_words(its_bytes)} for features{map_shape}")
+            disk_bytes += its_bytes
+        queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing, known)
+        forget_journal(workspace, source)
+        if not before:
+            remember_request(workspace, encoder, chosen[0][0])
+        # So that a worker without a GPU never needs torch.
+        refused = "" if before or has_nvidia_device() else _graph_refused(queued.folder, *chosen[0])
+        return Enqueued(**vars(queued), workspace=workspace, encoder=chosen[0][0], disk_bytes=disk_bytes, graph_refused=refused)
 
 
-def _graph_refused(folder: Path, spec: EncoderSpec) -> str:
-    return export_graph(folder).refused if spec.precision == FLOAT32 else ""
+def _ready(
+    workspace: Workspace, request: EncoderRequest, held: contextlib.ExitStack
+) -> tuple[EncoderSpec, EmbeddedWeights | Path | None]:
+    remembered = remembered_encoder(workspace, request)
+    return prepared_encoder(workspace, request, held, not has_nvidia_device()) if remembered is None else (remembered, None)
+
+
+def _graph_refused(folder: Path, spec: EncoderSpec, weights: Weights | EmbeddedWeights | Path | None) -> str:
+    return ready_graph(folder, weights if isinstance(weights, Path) else None).refused if spec.precision == FLOAT32 else ""
 
 
 @dataclass(frozen=True)
@@ -247,7 +252,7 @@ def read_data(data: Path | str, workspace: Workspace | Path | str | None, option
 def queue_extraction(
     workspace: Workspace,
     source: Source,
-    encoders: Sequence[tuple[EncoderSpec, Weights | EmbeddedWeights | None]],
+    encoders: Sequence[ChosenEncoder],
     job_size: int,
     seed: int,
     keep_missing: bool = False,
@@ -256,7 +261,7 @@ def queue_extraction(
     """Freezes the images, saves the encoders, and queues a job for every row that no job covers yet; one caller at a time.
 
     Args:
-        encoders: each with its weights, None for one that is saved already.
+        encoders: each with what `save_encoder` takes, None for one that is saved already.
         known: see `add_images`.
     """
     with queue_lock(workspace), no_cycle_search():

@@ -39,7 +39,6 @@ from headstart.features.images.reader import open_reader
 from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.parts import Row
 from headstart.features.networks.embedded_encoder import EmbeddedWeights
-from headstart.features.networks.weights import Weights
 from headstart.features.sources.source import Source
 from headstart.pipeline.doors import python, reading
 from headstart.pipeline.doors.records import seal
@@ -163,15 +162,18 @@ class Trial:
 
 
 @contextmanager
-def trial_of(source: Source, spec: EncoderSpec, weights: Weights | EmbeddedWeights, seed: int) -> Iterator[Trial]:
+def trial_of(source: Source, spec: EncoderSpec, weights: EmbeddedWeights | Path, seed: int) -> Iterator[Trial]:
     """The encoder and a seeded sample of `source`, until the context ends.
+
+    Args:
+        weights: see `save_encoder`.
 
     Raises: HeadstartError if the encoder has no graph, or hardly an image can be decoded.
     """
     with tempfile.TemporaryDirectory(prefix="headstart-precision-") as place:
         workspace = open_or_create_workspace(Path(place) / "workspace")
         folder = save_encoder(workspace, spec, weights)
-        refused = export_graph(folder).refused
+        refused = export_graph(folder, weights if isinstance(weights, Path) else None).refused
         if refused:
             raise HeadstartError(f"{spec.model} has no ONNX graph ({refused}), so it runs in float32 only. Leave out --precision")
         pixels, rows = _decoded(workspace, source, spec, seed)
@@ -187,7 +189,7 @@ def chosen_precision(
     workspace: Workspace,
     source: Source,
     spec: EncoderSpec,
-    weights: Weights | EmbeddedWeights,
+    weights: EmbeddedWeights | Path,
     request: EncoderRequest,
     seed: int,
     report: Callable[[str], None],

@@ -75,19 +75,25 @@ def test_a_request_that_fell_back_is_not_remembered(kept):
     assert not (workspace.features / spec.folder_name / REQUEST_NAME).exists()
 
 
-def test_the_same_enqueue_again_loads_neither_torch_nor_timm(weights, tmp_path):
+def test_a_first_enqueue_loads_torch_in_a_child_alone_and_the_same_again_in_none(weights, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     picture(70, 70).save(photos / "a.png")
     code = (
-        "import sys\n"
+        "import json, sys\n"
+        "from headstart.features.encoders import prepared\n"
         "from headstart.features.encoders.resolve import EncoderRequest\n"
         "from headstart.features.planning.enqueue import enqueue_images\n"
+        "start, started = prepared.Child, []\n"
+        "prepared.Child = lambda module: started.append(module) or start(module)\n"
         f"asked = EncoderRequest({TINY!r}, {str(weights)!r}, 64)\n"
         f"done = enqueue_images({str(photos)!r}, {str(tmp_path / 'w')!r}, encoder=asked)\n"
+        "assert (done.folder / 'encoder.onnx').exists() and not done.graph_refused\n"
         "loaded = sorted({'torch', 'timm'} & set(sys.modules))\n"
-        "import json; print(json.dumps([done.encoder.fingerprint, len(done.fresh), loaded]))"
+        "print(json.dumps([done.encoder.fingerprint, len(done.fresh), loaded, len(started)]))"
     )
-    first, again = (json.loads(python_says(code)[0].splitlines()[-1]) for _ in range(2))
-    assert first[1:] == [1, ["timm", "torch"]]
-    assert again == [first[0], 0, []]
+    told = [python_says(code) for _ in range(2)]
+    first, again = (json.loads(out.splitlines()[-1]) for out, _ in told)
+    assert first[1:] == [1, [], 1]
+    assert again == [first[0], 0, [], 0]
+    assert [complaints for _, complaints in told] == ["", ""]
