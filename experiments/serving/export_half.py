@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,31 +30,45 @@ def export_half(workspace: Workspace, run: str, form: str, output: Path | None, 
         raise HeadstartError(
             f"--half makes {' and '.join(HALF_FORMS)}, not {form}. Choose one with --format, or leave out --half"
         )
-    folder, name, head, beside, facts = _chosen(workspace, run)
+    one = _chosen(workspace, run)
+    folder, name = one.encoder, one.name
     target = output or Path(f"{name}-half{FORMATS[form]}")
     refuse_place(target)
-    whole = export_whole(folder, head, beside, form, facts, check_images(read_encoder(folder)))
+    whole = export_whole(folder, one.head, one.beside, form, one.facts, check_images(read_encoder(folder)), one.of_maps)
     write_output(target, whole.data, force)
     return target, name, whole
 
 
-def _chosen(workspace: Workspace, run: str) -> tuple[Path, str, nn.Module, tuple[Tensor, ...], dict[str, Any]]:
-    """Encoder, name, head, what stands beside the features, and facts for the file."""
+@dataclass(frozen=True)
+class _Chosen:
+    """A run, and what stands `beside` its features; with `of_maps` they are maps."""
+
+    encoder: Path
+    name: str
+    head: nn.Module
+    beside: tuple[Tensor, ...]
+    facts: dict[str, Any]
+    of_maps: bool = False
+
+
+def _chosen(workspace: Workspace, run: str) -> _Chosen:
     experiment = recipe_of_run(workspace, run)
     if experiment is None:
         chosen = choose_run(workspace, run)
         head, spec = read_head(chosen.head_path), chosen.encoder_spec()
         auxiliary = len(chosen.experiment.auxiliary)
         name = f"{chosen.run.experiment}-{chosen.run.head}"
-        return chosen.experiment.encoder, name, _beside(head), _zeros(auxiliary), export_facts(chosen, head, spec, False)
+        return _Chosen(chosen.experiment.encoder, name, _beside(head), _zeros(auxiliary), export_facts(chosen, head, spec, False))
     trained = open_trained(experiment)
-    if "encoder" not in trained.about or "pixel_values" in trained.about:
+    if "encoder" not in trained.about:
         raise HeadstartError(
             f"the recipe {experiment.recipe} takes no features of a whole image. Export its model alone: leave out --with-encoder"
         )
-    beside = example_of(trained)[1:]
+    of_maps = "pixel_values" in trained.about  # a class for each place of a map, see `recipes.segment`
+    beside = () if of_maps else example_of(trained)[1:]
     facts = {"recipe": experiment.recipe, "about": dict(trained.about)}
-    return workspace.features / trained.about.encoder, experiment.folder.name, exported_model(trained), beside, facts
+    folder = workspace.features / trained.about.encoder
+    return _Chosen(folder, experiment.folder.name, exported_model(trained), beside, facts, of_maps)
 
 
 def _zeros(columns: int) -> tuple[Tensor, ...]:

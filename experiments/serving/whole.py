@@ -55,11 +55,12 @@ def export_whole(
     form: str,
     facts: Mapping[str, Any],
     images: NDArray[np.uint8],
+    of_maps: bool = False,
 ) -> WholeFile:
     """The encoder in `folder` and `head` behind it: `images` uint8 (n, h, w, 3) and `beside` in, what `head` says out.
 
     Args:
-        head: takes vectors (n, d) as a shard holds them, and `beside`.
+        head: takes vectors (n, d) as a shard holds them, or with `of_maps` maps (n, c, h, w), and `beside`.
         beside: further arguments of two rows or more, () for none.
         form: one of HALF_FORMS.
         images: (m, h, w, 3) to compare on.
@@ -69,7 +70,7 @@ def export_whole(
     import torch
 
     spec = read_encoder(folder)
-    whole = _whole(read_network(folder, spec), spec, head)
+    whole = _whole(read_network(folder, spec), spec, head, of_maps)
     rows = tuple(one[torch.arange(len(images)) % len(one)] for one in beside)
     with torch.no_grad(), warnings.catch_warnings(), silent_output():
         warnings.simplefilter("ignore")
@@ -88,8 +89,10 @@ def export_whole(
     return WholeFile(data, difference, len(images), median)
 
 
-def _whole(network: nn.Module, spec: EncoderSpec, head: nn.Module) -> nn.Module:
+def _whole(network: nn.Module, spec: EncoderSpec, head: nn.Module, of_maps: bool) -> nn.Module:
     import torch
+
+    spatial, which = (spec.spatial, 1) if of_maps else (None, 0)
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -103,8 +106,8 @@ def _whole(network: nn.Module, spec: EncoderSpec, head: nn.Module) -> nn.Module:
 
         def forward(self, images: Tensor, *beside: Tensor) -> Any:
             colours = images.permute(0, 3, 1, 2).float()
-            vectors = outputs(self.network, colours * self.scale + self.shift, None, spec.parts, colours / 255)[0]
-            return self.head(vectors.half().float(), *beside)  # rounded as a shard is
+            features = outputs(self.network, colours * self.scale + self.shift, spatial, spec.parts, colours / 255)[which]
+            return self.head(features.half().float(), *beside)  # rounded as a shard is
 
     return Whole().eval().requires_grad_(False)
 

@@ -287,6 +287,25 @@ def test_predict_writes_the_masks_that_evaluation_judged(scenes, learned, tmp_pa
     assert np.abs(confusions - json.loads((folder / "test_results.json").read_text())["confusion_matrix"]).sum() <= 20
 
 
+def test_an_exported_window_says_what_predict_says(scenes, learned, tmp_path):
+    import onnxruntime
+
+    done = call("export", "--run", "1", "--with-encoder", "--half", "--output", tmp_path / "window.onnx", "-w", learned)
+    assert done.status == 0, done.errors
+    session = onnxruntime.InferenceSession(str(tmp_path / "window.onnx"), providers=["CPUExecutionProvider"])
+    image, _ = scene(3)
+    [said] = session.run(None, {"images": np.asarray(image)[None]})
+    [window] = said
+    assert window.shape == (2, SIZE[0] // 4, SIZE[1] // 4)
+    image.save(tmp_path / "photo.png")
+    done = call("predict", tmp_path / "photo.png", "--run", "1", "--masks-to", tmp_path / "out", "--json", "-w", learned)
+    mask = np.asarray(Image.open(done.json["predictions"][0]["mask"]))
+    enlarged = np.concatenate(list(predict_masks.enlarged([window], window.shape[1], SIZE, (1 / 4, 1 / 4))))
+    assert set(np.unique(mask)) == {0, 1}
+    # Where two classes are as likely, weights in float16 may choose the other.
+    assert np.mean(enlarged == mask) > 0.99
+
+
 def test_predict_writes_the_regions_of_each_mask_as_polygons(scenes, learned, tmp_path):
     pytest.importorskip("rasterio.features", reason="needs the extra polygons")
     words = (
