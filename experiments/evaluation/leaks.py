@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.runs.experiment_data import ExperimentData
 from headstart.features.sources.scenes import scenes_of
+from headstart.features.store.cached_features import CachedFeatures
 
 from .intervals import Sample
 
@@ -25,7 +26,7 @@ def leak_aware(data: ExperimentData, scores: NDArray[np.float32]) -> dict[str, A
     features, seen = data.features, np.concatenate([data.data.train, data.data.val])
     groups = features.groups
     if not (groups != "").any():
-        groups = np.array(scenes_of(features.paths, features.labels.tolist()))
+        groups = _scenes(features, np.concatenate([seen, data.test]))
     is_leaked = _is_among(groups, data.test, seen) | _is_among(np.array(features.digests), data.test, seen)
     if not is_leaked.any():
         return {}
@@ -36,6 +37,15 @@ def leak_aware(data: ExperimentData, scores: NDArray[np.float32]) -> dict[str, A
         sample = Sample(len(is_right), features.groups[data.test][~is_leaked])
         result["accuracy_interval"] = sample.proportion(is_right)
     return {"leak_aware": result}
+
+
+def _scenes(features: CachedFeatures, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+    """(n,) scene of each row, by the names of `rows` alone; '' for all others."""
+    paths, labels = features.paths, features.labels[rows].tolist()
+    scenes = np.array(scenes_of([paths[row] for row in rows.tolist()], labels))
+    result = np.zeros(len(features), scenes.dtype)
+    result[rows] = scenes
+    return result
 
 
 def _is_among(names: NDArray[np.str_], rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:

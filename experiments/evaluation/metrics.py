@@ -56,23 +56,24 @@ def classification_metrics(
     precision, recall, f1, images = metrics.precision_recall_fscore_support(codes, said, labels=classes, zero_division=0)
     present = np.unique(codes)
     sample = Sample(len(codes), groups, seed)
+    losses = log_losses(probabilities, codes)
     balanced, macro_f1 = class_intervals(sample, codes, said, len(names))
     result = {
         "images": len(codes),
-        "accuracy": float(metrics.accuracy_score(codes, said)),
+        "accuracy": float(is_right.mean()),
         "accuracy_interval": sample.proportion(is_right),
         "balanced_accuracy": float(recall[present].mean()),
         "balanced_accuracy_interval": balanced,
-        "macro_f1": float(metrics.f1_score(codes, said, average="macro", zero_division=0)),
+        "macro_f1": float(f1[np.union1d(codes, said)].mean()),
         "macro_f1_interval": macro_f1,
-        "log_loss": float(metrics.log_loss(codes, probabilities, labels=classes)),
-        "log_loss_interval": sample.mean(log_losses(probabilities, codes)),
+        "log_loss": float(losses.mean()),
+        "log_loss_interval": sample.mean(losses),
         "ece": expected_calibration_error(probabilities, codes),
         **sample.too_narrow("log_loss"),
     }
     if len(names) > top_k:
-        result[f"top_{top_k}_accuracy"] = float(metrics.top_k_accuracy_score(codes, probabilities, k=top_k, labels=classes))
         is_among = top_k_matches(probabilities, codes, top_k)
+        result[f"top_{top_k}_accuracy"] = float(is_among.mean())
         result[f"top_{top_k}_accuracy_interval"] = sample.proportion(is_among)
     result["per_class"] = {
         name: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "images": int(images[i])}

@@ -38,7 +38,7 @@ _ENOUGH = 1e-4  # part of the promised decrease that a step must bring (Armijo)
 _FLATTEST = 1e-6
 _KEPT_TOGETHER = 6  # penalties of a part of many rows: what they showed of the curvature is not kept for the next part
 _FEW = 4  # times as many rows as channels, or fewer: the path over so many is too short to be taken in parts
-_USUAL_PASSES = 50  # over a whole path
+_TURNED_ONCE = 2  # times as many, or fewer: to turn them once costs less than to turn the head to the channels in each pass
 _MOST_KEPT = 1 << 25  # numbers of rows in memory
 _BLOCK_ROWS = 512  # as float32 they stay in the cache of a core
 
@@ -221,7 +221,7 @@ def _read(source: FeatureSource, targets: Targets, positions: NDArray[np.int64],
 def _remembered(source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes) -> Iterator[_Likelihoods]:
     """Keeps the rows; turned to the axes, if that is less than to turn the head to the channels and back for each point."""
     turn, mean = _turn_of(axes), axes.mean.astype(np.float32)
-    is_turned = len(positions) <= 2 * _USUAL_PASSES * len(axes.priors)
+    is_turned = len(positions) <= _TURNED_ONCE * len(axes.mean)
 
     def prepared(half: NDArray[np.float16]) -> NDArray[np.float32]:
         rows = as_float32(half)

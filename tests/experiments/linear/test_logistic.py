@@ -143,12 +143,14 @@ def test_at_its_usual_tolerance_no_penalty_is_further_from_its_minimum_than_that
     assert (objectives(fitted()) <= objectives(fitted(tolerance=1e-9)) + 1e-4).all()
 
 
-@pytest.mark.parametrize("kept", [0, 1 << 25], ids=["turned each pass", "turned once"])
-def test_rows_kept_on_their_channels_give_the_heads_that_rows_turned_to_the_axes_give(monkeypatch, kept):
+@pytest.mark.parametrize("times", [0, 4], ids=["turned each pass", "turned once"])
+def test_rows_turned_once_or_heads_turned_each_pass_give_the_heads_that_reading_gives(monkeypatch, times):
     made = few_rows(60, 16)
     statistics = gather_statistics(made.source, made.targets, {"train": made.train})["train"]
+    monkeypatch.setattr(logistic, "_MOST_KEPT", 0)  # read for each pass
     plain = fit_logistic_path(made.source, made.targets, made.train, statistics, (1e-2, 1.0), tolerance=1e-9)
-    monkeypatch.setattr(logistic, "_USUAL_PASSES", kept)
+    monkeypatch.setattr(logistic, "_MOST_KEPT", 1 << 25)
+    monkeypatch.setattr(logistic, "_TURNED_ONCE", times)
     other = fit_logistic_path(made.source, made.targets, made.train, statistics, (1e-2, 1.0), tolerance=1e-9)
     for one, two in zip(plain, other, strict=True):
         np.testing.assert_allclose(one.weight, two.weight, atol=2e-3)
