@@ -20,6 +20,7 @@ _ODD = re.compile(f"[{_CONTROLS}\\\\]")
 _ESCAPED = re.compile(r"\\(?:([\\nr])|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _FORMULA = re.compile(r"[=+\-@](?!\d*\.?\d+(?:[eE][+-]?\d+)?\Z)|[=@]")
 _SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+_ONE = {"are": "is", "were": "was", "have": "has"}
 _LONG = {"\\": "\\", "n": "\n", "r": "\r"}
 
 
@@ -93,6 +94,11 @@ def rough_size_words(size: float, unit: Literal["MB", "GB"]) -> str:
 def plural(number: int, noun: str) -> str:
     """`1 head`, `1,797 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def verb(number: int, many: str) -> str:
+    """`are`, `have`, `need` behind a number other than 1; behind that `is`, `has`, `needs`."""
+    return many if number != 1 else _ONE.get(many, f"{many}s")
 
 
 def span(seconds: float) -> str:

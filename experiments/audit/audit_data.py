@@ -13,6 +13,7 @@ from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import plural, verb
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .clean_score import CleanScore, clean_scores
@@ -115,7 +116,10 @@ def audit_data(
     if set(parts) & {DUPLICATES, LEAKS, OUTLIERS}:
         positions = np.arange(len(cached))
         if len(positions) < 2:
-            raise HeadstartError(f"{len(positions)} images have features, expected 2 or more. Make more: headstart work")
+            raise HeadstartError(
+                f"{plural(len(positions), 'image')} {verb(len(positions), 'have')} "
+                "features, expected 2 or more. Make more: headstart work"
+            )
         report(f"looking for the neighbours of {len(positions):,} images")
         neighbours = nearest_images(cached, positions, check=check)
         if OUTLIERS in parts:

@@ -18,6 +18,7 @@ from headstart.experiments.linear.logistic import fit_logistic_path
 from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import plural, verb
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .neighbours import nearest_images, principal_rows
@@ -82,7 +83,8 @@ def audit_labels(
     labelled = np.flatnonzero(cached.labels != "")
     if len(labelled) < 2 * FOLDS:
         raise HeadstartError(
-            f"{len(labelled)} images have features and a label, expected {2 * FOLDS} or more. Make more: headstart work"
+            f"{plural(len(labelled), 'image')} {verb(len(labelled), 'have')} "
+            f"features and a label, expected {2 * FOLDS} or more. Make more: headstart work"
         )
     report(f"asking classifiers of {len(labelled):,} images that they did not see")
     targets = class_targets(cached.labels, labelled)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import plural
 
 
 def group_folds(groups: Sequence[str] | NDArray[np.str_], folds: int, seed: int = 0) -> NDArray[np.int64]:
@@ -19,7 +20,7 @@ def group_folds(groups: Sequence[str] | NDArray[np.str_], folds: int, seed: int 
     unique, inverse, counts = np.unique(names[names != ""], return_inverse=True, return_counts=True)
     if len(unique) + len(lone) < folds or folds < 2:
         raise HeadstartError(
-            f"{len(unique) + len(lone)} groups cannot make {folds} folds of 2 or more. Use fewer folds, or more groups"
+            f"{plural(len(unique) + len(lone), 'group')} cannot make {folds} folds of 2 or more. Use fewer folds, or more groups"
         )
     draw = [hashlib.blake2b(f"{seed} {name}".encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in unique]
     sizes = np.zeros(folds, np.int64)

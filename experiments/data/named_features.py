@@ -12,6 +12,7 @@ from headstart.features.store.load import finished_markers
 from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.queue import Reader
+from headstart.pipeline.text import plural, verb
 from headstart.pipeline.workspace import Workspace
 
 _AS_OF = re.compile(r"(?P<encoder>encoder_[^/]+)/(?P<dataset>[^/@]+)@(?P<rows>\d+)\.(?P<revision>\d+)")
@@ -55,7 +56,8 @@ def _require_all(workspace: Workspace, encoder: Path, dataset: str) -> None:
     left = sum(job.job_id not in done for job in jobs if job.source.startswith(f"{dataset}/"))
     if left:
         raise HeadstartError(
-            f"{left:,} jobs of {encoder.name} are not done, and a training keeps its rows. First: headstart work"
+            f"{plural(left, 'job')} of {encoder.name} {verb(left, 'are')} "
+            "not done, and a training keeps its rows. First: headstart work"
         )
 
 

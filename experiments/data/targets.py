@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import plural
 
 NO_CLASS = -1
 
@@ -133,7 +134,8 @@ def class_targets(
         if unknown and not is_partial:
             rows = int(np.isin(values[positions], unknown).sum())
             raise HeadstartError(
-                f"{rows} images to judge on have classes that the training split lacks: {', '.join(map(repr, unknown[:3]))}. "
+                f"{plural(rows, 'image')} to judge on {'has a class' if rows == 1 else 'have classes'} that "
+                f"the training split lacks: {', '.join(map(repr, unknown[:3]))}. "
                 "Move some of them to training, or remove them"
             )
     places = np.searchsorted(names, values).clip(max=len(names) - 1)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import plural
 
 from .feature_source import FeatureSource
 from .statistics import Standardization
@@ -38,7 +39,8 @@ class TrainingData:
             positions = getattr(self, name)
             object.__setattr__(self, name, positions[known[positions]])
         if len(self.train) < 2:
-            raise HeadstartError(f"the training split has {len(self.train)} rows with features and a target, expected 2 or more. "
+            raise HeadstartError(f"the training split has {plural(len(self.train), 'row')} "
+                "with features and a target, expected 2 or more. "
                                  "Work off more jobs: headstart work")  # fmt: skip
         if not len(self.val):
             raise HeadstartError(

@@ -14,7 +14,7 @@ from headstart.experiments.training.data.batch import Batch
 from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.sets import Rows, Splits
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import plural
+from headstart.pipeline.text import plural, verb
 from headstart.pipeline.workspace import Workspace
 
 from .description import CHANNELS, COLOURS, DESIGN_FORMATS, GOALS, Description, read_description
@@ -131,7 +131,10 @@ def find_designs(workspace: Workspace, name: str | None) -> FoundDesigns:
     folder = made_folder(workspace, name)
     made = MadeItems(workspace, folder)
     if made.missing_jobs:
-        raise HeadstartError(f"{plural(made.missing_jobs, 'job')} of {folder.name} are not done. First: headstart work")
+        raise HeadstartError(
+            f"{plural(made.missing_jobs, 'job')} of {folder.name} {verb(made.missing_jobs, 'are')} "
+            "not done. First: headstart work"
+        )
     shapes = {"image": (DESIGN_EDGE, DESIGN_EDGE, 3), "structure": (len(CHANNELS), DESIGN_EDGE, DESIGN_EDGE)}
     for column, shape in shapes.items():
         if column not in made.names:

@@ -16,7 +16,7 @@ from headstart.experiments.runs.catalog import BEST, Chosen, choose_run, recipe_
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.runs.experiment_data import ExperimentData, experiment_data
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import number_text
+from headstart.pipeline.text import number_text, plural, verb
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .compare_recipes import ComparedRecipe, compare_recipes
@@ -218,7 +218,8 @@ def _same_rows(first: Chosen, left: Scored, second: Chosen, right: Scored) -> ND
     if sorted(ours) != sorted(theirs):
         both = len(set(ours) & set(theirs))
         raise HeadstartError(
-            f"{first.words} was tested on {len(ours):,} images, {second.words} on {len(theirs):,}, and {both:,} are the same. "
+            f"{first.words} was tested on {plural(len(ours), 'image')}, {second.words} on {len(theirs):,}, "
+            f"and {both:,} {verb(both, 'are')} the same. "
             "Only heads judged on the same test images can be compared: train both on what is there now"
         )
     place = {key: number for number, key in enumerate(theirs)}

@@ -18,7 +18,7 @@ from headstart.experiments.runs.experiment import METRICS, REPORT, description_d
 from headstart.experiments.runs.experiment_data import ExperimentData
 from headstart.experiments.runs.head_experiment import HeadExperiment, best_head_path, head_path, removed_heads
 from headstart.pipeline.doors.records import Record, encode, seal
-from headstart.pipeline.text import printable
+from headstart.pipeline.text import plural, printable
 from headstart.pipeline.workspace import Workspace
 
 from .evaluate_experiment import ExperimentEvaluation
@@ -116,5 +116,5 @@ def _report(experiment: HeadExperiment, data: ExperimentData, head: TrainedHead,
     text = classification_report(
         targets.codes[rows], said, labels=np.arange(len(names)), target_names=names, digits=4, zero_division=0
     )
-    title = f"{experiment.folder.name}, head {head.config.name}, {len(rows):,} images of the split '{split}'\n\n"
+    title = f"{experiment.folder.name}, head {head.config.name}, {plural(len(rows), 'image')} of the split '{split}'\n\n"
     return f"{title}{text}".encode()

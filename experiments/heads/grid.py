@@ -11,7 +11,7 @@ from headstart.pipeline.doors import reading, records
 from headstart.pipeline.doors.yaml_files import parse_yaml
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
-from headstart.pipeline.text import reason_of, rough_size_words
+from headstart.pipeline.text import plural, reason_of, rough_size_words, verb
 
 MAX_HEADS = 1000
 _COPIES = 8  # of each weight: values, gradient, two moments, the best, and what a checkpoint and its bytes take
@@ -84,10 +84,14 @@ def refuse_too_large(heads: Sequence[HeadConfig], inputs: int, outputs: int, mem
     wanted = 4 * _COPIES * sum(_weights(head, inputs, outputs) for head in heads)
     if wanted > memory_bytes:
         fit = int(len(heads) * memory_bytes / wanted)
-        some = f"About {fit:,} of them fit: divide the grid, or make `hidden` narrower" if fit else "Make `hidden` narrower"
-        what = "1 head" if len(heads) == 1 else f"{len(heads):,} heads"
+        some = (
+            f"About {fit:,} of them {verb(fit, 'fit')}: divide the grid, or make `hidden` narrower"
+            if fit
+            else "Make `hidden` narrower"
+        )
         raise HeadstartError(
-            f"{what} on {inputs:,} inputs need{'s' if len(heads) == 1 else ''} about {rough_size_words(wanted, 'GB')}, "
+            f"{plural(len(heads), 'head')} on {plural(inputs, 'input')} {verb(len(heads), 'need')} "
+            f"about {rough_size_words(wanted, 'GB')}, "
             f"and {rough_size_words(memory_bytes, 'GB')} are free. {some}"
         )
 

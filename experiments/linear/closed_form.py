@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.feature_source import FeatureSource, as_float32, by_blocks
 from headstart.experiments.data.statistics import Statistics, standardization_of
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import plural, verb
 
 _Array = NDArray[np.float64]
 _RANK_EPS = 1e-10
@@ -187,6 +188,7 @@ def _factor(matrix: _Array) -> _Array:
 
 def _singular(rank: int, size: int) -> SingularError:
     return SingularError(
-        f"{size} channels have rank {rank} on the training rows, so no single answer exists without a penalty. "
+        f"{plural(size, 'channel')} {verb(size, 'have')} "
+        f"rank {rank} on the training rows, so no single answer exists without a penalty. "
         "Use a penalty above 0, or more training images"
     )

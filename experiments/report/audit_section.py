@@ -11,6 +11,7 @@ from headstart.experiments.audit.audit_record import read_audit
 from headstart.experiments.data.pictures import Pictures
 from headstart.experiments.evaluation.intervals import wilson_interval
 from headstart.experiments.report.figures.thumbnails import jpeg
+from headstart.pipeline.text import plural, verb
 
 from . import page as pages
 from .answers import nearest_training_images
@@ -88,7 +89,12 @@ def _copies(audit: DataAudit, position_of: _Positions, pictures: Pictures) -> st
         one, two = taken[2 * number : 2 * number + 2]
         items.append(pages.mistake_markup(jpeg(one), jpeg(two), caption, plain(f"{pair.how} copies in {splits}"), "its copy"))
     across = sum(pair.is_leak for pair in audit.copies)
-    return _list(f"{len(audit.copies):,} pairs that show one picture, {across:,} of them across splits", items, "mistakes copies")
+    return _list(
+        f"{plural(len(audit.copies), 'pair')} that {verb(len(audit.copies), 'show')} "
+        f"one picture, {across:,} of them across splits",
+        items,
+        "mistakes copies",
+    )
 
 
 def _odd(audit: DataAudit, position_of: _Positions, pictures: Pictures) -> str:

@@ -22,6 +22,7 @@ from headstart.experiments.report.figures.thumbnails import jpeg
 from headstart.experiments.runs.database.rows import HISTORY
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.pipeline.doors.records import DamagedError, read_record
+from headstart.pipeline.text import plural
 
 from . import page as pages
 from .answers import Neighbour, nearest_training_images
@@ -146,7 +147,7 @@ def _map_section(subject: Subject, maps: Sequence[Map]) -> pages.Section:
                 f"The two directions in which the features of {len(each.positions):,} images differ most; they hold "
                 f"{each.explained * 100:.0f} % of the variance, so what lies together here may be apart."
             )
-        described.append((f"{each.name}, {len(each.positions):,} images", how))
+        described.append((f"{each.name}, {plural(len(each.positions), 'image')}", how))
     if subject.is_classes:
         choices = [("class", "class"), ("answer", "right or wrong"), ("split", "split")]
     else:
@@ -257,7 +258,8 @@ def _run_words(timeline: Timeline) -> str:
     budget = " The dotted line is the budget." if timeline.budget_bytes else ""
     peak = max(job.memory_bytes for job in timeline.jobs) / 1e6
     return (
-        f"{len(timeline.jobs):,} jobs, {timeline.images:,} images by {who} in {timeline.span_s:,.0f} seconds{idle}; "
+        f"{plural(len(timeline.jobs), 'job')}, {plural(timeline.images, 'image')} "
+        f"by {who} in {timeline.span_s:,.0f} seconds{idle}; "
         f"{rate:,.0f} images a second while at work. Each block is a job, its height the memory, at most {peak:,.0f} MB.{budget}"
-        + (f" {failed:,} images failed, in the orange jobs." if failed else "")
+        + (f" {plural(failed, 'image')} failed, in the orange jobs." if failed else "")
     )

@@ -24,6 +24,7 @@ from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.pipeline.doors.records import encode
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import plural
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from . import page as pages
@@ -89,9 +90,9 @@ def write_report(
 
 def _written(subject: Subject, report: Callable[[str], None]) -> WrittenReport:
     everything, sample = looked_at(subject)
-    report(f"arranging {len(everything):,} images on a map")
+    report(f"arranging {plural(len(everything), 'image')} on a map")
     maps = maps_of(subject.data.data.source, everything, sample)
-    report(f"making thumbnails of {len(sample):,} images")
+    report(f"making thumbnails of {plural(len(sample), 'image')}")
     pictures = Pictures(subject.data.features)
     edge = tile_edge(len(sample))
     tiles = pictures.take(sample, edge)
@@ -177,7 +178,7 @@ def _answer(subject: Subject, standings: Standings, judged: Judged, chart: Chart
         right = standings.images - len(subject.mistakes)
         of = f"right on {right:,} of {standings.images:,} {where} images{sure}"
     else:
-        of = f"correlation (Pearson's r) of what it says with what is true on {standings.images:,} {where} images{sure}"
+        of = f"correlation (Pearson's r) of what it says with what is true on {plural(standings.images, f'{where} image')}{sure}"
     about = " · ".join([subject.experiment.folder.name, _subject_words(subject), _model(subject.experiment)])
     said: Sequence[Phrase] = verdict_of(judged, is_selected=subject.shown == subject.metrics["selected"])
     return pages.Headline(

@@ -15,7 +15,7 @@ from headstart.experiments.runs.database.synchronize import open_synchronized
 from headstart.experiments.training.early_stopping import monitor_for
 from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import printable
+from headstart.pipeline.text import plural, printable
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .experiment import is_finished, read_metrics
@@ -203,7 +203,7 @@ def _best(workspace: Workspace) -> Chosen:
     newest = max(experiments.values(), key=lambda experiment: experiment.number, default=None)
     if newest is None:
         raise HeadstartError(
-            f"the experiments of {len(runs)} runs are gone from {workspace.experiments}. Restore them from a copy"
+            f"the experiments of {plural(len(runs), 'run')} are gone from {workspace.experiments}. Restore them from a copy"
         )
     monitor, wanted = monitor_for(newest.options.monitor, newest.task), _subject(newest)
     alike = {name for name, experiment in experiments.items() if _subject(experiment) == wanted}

@@ -15,7 +15,7 @@ from headstart.features.store.snapshot import open_snapshot
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
-from headstart.pipeline.text import printable
+from headstart.pipeline.text import plural, printable, verb
 from headstart.pipeline.workspace import Workspace
 
 from .experiment import ROWS
@@ -102,25 +102,30 @@ def data_of(
     if val_part and none_to_spare:
         notes.append("no class has a training image to spare for validation: heads are chosen on the training images themselves")
     elif val_part:
-        notes.append(f"the data has no validation split: {len(data.val):,} training images were drawn and set aside for it")
+        count = len(data.val)
+        drawn = f"{plural(count, 'training image')} {verb(count, 'were')} drawn and set aside for it"
+        notes.append(f"the data has no validation split: {drawn}")
     lacking = np.concatenate([train, val, test])
     lacking = lacking[~known[lacking]]
     unseen = int((class_labels_of(cached, targets)[lacking] != "").sum()) if task == "classification" else 0
-    if len(lacking) > unseen:
-        notes.append(f"{len(lacking) - unseen:,} images have no target and are left out")
+    without = len(lacking) - unseen
+    if without:
+        notes.append(f"{plural(without, 'image')} {verb(without, 'have')} no target and {verb(without, 'are')} left out")
     if unseen:
-        notes.append(f"{unseen:,} images are of classes that training has no image of so far, and are left out")
+        are = verb(unseen, "are")
+        notes.append(f"{plural(unseen, 'image')} {are} of classes that training has no image of so far, and {are} left out")
     if cached.rows.divided:
-        notes.append(
-            f"{cached.rows.divided:,} images of validation or test are also in train, byte for byte: scores on them are too "
-            "optimistic"
-        )
+        divided = f"{plural(cached.rows.divided, 'image')} of validation or test {verb(cached.rows.divided, 'are')} also in train"
+        notes.append(f"{divided}, byte for byte: scores on them are too optimistic")
     if task == "classification":
         counts = np.bincount(wanted.codes[data.train], minlength=wanted.outputs)
         lone = [name for name, count in zip(wanted.names, counts, strict=True) if count == 1]
         if lone:
             shown = ", ".join(f"'{name}'" for name in lone[:3]) + (", ..." if len(lone) > 3 else "")
-            notes.append(f"{len(lone)} of {wanted.outputs} classes have one training image, too few to learn from: {shown}")
+            notes.append(
+                f"{len(lone)} of {wanted.outputs} classes {verb(len(lone), 'have')} "
+                f"one training image, too few to learn from: {shown}"
+            )
     judged = test[known[test]]
     if not len(judged):
         notes.append("no image of the split 'test' has features and a target: heads are judged on validation alone")

@@ -23,6 +23,7 @@ from headstart.experiments.training.judging.metrics import Metric, Table, judgin
 from headstart.experiments.training.state.checkpoints import Keeper, State
 from headstart.features.devices import is_out_of_memory
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.text import plural
 
 from .conduct import Conduct
 from .optimizer import make_optimizer, rate_factor, set_learning_rate, set_training
@@ -359,7 +360,7 @@ class Loop:
         if rows >= self.progress.micro_batch:
             return
         self.progress.micro_batch = rows
-        note = f"{why} {rows} rows at once"
+        note = f"{why} {plural(rows, 'row')} at once"
         if _depends_on_batch(self.model):
             note += "; dropout and batch statistics see other pieces than an unlimited run's"
         self.progress.notes.append(note)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import printable
+from headstart.pipeline.text import plural, printable, verb
 
 from .read_table import TextTable
 from .spellings import nfc
@@ -57,7 +57,8 @@ def meant_paths(table: TextTable, root: Path, values: Sequence[str]) -> MeantPat
     if other:
         first = other[0]
         notes.append(
-            f"{len(other):,} names are there in another spelling, such as {printable(values[first])} as {printable(paths[first])}"
+            f"{plural(len(other), 'name')} {verb(len(other), 'are')} "
+            f"there in another spelling, such as {printable(values[first])} as {printable(paths[first])}"
         )
     return MeantPaths(paths, notes)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.pipeline.text import escape, one_line, printable, rough_size_words, unescape
+from headstart.pipeline.text import escape, one_line, printable, rough_size_words, unescape, verb
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40) | st.binary(max_size=40).map(os.fsdecode)
 
@@ -66,3 +66,12 @@ def test_spelling_is_fixed_for_ever(text, escaped):
 def test_memory_is_said_with_no_more_digits_than_were_measured():
     assert [rough_size_words(size, "MB") for size in (230_400_000, 4_000_000_000)] == ["230 MB", "4,000 MB"]
     assert [rough_size_words(size, "GB") for size in (230_400_000, 4 * 2**30)] == ["0.2 GB", "4.3 GB"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(1, "is was has needs"), (0, "are were have need"), (2, "are were have need"), (1_000, "are were have need")],
+    ids=["one", "none", "two", "many"],
+)
+def test_a_verb_agrees_with_the_number_before_it(number, said):
+    assert " ".join(verb(number, many) for many in ("are", "were", "have", "need")) == said

@@ -11,6 +11,7 @@ from headstart.experiments.report.anytime import AnytimePoint
 from headstart.experiments.report.standings import Standing, Standings, share_interval
 from headstart.experiments.report.timeline import Timeline
 from headstart.experiments.report.verdict import score_words
+from headstart.pipeline.text import plural
 
 from .svg import Drawing, Scale, apart, bounds, ticks
 
@@ -241,7 +242,11 @@ def timeline_chart(timeline: Timeline) -> Chart:
     def draw(width: float) -> Drawing:
         row = 44.0
         height = row * len(shown) + 24
-        drawing = Drawing(width, height, f"{len(jobs):,} jobs over {timeline.span_s:.0f} seconds by {timeline.workers} workers")
+        drawing = Drawing(
+            width,
+            height,
+            f"{plural(len(jobs), 'job')} over {timeline.span_s:.0f} seconds by {plural(timeline.workers, 'worker')}",
+        )
         across = Scale(0, max(timeline.span_s, 1e-9), 0, width)
         step = max(1, len(jobs) // 3000)  # of very many, every so manieth: the picture is the same
         for job in jobs[::step]:
@@ -306,7 +311,7 @@ def scatter_chart(name: str, true: Sequence[float], said: Sequence[float]) -> Ch
 
     def draw(width: float) -> Drawing:
         height, left, bottom = 280.0, 48.0, 244.0
-        drawing = Drawing(width, height, f"{name}: predicted against true, {len(true):,} images")
+        drawing = Drawing(width, height, f"{name}: predicted against true, {plural(len(true), 'image')}")
         low, high = bounds([*true, *said] or [0.0, 1.0])
         across, up = Scale(low, high, left, width - 10), Scale(low, high, bottom, 8)
         for tick in ticks(low, high, 4):
@@ -333,11 +338,11 @@ def residuals_chart(name: str, residuals: Sequence[float]) -> Chart:
 
     def draw(width: float) -> Drawing:
         height, bottom = 280.0, 244.0
-        drawing = Drawing(width, height, f"{name}: predicted less true, {len(residuals):,} images")
+        drawing = Drawing(width, height, f"{name}: predicted less true, {plural(len(residuals), 'image')}")
         across, up = Scale(low, high, 8, width - 8), Scale(0, max(counts), bottom, 12)
         for number, count in enumerate(counts):
             begin, end = across(low + number * width_of), across(low + (number + 1) * width_of)
-            drawing.rectangle(begin + 0.5, up(count), end - begin - 1, bottom - up(count), "bar", f"{count} images")
+            drawing.rectangle(begin + 0.5, up(count), end - begin - 1, bottom - up(count), "bar", plural(count, "image"))
         if low < 0 < high:
             drawing.line(across(0), 8, across(0), bottom, "axis", 1, "3 4")
         for tick in ticks(low, high, 5):

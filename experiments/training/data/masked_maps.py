@@ -24,7 +24,7 @@ from headstart.features.sources.walk import IMAGE_FORMATS
 from headstart.features.store.maps import FeatureMaps, open_maps
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import printable
+from headstart.pipeline.text import plural, printable, verb
 from headstart.pipeline.workspace import Workspace
 
 from .batch import Batch
@@ -206,14 +206,19 @@ def find_masked(workspace: Workspace, data: str | None, encoder: str | None, opt
             f"--masks: images of {holder} file have no file of their own, so no mask beside it. Enqueue a folder or table"
         )
     if maps.waiting:
-        raise HeadstartError(f"{maps.waiting:,} images have no map yet. Finish them first: headstart work")
+        raise HeadstartError(
+            f"{plural(maps.waiting, 'image')} {verb(maps.waiting, 'have')} no map yet. Finish them first: headstart work"
+        )
     files = _files(maps, options.place)
     looked = {item: _look(maps, item, file, options) for item, file in files.items()}
     name = match[0] if match else f"{maps.name}@{len(columns.path)}.{columns.revision}"
     items = np.array([item for item, one in looked.items() if not one.flaw], np.int64)
     notes = [*_flaws(maps, looked)]
     if maps.failed:
-        notes.append(f"{maps.failed:,} images have no map, so their masks are not used: headstart status --failed names them")
+        notes.append(
+            f"{plural(maps.failed, 'image')} {verb(maps.failed, 'have')} "
+            "no map, so masks are not used: headstart status --failed has the names"
+        )
     if not len(items):
         raise HeadstartError(f"--masks {options.place}: no mask can be used; {notes[0] if notes else 'there is none'}")
     seen = _values_by_split(maps, items, looked)
@@ -293,7 +298,8 @@ def _flaws(maps: FeatureMaps, looked: dict[int, Looked]) -> list[str]:
             shown = f"{printable(maps.columns.path[int(maps.index[item])])}: {one.flaw}"
             kinds.setdefault(one.flaw.partition(" (")[0], []).append(shown)
     return [
-        f"left out because {kind}: {len(cases):,} images, such as {'; '.join(cases[:_SHOWN])}" for kind, cases in kinds.items()
+        f"left out because {kind}: {plural(len(cases), 'image')}, such as {'; '.join(cases[:_SHOWN])}"
+        for kind, cases in kinds.items()
     ]
 
 
@@ -347,9 +353,11 @@ def _value_notes(
                 where.setdefault(value, printable(maps.columns.path[int(maps.index[item])]))
     for value, count in sorted(strange.items())[:_SHOWN]:
         what = "a colour that is not listed" if value < 0 else f"the value {value}, which is no class of the training masks"
-        notes.append(f"{count:,} pixels have {what} (first in {where[value]}) and count as void")
+        notes.append(
+            f"{plural(count, 'pixel')} {verb(count, 'have')} {what} (first in {where[value]}) and {verb(count, 'count')} as void"
+        )
     if len(strange) > _SHOWN:
-        notes.append(f"so do pixels of {len(strange) - _SHOWN:,} other values")
+        notes.append(f"so do pixels of {plural(len(strange) - _SHOWN, 'other value')}")
     absent = [name for value, name in zip(values, names, strict=True) if not seen["train"][value]]
     if absent:
         notes.append(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.training.schedule import permuted, row_order
 from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterError
-from headstart.pipeline.text import reason_of
+from headstart.pipeline.text import plural, reason_of, verb
 
 from .batch import Batch, Facts, collate
 from .keys import Key
@@ -203,7 +203,8 @@ def split(
     parts = [Subset(whole, np.sort(order[start:stop])) for start, stop in itertools.pairwise(bounds)]
     if not len(parts[1]) or not len(parts[2]) or (test and not len(parts[0])):
         raise HeadstartError(
-            f"{count} rows are too few for a part of {val:g} to validate and {test:g} to test on. Take more rows"
+            f"{plural(count, 'row')} {verb(count, 'are')} "
+            f"too few for a part of {val:g} to validate and {test:g} to test on. Take more rows"
         )
     return Splits(parts[2], parts[1], parts[0] if test else None, about or {})
 

@@ -29,7 +29,7 @@ def test_numbers_keep_their_holes():
         (["a"] * 9, "one class, 'a'"),
         ([""] * 9, "no labels"),
         (list("abcdefabc"), "looks like a name"),
-        ([*"ababab", "a", "z", "b"], "1 images to judge on have classes that the training split lacks: 'z'"),
+        ([*"ababab", "a", "z", "b"], "1 image to judge on has a class that the training split lacks: 'z'"),
     ],
     ids=["one class", "no labels", "every label once", "a class in test that training lacks"],
 )

@@ -122,11 +122,11 @@ LEFT_OUT = "left out because "
         (
             _resized,
             29,
-            LEFT_OUT + "the mask has another size: 1 images, such as train/00.png: the mask has another size (10 x 10, ",
+            LEFT_OUT + "the mask has another size: 1 image, such as train/00.png: the mask has another size (10 x 10, ",
         ),
-        (_void, 29, LEFT_OUT + "the mask is void everywhere: 1 images, such as train/00.png"),
-        (_colours, 29, LEFT_OUT + "the mask cannot be read: 1 images, such as train/00.png: the mask cannot be read (it is RGB"),
-        (lambda masks: (masks / "train/00.png").unlink(), 29, LEFT_OUT + "there is no mask: 1 images, such as train/00.png"),
+        (_void, 29, LEFT_OUT + "the mask is void everywhere: 1 image, such as train/00.png"),
+        (_colours, 29, LEFT_OUT + "the mask cannot be read: 1 image, such as train/00.png: the mask cannot be read (it is RGB"),
+        (lambda masks: (masks / "train/00.png").unlink(), 29, LEFT_OUT + "there is no mask: 1 image, such as train/00.png"),
         (lambda masks: (masks / "train/00.png").write_bytes(b"x"), 29, "the mask cannot be read (it is no image)"),
         (
             _strange,

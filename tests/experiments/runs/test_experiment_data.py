@@ -32,7 +32,7 @@ BAD = {
         "classification",
         (),
         (),
-        "1 images to judge on have classes that the training split lacks: 'dog'",
+        "1 image to judge on has a class that the training split lacks: 'dog'",
     ),
     "an empty validation split": (
         {"splits": ["train"] * 32 + ["test"] * 8},
@@ -78,7 +78,7 @@ NOTED = {
         {"labels": but(LABELS, 3, "rare")},
         "classification",
         (),
-        "1 of 3 classes have one training image",
+        "1 of 3 classes has one training image",
     ),
     "targets that are missing": (
         {"score": but(but(SCORES, 3, "nan"), 39, "")},
