@@ -85,7 +85,7 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"best on validation is marked *: {judged['selected']} has the best {by['metric']} {heads}on validation"
     if by.get("equals"):
-        yield f"as good there, and less simple: {', '.join(by['equals'][:5])}"
+        yield f"as good there, and less simple or with other answers: {', '.join(by['equals'][:5])}"
     corrected = judged.get("corrected_validation")
     if by.get("of", 1) > 1:
         promise = f"; without that flattery about {corrected:.4f}" if corrected is not None else ""

@@ -21,11 +21,13 @@ class Candidate:
     Attributes:
         entry: what `metrics.json` says of it, `val` included.
         simplicity: less is simpler.
+    answers: digest of what it says of each validation image, '' where only its numbers are known.
     """
 
     name: str
     entry: Mapping[str, Any]
     simplicity: tuple[int, int]
+    answers: str = ""
 
 
 def simplicity_of(head: TrainedHead) -> tuple[int, int]:
@@ -54,7 +56,7 @@ class Choice:
     """Which head an experiment chooses.
 
     Attributes:
-        selected: its name; equals: names of those that did as well on validation and are less simple.
+        selected: its name; equals: names of those that did as well on validation, and are less simple or answer otherwise.
         within_noise: names of those that did better, by no more than one standard error of logistic regression, which is then
             selected.
     """
@@ -67,6 +69,9 @@ class Choice:
 def choose_beyond_noise(candidates: Sequence[Candidate], monitor: str, images: int) -> Choice:
     """The best on validation, of equals the simplest; but logistic regression where that leads by no more than noise.
 
+    Heads that say the same of every validation image are equal. With other answers an equal accuracy is a matter of luck, too,
+    like a lead of an image or two: then it is no reason to prefer another head to logistic regression.
+
     Args: images: of validation. Only accuracies are compared so.
     """
     selected, equals = choose(candidates, monitor)
@@ -74,7 +79,8 @@ def choose_beyond_noise(candidates: Sequence[Candidate], monitor: str, images: i
     if monitor != "accuracy" or reference is None:
         return Choice(selected, equals, [])
     best, least = (goodness_of(each.entry["val"], monitor) for each in (_named(candidates, selected), reference))
-    if not is_noise(best, least, images):
+    is_lucky = best == least and _named(candidates, selected).answers != reference.answers
+    if not (is_lucky or is_noise(best, least, images)):
         return Choice(selected, equals, [])
     scores = {each.name: goodness_of(each.entry["val"], monitor) for each in candidates}
     alike = [name for name, score in scores.items() if score == least and name != reference.name]

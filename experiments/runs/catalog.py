@@ -214,7 +214,9 @@ def _best(workspace: Workspace) -> Chosen:
     references = [item for item in candidates if item[0].head == REFERENCE and item[0].config.get("hidden") is None]
     if references and monitor == "accuracy":
         reference, least = max(references, key=_merit)
-        if is_noise(best, least, int(experiments[reference.experiment].counts["val"])):  # as each experiment chooses
+        home = experiments[reference.experiment]  # as each experiment chooses
+        is_equal = best == least and run.experiment == home.folder.name and read_metrics(home)["selected"] == REFERENCE
+        if is_equal or is_noise(best, least, int(home.counts["val"])):
             run = reference
     return Chosen(run, experiments[run.experiment])
 

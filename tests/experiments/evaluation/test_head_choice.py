@@ -6,6 +6,7 @@ import pytest
 from headstart.experiments.config import HeadConfig
 from headstart.experiments.evaluation.head_choice import (
     Candidate,
+    Choice,
     choose,
     choose_beyond_noise,
     corrected_validation,
@@ -58,6 +59,23 @@ def test_a_lead_over_logistic_regression_counts_if_it_is_more_than_noise(scores,
     candidates = [Candidate(name, {"val": {"accuracy": value}}, simplicity_of(known[name])) for name, value in scores.items()]
     choice = choose_beyond_noise(candidates, "accuracy", 100)
     assert (choice.selected, choice.within_noise) == (selected, within_noise)
+
+
+ANSWERS = {
+    "the same answers": ("said", "ridge", ["logistic"]),
+    "other answers": ("said otherwise", "logistic", ["ridge"]),
+}
+
+
+@pytest.mark.parametrize(("said", "selected", "equals"), ANSWERS.values(), ids=ANSWERS)
+def test_of_equal_accuracy_the_simplest_is_chosen_only_if_logistic_regression_says_the_same(said, selected, equals):
+    known = {each.config.name: each for each in HEADS}
+    answers = {"ridge": "said", "logistic": said, "linear": "something else"}
+    accuracies = {"ridge": 0.8, "logistic": 0.8, "linear": 0.7}
+    candidates = [
+        Candidate(name, {"val": {"accuracy": accuracies[name]}}, simplicity_of(known[name]), answers[name]) for name in answers
+    ]
+    assert choose_beyond_noise(candidates, "accuracy", 100) == Choice(selected, equals, [])
 
 
 GOODNESS = {
