@@ -108,7 +108,7 @@ def _append(workspace: Workspace, jobs: list[Job]) -> None:
     if not paths.exists(workspace.queue):
         workspace.files.replace(workspace.queue, HEADER.encode() + b"\n" + rows)
         return
-    with environment_faults(f"cannot append to {workspace.queue}"), paths.open_update(workspace.queue) as file:
+    with environment_faults(f"cannot append to {workspace.queue}"), workspace.files.open_update(workspace.queue) as file:
         complete = _complete_bytes(file)
         file.truncate(complete)
         file.seek(complete)

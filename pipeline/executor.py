@@ -130,8 +130,7 @@ def start_worker(
     """
     import subprocess
 
-    output = paths.open_file(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    try:
+    with paths.open_append(log) as output:
         return programs.start_program(
             [programs.find("sh", "It is part of any POSIX system"), "-c", command],
             cwd=root,
@@ -142,5 +141,3 @@ def start_worker(
             start_new_session=True,
             preexec_fn=before,
         )
-    finally:
-        os.close(output)

@@ -10,6 +10,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from . import paths
@@ -17,6 +18,7 @@ from .errors import HeadstartError, as_try_later
 from .liveness import process_token
 
 TEMPORARY_PREFIX = ".tmp-"
+_COPIED_AT_ONCE = 1 << 20
 _counter = itertools.count()
 
 
@@ -96,6 +98,18 @@ class FileSystem:
         """Puts `data` at `path`, complete and durable, whether it existed or not. Raises as `publish`."""
         self.replace_by_pieces(path, [data])
 
+    def open_update(self, path: Path) -> FileIO:
+        """A file that is there, open for reading and writing; one that has other names is copied first, so that it alone changes.
+
+        Whoever calls it holds the lock of those that change it. Raises: LinkError; OSError; as `publish`.
+        """
+        file = paths.open_update(path, may_have_names=True)
+        if os.fstat(file.fileno()).st_nlink == 1:
+            return file
+        with file:
+            self.replace_by_pieces(path, iter(lambda: file.read(_COPIED_AT_ONCE), b""))
+        return paths.open_update(path)
+
     def replace_by_pieces(self, path: Path, pieces: Iterable[bytes]) -> None:
         """As `replace`, of bytes that need not be in memory at once; nothing is there if getting them raises."""
         with self._written_beside(path, pieces) as temporary:
@@ -146,7 +160,7 @@ def hard_link(existing: Path, path: Path, folders: tuple[paths.Held, paths.Held]
         if folders is None:
             paths.link(existing, path)
         else:
-            folders[1].link_from(folders[0], existing.name, path.name)
+            paths.link_held(existing, path, *folders)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
@@ -170,7 +184,7 @@ def probe(folder: Path) -> FileSystem:
 
 
 def _sync(path: Path) -> None:
-    with paths.open_update(path) as file:
+    with paths.open_update(path, may_have_names=True) as file:
         os.fsync(file.fileno())
 
 

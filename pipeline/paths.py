@@ -113,7 +113,7 @@ class Held:
         Raises: LinkError.
         """
         try:
-            folder, missing, _ = self._now()
+            folder, missing, _ = self.now()
             if folder is not None:
                 os.stat(missing or name, dir_fd=folder.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -121,28 +121,15 @@ class Held:
         except OSError:
             return True
         if missing:
-            self._reached = _NOWHERE
+            self.forget()
         return True
 
-    def link_from(self, source: Held, existing: str, name: str) -> None:
-        """Gives a file of another folder a second name in this one, as `link`.
+    def forget(self) -> None:
+        """The next call looks at the path again."""
+        self._reached = _NOWHERE
 
-        Raises: FileNotFoundError if a folder or the file is missing; LinkError; FileExistsError; OSError.
-        """
-        theirs, mine = source._now(), self._now()
-        if theirs.folder is None or mine.folder is None or not _LINKS_THEMSELVES:
-            link(f"{source._path}{os.sep}{existing}", f"{self._path}{os.sep}{name}")
-            return
-        try:
-            if theirs.missing or mine.missing:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self._path}{os.sep}{name}")
-            descriptors = theirs.folder.descriptor, mine.folder.descriptor
-            os.link(existing, name, src_dir_fd=descriptors[0], dst_dir_fd=descriptors[1], follow_symlinks=False)
-        except FileNotFoundError:
-            source._reached = self._reached = _NOWHERE  # gone, or another one is at its path: the next call looks
-            raise
-
-    def _now(self) -> _Reached:
+    def now(self) -> _Reached:
+        """The open folder, or what there is of its path."""
         reached = self._reached
         if time.monotonic() < reached.until:
             return reached
@@ -198,12 +185,30 @@ def create(path: Path | str) -> FileIO:
     return FileIO(open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w")
 
 
-def open_update(path: Path | str) -> FileIO:
-    """A regular file that is there, open for reading and writing, unbuffered. Raises: LinkError; OSError."""
-    file = FileIO(open_file(path, os.O_RDWR), "r+")
-    if not modes.S_ISREG(os.fstat(file.fileno()).st_mode):
+def open_update(path: Path | str, may_have_names: bool = False) -> FileIO:
+    """A regular file that is there, open for reading and writing, unbuffered.
+
+    Args: may_have_names: also one that has other names, which may lie outside; `FileSystem.open_update` copies it first.
+
+    Raises: LinkError; OSError.
+    """
+    return _changed_in_place(path, os.O_RDWR, "r+", may_have_names)
+
+
+def open_append(path: Path | str) -> FileIO:
+    """A regular file that has no other name, made if absent; what is written goes to its end. Raises: LinkError; OSError."""
+    return _changed_in_place(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, "a", may_have_names=False)
+
+
+def _changed_in_place(path: Path | str, flags: int, mode: str, may_have_names: bool) -> FileIO:
+    file = FileIO(open_file(path, flags), mode)
+    facts = os.fstat(file.fileno())
+    why = "" if modes.S_ISREG(facts.st_mode) else "is no regular file"
+    if not why and facts.st_nlink > 1 and not may_have_names:
+        why = "has another name, which may be anywhere"
+    if why:
         file.close()
-        raise LinkError(os.fspath(path), "is no regular file")
+        raise LinkError(os.fspath(path), why)
     return file
 
 
@@ -295,6 +300,26 @@ def link(existing: Path | str, new: Path | str) -> None:
             os.link(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor)
         else:
             os.link(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor, follow_symlinks=False)
+
+
+def link_held(existing: Path, new: Path, source: Held, folder: Held) -> None:
+    """As `link`, of files in two folders that are held open.
+
+    Raises: FileNotFoundError if a folder or the file is missing; LinkError; FileExistsError; OSError.
+    """
+    theirs, mine = source.now(), folder.now()
+    if theirs.folder is None or mine.folder is None or not _LINKS_THEMSELVES:
+        link(existing, new)
+        return
+    try:
+        if theirs.missing or mine.missing:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(new))
+        descriptors = theirs.folder.descriptor, mine.folder.descriptor
+        os.link(existing.name, new.name, src_dir_fd=descriptors[0], dst_dir_fd=descriptors[1], follow_symlinks=False)
+    except FileNotFoundError:
+        source.forget()  # gone, or another one is at its path: the next call looks
+        folder.forget()
+        raise
 
 
 def touch(path: Path | str) -> None:

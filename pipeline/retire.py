@@ -114,7 +114,7 @@ def withdraw(workspace: Workspace, jobs: Iterable[Job], state: str, why: str) ->
     if not paths.exists(path):
         workspace.files.replace(path, HEADER.encode() + b"\n" + rows)
         return
-    with environment_faults(f"cannot append to {path}"), paths.open_update(path) as file:
+    with environment_faults(f"cannot append to {path}"), workspace.files.open_update(path) as file:
         written = file.read()
         complete = written.rfind(b"\n") + 1  # without the half line that a crash left
         kept = _kept(written, complete)

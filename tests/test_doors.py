@@ -35,6 +35,7 @@ DOORS = {
             "features/store/mapped_shards.py": OPENED,
             "pipeline/child.py": "a pipe to its own child",
             "pipeline/enqueue.py": "the kind of a file that paths opened",
+            "pipeline/files.py": "likewise",
             "pipeline/liveness.py": SYSTEM,
             "pipeline/memory.py": SYSTEM,
             "pipeline/supervisor.py": "memory that it shares with its own child",

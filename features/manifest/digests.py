@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from io import BufferedWriter
 from pathlib import Path
 
 from headstart.features.arrays import DamagedArrays
@@ -245,7 +246,7 @@ class _Journal:
             for folder in (self._path.parent.parent, self._path.parent):
                 with contextlib.suppress(FileExistsError):
                     paths.make_folder(folder)
-            with open(paths.open_file(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+            with BufferedWriter(paths.open_append(self._path)) as file:
                 lines = (line_of(line).removesuffix(b"\n") for line in self._pending)
                 file.write(self._begin + b"".join(map(records.seal_line, lines)))
             self._begin = b""

@@ -88,7 +88,7 @@ def _make_and_remove_a_tree(here: Path) -> int:
 
 def _link_by_name(here: Path) -> int:
     held = paths.Held(here)
-    held.link_from(paths.Held(here.parent), "beside", "second")
+    paths.link_held(here.parent / "beside", here / "second", paths.Held(here.parent), held)
     held.may_have("gold")
     paths.remove(here / "second")
     return 0

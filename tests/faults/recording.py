@@ -173,8 +173,8 @@ class Recorder:
     def _file(self, name, mode):
         original = getattr(paths, name)
 
-        def recorded(path):
-            return _RecordedFile(self, os.fspath(path), mode) if self.is_recorded(path) else original(path)
+        def recorded(path, *rest, **options):
+            return _RecordedFile(self, os.fspath(path), mode) if self.is_recorded(path) else original(path, *rest, **options)
 
         return recorded
 
@@ -226,6 +226,7 @@ class _RecordedFile(io.FileIO):
 _DOORS = {
     "open_file": "open",
     "link": "link",
+    "link_held": "link",
     "rename": "rename",
     "remove": "unlink",
     "make_folder": "mkdir",

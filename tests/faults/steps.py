@@ -14,6 +14,7 @@ _CALLS = ("link", "open", "rename", "replace", "unlink", "mkdir", "utime", "list
 # The doors ask the system for a name below an open folder; what they were asked for is a whole path.
 _DOORS = {
     "link": "link",
+    "link_held": "link",
     "open_file": "open",
     "rename": "rename",
     "remove": "unlink",
@@ -40,7 +41,7 @@ def watch(root: Path, step: Step) -> None:
         setattr(paths, name, _watched(getattr(paths, name), call, prefix, step))
     opened = _watched_open(io.open, prefix, step)
     paths.create = lambda path: opened(path, "xb", 0)
-    paths.open_update = lambda path: opened(path, "r+b", 0)
+    paths.open_update = lambda path, may_have_names=False: opened(path, "r+b", 0)
     builtins.open = io.open = _watched_open(io.open, prefix, step)
 
 

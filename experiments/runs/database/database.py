@@ -391,6 +391,7 @@ def open_database(path: Path, busy_s: float = BUSY_S) -> Iterator[Database]:
     """
     with environment_faults(f"cannot make {path.parent}"), contextlib.suppress(FileExistsError):
         paths.make_folder(path.parent)
+    _move_aside_if_shared(path)
     is_new = not paths.exists(path) and _publish_empty(path)
     _refuse_foreign_files(path)
     with _explained(path):
@@ -423,13 +424,30 @@ def _make_tables(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {number + 1}")
 
 
+def _move_aside_if_shared(path: Path) -> None:
+    """SQLite changes a file in place: one that has another name, which may be anywhere, is none to write into."""
+    with contextlib.suppress(FileNotFoundError):
+        if paths.is_file(path) and paths.stat(path).st_nlink > 1:
+            move_aside(path)
+
+
+def move_aside(path: Path) -> None:
+    """Puts a database, and what SQLite keeps beside it, out of the way; it is derived."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            paths.rename(path.with_name(name), path.with_name(f"{name}.replaced"))
+
+
 def _refuse_foreign_files(path: Path) -> None:
-    """Raises: HeadstartError if SQLite would follow a link, wait for a pipe, or delete what a journal names."""
+    """Raises: HeadstartError if SQLite would follow a link, wait for a pipe, or change or delete a file elsewhere."""
     for beside in (path, *(path.with_name(f"{path.name}-{what}") for what in ("journal", "wal", "shm"))):
         with environment_faults(f"cannot read {beside}"):
             try:
                 # Only looked at: to open and close the database would let go of every lock that this process has on it.
-                reading.require_file(paths.stat(beside), beside)
+                facts = paths.stat(beside)
+                reading.require_file(facts, beside)
+                if facts.st_nlink > 1:
+                    raise reading.UnreadableError(beside, "has another name, which may be anywhere")
                 if beside.name.endswith("-journal"):
                     _refuse_super_journal(beside)
             except FileNotFoundError:

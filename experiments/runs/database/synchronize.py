@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from headstart.experiments.runs.any_experiment import read_any_experiment
 from headstart.experiments.runs.experiment import experiment_folders, is_finished_folder
@@ -19,7 +18,7 @@ from headstart.pipeline.doors.records import seal
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
-from .database import BUSY_S, Database, DifferentRows, MadeRun, in_memory, open_database
+from .database import BUSY_S, Database, DifferentRows, MadeRun, in_memory, move_aside, open_database
 from .recipe_rows import made_recipe_runs
 from .rows import NUMBERS, Report, ignored, made_runs, stamp_of
 
@@ -43,7 +42,7 @@ def open_synchronized(
         except DifferentRows:
             # Whatever lies in it is not trusted any more, not even to be mended: its trees may be what is damaged.
             stack.close()
-            _move_aside(path)
+            move_aside(path)
             report(f"{path} had other rows than were written; it was made again from the folders of the runs")
             database = stack.enter_context(open_database(path, busy_s))
             synchronize(workspace, database, in_full, report)
@@ -52,15 +51,9 @@ def open_synchronized(
 
 def rebuild(workspace: Workspace) -> int:
     """Makes the database again from the folders alone; returns how many runs it has. A damaged one is moved aside first."""
-    _move_aside(workspace.database)
+    move_aside(workspace.database)
     with open_synchronized(workspace) as database:
         return len(database.runs())
-
-
-def _move_aside(path: Path) -> None:
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            paths.rename(path.with_name(name), path.with_name(f"{name}.replaced"))
 
 
 def record(workspace: Workspace, experiment: HeadExperiment | RecipeExperiment) -> None:

@@ -42,6 +42,10 @@ def write(path):
     os.close(paths.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
 
 
+def linked(existing, new):
+    paths.link_held(existing, new, paths.Held(existing.parent), paths.Held(new.parent))
+
+
 # Each touches `folder / name` in one way; through a link all of them must leave what is there as it was.
 ACTIONS = {
     "read": read,
@@ -61,10 +65,8 @@ ACTIONS = {
     "remove a file as a tree": paths.remove_tree,
     "list folders": lambda path: list(paths.folders(path.parent)),
     "look by name": lambda path: paths.Held(path.parent).may_have(path.name),
-    "link by name": lambda path: paths.Held(path.parent).link_from(paths.Held(path.parent.parent.parent / "a"), "other", "new"),
-    "link from by name": lambda path: paths.Held(path.parent.parent.parent / "a").link_from(
-        paths.Held(path.parent), path.name, "second"
-    ),
+    "link by name": lambda path: linked(path.parent.parent.parent / "a" / "other", path.with_name("new")),
+    "link from by name": lambda path: linked(path, path.parent.parent.parent / "a" / "second"),
     "sync": lambda path: paths.sync_folder(path.parent),
 }
 
@@ -220,13 +222,13 @@ def test_a_folder_held_open_stays_the_true_one_behind_a_link_and_is_refused_a_se
     (outside / "gold").write_text("gold")
     before = state(outside)
     assert not held.may_have("gold")
-    held.link_from(above, "other", "second")
+    paths.link_held(root / "a" / "other", root / "a" / "b" / "second", above, held)
     assert (root / "real" / "second").read_text() == "other"
     later(monkeypatch)
     with pytest.raises(LinkError):
         held.may_have("gold")
     with pytest.raises(LinkError):
-        held.link_from(above, "other", "third")
+        paths.link_held(root / "a" / "other", root / "a" / "b" / "third", above, held)
     assert state(outside) == before
 
 
@@ -237,14 +239,14 @@ def test_of_a_held_folder_that_is_made_later_what_is_in_it_is_seen_at_once(root,
     assert not held.may_have("other")
     unlooked = paths.Held(folder)
     with pytest.raises(FileNotFoundError):
-        unlooked.link_from(source, "other", "other")
+        paths.link_held(root / "a" / "other", folder / "other", source, unlooked)
     folder.mkdir(parents=True)
     assert held.may_have("other"), "only a look can tell"
     assert not held.may_have("other")
-    unlooked.link_from(source, "other", "other")
+    paths.link_held(root / "a" / "other", folder / "other", source, unlooked)
     assert held.may_have("other")
     with pytest.raises(FileExistsError):
-        held.link_from(source, "other", "other")
+        paths.link_held(root / "a" / "other", folder / "other", source, held)
 
 
 def test_a_held_folder_that_was_removed_and_made_again_is_looked_for_again(root):
@@ -254,8 +256,8 @@ def test_a_held_folder_that_was_removed_and_made_again_is_looked_for_again(root)
     (root / "a" / "b").rmdir()
     (root / "a" / "b").mkdir()
     with pytest.raises(FileNotFoundError):
-        held.link_from(source, "other", "new")
-    held.link_from(source, "other", "new")
+        paths.link_held(root / "a" / "other", root / "a" / "b" / "new", source, held)
+    paths.link_held(root / "a" / "other", root / "a" / "b" / "new", source, held)
     assert (root / "a" / "b" / "new").read_text() == "other"
 
 
