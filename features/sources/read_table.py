@@ -2,9 +2,9 @@
 
 import codecs
 import csv
-import io
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from .walk import is_image_name
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MAX_ROWS = 20_000_000
+_MAX_COLUMNS = 50_000
 _BATCH = 1 << 16
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _SAID_SEPARATOR = re.compile(r"(sep=(.)[\";,\t]*)\r?\n", re.IGNORECASE)
 MAX_CHARACTERS = 20_000  # of one value; escaped it stays below the csv module's own limit of 131,072
 
@@ -96,10 +98,11 @@ def _read_text(path: Path) -> TextTable:
         text = text[said.end(1) :]
     first = _header_line(text)
     delimiter = said[2] if said else _delimiter(first, DELIMITERS[path.suffix.lower()])
+    _require_columns(name, first.count(delimiter) + 1)
     # `path, label`: the blank belongs to the separator where the header has it throughout.
     blank = delimiter != "\t" and all(cell[:1] == " " for cell in first.split(delimiter)[1:])
     begin = first.split(delimiter)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=blank)
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True, skipinitialspace=blank)
     header: list[str] = []
     keys: list[str] = []
     rows: list[list[str]] = []
@@ -159,7 +162,8 @@ def _why_fields_differ(fields: int, expected: int, rows: int, delimiter: str) ->
 def _header_line(text: str) -> str:
     """The first line that is neither blank nor a comment; one that begins with # is the header if rows follow at once."""
     comment = ""
-    for line in text.splitlines():
+    for whole in _lines(text):
+        line = whole.rstrip("\r\n")
         if line.startswith("#"):
             comment = line
         elif line.strip():
@@ -180,9 +184,19 @@ def _check_header(name: str, header: list[str], number: int) -> None:
             f"{name} has no header: row {number} names an image, {printable(image)}. Put a line above it that names the columns, "
             "such as path,label."
         )
-    twice = sorted({column for column in header if header.count(column) > 1})
+    twice = sorted(column for column, count in Counter(header).items() if count > 1)
     if twice:
         raise HeadstartError(f"{name} has the column '{printable(twice[0])}' twice. Rename one of them.")
+
+
+def _require_columns(name: str, count: int) -> None:
+    if count > _MAX_COLUMNS:
+        raise HeadstartError(f"{name} has {count:,} columns, at most {_MAX_COLUMNS:,} are read. Leave some out.")
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Each with its end; one after the other, for a table may have a gigabyte."""
+    return (match[0] for match in _LINE.finditer(text))
 
 
 def read_parquet(path: Path) -> TextTable:
@@ -193,6 +207,7 @@ def read_parquet(path: Path) -> TextTable:
 
     try:
         with environment_faults(f"cannot read {name}"), open_parquet(path) as content:
+            _require_columns(name, len(content.schema))
             schema = schema_of(content.schema)
             _refuse_large(name, content.footer, schema.usable)
             columns: dict[str, list[str]] = {column: [] for column in schema.usable}
@@ -205,7 +220,8 @@ def read_parquet(path: Path) -> TextTable:
             pictures = [
                 column for column in schema.pictures if column not in schema.bytes_alone or holds_pictures(content, column)
             ]
-            left_out = [f"'{printable(f.name)}' ({f.type})" for f in content.schema if f.name not in schema.usable]
+            usable = set(schema.usable)
+            left_out = [f"'{printable(f.name)}' ({f.type})" for f in content.schema if f.name not in usable]
             rows = content.footer.rows
             short = next((column for column in columns if len(columns[column]) != rows), None)
             if short is not None:

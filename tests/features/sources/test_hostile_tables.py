@@ -105,6 +105,10 @@ ODD = {
     "much text.parquet": much_text,
     "sparse.csv": sparse,
     "sparse below the limit.csv": sparse_below_the_limit,
+    "three million columns.csv": lambda path: path.write_text("path,label" + ",c" * 3_000_000 + "\na.png,x\n"),
+    "three million columns.tsv": lambda path: path.write_text("path\tlabel" + "\tc" * 3_000_000 + "\na.png\tx\n"),
+    "one field of many bytes.csv": lambda path: path.write_text("path,label\n" + "a" * 10**8 + ",x\n"),
+    "a quote that never ends.csv": lambda path: path.write_text('path,label\n"' + "a\n" * 10**7),
     "a pipe.csv": os.mkfifo,
     "a pipe.parquet": os.mkfifo,
     "a device.csv": lambda path: path.symlink_to("/dev/zero"),
@@ -122,6 +126,32 @@ def test_it_is_one_line_at_once(tmp_path, name, make):
         read_table(tmp_path / name)
     assert time.monotonic() - begun < 10
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_time_grows_with_the_columns_and_not_with_their_square(tmp_path, suffix):
+    def seconds(count):
+        names = ["path", *(f"c{number}" for number in range(count))]
+        path = tmp_path / f"{count}{suffix}"
+        if suffix == ".csv":
+            path.write_text(f"{','.join(names)}\n{',1' * count}\n")
+        else:
+            parquet(path, pa.table({name: ["1"] for name in names}))
+        begun = time.process_time()
+        assert len(read_table(path).columns) == count + 1
+        return time.process_time() - begun
+
+    few = min(seconds(500), seconds(501))
+    assert seconds(8_000) < 60 * few + 1  # the square would be 256 times as long
+
+
+def test_a_parquet_file_of_too_many_columns_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_MAX_COLUMNS", 3)
+    for count in (3, 4):
+        parquet(tmp_path / f"{count}.parquet", pa.table({f"c{n}": ["1"] for n in range(count)}))
+    assert len(read_table(tmp_path / "3.parquet").columns) == 3
+    with pytest.raises(HeadstartError, match="has 4 columns, at most 3 are read"):
+        read_table(tmp_path / "4.parquet")
 
 
 def test_a_table_at_the_limit_is_read(tmp_path, monkeypatch):
