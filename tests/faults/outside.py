@@ -179,8 +179,8 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
         ("enqueue", "--labels", str(data / "labels.csv"), *here),
         *(("export-features", "--format", name, "-o", str(out / f"features-{name}"), *here) for name in formats),
         ("data", "list", *here),
-        ("data", "show", "data", *here),
-        ("data", "move", str(data), str(data), *here),
+        ("data", "show", "table", *here),
+        ("data", "move", "table", str(data), *here),
         ("evaluate", "1", "--csv", *here),
         ("runs", "--csv", *here),
         ("runs", "--rebuild", *here),
@@ -188,7 +188,7 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
         ("train", "quality", *vectorized, *here),
         ("rank", photo, "--run", "{quality}", "--sets", "20", *here),
         ("train", "handwriting", *handwriting, *here),
-        ("sample", "{handwriting}", "-o", str(out / "lines"), *here),
+        ("sample", "{handwriting}", "--text", "Hello", "-o", str(out / "lines"), *here),
         ("allow", str(data / "mine.py")),
         ("make", str(data / "mine.py"), *here),
         (*enqueue, "--exif-rotate", *there),
@@ -205,7 +205,7 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
         ("clean", "--yes", *here),
         ("remove", "run", "2", "--yes", *here),
         ("remove", "experiment", "endless", "--yes", *here),
-        ("remove", "data", "data", "--yes", *here),
+        ("remove", "data", "table", "--yes", *here),
     ]
 
 
