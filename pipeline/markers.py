@@ -196,15 +196,18 @@ def _payload_flaw(marker: Marker, deep: bool) -> str | None:
                 return f"{marker.payload.name} is no file"
             if size != marker.payload_bytes:
                 return f"{marker.payload.name} has {size} bytes, expected {marker.payload_bytes}"
-            if deep and digest_of(marker.payload) != marker.sha256:
+            if deep and digest_of(marker.payload, reading.PAYLOAD_BYTES) != marker.sha256:
                 return f"{marker.payload.name} has other bytes than were committed (sha256 differs)"
+    except reading.UnreadableError as error:
+        return f"{marker.payload.name} {error.why}"
     except FileNotFoundError:
         return None if marker.is_in_objects else f"{marker.payload.name} is missing"
     return None
 
 
-def digest_of(path: Path) -> str:
-    with reading.opened(path) as file:
+def digest_of(path: Path, limit: int = reading.WEIGHTS_BYTES) -> str:
+    """sha256 (hex) of a file's bytes. Raises: UnreadableError, also if it has more than `limit`; LinkError; OSError."""
+    with reading.opened(path, limit) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

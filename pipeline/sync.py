@@ -215,7 +215,7 @@ def _changed(root: Path, name: str, known: PackedFile | None) -> PackedFile | No
         size = paths.stat(path).st_size
         if known is not None and known.size == size and "/shards/" in name and known.sha256[:16] in path.name:
             return None  # its name says its digest, and nobody writes other bytes under it
-        with reading.opened(path) as file:
+        with reading.opened(path, reading.WEIGHTS_BYTES) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return None

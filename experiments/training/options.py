@@ -247,7 +247,7 @@ def option_files(options: CheckedOptions) -> dict[str, Path]:
 
 def sha256_of_file(path: Path) -> str:
     """sha256 (hex) of its bytes."""
-    with reading.opened_given(path) as file:
+    with reading.opened_given(path, reading.WEIGHTS_BYTES) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -23,6 +23,7 @@ from headstart.pipeline.text import reason_of
 from headstart.pipeline.versions import versions_of
 
 from .gpu_memory import DeviceMemory
+from .precision import LARGEST_GRAPH
 from .spec import EncoderSpec, require_pixels
 
 GRAPH_NAME = "encoder.onnx"
@@ -67,7 +68,7 @@ def find_graph(folder: Path, fingerprint: str) -> GraphFacts | None:
         return facts
     path = folder / GRAPH_NAME
     try:
-        with environment_faults(f"cannot read {path}"), reading.opened(path) as file:
+        with environment_faults(f"cannot read {path}"), reading.opened(path, LARGEST_GRAPH) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, IsADirectoryError, reading.UnreadableError):
         return None

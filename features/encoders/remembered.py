@@ -70,7 +70,7 @@ def _facts(request: EncoderRequest) -> dict[str, Any] | None:
     weights = file_of(request.weights)
     if weights is not None:
         try:
-            with reading.opened_given(weights) as file:
+            with reading.opened_given(weights, reading.WEIGHTS_BYTES) as file:
                 given = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, reading.UnreadableError):
             return None

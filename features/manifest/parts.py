@@ -189,7 +189,7 @@ def check_part(part: Part) -> CheckedPart:
 @contextlib.contextmanager
 def _reading(part: Part) -> Iterator[BinaryIO]:
     try:
-        with environment_faults(f"cannot read {_shown(part)}"), reading.opened(part.path) as file:
+        with environment_faults(f"cannot read {_shown(part)}"), reading.opened(part.path, reading.TABLE_BYTES) as file:
             yield file
     except OSError as error:
         raise HeadstartError(f"{_shown(part)} cannot be read: {error.strerror}. Restore it from a copy.") from error

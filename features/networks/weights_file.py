@@ -161,7 +161,7 @@ def _load(path: Path) -> Any:
     import safetensors.torch
     import torch
 
-    with reading.opened_given(path) as file:
+    with reading.opened_given(path, reading.WEIGHTS_BYTES) as file:
         magic = file.read(4)
         file.seek(0)
         if magic.startswith(_TORCH_MAGIC):

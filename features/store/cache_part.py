@@ -86,7 +86,7 @@ def serialize_part(
 def is_whole(path: Path) -> bool:
     """Whether a part has the bytes that its name says. Raises: FileNotFoundError; OSError."""
     try:
-        with reading.opened(path) as file:
+        with reading.opened(path, reading.PAYLOAD_BYTES) as file:
             return path.name == f"part_{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}.h5"
     except (reading.UnreadableError, LinkError):
         return False

@@ -106,7 +106,7 @@ def _read(path: Path) -> State | None:
 
     match = _NAME.fullmatch(path.name)
     try:
-        with environment_faults(f"cannot read {path}"), reading.opened(path) as file:
+        with environment_faults(f"cannot read {path}"), reading.opened(path, reading.WEIGHTS_BYTES) as file:
             # In small pieces, and then straight into its tensors: new memory would cost more than to read the file twice.
             if match is None or hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS] != match[2]:
                 return None

@@ -48,14 +48,22 @@ def test_the_same_request_is_the_same_encoder(kept):
 
 
 @pytest.mark.parametrize("name", [REQUEST_NAME, WEIGHTS_NAME, "encoder.json"])
-@pytest.mark.parametrize("damage", [flip, os.unlink, lambda path: path.write_bytes(b"")], ids=["a bit", "missing", "empty"])
+@pytest.mark.parametrize(
+    "damage",
+    [flip, os.unlink, lambda path: path.write_bytes(b""), lambda path: os.truncate(path, 1 << 40)],
+    ids=["a bit", "missing", "empty", "a terabyte of nothing"],
+)
 def test_what_is_damaged_is_resolved_anew(kept, name, damage):
     workspace, request, spec = kept
     damage(workspace.features / spec.folder_name / name)
     assert remembered_encoder(workspace, request) is None
 
 
-@pytest.mark.parametrize("damage", [flip, os.unlink], ids=["other bytes", "gone"])
+@pytest.mark.parametrize(
+    "damage",
+    [flip, os.unlink, lambda path: os.truncate(path, 1 << 40)],
+    ids=["other bytes", "gone", "a terabyte of nothing"],
+)
 def test_weights_that_changed_are_looked_at(kept, weights, damage):
     workspace, request, _ = kept
     damage(weights)
