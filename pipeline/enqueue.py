@@ -6,15 +6,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from itertools import chain, count
+from pathlib import Path
 from typing import NamedTuple
 
 from . import paths
 from .doors.locks import held_or_later
+from .errors import HeadstartError
 from .files import environment_faults
 from .job import Job, job_id_of
 from .kinds import known_kinds
 from .markers import recorded_jobs
-from .queue import HEADER, LARGEST_GAP, Reader
+from .queue import HEADER, LARGEST_GAP, LONGEST_LINE, Reader
 from .workspace import Workspace
 
 
@@ -109,7 +111,7 @@ def _append(workspace: Workspace, jobs: list[Job]) -> None:
         workspace.files.replace(workspace.queue, HEADER.encode() + b"\n" + rows)
         return
     with environment_faults(f"cannot append to {workspace.queue}"), workspace.files.open_update(workspace.queue) as file:
-        complete = _complete_bytes(file)
+        complete = _complete_bytes(file, workspace.queue)
         file.truncate(complete)
         file.seek(complete)
         try:
@@ -126,14 +128,14 @@ def _append(workspace: Workspace, jobs: list[Job]) -> None:
             raise
 
 
-def _complete_bytes(file: FileIO) -> int:
-    """Length without a half-written last line."""
+def _complete_bytes(file: FileIO, path: Path) -> int:
+    """Length without a half-written last line. Raises: HeadstartError if what has no line end is longer than any row."""
     end = file.seek(0, os.SEEK_END)
-    while end:
-        begin = max(0, end - 65536)
-        file.seek(begin)
-        newline = file.read(end - begin).rfind(b"\n")
-        if newline >= 0:
-            return begin + newline + 1
-        end = begin
-    return 0
+    begin = file.seek(max(0, end - LONGEST_LINE))
+    newline = file.read(end - begin).rfind(b"\n")
+    if newline < 0 and begin:
+        raise HeadstartError(
+            f"{path} is damaged (no line ends in its last {LONGEST_LINE:,} bytes). Restore it from a copy, or move it away: the "
+            "next enqueue writes it anew and keeps what is done"
+        )
+    return begin + newline + 1

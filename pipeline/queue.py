@@ -19,7 +19,7 @@ from .workspace import Workspace
 
 HEADER = ",".join(Job._fields)
 LARGEST_GAP = 10_000_000  # between two numbers that follow one another
-_LONGEST_LINE = 1 << 16
+LONGEST_LINE = 1 << 16
 _READ_AT_ONCE = 1 << 20
 _MOST_PROBLEMS = 1000
 _APPENDED_S = 10.0  # how long one write may take
@@ -126,7 +126,7 @@ class _Lines(RawIOBase):
         count = self._file.readinto(buffer)
         end = bytes(memoryview(buffer)[:count]).rfind(b"\n")
         self._unended = count - end - 1 if end >= 0 else self._unended + count
-        if self._unended > _LONGEST_LINE:
+        if self._unended > LONGEST_LINE:
             raise _EndlessLine
         return count
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
-from headstart.pipeline.errors import TryLaterError
+from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.job import Job, is_job_id, job_id_of
 from headstart.pipeline.markers import Result, commit, recorded_jobs
 from headstart.pipeline.queue import HEADER, Reader
@@ -272,3 +272,17 @@ def test_a_half_written_row_is_named_unless_an_enqueue_may_be_under_way(workspac
     assert (len(list(reader)), reader.problems) == (2, [])
     [problem] = flaws_of(workspace)[1]  # long ago
     assert "no row asks for items 20 to 30" in problem
+
+
+@pytest.mark.parametrize("is_begun", [False, True], ids=["nothing but holes", "rows and then holes"])
+def test_a_queue_that_ends_in_a_terabyte_of_nothing_grows_by_no_row_and_is_one_line_at_once(workspace, is_begun):
+    jobs = enqueue_fakes(workspace, 20) if is_begun else []
+    workspace.queue.parent.mkdir(exist_ok=True)
+    workspace.queue.touch()
+    os.truncate(workspace.queue, 1 << 40)
+    with pytest.raises(HeadstartError, match=r"jobs_queue\.csv is damaged .* move it away"):
+        enqueue_fakes(workspace, 20, folder="features/fake2")
+    assert workspace.queue.stat().st_size == 1 << 40
+    workspace.queue.rename(workspace.root / "away")
+    assert len(enqueue_fakes(workspace, 20)) == 2
+    assert len(jobs) in (0, 2)
