@@ -134,6 +134,7 @@ def _decoded_as_asked(transform: Transform, model: str, request: EncoderRequest)
         fast_decode=request.fast_decode,
         device_decode=request.device_decode,
         whole_range=True,
+        deep_colour=True,
         exif_rotate=request.exif_rotate,
     )
 

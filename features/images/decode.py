@@ -26,7 +26,7 @@ from headstart.pipeline.errors import HeadstartError, SourceGoneError, as_try_la
 from headstart.pipeline.text import reason_of
 
 from .gpu_jpeg import DeviceJpeg
-from .modes import to_rgb
+from .modes import load_pixels, to_rgb
 from .transform import Transform, draft, fit
 
 if TYPE_CHECKING:
@@ -246,11 +246,12 @@ def _rgb(image: "PillowImage", transform: Transform | None) -> "PillowImage":
     try:
         if transform is not None and transform.fast_decode:
             draft(image, transform)
-        image.load()  # convert() alone would do it, but copies an image that is RGB already
+        is_deep = transform is None or transform.deep_colour
+        load_pixels(image, is_deep, _opened)  # convert() alone would do it, but copies an image that is RGB already
         if transform is not None and transform.exif_rotate:
             image = ImageOps.exif_transpose(image)
         if transform is None or transform.whole_range:
-            return to_rgb(image)
+            return to_rgb(image, is_deep)
         return image if image.mode == "RGB" else image.convert("RGB")
     except (MemoryError, Image.DecompressionBombError):
         raise ImageError("too_large", f"{width} x {height} pixels do not fit into memory") from None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
-_LATER = ("fast_decode", "device_decode", "whole_range", "exif_rotate")
+_LATER = ("fast_decode", "device_decode", "whole_range", "exif_rotate", "deep_colour")
 _MOST_PIXELS = 2**24  # that an encoder sees; a job holds 64 times as many
 _LONG = 64  # beyond so many times the kept pixels, the scaled image is never made as a whole
 _PASS_PIXELS = 2**27  # what one pass of scaling may hold
@@ -34,6 +34,7 @@ class Transform:
         whole_range: a range beyond 8 bits is scaled and transparency composited on white, see `modes`; without it, Pillow clips
             one and drops the other.
         exif_rotate: turn images as their EXIF orientation says, as viewers show them.
+        deep_colour: with `whole_range`, colours of 16 bits that use at most 14, and fractions up to 2, are spread as well.
     """
 
     image_size: tuple[int, int]
@@ -46,6 +47,7 @@ class Transform:
     device_decode: bool = False
     whole_range: bool = False
     exif_rotate: bool = False
+    deep_colour: bool = False
 
     def facts(self) -> dict[str, Any]:
         """What `parse_transform` reads, and what fingerprints are made of."""

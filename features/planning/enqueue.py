@@ -315,7 +315,8 @@ def _markers(workspace: Workspace, dataset: Path) -> Iterator[Marker]:
 
 def _decodes_as_older_versions(old: EncoderSpec, new: EncoderSpec) -> bool:
     """Whether `old` is `new` but for what versions before did with more than 8 bits and transparency: a data set keeps to it."""
-    return old != new and replace(old, transform=replace(old.transform, whole_range=True)).fingerprint == new.fingerprint
+    now = replace(old.transform, whole_range=True, deep_colour=True)
+    return old != new and replace(old, transform=now).fingerprint == new.fingerprint
 
 
 def _digested(

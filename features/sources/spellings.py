@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
@@ -49,7 +50,8 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _TRAIN_INSIDE = re.compile(r"(?i:train|trn|\blabell?ed)|[a-z]Tr\b")
 _HELD_OUT_INSIDE = re.compile(r"(?i:test|val(?:id|$|[^a-z])|tst|holdout|eval|unlabell?ed)|[a-z]Ts\b")
-_WHOLE = re.compile(r"0*(\d+)(?:[.,]0+)?")
+_WHOLE = re.compile(r"([+-]?)0*(\d+)(?:[.,]0*)?")
+_SCIENTIFIC = re.compile(r"([+-]?\d+)(?:[.,](\d*))?e([+-]?\d{1,2})")  # as numpy.savetxt writes numbers
 _BLANKS = re.compile(r"[\s_]+")
 
 
@@ -99,12 +101,17 @@ def sounds_like_masks(name: str) -> bool:
 
 
 def label_key(label: str) -> str:
-    """Equal for labels that hardly anybody means to be two classes: other case or width, blanks, `1.0` or `01` beside `1`."""
+    """Equal for labels that hardly anybody means to be two: other case or width, blanks, `1.0`, `01` or `1e+00` beside `1`."""
     if not label.isascii():  # invisible marks, full-width letters, no-break spaces
         label = "".join(mark for mark in unicodedata.normalize("NFKC", label) if unicodedata.category(mark) != "Cf")
     key = _BLANKS.sub(" ", label.casefold()).strip()
+    if scientific := _SCIENTIFIC.fullmatch(key):
+        number, part, power = scientific.groups()
+        key = format(Decimal(f"{number}.{part or 0}e{power}"), "f")
     whole = _WHOLE.fullmatch(key)
-    return whole[1] if whole else key
+    if whole is None:
+        return key
+    return whole[2] if whole[1] != "-" or whole[2] == "0" else f"-{whole[2]}"
 
 
 def refuse_two_spellings(labels: Sequence[str], where: Callable[[int], str]) -> None:

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from headstart.features.images.transform import parse_transform
 from headstart.features.sources.walk import EXTENSIONS, IMAGE_FORMATS
 from tests.features.samples import CENTER, picture
 
-NOW = parse_transform({**CENTER.facts(), "whole_range": True, "image_size": [32, 32]})
+NOW = parse_transform({**CENTER.facts(), "whole_range": True, "deep_colour": True, "image_size": [32, 32]})
+BEFORE = parse_transform({**CENTER.facts(), "whole_range": True, "image_size": [32, 32]})
 RAMP = np.kron(np.arange(64).reshape(8, 8), np.ones((8, 8))) / 63
 
 
@@ -48,6 +51,9 @@ def test_a_range_beyond_8_bits_is_scaled_and_not_clipped(values, kind):
         pytest.param(np.uint16([[0, 3000]]), [0, 187], id="the-depth-decides-and-not-the-largest-sample"),
         pytest.param(np.float32([[0, 0.4]]), [0, 102], id="float-within-1"),
         pytest.param(np.float32([[0, 200]]), [0, 200], id="float-within-255"),
+        pytest.param(np.float32([[0, 0.5, 1.25]]), [0, 102, 255], id="float-with-highlights"),
+        pytest.param(np.float32([[0, 0.5, 2]]), [0, 64, 255], id="float-to-2"),
+        pytest.param(np.float32([[0, 3]]), [0, 3], id="float-beyond-2-is-whole-numbers"),
         pytest.param(np.float32([[np.nan, np.inf, 1.0]]), [0, 0, 255], id="what-is-no-number-is-black"),
         pytest.param(np.int32([[-10, 0, 10]]), [0, 128, 255], id="negative"),
         pytest.param(np.float32([[0, 0]]), [0, 0], id="nothing"),
@@ -100,7 +106,72 @@ def test_exif_orientation_is_followed_only_if_asked_for(orientation):
     assert np.array_equal(decode(data, NOW), decode(stored(lying), NOW))
 
 
-@pytest.mark.parametrize("facts", [{}, {"whole_range": True}, {"whole_range": True, "exif_rotate": True}], ids=str)
+def deep_png(samples):
+    """Samples (h, w, 3 or 4) of 16 bits as a PNG, which Pillow cannot write."""
+    height, width, bands = samples.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[bands], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def deep_tiff(samples, order):
+    """The same as a TIFF of one strip, without compression."""
+    height, width, bands = samples.shape
+    mark, sign = (b"II", "<") if order == "little" else (b"MM", ">")
+    data = samples.astype(f"{sign}u2").tobytes()
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (259, 3, 1, 1), (262, 3, 1, 2), (277, 3, 1, bands), (278, 4, 1, height)]
+    tags += [(279, 4, 1, len(data))]
+    begin = 8 + 2 + 12 * (len(tags) + 2) + 4
+    entries = [
+        struct.pack(f"{sign}HHI", *tag[:3]) + struct.pack(f"{sign}{'H2x' if tag[1] == 3 else 'I'}", tag[3]) for tag in tags
+    ]
+    entries.insert(2, struct.pack(f"{sign}HHII", 258, 3, bands, begin))
+    entries.insert(5, struct.pack(f"{sign}HHII", 273, 4, 1, begin + 2 * bands))
+    directory = struct.pack(f"{sign}H", len(entries)) + b"".join(entries) + bytes(4)
+    return mark + struct.pack(f"{sign}HI", 42, 8) + directory + struct.pack(f"{sign}{bands}H", *[16] * bands) + data
+
+
+COLOURS = np.stack([RAMP, RAMP[::-1], RAMP.T], axis=-1)
+DEEP = {
+    "png": deep_png,
+    "tiff, little end first": lambda samples: deep_tiff(samples, "little"),
+    "tiff, big end first": lambda samples: deep_tiff(samples, "big"),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_colours_of_a_few_bits_in_16_are_as_bright_as_if_they_were_of_8(kind, bits):
+    data = DEEP[kind](np.rint(COLOURS * (2**bits - 1)).astype(np.uint16))
+    assert np.abs(np.asarray(open_rgb(data)) - COLOURS * 255).max() <= 0.51
+    assert decode(data, NOW).max() > 239
+    assert decode(data, BEFORE).max() < 70  # a data set that was begun so goes on so
+
+
+def test_colours_of_16_bits_stay_as_pillow_reads_them():
+    samples = np.rint(COLOURS * 65535).astype(np.uint16)
+    assert np.array_equal(np.asarray(open_rgb(deep_png(samples))), samples >> 8)
+
+
+@pytest.mark.parametrize("opaque", [4095, 65535], ids=["of-12-bits", "of-16-bits"])
+def test_transparency_beside_colours_of_12_bits_is_white(opaque):
+    alpha = np.zeros((64, 64, 1))
+    alpha[:, :32] = opaque
+    samples = np.concatenate([np.rint(COLOURS * 4095), alpha], axis=-1).astype(np.uint16)
+    seen = np.asarray(open_rgb(deep_png(samples)))
+    assert (seen[:, 32:] == 255).all()
+    assert np.abs(seen[:, :32] - COLOURS[:, :32] * 255).max() <= 1.01
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{}, {"whole_range": True}, {"whole_range": True, "deep_colour": True}, {"whole_range": True, "exif_rotate": True}],
+    ids=str,
+)
 def test_what_was_fingerprinted_before_keeps_its_facts(facts):
     transform = parse_transform({**CENTER.facts(), **facts})
     assert {name: value for name, value in transform.facts().items() if name not in CENTER.facts()} == facts
@@ -121,8 +192,6 @@ def test_large_texts_and_profiles_are_no_damage(name):
 
 @pytest.mark.parametrize(("bands", "bits"), [(13, 16), (7, 8), (2, 64)])
 def test_bands_that_pillow_cannot_read_are_said_and_nothing_is_printed(bands, bits, capfd):
-    import struct
-
     pixels = bytes(16 * 16 * bands * bits // 8)
     base = 8 + 2 + 11 * 12 + 4
     entry = lambda tag, kind, count, value: struct.pack("<HHII", tag, kind, count, value)  # noqa: E731

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import headstart
-from headstart.features.encoders.resolve import EncoderRequest
+from headstart.features.encoders import resolve
+from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.planning.enqueue import enqueue_images
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import SourceOptions
@@ -58,3 +60,16 @@ def test_a_wrong_encoder_leaves_no_manifest_and_no_job(photos, tmp_path):
     with pytest.raises(HeadstartError, match="no_such_net"):
         enqueue_images(photos, tmp_path / "w", encoder=EncoderRequest("no_such_net"))
     assert not list((tmp_path / "w").glob("features/*"))
+
+
+@pytest.mark.parametrize("lacking", [{}, {"whole_range": True}], ids=["the first", "of grey alone"])
+def test_a_data_set_keeps_to_the_rule_of_ranges_that_it_was_begun_with(photos, tmp_path, monkeypatch, lacking):
+    now = resolve_encoder(SMALL["encoder"])[0]
+    before = replace(now.transform, whole_range=False, deep_colour=False)
+    before = replace(before, **lacking)
+    with monkeypatch.context() as patched:
+        patched.setattr(resolve, "_decoded_as_asked", lambda *_: before)
+        first = enqueue_images(photos, tmp_path / "w", **SMALL)
+    again = enqueue_images(photos, tmp_path / "w", **SMALL)
+    assert (again.encoder.transform, again.fresh) == (before, ())
+    assert again.folder == first.folder != tmp_path / "w/features" / now.folder_name

@@ -123,6 +123,17 @@ def test_labels_are_text_as_they_stand(root, label):
         pytest.param("path\ndata/sub/c.jpg\n", {}, ["sub/c.jpg is there", "cut"], id="its-own-folder-named"),
         pytest.param("path\na.png\nsub/c.webp\n", {}, ["a.jpg is there", "ending"], id="another-ending"),
         pytest.param("path,label\na.jpg,01\nb.jpg,1\nsub/c.jpg,1\n", {}, ["'01'", "'1'", "--keep-case"], id="01-and-1"),
+        pytest.param("path,label\na.jpg,1e0\nb.jpg,1\nsub/c.jpg,1\n", {}, ["'1e0'", "'1'", "--keep-case"], id="1e0-and-1"),
+        pytest.param(
+            "path,label\na.jpg,1.000e+00\nb.jpg,1\nsub/c.jpg,1\n", {}, ["'1.000e+00'", "'1'", "--keep-case"], id="1.000e+00-and-1"
+        ),
+        pytest.param("path,label\na.jpg,1.\nb.jpg,1\nsub/c.jpg,1\n", {}, ["'1.'", "'1'", "--keep-case"], id="1.-and-1"),
+        pytest.param("path,label\na.jpg,+1\nb.jpg,1\nsub/c.jpg,1\n", {}, ["'+1'", "'1'", "--keep-case"], id="+1-and-1"),
+        pytest.param("path,label\na.jpg,-1.0\nb.jpg,-1\nsub/c.jpg,-1\n", {}, ["'-1.0'", "'-1'", "--keep-case"], id="-1.0-and--1"),
+        pytest.param("path,label\na.jpg,-0\nb.jpg,0\nsub/c.jpg,0\n", {}, ["'-0'", "'0'", "--keep-case"], id="-0-and-0"),
+        pytest.param(
+            "path,label\na.jpg,1e2\nb.jpg,100\nsub/c.jpg,100\n", {}, ["'1e2'", "'100'", "--keep-case"], id="1e2-and-100"
+        ),
         pytest.param("path,label\na.jpg,a\u200b\nb.jpg,a\n", {}, ["--keep-case"], id="invisible-mark"),
         pytest.param("path,label\na.jpg,big  cat\nb.jpg,big cat\n", {}, ["--keep-case"], id="two-blanks"),
         pytest.param("path,label\na.jpg,big_cat\nb.jpg,big cat\n", {}, ["--keep-case"], id="underscore-and-blank"),
