@@ -158,7 +158,7 @@ def _parse(workspace: Workspace, path: Path, data: bytes) -> Marker:
             job=job,
             fingerprint=facts.text("fingerprint"),
             payload=workspace.payloads(job) / name,
-            payload_bytes=payload.integer("bytes"),
+            payload_bytes=payload.integer("bytes", most=reading.PAYLOAD_BYTES),
             sha256=payload.text("sha256"),
             items=facts.integer("items"),
             ok=facts.integer("ok", most=facts.integer("items")),

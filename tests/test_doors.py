@@ -142,8 +142,10 @@ DOORS = {
         "socket.socket socket.create_connection urllib.request.urlopen urllib.request.urlretrieve http.client.HTTPConnection "
         "http.client.HTTPSConnection requests.get requests.post requests.request requests.Session huggingface_hub.get_session "
         "huggingface_hub.hf_hub_download huggingface_hub.snapshot_download torch.hub.load torch.hub.load_state_dict_from_url "
-        "torch.hub.download_url_to_file mlflow.tracking.MlflowClient ray.init webbrowser.open",
-        "features/networks/weights_hub.py experiments/tracking/mlflow.py pipeline/executors/*",  # where the user named an address
+        "torch.hub.download_url_to_file mlflow.tracking.MlflowClient ray.init webbrowser.open "
+        "fsspec.filesystem fsspec.open fsspec.open_files fsspec.url_to_fs fsspec.core.url_to_fs",
+        # Where the user named an address.
+        "features/networks/weights_hub.py experiments/tracking/mlflow.py pipeline/executors/* pipeline/objects.py",
     ),
     "locks": door("fcntl.flock fcntl.lockf filelock.FileLock filelock.SoftFileLock", "pipeline/doors/locks.py"),
     "code": door(
@@ -265,6 +267,7 @@ PAST = {
         "import requests\nrequests.get('x')",
         "from huggingface_hub import hf_hub_download\nhf_hub_download('x', 'y')",
         "import webbrowser\nwebbrowser.open('x')",
+        "import fsspec\nfsspec.filesystem('s3')",
     ],
     "locks": ["import fcntl\nfcntl.flock(3, fcntl.LOCK_EX)", "from filelock import FileLock\nFileLock('x')"],
     "pictures": ["from PIL import Image\nImage.open('x')", "import PIL.Image\nPIL.Image.open('x')"],

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from .outside import Scene, run, violations, why_not
+from headstart.cli import COMMANDS
+
+from .outside import Scene, commands, run, violations, why_not
 
 SCENE = Scene(written=(Path("/w/workspace"),), read=(Path("/w/photos"),))
 
@@ -12,6 +14,11 @@ SCENE = Scene(written=(Path("/w/workspace"),), read=(Path("/w/photos"),))
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can run")
 def test_enqueue_opens_no_socket_and_writes_nothing_outside():
     assert run(only=("enqueue",)) == []
+
+
+def test_every_command_but_that_of_object_stores_is_looked_at():
+    looked_at = {words[0] for words in commands(Path("/d/table.csv"), Path("/w"), Path("/o"))}
+    assert looked_at == set(COMMANDS) - {"fetch"}  # of a place on a network that the user names
 
 
 @pytest.mark.parametrize(

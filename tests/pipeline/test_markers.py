@@ -69,6 +69,10 @@ FLAWS = {
     "payload of another job": lambda marker, payload: _rename(marker, payload, f"job_000001.{payload.name.partition('.')[2]}"),
     "payload missing": lambda marker, payload: payload.unlink(),
     "payload truncated": lambda marker, payload: payload.write_bytes(payload.read_bytes()[:-1]),
+    "payload and marker of a terabyte of nothing": lambda marker, payload: (
+        os.truncate(payload, 1 << 40),
+        _rewrite(marker, payload={**json.loads(marker.read_text())["payload"], "bytes": 1 << 40}),
+    ),
     "payload empty": lambda marker, payload: payload.write_bytes(b""),
     "marker is a folder": lambda marker, payload: (marker.unlink(), marker.mkdir()),
 }
