@@ -49,3 +49,22 @@ def test_onnx_runtime_is_told_to_send_nothing_before_it_is_imported(first):
     code = f"import os, sys, {first}\nprint('onnxruntime' in sys.modules, os.environ['ORT_DISABLE_TELEMETRY'])"
     status, output, errors = run_python(code)
     assert (status, output) == (0, "False 1\n"), errors
+
+
+CALIBRATED = "from headstart.features.encoders.calibrate import calibrate; calibrate(b'', numpy.zeros((1, 2, 2, 3), 'u1'))"
+LAUNCHED = "from headstart.pipeline.executors.ray import open_executor; open_executor(Mock(), Mock())"
+REPORTS = {
+    "onnxruntime": ("ORT_DISABLE_TELEMETRY", "1", "import headstart, onnxruntime"),
+    "huggingface_hub": ("HF_HUB_DISABLE_TELEMETRY", "1", "import headstart, huggingface_hub"),
+    "nncf": ("NNCF_DEV", "1", f"import numpy; {CALIBRATED}"),
+    "ray": ("RAY_USAGE_STATS_ENABLED", "0", f"from unittest.mock import Mock; {LAUNCHED}"),
+}
+
+
+@pytest.mark.parametrize("library", REPORTS)
+def test_a_library_that_would_report_its_use_is_told_not_to_before_it_is_imported(library, tmp_path, monkeypatch):
+    variable, wanted, code = REPORTS[library]
+    monkeypatch.delenv(variable, raising=False)
+    said = f"sys.stderr.write(os.environ.get({variable!r}, 'not told')); sys.stderr.flush(); os._exit(7)"
+    (tmp_path / f"{library}.py").write_text(f"import os, sys\n{said}\n")  # in its place
+    assert run_python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{code}") == (7, "", wanted)
