@@ -97,6 +97,8 @@ def write_json(predictions: Iterator[Prediction], layout: PredictionLayout, abou
             rows.append({"path": item.name, **top[0], "top": top})
         else:
             rows.append({"path": item.name, "values": dict(best)})
+        if item.overlay is not None:
+            rows[-1]["overlay"] = str(item.overlay)
     click.echo(json.dumps({**about, "predictions": rows}, indent=1))
     return failed
 

@@ -12,7 +12,7 @@ import click
 from headstart.commands.options import as_json, chosen_workspace, device_option, run_option, workspace_option
 from headstart.commands.output.terminal import say
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import plural
+from headstart.pipeline.text import plural, printable
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.recipe_experiment import RecipeExperiment
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     metavar="PIXELS",
     help="With --masks-to: window by window at the image's own resolution, stitched. [default: the whole image, as in training]",
 )
+@click.option(
+    "--explain",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write a picture of each image there: in orange what in it speaks for the answer. Runs on the CPU.",
+)
 @click.option("--overlay", is_flag=True, help="With --masks-to: also the classes' colours over the image.")
 @click.option(
     "--polygons",
@@ -57,6 +63,7 @@ def command(
     overlap: int | None,
     overlay: bool,
     polygons: bool,
+    explain: Path | None,
     device: str,
     allow_symlinks: bool,
     workspace: str | None,
@@ -74,6 +81,8 @@ def command(
         raise click.UsageError("--csv and --json exclude each other")
     if masks_to is None and (overlap is not None or overlay or polygons):
         raise click.UsageError("--overlap, --overlay and --polygons go with --masks-to DIR")
+    if masks_to is not None and explain is not None:
+        raise click.UsageError("--explain goes with a head that says one thing an image, --masks-to with masks")
     opened_workspace = chosen_workspace(workspace)
     experiment = recipe_of_run(opened_workspace, run)
     if masks_to is not None:
@@ -83,9 +92,15 @@ def command(
 
         request = MaskRequest(masks_to, overlap, overlay, polygons)
         return _masks(opened_workspace, experiment, images, request, device, allow_symlinks, as_json)
+    if experiment is not None and explain is not None:
+        raise HeadstartError(
+            f"run {run} is of headstart train; --explain goes with runs of headstart train-head. Name one: --run N"
+        )
     if experiment is not None:
         return _by_recipe(experiment, images, top, as_csv, as_json, allow_symlinks)
-    predictions = predict(images, opened_workspace, run=run, auxiliary=given, device=device, allow_symlinks=allow_symlinks)
+    predictions = predict(
+        images, opened_workspace, run=run, auxiliary=given, device=device, allow_symlinks=allow_symlinks, explain_to=explain
+    )
     listed = predictions.images
     layout = PredictionLayout(
         predictions.task, predictions.names, min(top, len(predictions.names)), [image.name for image in listed]
@@ -96,6 +111,8 @@ def command(
         failed = (write_csv if as_csv else write_table)(iter(predictions), layout)
         trained_on = plural(predictions.chosen.experiment.counts["train"], "image")
         say(f"said by {predictions.chosen.words}, trained on {trained_on}")
+        if explain is not None and failed < len(listed):
+            say(f"what in the images speaks for it: {printable(str(explain))}")
     if failed:
         say(f"{plural(failed, 'image')} of {len(listed):,} could not be read")
     return 1 if failed else 0
@@ -114,7 +131,6 @@ def _masks(
     from headstart.experiments.serving.predict_masks import predict_masks
     from headstart.experiments.serving.recipe_run import open_trained
     from headstart.features.devices import choose_device
-    from headstart.pipeline.text import printable
 
     said, failed = [], 0
     for one in predict_masks(workspace, open_trained(experiment), images, request, choose_device(device), allow_symlinks):
@@ -142,7 +158,6 @@ def _by_recipe(
     from headstart.commands.output.predictions import PredictionLayout, write_csv, write_table
     from headstart.commands.output.terminal import write_line
     from headstart.experiments.serving.recipe_run import open_trained, predict_files
-    from headstart.pipeline.text import printable
 
     trained = open_trained(experiment)
     said = predict_files(trained, images, allow_symlinks)

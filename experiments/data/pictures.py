@@ -43,15 +43,16 @@ class Pictures:
 
     def take_readable(self, positions: NDArray[np.int64] | Sequence[int], edge: int) -> list[Pixels | None]:
         """(edge, edge, 3) uint8 of each; None where the image is gone, broken or no image any more."""
-        readers = [self._reader(number, edge) for number in range(len(self._manifests))]
+        square = Transform((edge, edge), "bilinear", 1.0, "center", (0.5,) * 3, (0.5,) * 3, fast_decode=True)
+        return self.as_encoded(positions, square)
+
+    def as_encoded(self, positions: NDArray[np.int64] | Sequence[int], transform: Transform) -> list[Pixels | None]:
+        """(h, w, 3) uint8 of each, as an encoder of that transform gets it; None where there is none any more."""
+        readers = [open_reader(manifest.dataset, transform) for manifest in self._manifests]
         with ThreadPoolExecutor(cores(), "thumbnail") as pool:
             taken = list(pool.map(partial(self._pixels, readers), map(int, positions)))
         self.missing += sum(pixels is None for pixels in taken)
         return taken
-
-    def _reader(self, number: int, edge: int) -> Any:
-        transform = Transform((edge, edge), "bilinear", 1.0, "center", (0.5,) * 3, (0.5,) * 3, fast_decode=True)
-        return open_reader(self._manifests[number].dataset, transform)
 
     def _pixels(self, readers: Sequence[Any], position: int) -> Pixels | None:
         rows = self._cached.rows

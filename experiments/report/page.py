@@ -95,17 +95,24 @@ def full_width_chart(chart: Chart) -> str:
 
 
 def mistake_markup(
-    picture: str, beside: str | None, caption: str, alternative: str, is_beside: str = "nearest training image"
+    picture: str,
+    beside: str | None,
+    caption: str,
+    alternative: str,
+    is_beside: str = "nearest training image",
+    spoke: str | None = None,
 ) -> str:
-    """Args: picture, beside: JPEG in base64; caption: markup; alternative, is_beside: what the two show, plain."""
-    images = tag("img", {"src": f"data:image/jpeg;base64,{picture}", "alt": alternative, "loading": "lazy"}).removesuffix(
-        "</img>"
+    """Args: picture, beside, spoke: JPEG in base64; caption: markup; alternative, is_beside: what two of them show, plain.
+
+    `spoke`: what in the picture spoke for the answer.
+    """
+    images = [(picture, alternative), (spoke, f"what spoke for it: {alternative}"), (beside, is_beside)]
+    shown = "".join(
+        tag("img", {"src": f"data:image/jpeg;base64,{image}", "alt": words, "loading": "lazy"}).removesuffix("</img>")
+        for image, words in images
+        if image is not None
     )
-    if beside is not None:
-        images += tag("img", {"src": f"data:image/jpeg;base64,{beside}", "alt": is_beside, "loading": "lazy"}).removesuffix(
-            "</img>"
-        )
-    return f'<li><figure><div class="pair">{images}</div><figcaption>{caption}</figcaption></figure></li>'
+    return f'<li><figure><div class="pair">{shown}</div><figcaption>{caption}</figcaption></figure></li>'
 
 
 def matrix_markup(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from headstart.experiments.report.figures.charts import (
     scatter_chart,
     timeline_chart,
 )
-from headstart.experiments.report.figures.thumbnails import jpeg
+from headstart.experiments.report.figures.thumbnails import fitted, jpeg
 from headstart.experiments.runs.database.rows import HISTORY
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.pipeline.doors.records import DamagedError, read_record
@@ -29,6 +29,7 @@ from .answers import Neighbour, nearest_training_images
 from .anytime import AnytimePoint
 from .audit_section import audit_section
 from .markup import plain, text
+from .mistakes_seen import overlay_words, overlays_of
 from .projection import Map
 from .subject import MISTAKES_SHOWN, SPLIT_NAMES, Subject, own_metrics
 from .timeline import Timeline
@@ -45,9 +46,10 @@ def sections_of(
     timeline: Timeline,
     anytime: Sequence[AnytimePoint],
     charts: list[Chart],
+    report: Callable[[str], None],
 ) -> list[pages.Section]:
-    """The parts of the page in their order; what they draw is added to `charts`."""
-    sections = [_mistakes_section(subject, pictures)]
+    """The parts of the page in their order; what they draw is added to `charts`, and `report` told what takes a while."""
+    sections = [_mistakes_section(subject, pictures, report)]
     doubts = audit_section(subject, pictures)
     sections += [doubts] if doubts is not None else []
     sections.append(_map_section(subject, maps))
@@ -80,7 +82,7 @@ def sections_of(
     return sections
 
 
-def _mistakes_section(subject: Subject, pictures: Pictures) -> pages.Section:
+def _mistakes_section(subject: Subject, pictures: Pictures, report: Callable[[str], None]) -> pages.Section:
     shown = subject.mistakes[:MISTAKES_SHOWN]
     where = SPLIT_NAMES[subject.split]
     if not len(shown):
@@ -89,24 +91,32 @@ def _mistakes_section(subject: Subject, pictures: Pictures) -> pages.Section:
     neighbours = nearest_training_images(data.source, train, shown)
     own = pictures.take(shown, _PAIR_EDGE)
     near = pictures.take([each.position for each in neighbours], _PAIR_EDGE)
+    overlays = overlays_of(subject, pictures, shown, report)
     items = []
-    for position, neighbour, one, other in zip(shown.tolist(), neighbours, own, near, strict=True):
+    for position, neighbour, one, other, spoke in zip(
+        shown.tolist(), neighbours, own, near, overlays or [None] * len(shown), strict=True
+    ):
         caption, alternative = _caption(subject, position, neighbour)
-        items.append(pages.mistake_markup(jpeg(one), jpeg(other), caption, alternative))
+        over = None if spoke is None else jpeg(fitted(spoke, _PAIR_EDGE))
+        items.append(pages.mistake_markup(jpeg(one), jpeg(other), caption, alternative, spoke=over))
+    middle = "" if overlays is None else f", {overlay_words(subject)}"
     total, judged = len(subject.mistakes), len(subject.answers.judged)
     if subject.is_classes:
         counted = f"{total:,} of {judged:,} {where} images wrong" + (f", {len(shown)} of them here" if total > len(shown) else "")
         how = (
-            f"{counted}. Left the image, right the nearest of the training images (fainter) with its label and the cosine of "
-            "their features. Where the nearest looks alike and bears the label it said, the image's own label may be wrong."
+            f"{counted}. Left the image{middle}, right the nearest of the training images (fainter) with its label and the "
+            "cosine of their features. Where the nearest looks alike and bears the label it said, the image's own label may be "
+            "wrong."
         )
         heading = "What it gets wrong, most certain first"
     else:
         how = (
-            f"The largest errors of {judged:,} {where} images. Right the nearest of the training images (fainter) with its value."
+            f"The largest errors of {judged:,} {where} images. Left the image{middle}, right the nearest of the training images "
+            "(fainter) with its value."
         )
         heading = "Where it errs most"
-    return pages.Section("mistakes", heading, how, f'<ul class="mistakes">{"".join(items)}</ul>')
+    kind = "mistakes" if overlays is None else "mistakes three"
+    return pages.Section("mistakes", heading, how, f'<ul class="{kind}">{"".join(items)}</ul>')
 
 
 def _caption(subject: Subject, position: int, neighbour: Neighbour) -> tuple[str, str]:

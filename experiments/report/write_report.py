@@ -101,7 +101,7 @@ def _written(subject: Subject, report: Callable[[str], None]) -> WrittenReport:
     timeline = timeline_of(subject.workspace, subject.experiment.encoder)
     anytime = anytime_curve(subject.data.data, _arrival(subject, timeline))
     charts = [standings_chart(standings)]
-    sections = sections_of(subject, maps, pictures, timeline, anytime, charts)
+    sections = sections_of(subject, maps, pictures, timeline, anytime, charts, report)
     answer = _answer(subject, standings, judged, charts[0])
     facts = map_facts(subject, maps, everything, sample)
     names = thumbnail_names(subject, sample)

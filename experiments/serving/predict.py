@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.data.sigmoid import sigmoid
 from headstart.experiments.evaluation.metrics import probabilities_of
+from headstart.experiments.explain.overlay_files import OverlayFiles
 from headstart.experiments.heads.trained_head import TrainedHead, read_head
 from headstart.experiments.runs.catalog import BEST, Chosen, choose_run
 from headstart.features.extraction.new_images import NewImage, encode_new_images, find_new_images
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Probabilities or numbers (k,) for an image, or why there are none."""
+    """Probabilities or numbers (k,) for an image, or why there are none.
+
+    Attributes:
+        overlay: a picture of what speaks for the most probable class, or raises the first number, if that was asked for.
+    """
 
     name: str
     answer: NDArray[np.float64] | None
     error: ImageError | None
+    overlay: Path | None = None
 
 
 def answering(head: TrainedHead) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
@@ -95,6 +101,7 @@ def predict(
     auxiliary: Sequence[str] | Mapping[str, float] = (),
     device: str = "auto",
     allow_symlinks: bool = False,
+    explain_to: Path | None = None,
 ) -> Predictions:
     """What the head of a run says of image files and folders of them, decoded and encoded as `work` would do it.
 
@@ -104,23 +111,32 @@ def predict(
         auxiliary: the numbers that the head was trained with beside the image, by name.
         device: auto, cpu or cuda.
         allow_symlinks: follow symbolic links out of a folder.
+        explain_to: a folder for a picture of each image with what in it speaks for the answer, see `OverlayFiles`; the encoder
+            then runs on a CPU.
 
-    Raises: HeadstartError if there is no such run, its encoder is gone, there are no images, or auxiliary numbers are missing.
+    Raises: HeadstartError if there is no such run, its encoder is gone, there are no images, auxiliary numbers are missing, or
+        the encoder averages no map that could be explained.
     """
     chosen = choose_run(as_workspace(workspace), str(run))
     beside = auxiliary_values(chosen.experiment.auxiliary, auxiliary)
     head = read_head(chosen.head_path)
     listed = find_new_images([Path(image) for image in images], allow_symlinks)
-    open_batching = partial(_open_batching, chosen.experiment.encoder, device)
-    answers = predict_images(head, listed, chosen.encoder_spec(), beside, open_batching, device)
+    overlays = None if explain_to is None else OverlayFiles(explain_to, head)
+    if overlays is not None:
+        overlays.require_apart(listed)
+    open_batching = partial(_open_batching, chosen.experiment.encoder, device, overlays is not None)
+    answers = predict_images(head, listed, chosen.encoder_spec(), beside, open_batching, device, overlays)
     return Predictions(chosen, head.task, head.names, listed, answers)
 
 
-def _open_batching(encoder: Path, device: str) -> Batching:
+def _open_batching(encoder: Path, device: str, with_map: bool = False) -> Batching:
+    from headstart.features.encoders.pooled_map import open_with_pooled_map
     from headstart.features.encoders.runtime import device_of_encoder, open_encoder
     from headstart.features.extraction.memory_budget import plan_batching
     from headstart.features.images.watch import picture_seconds
 
+    if with_map:
+        return plan_batching(open_with_pooled_map(encoder, picture_seconds()), None, None, None, 0)[0]
     opened = open_encoder(encoder, device_of_encoder(encoder, device), picture_seconds())
     return plan_batching(opened, None, None, None, 0)[0]
 
@@ -158,12 +174,14 @@ def predict_images(
     auxiliary: Sequence[float],
     open_batching: Callable[[], Batching],
     device: str = "cpu",
+    overlays: OverlayFiles | None = None,
 ) -> Iterator[Prediction]:
     """What the head says of each image, in order.
 
     Args:
         spec: of the encoder; open_batching: opens it; device: see `encode_new_images`.
         auxiliary: numbers that stand after each image's features.
+        overlays: where pictures of what speaks for the answers go; the encoder gives maps then.
 
     Raises: HeadstartError if the head was trained on features of another length.
     """
@@ -173,7 +191,10 @@ def predict_images(
             yield Prediction(encoded.image.name, None, encoded.error)
         else:
             row = np.concatenate([encoded.features.astype(np.float32), beside])
-            yield Prediction(encoded.image.name, answer(row[None])[0], None)
+            said = answer(row[None])[0]
+            asked = int(said.argmax()) if head.task == "classification" else 0
+            picture = None if overlays is None else overlays.write(encoded, row, asked)
+            yield Prediction(encoded.image.name, said, None, picture)
 
 
 def _activated(values: NDArray[np.float64], activation: str) -> NDArray[np.float64]:

@@ -142,7 +142,7 @@ class OnnxEncoder:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread would take a decoder's core
         _bound_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
-        self._is_batch_invariant = is_batch_invariant
+        self.is_batch_invariant = is_batch_invariant
         source = graph if isinstance(graph, bytes) else str(graph)
         self._name = "the graph" if isinstance(graph, bytes) else str(graph)
         self._image_s = image_s
@@ -154,7 +154,7 @@ class OnnxEncoder:
         require_pixels(images, self.spec)
         if not len(images):
             return np.empty((0, self.spec.row_length), np.float32)
-        if not self._is_batch_invariant:
+        if not self.is_batch_invariant:
             return np.concatenate([self._run(images[i : i + 1]) for i in range(len(images))])
         return self._run(images)
 

@@ -96,7 +96,9 @@ def _open_precise(folder: Path, spec: EncoderSpec, device: str, image_s: float |
     return OpenvinoEncoder(spec, data, str(path), facts.versions, image_s)
 
 
-def open_for_onnx_runtime(folder: Path, image_s: float | None = None) -> tuple[Path, OnnxEncoder]:
+def open_for_onnx_runtime(
+    folder: Path, image_s: float | None = None, remedy: str = "Export the head alone: leave out --with-encoder"
+) -> tuple[Path, OnnxEncoder]:
     """The graph of an encoder in another precision, and it in ONNX Runtime, for files that leave Headstart.
 
     Its features are close to those of extraction, not the same: that computes bfloat16 in float32 and rounds int8 elsewhere.
@@ -114,9 +116,7 @@ def open_for_onnx_runtime(folder: Path, image_s: float | None = None) -> tuple[P
     try:
         facts, path = _ready_graph(folder, spec)
     except _NoGraph as reason:
-        raise HeadstartError(
-            f"{folder.name} has no ONNX graph ({reason}). Export the head alone: leave out --with-encoder"
-        ) from None
+        raise HeadstartError(f"{folder.name} has no ONNX graph ({reason}). {remedy}") from None
     return path, OnnxEncoder(spec, path, facts.versions, facts.is_batch_invariant, image_s)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -49,11 +49,17 @@ class NewImage:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image and its features (d,) float16, or why it has none."""
+    """An image and its features (d,) float16, or why it has none.
+
+    Attributes:
+        pixels: as the encoder saw them, (h, w, 3). map: what the encoder gives besides the vector, float32, if it gives one.
+    """
 
     image: NewImage
     features: NDArray[np.float16] | None
     error: ImageError | None = None
+    pixels: NDArray[np.uint8] | None = None
+    map: NDArray[np.float32] | None = None
 
 
 def find_new_images(places: Sequence[Path], allow_symlinks: bool = False) -> list[NewImage]:
@@ -118,7 +124,10 @@ def encode_new_images(
             assert ahead is not None
             current, ahead = ahead, begin(chunks[number + 1]) if number + 1 < len(chunks) else None
             values, decoded = batching.encode(current.images, current.good(), check)
-            yield from _encoded(chunk, values[:, : spec.embed_dim], decoded, current.errors)
+            spatial = batching.encoder.spec.spatial
+            maps = values[:, spec.embed_dim :].reshape(-1, *spatial.shape) if spatial is not None else None
+            beside = {place: (current.images[place], None if maps is None else maps[i]) for i, place in enumerate(decoded)}
+            yield from _encoded(chunk, values[:, : spec.embed_dim], decoded, current.errors, beside)
     finally:
         pool.shutdown(cancel_futures=True)
         decode.close()
@@ -154,10 +163,14 @@ def opened_new_file(image: NewImage) -> Iterator[BinaryIO]:
 
 
 def _encoded(
-    chunk: Sequence[NewImage], values: NDArray[np.float32], decoded: Sequence[int], errors: dict[int, ImageError]
+    chunk: Sequence[NewImage],
+    values: NDArray[np.float32],
+    decoded: Sequence[int],
+    errors: dict[int, ImageError],
+    beside: Mapping[int, tuple[NDArray[np.uint8], NDArray[np.float32] | None]],
 ) -> Iterator[EncodedImage]:
     half, kept, lost = round_features(values, decoded)
     features = dict(zip(kept, half, strict=True))
     errors = {**errors, **lost}
     for i, image in enumerate(chunk):
-        yield EncodedImage(image, features.get(i), errors.get(i))
+        yield EncodedImage(image, features.get(i), errors.get(i), *beside.get(i, (None, None)))

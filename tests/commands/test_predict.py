@@ -195,3 +195,48 @@ def test_more_images_than_are_in_memory_at_once_come_in_order(trained, tmp_path)
     assert [Path(row["path"]).name for row in found] == [f"{number:03d}.png" for number in range(150)]
     one = call("predict", tmp_path / "140.png", "--json", "-w", trained.root).json["predictions"][0]
     assert one == found[140]
+
+
+def test_explain_leaves_a_picture_of_each_image_beside_the_same_answers(trained, pictures, tmp_path):
+    words = ["predict", pictures / "a", "--run", "2", "--json", "-w", trained.root]
+    plain, explained = call(*words), call(*words, "--explain", tmp_path / "seen")
+    assert explained.status == 0, explained.errors
+    rows = explained.json["predictions"]
+    assert [row["label"] for row in rows] == [row["label"] for row in plain.json["predictions"]]
+    for row, other in zip(rows, plain.json["predictions"], strict=True):
+        assert row["probability"] == pytest.approx(other["probability"], abs=1e-2)
+        with Image.open(row["overlay"]) as picture:
+            assert picture.format == "PNG"
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == [f"{Path(row['path']).name}.png" for row in rows]
+    assert call(*words, "--explain", tmp_path / "seen").status == 0  # the same pictures
+
+
+def test_explain_writes_over_no_file_of_somebody_else(trained, pictures, tmp_path):
+    image = sorted((pictures / "a").iterdir())[0]
+    mine = tmp_path / f"{image.name}.png"
+    mine.write_bytes(b"mine")
+    done = call("predict", image, "--explain", tmp_path, "-w", trained.root)
+    assert done.status == 1
+    assert "exists and holds something else" in done.errors
+    assert mine.read_bytes() == b"mine"
+
+
+def test_explain_refuses_two_images_of_one_name_before_any_work(trained, pictures, tmp_path):
+    for folder in "xy":
+        (tmp_path / folder).mkdir()
+        shutil.copy(sorted((pictures / "a").iterdir())[0], tmp_path / folder / "one.png")
+    done = call("predict", tmp_path / "x", tmp_path / "y", "--explain", tmp_path / "seen", "-w", trained.root)
+    assert done.status == 1
+    assert "would both be explained in" in done.errors
+    assert not (tmp_path / "seen").exists()
+
+
+def test_an_image_that_cannot_be_read_costs_its_own_row_when_others_are_explained(trained, pictures, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    image = sorted((pictures / "a").iterdir())[0]
+    done = call("predict", tmp_path / "broken.png", image, "--explain", tmp_path / "seen", "--json", "-w", trained.root)
+    assert done.status == 1
+    broken, sound = done.json["predictions"]
+    assert "error" in broken
+    assert "overlay" not in broken
+    assert Path(sound["overlay"]).is_file()

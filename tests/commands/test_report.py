@@ -56,6 +56,27 @@ def test_the_page_has_the_verdict_and_the_score_that_training_noted(page, traine
     assert written.verdict.startswith(f"{metrics['selected']}")
 
 
+def test_each_mistake_has_a_picture_of_what_spoke_for_it(page):
+    _, content = page
+    shown = content.split('<ul class="mistakes three">')[1].split("</ul>")[0]
+    assert shown.count("<li>") == shown.count('alt="what spoke for it: ') > 0
+
+
+def test_without_a_map_to_explain_by_the_page_says_the_rest_and_the_reason_is_told(own, monkeypatch):
+    from headstart.experiments.report import mistakes_seen
+    from headstart.pipeline.errors import HeadstartError
+
+    def refuse(*arguments):
+        raise HeadstartError("it cannot be explained")
+
+    monkeypatch.setattr(mistakes_seen, "open_with_pooled_map", refuse)
+    said = []
+    content = write_report("best", own, said.append).path.read_text()
+    assert '<ul class="mistakes">' in content
+    assert "in orange" not in content
+    assert any("it cannot be explained" in line for line in said)
+
+
 def test_each_figure_lies_beside_with_its_numbers(page):
     written, _ = page
     names = {path.name for path in written.figures}

@@ -47,6 +47,16 @@ def jpeg(pixels: Pixels, quality: int = 78) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+def fitted(pixels: Pixels, edge: int) -> Pixels:
+    """Scaled to a square of `edge` pixels, from the middle of what is no square."""
+    from PIL import Image
+
+    side = min(pixels.shape[:2])
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    square = Image.fromarray(pixels[top : top + side, left : left + side])
+    return np.asarray(square.resize((edge, edge), Image.Resampling.BILINEAR))
+
+
 def sheets_of(tiles: Sequence[Pixels], edge: int, columns: int = 32, quality: int = 72) -> Sheets:
     """Tiles side by side in as few JPEGs as decode quickly."""
     images = []
