@@ -11,14 +11,14 @@ from .files import FileSystem, environment_faults
 ANOTHER_FILE = "Pass --force to replace it, or -o FILE"
 
 
-def refuse_place(path: Path) -> None:
-    """Before the work. Raises: HeadstartError with the remedy where no file can be written at `path`."""
+def refuse_place(path: Path, option: str = "-o", example: str = "model.onnx") -> None:
+    """Before the work. Raises: HeadstartError with the remedy, of the option, where no file can be written at `path`."""
     if path.is_dir():
-        raise HeadstartError(f"{path} is a folder. Name a file: -o {path / 'model.onnx'}")
+        raise HeadstartError(f"{path} is a folder. Name a file: {option} {path / example}")
     if not path.absolute().parent.is_dir():
-        raise HeadstartError(f"{path.absolute().parent} is no folder. Make it, or choose another place with -o FILE")
+        raise HeadstartError(f"{path.absolute().parent} is no folder. Make it, or choose another place with {option} FILE")
     if path.exists() and not path.is_file():
-        raise HeadstartError(f"{path} is no ordinary file. Choose another place with -o FILE")
+        raise HeadstartError(f"{path} is no ordinary file. Choose another place with {option} FILE")
 
 
 def write_output(path: Path, data: bytes, force: bool = False, remedy: str = ANOTHER_FILE) -> bool:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from headstart.commands.options import as_json, chosen_workspace, workspace_option
-from headstart.commands.output.terminal import aligned, interval_text, say, write_line
+from headstart.commands.output.terminal import aligned, say, write_line
 
 if TYPE_CHECKING:
-    from headstart.experiments.audit.audit_data import DataAudit
-    from headstart.pipeline.workspace import Workspace
+    from headstart.experiments.audit.doubts import DataAudit
 
 _SHOWN = 20
 
@@ -34,6 +33,7 @@ _SHOWN = 20
     metavar="FILE",
     help="Write a table with a line a doubt. Correct its column `label` and give it to `enqueue --labels`.",
 )
+@click.option("--force", is_flag=True, help="Replace FILE of --corrections if it exists.")
 @click.option("--csv", "as_csv", is_flag=True, help="Suspect labels as lines on standard output: path, label, suggested, ...")
 @as_json
 @workspace_option
@@ -44,6 +44,7 @@ def command(
     outliers: bool,
     encoder: str | None,
     corrections: Path | None,
+    force: bool,
     as_csv: bool,
     as_json: bool,
     workspace: str | None,
@@ -54,19 +55,15 @@ def command(
     trained on it; where it is sure of another class, the label is suspect. Copies are proposed by features and decided by pixels.
     Nothing is changed: look at the images, in the report, too. How much the score on test hangs on them is shown last.
     """
-    from headstart.experiments.audit.audit_data import PARTS, audit_data
-    from headstart.experiments.audit.audit_record import write_audit
-    from headstart.features.encoders.folder import chosen_encoder
+    from headstart.experiments.audit.audit_data import audit_data
+    from headstart.experiments.audit.doubts import PARTS
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
     flags = (wants_labels, duplicates, leaks, outliers)
     parts = [part for part, is_wanted in zip(PARTS, flags, strict=True) if is_wanted] or (["labels"] if as_csv else list(PARTS))
     opened = chosen_workspace(workspace)
-    audit = audit_data(opened, encoder, parts, report=say)
-    write_audit(opened, chosen_encoder(opened, encoder), audit)
-    if corrections is not None:
-        _write_corrections(opened, corrections, audit)
+    audit = audit_data(opened, encoder, parts, report=say, corrections=corrections, force=force)
     if as_json:
         facts = asdict(audit)
         facts |= facts.pop("labels") or {}
@@ -85,25 +82,6 @@ def command(
         click.echo(f"next: correct the column label of {corrections}, then headstart enqueue --labels {corrections}")
     elif audit.copies or audit.outliers or (audit.labels is not None and audit.labels.suspects):
         click.echo("next: headstart audit --corrections doubts.csv, or headstart report --open to see the images")
-
-
-def _write_corrections(workspace: Workspace, path: Path, audit: DataAudit) -> None:
-    import csv
-    import io
-
-    from headstart.experiments.audit.corrections import HEADER, correction_rows
-    from headstart.pipeline.errors import HeadstartError
-    from headstart.pipeline.text import escape, printable
-
-    if not path.absolute().parent.is_dir():
-        raise HeadstartError(
-            f"there is no folder {printable(str(path.parent))} to write {printable(path.name)} into. Make it first"
-        )
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows([escape(cell) for cell in row] for row in correction_rows(audit))
-    workspace.files.replace(path.absolute(), buffer.getvalue().encode())
 
 
 def _lines(audit: DataAudit) -> Iterator[str]:
@@ -148,8 +126,10 @@ def _score_rows(audit: DataAudit) -> list[list[str]]:
 
     rows = [["", "images", "right", "95 %"]]
     for score in audit.scores:
-        share = f"{100 * score.right / score.images:.2f} %" if score.images else "-"
-        interval = interval_text(wilson_interval(score.right, score.images)) if score.images else "-"
+        share, interval = "-", "-"
+        if score.images:
+            low, high = wilson_interval(score.right, score.images)
+            share, interval = f"{100 * score.right / score.images:.1f} %", f"{100 * low:.1f} to {100 * high:.1f}"
         rows.append([score.without, f"{score.images:,}", share, interval])
     return rows
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,80 +12,18 @@ from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.features.store.packing import open_cache
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.output_files import refuse_place, write_output
 from headstart.pipeline.text import plural, verb
 from headstart.pipeline.workspace import Workspace, as_workspace
 
-from .clean_score import CleanScore, clean_scores
-from .label_errors import LabelAudit, audit_labels
+from .audit_record import write_audit
+from .clean_score import clean_scores
+from .corrections import corrections_table
+from .doubts import DUPLICATES, LABELS, LEAKS, OUTLIERS, PARTS, AuditedImage, CopyPair, DataAudit, OddImage
+from .label_errors import audit_labels
 from .near_duplicates import Copies, find_copies
 from .neighbours import nearest_images
 from .outliers import odd_places, oddness
-
-LABELS, DUPLICATES, LEAKS, OUTLIERS = PARTS = ("labels", "duplicates", "leaks", "outliers")
-
-
-@dataclass(frozen=True)
-class AuditedImage:
-    """An image by its row: dataset is the folder of its manifest, relative to the workspace."""
-
-    dataset: str
-    row: int
-    path: str
-    split: str
-    label: str
-
-
-@dataclass(frozen=True)
-class CopyPair:
-    """Two images that show one picture; attributes as of `near_duplicates.Copy`.
-
-    Attributes:
-        is_leak: whether one is in val or test and the other in train or the other of the two.
-    """
-
-    first: AuditedImage
-    second: AuditedImage
-    cosine: float | None
-    likeness: float
-    how: str
-
-    @property
-    def is_leak(self) -> bool:
-        return self.first.split != self.second.split and bool(self.first.split and self.second.split)
-
-
-@dataclass(frozen=True)
-class OddImage:
-    """Attributes:
-    oddness: robust standard deviations by which it is farther from its neighbours than images usually are.
-    """
-
-    image: AuditedImage
-    oddness: float
-
-
-@dataclass(frozen=True)
-class DataAudit:
-    """What was asked for; the others are empty.
-
-    Attributes:
-        digest: of the rows that were audited. images: how many.
-        parts: of PARTS, what was looked for.
-        labels: None if it was not asked for.
-        copies: the most alike first; of LEAKS without DUPLICATES only those across splits.
-        unread: images that pixels were wanted of and that could not be read.
-        outliers: the oddest first.
-        scores: of ridge on test, see `clean_scores`.
-    """
-
-    digest: str
-    images: int
-    parts: tuple[str, ...]
-    labels: LabelAudit | None
-    copies: tuple[CopyPair, ...]
-    unread: int
-    outliers: tuple[OddImage, ...]
-    scores: tuple[CleanScore, ...]
 
 
 def audit_data(
@@ -95,17 +32,26 @@ def audit_data(
     parts: Sequence[str] = PARTS,
     check: Callable[[], None] = lambda: None,
     report: Callable[[str], None] = lambda text: None,
+    corrections: Path | None = None,
+    force: bool = False,
 ) -> DataAudit:
-    """Looks for what `parts` name among all images that have features; nothing is changed.
+    """Looks for what `parts` name among all images that have features; labels and images are not changed.
+
+    It is kept beside the features, in place of the one before: the report shows it.
 
     Args:
         workspace: a folder; None is the one that every command would take, see `find_root`.
         encoder: its folder or model; None where there is only one.
         check: called before each pass over the features; may raise to leave.
         report: told what is being done.
+        corrections: where a table of all doubts goes, to be corrected and given to `correct_labels`.
+        force: replace what stands there.
 
-    Raises: HeadstartError if there are too few features or, for labels, too few labels.
+    Raises: HeadstartError if there are too few features or, for labels, too few labels, or another file stands at `corrections`:
+        somebody may have corrected it.
     """
+    if corrections is not None:
+        refuse_place(corrections, "--corrections", "doubts.csv")
     opened = as_workspace(workspace)
     folder = chosen_encoder(opened, encoder)
     cached = open_cache(folder)
@@ -139,9 +85,16 @@ def audit_data(
     }
     scores = clean_scores(cached, cached.labels, cached.splits, doubts, check) if any(doubts.values()) else ()
     outliers = tuple(OddImage(image(place), value) for place, value in odd)
-    return DataAudit(
+    audit = DataAudit(
         cached.digest, len(cached), tuple(part for part in PARTS if part in parts), labels, tuple(shown), unread, outliers, scores
     )
+    write_audit(opened, folder, audit)
+    if corrections is not None:
+        remedy = (
+            f"It may be corrected already: take it with headstart enqueue --labels {corrections}, name another, or pass --force"
+        )
+        write_output(corrections, corrections_table(audit), force, remedy)
+    return audit
 
 
 def _known(cosine: float) -> float | None:

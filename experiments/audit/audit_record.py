@@ -12,8 +12,8 @@ from headstart.pipeline.doors.records import Record, read_record, seal
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.workspace import Workspace
 
-from .audit_data import PARTS, AuditedImage, CopyPair, DataAudit, OddImage
 from .clean_score import CleanScore
+from .doubts import PARTS, AuditedImage, CopyPair, DataAudit, OddImage
 from .label_errors import LabelAudit, SuspectLabel
 
 FORMAT = 1

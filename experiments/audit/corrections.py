@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator
 
-from .audit_data import AuditedImage, DataAudit
+from headstart.pipeline.text import escape
+
+from .doubts import AuditedImage, DataAudit
 
 HEADER = ("path", "label", "suggested", "why", "split", "other", "dataset")
+
+
+def corrections_table(audit: DataAudit) -> bytes:
+    """CSV with a header and a line a doubt, its cells spelled as in manifests: no spreadsheet runs one."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows([escape(cell) for cell in row] for row in correction_rows(audit))
+    return buffer.getvalue().encode()
 
 
 def correction_rows(audit: DataAudit) -> Iterator[tuple[str, ...]]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headstart.experiments.audit.audit_data import AuditedImage, DataAudit
 from headstart.experiments.audit.audit_record import read_audit
+from headstart.experiments.audit.doubts import AuditedImage, DataAudit
 from headstart.experiments.data.pictures import Pictures
 from headstart.experiments.evaluation.intervals import wilson_interval
 from headstart.experiments.report.figures.thumbnails import jpeg

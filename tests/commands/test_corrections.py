@@ -54,6 +54,29 @@ def labels(place):
     return dict(zip(cached.paths, cached.labels.tolist(), strict=True))
 
 
+def test_a_table_that_somebody_corrected_is_replaced_only_when_asked(place):
+    table, words = place / "doubts.csv", ["audit", "--corrections", place / "doubts.csv", "-w", place / "w"]
+    assert call(*words).status == 0
+    written = table.read_bytes()
+    assert call(*words).status == 0  # the same table
+    table.write_bytes(written + b"mine")
+    refused = call(*words)
+    assert refused.status == 1
+    assert "headstart enqueue --labels" in refused.errors
+    assert table.read_bytes() == written + b"mine"
+    assert call(*words, "--force").status == 0
+    assert table.read_bytes() == written
+
+
+@pytest.mark.parametrize("name", ["folder", "nowhere/doubts.csv"])
+def test_a_place_where_no_table_can_be_written_is_refused_before_the_work(place, name):
+    (place / "folder").mkdir()
+    refused = call("audit", "--corrections", place / name, "-w", place / "w")
+    assert refused.status == 1
+    assert "--corrections" in refused.errors
+    assert "looking for" not in refused.errors
+
+
 def test_the_table_of_an_audit_is_taken_as_it_is_and_changes_nothing(place):
     audit = call("audit", "--corrections", place / "doubts.csv", "-w", place / "w")
     assert audit.status == 0, audit.errors
