@@ -14,7 +14,7 @@ _COLOUR = np.array([249.0, 115.0, 22.0])  # orange: against grey it is told apar
 _STRONGEST = 0.75  # share of the colour where most speaks for the answer
 
 
-def overlay(pixels: Pixels, evidence: NDArray[Any]) -> Pixels:
+def tinted(pixels: Pixels, evidence: NDArray[Any]) -> Pixels:
     """(h, w, 3) uint8: the image in grey, and in orange what speaks for the answer, relative to the place that does most.
 
     What speaks against it stays grey. Args: evidence: (rows, columns) on a grid over the whole image.

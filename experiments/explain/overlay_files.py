@@ -19,7 +19,7 @@ from headstart.pipeline.output_files import write_output
 from headstart.pipeline.text import printable
 
 from .evidence import evidence
-from .overlay import overlay
+from .overlay import tinted
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class OverlayFiles:
         path, buffer = self._path(encoded.image), io.BytesIO()
         from PIL import Image
 
-        Image.fromarray(overlay(encoded.pixels, seen)).save(buffer, "PNG")
+        Image.fromarray(tinted(encoded.pixels, seen)).save(buffer, "PNG")
         with environment_faults(f"cannot write {printable(str(path))}"):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_output(path, buffer.getvalue(), remedy="Move it away, or choose another --explain")

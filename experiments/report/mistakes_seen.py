@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.feature_source import as_float32
 from headstart.experiments.data.pictures import Pictures
 from headstart.experiments.explain.evidence import evidence, is_exact
-from headstart.experiments.explain.overlay import overlay
+from headstart.experiments.explain.overlay import tinted
 from headstart.features.encoders.pooled_map import open_with_pooled_map
 from headstart.features.images.reader import Pixels
 from headstart.features.images.watch import picture_seconds
@@ -46,7 +46,7 @@ def overlays_of(
                 continue
             asked = subject.answers.said[position] if subject.is_classes else 0
             maps = encoder.encode(pixels[None])[:, spec.embed_dim :].reshape(1, *spec.spatial.shape)
-            made.append(overlay(pixels, evidence(subject.head, row[None], maps, np.array([asked]))[0]))
+            made.append(tinted(pixels, evidence(subject.head, row[None], maps, np.array([asked]))[0]))
     finally:
         encoder.close()
     return made

@@ -18,7 +18,7 @@ from headstart.experiments.report.figures.charts import (
     scatter_chart,
     timeline_chart,
 )
-from headstart.experiments.report.figures.thumbnails import fitted, jpeg
+from headstart.experiments.report.figures.thumbnails import jpeg, squared
 from headstart.experiments.runs.database.rows import HISTORY
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.pipeline.doors.records import DamagedError, read_record
@@ -97,7 +97,7 @@ def _mistakes_section(subject: Subject, pictures: Pictures, report: Callable[[st
         shown.tolist(), neighbours, own, near, overlays or [None] * len(shown), strict=True
     ):
         caption, alternative = _caption(subject, position, neighbour)
-        over = None if spoke is None else jpeg(fitted(spoke, _PAIR_EDGE))
+        over = None if spoke is None else jpeg(squared(spoke, _PAIR_EDGE))
         items.append(pages.mistake_markup(jpeg(one), jpeg(other), caption, alternative, spoke=over))
     middle = "" if overlays is None else f", {overlay_words(subject)}"
     total, judged = len(subject.mistakes), len(subject.answers.judged)

@@ -47,7 +47,7 @@ def jpeg(pixels: Pixels, quality: int = 78) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def fitted(pixels: Pixels, edge: int) -> Pixels:
+def squared(pixels: Pixels, edge: int) -> Pixels:
     """Scaled to a square of `edge` pixels, from the middle of what is no square."""
     from PIL import Image
 

@@ -9,7 +9,7 @@ import torch
 from headstart.experiments.config import HeadConfig
 from headstart.experiments.data.targets import Units
 from headstart.experiments.explain.evidence import evidence, is_exact
-from headstart.experiments.explain.overlay import overlay
+from headstart.experiments.explain.overlay import tinted
 from headstart.experiments.heads.trained_head import TrainedHead
 
 RANDOM = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def test_a_picture_is_orange_where_most_speaks_for_the_answer_and_grey_where_it_
     pixels = RANDOM.integers(0, 255, (32, 48, 3)).astype(np.uint8)
     places = np.full((2, 3), -5.0)
     places[0, 2] = 1.0
-    over = overlay(pixels, places)
+    over = tinted(pixels, places)
     assert (over.shape, over.dtype) == (pixels.shape, np.uint8)
     left, corner = over[20:, :10].astype(int), over[:4, -4:].astype(int)
     assert (left.max(axis=2) - left.min(axis=2)).max() == 0
@@ -71,5 +71,5 @@ def test_a_picture_is_orange_where_most_speaks_for_the_answer_and_grey_where_it_
 
 @pytest.mark.parametrize("places", [np.zeros((2, 2)), np.full((2, 2), -1.0)], ids=["nothing", "only against it"])
 def test_where_nothing_speaks_for_the_answer_the_picture_is_grey(places):
-    over = overlay(np.full((8, 8, 3), (10, 200, 30), np.uint8), places)
+    over = tinted(np.full((8, 8, 3), (10, 200, 30), np.uint8), places)
     assert (over == over[..., :1]).all()
