@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test launches objects faults identity flips fuzz outside swaps check format
+.PHONY: demo test gpu launches objects faults identity flips fuzz outside swaps check format
 
 demo: $(VENV)/demo-installed
 	$(BIN)/headstart demo
 
 test: $(VENV)/dev-installed
 	$(BIN)/python -m pytest
+
+# What is promised of a GPU, tried on the one that is here: ten minutes, and a table for RESULTS.md.
+gpu: $(VENV)/dev-installed
+	$(BIN)/headstart doctor --gpu
 
 # Launches on real clusters of three nodes on this machine: Slurm (installed with apt where that can be done) and Ray (285 MB).
 launches: $(VENV)/dev-installed

@@ -50,7 +50,10 @@ DOORS = {
         "os.remove os.unlink os.rename os.renames os.replace os.rmdir os.removedirs shutil.rmtree shutil.move shutil.copy "
         "shutil.copy2 shutil.copyfile shutil.copytree .unlink .rmdir .rename .replace",
         "pipeline/paths.py",
-        {"features/sources/results/ingest.py": "the table that the user named"},
+        {
+            "features/planning/gpu_acceptance.py": "a workspace that it just made, in a temporary folder",
+            "features/sources/results/ingest.py": "the table that the user named",
+        },
     ),
     "arrays": door(
         "numpy.load numpy.fromfile numpy.memmap numpy.loadtxt numpy.genfromtxt zipfile.ZipFile numpy.lib.format.read_array",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import time
 from collections import Counter
+from pathlib import Path
 
 import click
 
@@ -12,13 +15,19 @@ from headstart.commands.output.terminal import say
 
 
 @click.command("doctor")
+@click.option(
+    "--gpu", is_flag=True, help="Try out all that is promised of a GPU, in about ten minutes; a table to paste into a report."
+)
 @as_json
 @workspace_option
-def command(as_json: bool, workspace: str | None) -> int:
+def command(gpu: bool, as_json: bool, workspace: str | None) -> int:
     """Look at this machine and this workspace: each line is ok, or says its fix. Exits with 1 if something is wrong.
 
-    A note is something that not everybody needs. It changes nothing and, without a GPU, loads no torch.
+    A note is something that not everybody needs. It changes nothing and, without a GPU, loads no torch. With --gpu it extracts,
+    trains, kills and goes on in a temporary folder, and compares.
     """
+    if gpu:
+        return _accept_gpu(as_json)
     from headstart.features.planning.machine import WRONG, examine_machine
     from headstart.pipeline.text import one_line, plural
     from headstart.pipeline.workspace import find_root
@@ -36,3 +45,41 @@ def command(as_json: bool, workspace: str | None) -> int:
     if counts[WRONG]:
         say(f"{plural(counts[WRONG], 'line')} wrong")
     return int(counts[WRONG] > 0)
+
+
+def _accept_gpu(as_json: bool) -> int:
+    from headstart.features.devices import has_nvidia_device
+    from headstart.features.planning.gpu_acceptance import CHECKS, Scene, accept_gpu
+    from headstart.features.planning.machine import WRONG
+    from headstart.pipeline.text import one_line, span
+
+    if not has_nvidia_device():
+        planned = [(check.__doc__ or "").partition(".")[0] for check in CHECKS]
+        if as_json:
+            click.echo(json.dumps({"device": None, "would_check": planned, "lines": []}, indent=1))
+        else:
+            click.echo("no NVIDIA device is here, so nothing was tried. On a machine with one, this checks:")
+            for words in planned:
+                click.echo(f"  {words}")
+        return 1
+    begun, about = time.monotonic(), _gpu_words()
+    with tempfile.TemporaryDirectory(prefix="headstart-gpu-") as folder:
+        lines = list(accept_gpu(Scene(Path(folder)), say))
+    wrong = sum(line.state == WRONG for line in lines)
+    if as_json:
+        click.echo(json.dumps({"device": about, "lines": [line.as_json() for line in lines], "wrong": wrong}, indent=1))
+        return int(wrong > 0)
+    click.echo(f"{about}; {span(time.monotonic() - begun)}\n")
+    click.echo("| check | wanted | measured | |\n|---|---|---|---|")
+    for line in lines:
+        click.echo(one_line(f"| {line.check} | {line.wanted} | {line.measured} | {line.state} |"))
+    return int(wrong > 0)
+
+
+def _gpu_words() -> str:
+    """GPU, driver and versions, for whoever reads the table elsewhere."""
+    from headstart.features.planning.machine import examine_gpu
+    from headstart.pipeline.versions import versions_of
+
+    versions = ", ".join(f"{name} {version}" for name, version in versions_of("torch", "timm").items())
+    return "; ".join([*(line.text for line in examine_gpu()), versions])

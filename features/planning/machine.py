@@ -147,6 +147,11 @@ def _runtime() -> Iterator[Checked]:
         yield Checked("ONNX Runtime", WRONG, f"{onnxruntime.__version__} has no CPU provider: {', '.join(available)}", fix)
 
 
+def examine_gpu() -> list[Checked]:
+    """What the driver and torch say of the GPUs; none of it raises."""
+    return list(_safely("GPU", _gpu))
+
+
 def _gpu() -> Iterator[Checked]:
     if not has_nvidia_device():
         yield Checked("GPU", OK, "no NVIDIA device: everything runs on the CPU, encoders in ONNX Runtime")

@@ -107,3 +107,33 @@ def test_it_loads_no_torch_where_no_gpu_is(tmp_path):
     assert status == 0, errors
     is_loaded, count = json.loads(output)
     assert (is_loaded, count > 8) == (False, True)
+
+
+def test_without_a_gpu_doctor_gpu_says_what_it_would_check_and_that_nothing_was_tried(monkeypatch):
+    from headstart.features import devices
+
+    monkeypatch.setattr(devices, "has_nvidia_device", lambda: False)
+    done = call("doctor", "--gpu")
+    assert done.status == 1
+    assert done.output.startswith("no NVIDIA device is here, so nothing was tried")
+    assert len(done.output.splitlines()) == 7
+    facts = call("doctor", "--gpu", "--json").json
+    assert facts["device"] is None
+    assert len(facts["would_check"]) == 6
+
+
+def test_what_a_gpu_was_tried_for_is_a_table_that_can_be_pasted(monkeypatch):
+    from headstart.features import devices
+    from headstart.features.planning import gpu_acceptance
+    from headstart.features.planning.gpu_acceptance import GpuLine
+
+    lines = [GpuLine("memory", "at most 4 GB", "3 GB by NVML", "ok"), GpuLine("heads killed", "the same bits", "other", "wrong")]
+    monkeypatch.setattr(devices, "has_nvidia_device", lambda: True)
+    monkeypatch.setattr(gpu_acceptance, "accept_gpu", lambda scene, report: iter(lines))
+    monkeypatch.setattr(machine, "examine_gpu", lambda: [machine.Checked("GPU", machine.OK, "a GPU, driver 1")])
+    done = call("doctor", "--gpu")
+    assert done.status == 1
+    assert done.output.startswith("a GPU, driver 1; torch ")
+    assert "| memory | at most 4 GB | 3 GB by NVML | ok |" in done.output
+    facts = call("doctor", "--gpu", "--json").json
+    assert (facts["wrong"], len(facts["lines"])) == (1, 2)
