@@ -129,7 +129,8 @@ def _score_rows(audit: DataAudit) -> list[list[str]]:
         share, interval = "-", "-"
         if score.images:
             low, high = wilson_interval(score.right, score.images)
-            share, interval = f"{100 * score.right / score.images:.1f} %", f"{100 * low:.1f} to {100 * high:.1f}"
+            share = f"{100 * score.right / score.images:.1f} %"
+            interval = f"{100 * low:.1f} to {100 * high:.1f}" if low is not None and high is not None else "-"
         rows.append([score.without, f"{score.images:,}", share, interval])
     return rows
 
