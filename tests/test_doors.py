@@ -51,7 +51,7 @@ DOORS = {
         "shutil.copy2 shutil.copyfile shutil.copytree .unlink .rmdir .rename .replace",
         "pipeline/paths.py",
         {
-            "features/planning/gpu_acceptance.py": "a workspace that it just made, in a temporary folder",
+            "features/acceptance/gpu_acceptance.py": "a workspace that it just made, in a temporary folder",
             "features/sources/results/ingest.py": "the table that the user named",
         },
     ),

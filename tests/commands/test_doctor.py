@@ -124,8 +124,8 @@ def test_without_a_gpu_doctor_gpu_says_what_it_would_check_and_that_nothing_was_
 
 def test_what_a_gpu_was_tried_for_is_a_table_that_can_be_pasted(monkeypatch):
     from headstart.features import devices
-    from headstart.features.planning import gpu_acceptance
-    from headstart.features.planning.gpu_acceptance import GpuLine
+    from headstart.features.acceptance import gpu_acceptance
+    from headstart.features.acceptance.gpu_acceptance import GpuLine
 
     lines = [GpuLine("memory", "at most 4 GB", "3 GB by NVML", "ok"), GpuLine("heads killed", "the same bits", "other", "wrong")]
     monkeypatch.setattr(devices, "has_nvidia_device", lambda: True)

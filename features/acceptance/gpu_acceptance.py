@@ -22,14 +22,13 @@ from headstart.features.encoders.runtime import Encoder, open_encoder
 from headstart.features.encoders.similarity import cosines
 from headstart.features.extraction.batching import Batching
 from headstart.features.extraction.vram_budget import DEFAULT_BUDGET
+from headstart.features.planning.machine import NOTE, OK, WRONG
 from headstart.features.store.load import load_features
 from headstart.pipeline import paths
 from headstart.pipeline.doors import python, reading
 from headstart.pipeline.doors.records import read_record
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural, reason_of, size_words
-
-from .machine import NOTE, OK, WRONG
 
 _WHOLE = 10**15  # a budget that no GPU fills
 _LEAST_COSINE = 0.999  # of features on the GPU and on the CPU

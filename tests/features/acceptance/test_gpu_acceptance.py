@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.features.planning import gpu_acceptance
-from headstart.features.planning.gpu_acceptance import Scene, accept_gpu, check_halving, check_heads_killed, draw_photos
+from headstart.features.acceptance import gpu_acceptance
+from headstart.features.acceptance.gpu_acceptance import Scene, accept_gpu, check_halving, check_heads_killed, draw_photos
 from headstart.features.planning.machine import NOTE, OK, WRONG
 from headstart.pipeline.errors import HeadstartError
 from tests.features.extraction.test_vram_budget import FakeGpu
