@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from headstart.experiments.audit import near_duplicates
 from headstart.experiments.audit.near_duplicates import EDGE, agree, find_copies
 from headstart.experiments.audit.neighbours import Neighbours
 
@@ -26,7 +27,7 @@ def small(image: Image.Image) -> np.ndarray:
 
 def recompressed(image: Image.Image) -> Image.Image:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=60)
+    image.save(buffer, "JPEG", quality=40)
     return Image.open(buffer).convert("RGB")
 
 
@@ -100,3 +101,25 @@ def test_an_image_that_is_gone_is_counted_and_is_no_copy():
     same = small(picture(1))
     copies = find_copies(neighbours([(0, 1)], 2), ["", ""], np.arange(2), Taken([same, None]))
     assert (copies.pairs, copies.unread) == ((), 1)
+
+
+def two_that_agree(length, product):
+    """Rows (2, length) of length 1 with that product."""
+    one, other = np.linalg.qr(np.random.default_rng(0).standard_normal((length, 2)))[0].T
+    return np.stack([one, product * one + np.sqrt(1 - product**2) * other]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("coarse", "fine", "wanted"),
+    [
+        pytest.param(0.99, 0.95, True, id="both high"),
+        pytest.param(0.962, 0.91, False, id="both just enough, and together not"),
+        pytest.param(0.98, 0.91, True, id="one makes up for the other"),
+        pytest.param(0.94, 0.99, False, id="too little in what is large"),
+        pytest.param(0.99, 0.89, False, id="too little in what is fine"),
+    ],
+)
+def test_what_is_large_and_what_is_fine_must_agree_each_and_together(coarse, fine, wanted):
+    prints = near_duplicates._Prints(two_that_agree(3 * EDGE * EDGE, coarse), two_that_agree(EDGE * EDGE, fine))
+    _, _, agrees = near_duplicates._agreement(prints, np.array([0]), np.array([1]))
+    assert agrees.tolist() == [wanted]
