@@ -56,6 +56,17 @@ _FORMATS = tuple(IMAGE_FORMATS)
 _TEXT_BYTES = 64 << 20
 _ORIENTATION = 0x0112
 _SIDES_SWAPPED = (5, 6, 7, 8)
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# What people's downloads are named as images, by how it begins.
+_OTHER_KINDS = (
+    (b"<!doctype html", "an HTML page, as of a download that failed"),
+    (b"<html", "an HTML page, as of a download that failed"),
+    (b"<svg", "SVG"),
+    (b"<?xml", "XML"),
+    (b"%pdf-", "a PDF"),
+    (b"pk\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+)
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
 
 
@@ -206,7 +217,7 @@ def _opened(data: bytes) -> "PillowImage":
             raise ImageError("unsupported", unsupported) from None
         if data.startswith(_MAGIC):
             raise ImageError("truncated", "it begins like an image, but its header is cut off or damaged") from None
-        raise ImageError("not_an_image", f"none of {', '.join(_FORMATS)}") from None
+        raise ImageError("not_an_image", _other_kind(data) or f"none of {', '.join(_FORMATS)}") from None
     except Exception as error:
         raise ImageError("truncated", f"{type(error).__name__}: {reason_of(error)}") from None
     require_decodable(*image.size)
@@ -237,6 +248,16 @@ def _unsupported_tiff(data: bytes) -> str:
         return ""
     many = f"{bands} bands of {'/'.join(map(str, sorted(set(bits))))} bits" if bands > 1 else f"samples of {bits[0]} bits"
     return f"{many}, which Pillow cannot read" if is_whole else ""
+
+
+def _other_kind(data: bytes) -> str:
+    """What `data` is, although it is named as an image that is read; '' if that is not plain."""
+    if data[4:8] == b"ftyp" and b"avif" not in data[:64]:
+        if data[8:12] in _HEIC_BRANDS:
+            return "HEIC under another name, which is not read. Convert it to JPEG"
+        return "a video, not an image"
+    head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((f"{kind}, not an image" for mark, kind in _OTHER_KINDS if head.startswith(mark)), "")
 
 
 def _rgb(image: "PillowImage", transform: Transform | None) -> "PillowImage":

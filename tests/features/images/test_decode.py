@@ -201,3 +201,20 @@ decode(buffer.getvalue(), Transform((32, 32), "bicubic", 0.9, "center", (0.5,) *
 print("torch" in sys.modules)
 """
     assert python_says(code) == ("False\n", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        pytest.param(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC under another name", id="heic"),
+        pytest.param(b"\0\0\0\x18ftypisom\0\0\0\0isomavc1" + bytes(99), "a video", id="mp4"),
+        pytest.param(b"\xef\xbb\xbf\n<!DOCTYPE html><title>404", "an HTML page", id="html"),
+        pytest.param(b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG", id="svg"),
+        pytest.param(b"%PDF-1.7\n", "a PDF", id="pdf"),
+        pytest.param(b"PK\x03\x04" + bytes(40), "a zip archive", id="zip"),
+        pytest.param(b"just words", "none of JPEG", id="anything else"),
+    ],
+)
+def test_what_is_named_as_an_image_and_is_none_is_called_what_it_is(data, said):
+    with pytest.raises(ImageError, match=f"^not_an_image: {said}"):
+        decode(data, CENTER)
