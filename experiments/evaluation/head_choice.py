@@ -21,7 +21,7 @@ class Candidate:
     Attributes:
         entry: what `metrics.json` says of it, `val` included.
         simplicity: less is simpler.
-    answers: digest of what it says of each validation image, '' where only its numbers are known.
+        answers: digest of what it says of each validation image, '' where only its numbers are known.
     """
 
     name: str
@@ -69,8 +69,9 @@ class Choice:
 def choose_beyond_noise(candidates: Sequence[Candidate], monitor: str, images: int) -> Choice:
     """The best on validation, of equals the simplest; but logistic regression where that leads by no more than noise.
 
-    Heads that say the same of every validation image are equal. With other answers an equal accuracy is a matter of luck, too,
-    like a lead of an image or two: then it is no reason to prefer another head to logistic regression.
+    Heads that say the same of every validation image are equal, as all that are right every time are. With other answers an
+    equal accuracy is a matter of luck, too, like a lead of an image or two: then it is no reason to prefer another head to
+    logistic regression.
 
     Args: images: of validation. Only accuracies are compared so.
     """
@@ -79,7 +80,7 @@ def choose_beyond_noise(candidates: Sequence[Candidate], monitor: str, images: i
     if monitor != "accuracy" or reference is None:
         return Choice(selected, equals, [])
     best, least = (goodness_of(each.entry["val"], monitor) for each in (_named(candidates, selected), reference))
-    is_lucky = best == least and _named(candidates, selected).answers != reference.answers
+    is_lucky = best == least < 1 and _named(candidates, selected).answers != reference.answers
     if not (is_lucky or is_noise(best, least, images)):
         return Choice(selected, equals, [])
     scores = {each.name: goodness_of(each.entry["val"], monitor) for each in candidates}

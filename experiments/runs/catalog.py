@@ -215,7 +215,7 @@ def _best(workspace: Workspace) -> Chosen:
     if references and monitor == "accuracy":
         reference, least = max(references, key=_merit)
         home = experiments[reference.experiment]  # as each experiment chooses
-        is_equal = best == least and run.experiment == home.folder.name and read_metrics(home)["selected"] == REFERENCE
+        is_equal = best == least < 1 and run.experiment == home.folder.name and read_metrics(home)["selected"] == REFERENCE
         if is_equal or is_noise(best, least, int(home.counts["val"])):
             run = reference
     return Chosen(run, experiments[run.experiment])

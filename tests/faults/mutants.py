@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(
         "`verify --deep` compares digests",
         "pipeline/markers.py",
-        "            if deep and digest_of(marker.payload) != marker.sha256:\n",
+        "            if deep and digest_of(marker.payload, reading.PAYLOAD_BYTES) != marker.sha256:\n",
         "            if False:\n",
     ),
     Mutant(
@@ -199,7 +199,7 @@ MUTANTS = (
     Mutant(
         "a half-written row of the queue is cut off",
         "pipeline/enqueue.py",
-        "        complete = _complete_bytes(file)\n",
+        "        complete = _complete_bytes(file, workspace.queue)\n",
         "        complete = file.seek(0, os.SEEK_END)\n",
     ),
     Mutant(
