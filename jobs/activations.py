@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from headstart.pipeline.job import Job
@@ -43,6 +42,8 @@ class ActivationsSession:
     """One cut of one encoder over one part of a manifest."""
 
     def __init__(self, workspace: Workspace, job: Job, settings: Settings) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # as in `extract`
+
         from headstart.features.devices import choose_device, cores
         from headstart.features.encoders.spec import read_encoder
         from headstart.features.images.reader import open_reader

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from headstart.pipeline.job import Job
@@ -63,6 +62,8 @@ class ExtractSession:
     """One encoder over one part of a manifest."""
 
     def __init__(self, workspace: Workspace, job: Job, settings: Settings) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # here: `status` asks this kind for numbers alone
+
         from headstart.features.devices import cores
         from headstart.features.encoders.spec import read_encoder
         from headstart.features.images.reader import open_reader
