@@ -102,8 +102,9 @@ MUTANTS = (
     Mutant(
         "the payload is committed before its marker",
         "pipeline/markers.py",
-        "    # A file of this name is",
-        "    files.publish(marker, _marker_bytes(job, fingerprint, payload.name, sha256, result))\n    # A file of this name is",
+        "    if objects is None:\n        _publish_payload(",
+        "    files.publish(marker, _marker_bytes(job, fingerprint, payload.name, sha256, result, False))\n"
+        "    if objects is None:\n        _publish_payload(",
     ),
     Mutant(
         "an existing payload is digested before it is trusted",

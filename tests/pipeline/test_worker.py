@@ -1,7 +1,9 @@
 import pytest
 
+from headstart.pipeline import worker
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.kinds import Settings
+from headstart.pipeline.markers import commit
 from headstart.pipeline.worker import Limits, Worker, run_job
 from tests.support import enqueue_fakes
 
@@ -17,6 +19,20 @@ def test_a_worker_does_every_job_once_and_leaves_no_claim(workspace):
     assert not list(workspace.root.rglob("*.g*"))
     assert not list(workspace.root.rglob(".tmp-*"))
     assert not list(workspace.workers.iterdir())
+
+
+def test_a_job_is_claimed_until_its_marker_is_there(workspace, monkeypatch):
+    jobs = enqueue_fakes(workspace, 30)
+    claimed = []
+
+    def look_and_commit(workspace, job, *rest):
+        is_mine = commit(workspace, job, *rest)
+        claimed.append(bool(list(workspace.claims(job).glob(f"{job.job_id}.g*"))))
+        return is_mine
+
+    monkeypatch.setattr(worker, "commit", look_and_commit)
+    work(workspace)
+    assert claimed == [True] * len(jobs)
 
 
 def test_a_second_worker_finds_nothing_to_do(workspace):
