@@ -314,7 +314,9 @@ class Worker:
             self.claimant.release(hand.claim)
             self._note_withdrawn(f"{withdrawal.why} was {REMOVED}", hand.claim.job)
             return
-        objects = self.objects if getattr(load_kind(hand.claim.job.kind), "PAYLOADS_IN_OBJECTS", False) else None
+        objects = self.objects
+        if objects is not None and not getattr(load_kind(hand.claim.job.kind), "PAYLOADS_IN_OBJECTS", False):
+            objects = None
         is_mine = commit(self.workspace, hand.claim.job, hand.fingerprint, result, objects)
         self.claimant.release(hand.claim)
         failed = len(result.failed)
