@@ -147,7 +147,7 @@ def trained_recipe(
         return experiment
     sketch, _ = sketch_of(opened, chosen.recipe, chosen.file, options, Conduct(choose_device(device)), name)
     for experiment in list_recipe_experiments(opened):
-        if experiment.identity == sketch.identity and name in (None, experiment.name):
+        if experiment.on_any_machine().identity == sketch.identity and name in (None, experiment.name):
             return experiment
     raise HeadstartError("nothing was trained with these options on this data. Leave --test-only out, or name a run: --run N")
 

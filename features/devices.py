@@ -59,6 +59,16 @@ def usable_device(asked: str) -> str:
     return choose_device(asked)
 
 
+def device_to_go_on(before: str, asked: str) -> str:
+    """For work that was begun on the device `before` ('' for none): that one again where it is here, unless another is asked for.
+
+    Raises: HeadstartError if a GPU is asked for and torch can use none.
+    """
+    if asked != "auto" or not before:
+        return usable_device(asked)
+    return before if before == "cpu" else choose_device("auto")
+
+
 def _has_nvidia_driver() -> bool:
     """Whether NVML's library is there. Asked first, because pynvml takes 15 ms to be imported, on each start of a worker."""
     if sys.platform != "linux":

@@ -36,7 +36,6 @@ def open_session(workspace: Workspace, job: Job, settings: Settings) -> TrainMod
     from headstart.experiments.runs.recipe_experiment import read_recipe_experiment, recipe_of
 
     experiment = read_recipe_experiment(workspace, workspace.folder(job))
-    _require_device(experiment)
     return TrainModelSession(workspace, settings, experiment, recipe_of(experiment))
 
 
@@ -66,16 +65,24 @@ class TrainModelSession:
     def _trained(self, experiment: RecipeExperiment, check: Callable[[], None]) -> Result:
         from headstart.experiments.evaluation.publish_recipe import publish_recipe
         from headstart.experiments.runs.recipe_experiment import options_of, splits_of
-        from headstart.experiments.training.loop import Loop
+        from headstart.experiments.tracking.console import narrate
+        from headstart.experiments.training.loop import Loop, progress_of, put_on
         from headstart.experiments.training.state.checkpoints import Checkpoints
         from headstart.experiments.training.step_memory import vram_facts
         from headstart.experiments.training.time_limit import LoopTimeLimit
+        from headstart.features.devices import device_to_go_on
 
         options = options_of(experiment, self._recipe)
         splits = splits_of(self._workspace, experiment, self._recipe, options)
         keeper = Checkpoints(experiment.checkpoints, self._workspace.files)
-        conduct = self._conduct(experiment)
-        loop = Loop(self._recipe, options, splits, conduct, keeper.latest(experiment.identity), self._workspace)
+        state = keeper.latest(experiment.identity)
+        if state is not None and experiment.device:
+            state = put_on(state, experiment.device)
+        before = experiment.device if state is None else progress_of(state).device
+        device = device_to_go_on(before, self._settings.device)
+        if before and device != before:
+            narrate(f"{experiment.folder.name}  goes on on {device}, on {before} before: the same training, other last digits")
+        loop = Loop(self._recipe, options, splits, self._conduct(experiment, device), state, self._workspace)
         listeners = _listeners(self._workspace, experiment)
         limit = LoopTimeLimit(check)
         loop.run(keeper, experiment.identity, limit.check, [*listeners, limit])
@@ -83,25 +90,26 @@ class TrainModelSession:
         for listener in listeners:
             listener.ended(experiment.folder)
         keeper.keep_only_newest()
-        facts = {"device": experiment.device, **vram_facts(experiment.device), "versions": _versions()}
+        facts = {"device": device, **vram_facts(device), "versions": _versions()}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)
 
-    def _conduct(self, experiment: RecipeExperiment) -> Conduct:
-        """As it was begun, with the budgets of this worker where it has any."""
+    def _conduct(self, experiment: RecipeExperiment, device: str) -> Conduct:
+        """As it was begun, on this device, with the budgets of this worker where it has any."""
         from dataclasses import replace
 
         conduct, mine = conduct_of(experiment), self._settings
-        return replace(conduct, ram_bytes=mine.ram_bytes or conduct.ram_bytes, vram_bytes=mine.vram_bytes or conduct.vram_bytes)
+        ram_bytes, vram_bytes = mine.ram_bytes or conduct.ram_bytes, mine.vram_bytes or conduct.vram_bytes
+        return replace(conduct, device=device, ram_bytes=ram_bytes, vram_bytes=vram_bytes)
 
 
 def conduct_of(experiment: RecipeExperiment) -> Conduct:
-    """How it runs here."""
+    """As it was begun, but for the device, which is this machine's business."""
     from dataclasses import fields
 
     from headstart.experiments.training.conduct import Conduct
 
     known = {field.name for field in fields(Conduct)}
-    return Conduct(device=experiment.device, **{name: value for name, value in experiment.conduct.items() if name in known})
+    return Conduct(**{name: value for name, value in experiment.conduct.items() if name in known})
 
 
 def _listeners(workspace: Workspace, experiment: RecipeExperiment) -> Sequence[Listener]:
@@ -130,17 +138,6 @@ def _mlflow(experiment: RecipeExperiment, place: str) -> Listener:
     from headstart.experiments.tracking.mlflow import MLflow
 
     return MLflow(place, experiment.folder.name, experiment.identity, {"recipe": experiment.recipe, **experiment.values})
-
-
-def _require_device(experiment: RecipeExperiment) -> None:
-    if experiment.device.startswith("cuda"):
-        from headstart.features.devices import has_nvidia_device
-
-        if not has_nvidia_device():
-            raise HeadstartError(
-                f"{experiment.folder.name} was begun on a GPU and here is none. Go on where there is one, or train anew on this "
-                "machine: headstart train ... --device cpu"
-            )
 
 
 def _versions() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from headstart.experiments.training.judging.evaluation import judged_batches
 from headstart.experiments.training.judging.metrics import Metric, Table
 from headstart.experiments.training.recipe import asking
 from headstart.experiments.training.state.final_weights import built, read_final
+from headstart.features.devices import device_to_go_on
 from headstart.pipeline.doors.records import read_record
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
@@ -40,9 +41,10 @@ def judged_again(
     splits = splits_of(workspace, experiment, recipe, options)
     if split not in splits.named():
         raise HeadstartError(f"{experiment.folder.name} has no split '{split}'. Use --split val")
-    model = built(recipe, options, final, experiment.device)
-    batches = judged_batches(splits, split, options, experiment.device, check=check)
-    with same_rounding(options.threads or torch.get_num_threads(), experiment.device), asking("evaluate"):
+    device = device_to_go_on(_noted_device(experiment), "auto")
+    model = built(recipe, options, final, device)
+    batches = judged_batches(splits, split, options, device, check=check)
+    with same_rounding(options.threads or torch.get_num_threads(), device), asking("evaluate"):
         return judge(recipe, model, batches, options.amp)
 
 
@@ -50,6 +52,14 @@ def is_as_noted(experiment: RecipeExperiment, split: str, metrics: Mapping[str, 
     """Whether training noted the same numbers of that split; None if its notes are gone."""
     before = _noted(experiment, split)
     return None if before is None else all(before.get(name) == value for name, value in metrics.items())
+
+
+def _noted_device(experiment: RecipeExperiment) -> str:
+    """That training judged it on; the same one rounds alike."""
+    try:
+        return read_record(experiment.folder / METRICS, None).text("device")
+    except (OSError, HeadstartError, KeyError):
+        return experiment.device or "cpu"
 
 
 def _noted(experiment: RecipeExperiment, split: str) -> dict[str, Any] | None:

@@ -100,6 +100,7 @@ def _judged(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequenc
         "judged_by": {"metric": chosen.name, "better": chosen.better},
         "best": {"step": best["step"], "epoch": best["epoch"]},
         "steps": progress.step,
+        "device": progress.device,
         "rows": dict(experiment.counts),
         "broken_rows": dict(progress.broken),
         "notes": notes,

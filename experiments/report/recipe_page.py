@@ -232,7 +232,7 @@ def _facts(experiment: RecipeExperiment, judged: Mapping[str, Any]) -> dict[str,
         "rows": counts,
         "digest of the data": experiment.data,
         "options": options,
-        "device": experiment.device,
+        "device": str(judged.get("device") or experiment.device or "not known before it is judged"),
     }
     if judged:
         facts["chosen by"] = f"{judged['judged_by']['metric']} on validation"

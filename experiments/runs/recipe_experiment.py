@@ -38,7 +38,7 @@ class RecipeExperiment(Experiment):
         code: digest of its source.
         values: every option, ready for JSON; a user's file is named by its place in the experiment's folder.
         settled: options that the data decided; instead of what the user wrote there `data` stands for them.
-        device: cpu or cuda: other devices round otherwise.
+        device: that an earlier version noted as part of what it is; '' since a training may go on on another device.
         conduct: how it runs and who listens, which decides no bit: save_every, save_s, data_workers, trackers.
     """
 
@@ -64,7 +64,7 @@ class RecipeExperiment(Experiment):
             code=str(record["code"]),
             values=dict(record["options"]),
             settled=dict(record["settled"]),
-            device=str(record["device"]),
+            device=str(record.get("device", "")),
             conduct=dict(record["conduct"]),
         )
 
@@ -82,17 +82,20 @@ class RecipeExperiment(Experiment):
         more = {"settled": dict(self.settled), "counts": dict(self.counts), "conduct": dict(self.conduct)}
         return {**self.facts(), "options": dict(self.values), **more}
 
+    def on_any_machine(self) -> Self:
+        return replace(self, device="")
+
     def facts(self) -> dict[str, Any]:
-        return {
+        facts: dict[str, Any] = {
             "recipe": self.recipe,
             "code": self.code,
             "options": {name: value for name, value in self.values.items() if name not in self.settled},
             "data": self.data,
-            "device": self.device,
         }
+        return {**facts, "device": self.device} if self.device else facts
 
     def settings(self) -> dict[str, Any]:
-        return {"recipe": self.recipe, "source": self.code[:8], **self.values, "device": self.device, "data": self.data[:8]}
+        return {"recipe": self.recipe, "source": self.code[:8], **self.values, "data": self.data[:8]}
 
     @property
     def is_from_file(self) -> bool:

@@ -82,6 +82,7 @@ class Progress:
         micro_batch: rows that go through the model at once.
         budget: bytes of memory that they were chosen for; 0: for none.
         threads: of torch; another number of them rounds otherwise.
+        device: of the last step; another one rounds otherwise.
         sums: of each logged number since the last evaluation, and of the weights behind it.
         history: an entry an evaluation: step, epoch, learning_rate, train and val (numbers by name), score (larger is better).
         broken: rows that could not be made, by number, and why.
@@ -94,6 +95,7 @@ class Progress:
     micro_batch: int = 0
     budget: int = 0
     threads: int = 0
+    device: str = ""
     sums: dict[str, list[float]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
@@ -139,7 +141,8 @@ class Loop:
         self.order = Order(splits.train, options.batch_size * options.accumulation, self.key)
         whole = options.epochs * self.order.steps_per_epoch
         self.steps = min(whole, options.max_steps) if options.max_steps else whole
-        self.progress = Progress(micro_batch=options.batch_size, threads=options.threads or torch.get_num_threads())
+        threads = options.threads or torch.get_num_threads()
+        self.progress = Progress(micro_batch=options.batch_size, threads=threads, device=conduct.device)
         with self.key.of("model").seeding(), asking("model"):
             self.model = recipe.model(options, self.about)
         if state is None and workspace is not None and has(recipe, "start"):
@@ -175,7 +178,8 @@ class Loop:
         }
 
     def _restore(self, state: State) -> None:
-        self.progress = Progress(**json.loads(state["progress"]))
+        self.progress = progress_of(state)
+        self._move()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -183,6 +187,19 @@ class Loop:
             self.mean.load_state_dict(state["mean"])
         best = state["best"]
         self.best = None if best is None else {name: tensor.to(self.conduct.device) for name, tensor in best.items()}
+
+    def _move(self) -> None:
+        """Another device takes the training over: it is the same one, but for how sums are rounded."""
+        import torch
+
+        progress, device = self.progress, self.conduct.device
+        before, progress.device = progress.device, device
+        if before in ("", device):
+            return
+        progress.threads = self.options.threads or torch.get_num_threads()  # of this machine
+        progress.notes.append(
+            f"on {device} from step {progress.step} on, on {before} before: last digits are those of neither of the two alone"
+        )
 
     def run(
         self, keeper: Keeper | None, identity: str, check: Callable[[], None] = lambda: None, listeners: Sequence[Listener] = ()
@@ -429,6 +446,16 @@ class Loop:
             )
         self.model.load_state_dict(self.best)
         return self.model
+
+
+def progress_of(state: State) -> Progress:
+    """Where the training was when this state was kept."""
+    return Progress(**json.loads(state["progress"]))
+
+
+def put_on(state: State, device: str) -> State:
+    """Says of a state of an earlier version, which did not, on what device it was made."""
+    return {**state, "progress": json.dumps({"device": device, **json.loads(state["progress"])})}
 
 
 class _Saving:

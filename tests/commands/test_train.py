@@ -4,12 +4,16 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image
 
 import headstart
 from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
 from headstart.experiments.train_recipe import trained_recipe
+from headstart.experiments.training.state.checkpoints import Checkpoints
+from headstart.experiments.training.state.final_weights import read_final
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import FileSystem
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.support import ROOT
@@ -111,6 +115,50 @@ def test_what_a_limit_of_time_left_is_gone_on_with_by_the_same_command(tmp_path)
     done = train(tmp_path, "tiny", "--epochs", 12)
     assert done.status == 0
     assert "goes on with exp_0001_tiny" in done.errors
+
+
+def _begun_by_an_earlier_version(folder, progress):
+    """It noted the device in the description alone, and as part of what the training is."""
+    del progress["device"]
+    begun = next(iter(list_recipe_experiments(open_or_create_workspace(folder.parent.parent))))
+    (folder / "experiment.json").write_bytes(replace(begun, device="cuda").encode())
+    return replace(begun, device="cuda").identity
+
+
+def _begun_on_a_gpu(folder, progress):
+    progress["device"] = "cuda"
+
+
+@pytest.mark.parametrize("begun", [_begun_on_a_gpu, _begun_by_an_earlier_version])
+@pytest.mark.parametrize("command", [("train", "tiny", "--epochs", "3"), ("work",), ("work", "--device", "cpu")], ids=" ".join)
+def test_a_training_begun_on_a_gpu_goes_on_without_one_and_its_record_says_since_when(command, begun, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    words = ("tiny", "--epochs", "3")
+    assert train(tmp_path / "undisturbed", *words).status == 0
+    assert train(tmp_path, *words, "--time-limit", "0s").status == 10
+    [folder] = (tmp_path / "workspace" / "experiments").glob("exp_*")
+    [path] = (folder / "checkpoints").glob("step_*.pt")
+    state = torch.load(path, weights_only=True)
+    progress = json.loads(state["progress"])
+    identity = begun(folder, progress) or state["identity"]
+    path.unlink()
+    state["progress"] = json.dumps(progress)
+    del state["identity"]
+    Checkpoints(folder / "checkpoints", FileSystem()).keep(progress["step"], identity, state)
+
+    done = call(*command, "-w", tmp_path / "workspace")
+    assert done.status == 0, done.errors
+    assert "goes on on cpu, on cuda before: the same training, other last digits" in done.errors
+    assert [one.folder.name for one in list_recipe_experiments(open_or_create_workspace(tmp_path / "workspace"))] == [folder.name]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["device"] == "cpu"
+    [note] = metrics["notes"]
+    assert note.startswith(f"on cpu from step {progress['step']} on, on cuda before")
+    [whole] = (tmp_path / "undisturbed" / "workspace" / "experiments").glob("exp_*")
+    # No GPU had a hand in it, so the bits are those of a CPU.
+    weights, expected = (read_final(place / "checkpoints" / "final.safetensors").weights for place in (folder, whole))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+    assert "is finished" in train(tmp_path, *words).errors
 
 
 def test_a_lost_file_is_made_again_with_the_same_bytes(tmp_path):

@@ -5,7 +5,7 @@ import pynvml
 import pytest
 
 from headstart.features import devices
-from headstart.features.devices import choose_device, cores, has_nvidia_device
+from headstart.features.devices import choose_device, cores, device_to_go_on, has_nvidia_device
 
 from .samples import python_says
 
@@ -101,3 +101,18 @@ print(cores())
 """
     assert cores() >= 1
     assert python_says(code) == ("1\n", "")
+
+
+@pytest.mark.parametrize(
+    ("before", "asked", "here", "device"),
+    [
+        pytest.param("cpu", "auto", "cuda", "cpu", id="a GPU that is here besides takes nothing over"),
+        pytest.param("cuda", "auto", "cuda", "cuda", id="there is a GPU again"),
+        pytest.param("cuda", "auto", "cpu", "cpu", id="there is none any more"),
+        pytest.param("", "auto", "cuda", "cuda", id="nothing was done yet"),
+        pytest.param("cuda", "cpu", "cuda", "cpu", id="another is asked for"),
+    ],
+)
+def test_work_goes_on_on_the_device_that_it_was_begun_on_where_that_is_here(before, asked, here, device, monkeypatch):
+    monkeypatch.setattr(devices, "choose_device", lambda asked: here if asked == "auto" else asked)
+    assert device_to_go_on(before, asked) == device

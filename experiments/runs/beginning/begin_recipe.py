@@ -61,7 +61,7 @@ def sketch_of(
         code=digest_alone(file) if is_own else read_code(file).digest,
         values={**as_values(options), **inputs},
         settled=dict(splits.settled),
-        device=conduct.device,
+        device="",
         conduct={
             "save_every": conduct.save_every,
             "save_s": conduct.save_s,
