@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headstart.features.images import decode
-from headstart.features.images.decode import MAX_FILE_BYTES, ImageError, read_file
+from headstart.features.images.decode import MAX_FILE_BYTES, ImageError, path_inside, read_file
 from headstart.pipeline.errors import TryLaterError
 from tests.features.samples import picture, saved
 
@@ -168,6 +168,60 @@ def test_a_link_to_a_folder_whose_name_begins_like_the_roots_leads_out(folder):
 def test_links_inside_the_root_are_read(folder):
     (folder / "x.jpg").symlink_to("Photo.JPG")
     assert read(folder, "x.jpg") == JPEG
+
+
+LINKED_PATHS = [
+    "Photo.JPG",
+    "deep/er/b.jpg",
+    "./deep//er/./b.jpg",
+    "deep/er/",
+    "missing/b.jpg",
+    "Photo.JPG/x",
+    "inside.jpg",
+    "inside/b.jpg",
+    "deep/up/Photo.JPG",
+    "dangling.jpg",
+    "loop/b.jpg",
+    "outside/b.jpg",
+    "deep/outside.jpg",
+    "..a",
+    "",
+]
+
+
+@pytest.mark.parametrize("root_is", ["a folder", "a link", "below a link", "spelled with dots", "relative"])
+@pytest.mark.parametrize("relative", LINKED_PATHS)
+def test_a_path_lies_where_the_system_says_and_never_outside(tmp_path, monkeypatch, root_is, relative):
+    root = tmp_path / "disk" / "data"
+    (root / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "beside").mkdir()
+    for file in (root / "Photo.JPG", root / "deep/er/b.jpg", tmp_path / "beside/b.jpg"):
+        file.write_bytes(JPEG)
+    for link, target in {
+        "inside.jpg": "deep/er/b.jpg",
+        "inside": "deep/er",
+        "deep/up": "..",
+        "dangling.jpg": "nothing",
+        "loop": "loop",
+        "outside": "../../beside",
+        "deep/outside.jpg": tmp_path / "beside/b.jpg",
+    }.items():
+        (root / link).symlink_to(target)
+    (tmp_path / "data_link").symlink_to(root)
+    (tmp_path / "disk_link").symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "a folder": root,
+        "a link": tmp_path / "data_link",
+        "below a link": tmp_path / "disk_link" / "data",
+        "spelled with dots": tmp_path / "disk" / ".." / "disk" / "data",
+        "relative": Path("disk/data"),
+    }[root_is]
+    if "outside" in relative:
+        with pytest.raises(ImageError, match="outside_root"):
+            path_inside(given, relative, allow_symlinks=False)
+    else:
+        assert path_inside(given, relative, allow_symlinks=False) == os.path.realpath(given / relative)
 
 
 def test_a_link_to_a_device_is_no_file_even_where_links_are_allowed(folder):
