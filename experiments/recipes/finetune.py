@@ -62,10 +62,15 @@ class Options(RecipeOptions):
     way: str = option("cut", "from images, or from what the encoder makes of them before these blocks", choices=("cut", "images"))
     copies: int = option(2, "2: each image and its mirror image", at_least=1, at_most=2)
     decay: float = option(0.7, "a block learns so many times as fast as the one after it", at_least=0.01, at_most=1)
-    label_smoothing: float = option(0.0, "of the targets", at_least=0, below=1)
+    softening: float = option(
+        8.0,
+        "what the head's logits are divided by when training begins: one that is sure of every row teaches nothing",
+        at_least=1,
+    )
+    label_smoothing: float = option(0.1, "of the targets", at_least=0, below=1)
     epochs: int = 8
     batch_size: int = 32
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     judge_start: bool = True
 
 
@@ -262,15 +267,17 @@ class Tuned(nn.Module):
 
     mean: Tensor
     std: Tensor
+    sharpness: Tensor  # what logits are multiplied by
     network: Any  # timm's networks have methods that torch's do not
 
-    def __init__(self, network: nn.Module, head: nn.Module, about: Facts) -> None:
+    def __init__(self, network: nn.Module, head: nn.Sequential, about: Facts) -> None:
         super().__init__()
         self.network, self.head = network, head
         self.front, self.back = tuple(about.front), tuple(about.back)
         transform = parse_transform(about.transform)
         for name, values in (("mean", transform.mean), ("std", transform.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("sharpness", torch.ones(()))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.from_cut(self.before_cut(images))
@@ -283,7 +290,7 @@ class Tuned(nn.Module):
     def from_cut(self, maps: Tensor) -> Tensor:
         pooled = self.network.forward_head(run_chain(self.network, self.back, maps))
         logits: Tensor = self.head(pooled)
-        return logits
+        return logits * self.sharpness
 
     def of(self, batch: Batch) -> Tensor:
         return self.from_cut(batch.activations.float()) if "activations" in batch.columns else self(batch.image)
@@ -300,14 +307,23 @@ def start(model: Tuned, options: Options, about: Facts, workspace: Workspace) ->
     found = base(options, workspace)
     load(model.network, read_weights(found.experiment.encoder, found.encoder))
     model.head.load_state_dict(found.head.module().state_dict())
+    # Before the first step it says what the head says: a division by a power of two loses no bit.
+    with torch.no_grad():
+        for parameter in model.head[-1].parameters():
+            parameter.div_(options.softening)
+    model.sharpness.fill_(options.softening)
 
 
 def groups(model: Tuned, options: Options) -> Sequence[Group]:
-    back = [model.network.get_submodule(name) for name in model.back]
-    return layer_decay([nn.ModuleList([module]) for module in back if list(module.parameters())] + [model.head], options.decay)
+    """The blocks, the last one with what follows it, such as a closing convolution; then the head, which learns as fast."""
+    modules = [model.network.get_submodule(name) for name in model.back]
+    blocks = [*modules[: options.blocks - 1], nn.ModuleList(modules[options.blocks - 1 :])]
+    return [*layer_decay(blocks, options.decay), Group(model.head)]
 
 
 def loss(model: Tuned, batch: Batch, step: Step) -> tuple[Tensor, Mapping[str, Any]]:
+    # A head that is sure of every row that it learnt from has a loss of 0, and blocks before it would get no gradient.
+    model.sharpness.fill_(1.0)
     logits = model.of(batch)
     value = F.cross_entropy(logits, batch.label, label_smoothing=step.options.label_smoothing)
     return value, {"accuracy": (logits.argmax(1) == batch.label).float().mean()}

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
+from headstart.experiments.heads.trained_head import read_head
+from headstart.experiments.runs.head_experiment import head_path, read_head_experiment
+from headstart.experiments.runs.recipe_experiment import list_recipe_experiments, options_of, recipe_of, splits_of
+from headstart.experiments.training.data.batch import Step
+from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.state.final_weights import read_final
 from headstart.features.encoders.saved import read_weights
 from headstart.features.encoders.spec import read_encoder
@@ -83,6 +87,25 @@ def test_it_begins_as_the_head_and_says_what_was_gained_on_the_same_rows_in_pair
     assert metrics["start"]["test"]["accuracy"] == head["test"]["accuracy"]
     assert metrics["gain"]["test"]["value"] == metrics["test"]["accuracy"] - metrics["start"]["test"]["accuracy"]
     assert metrics["gain"]["test"]["interval"][0] is not None
+
+
+def test_before_the_first_step_it_says_to_the_bit_what_the_head_says_and_then_less_surely(headed):
+    experiment = finetuned(headed, "softened", "--head", 1, "--softening", 16)
+    recipe, options = recipe_of(experiment), options_of(experiment, recipe_of(experiment))
+    splits = splits_of(headed, experiment, recipe, options)
+    model, batch = recipe.model(options, splits.facts), splits.train.batch(np.arange(8), None)
+    recipe.start(model, options, splits.facts, headed)
+    features = batch.activations.float()
+    with torch.no_grad():
+        pooled = model.network.forward_head(run_chain(model.network, model.back, features))
+        expected = read_head(head_path(read_head_experiment(headed, headed.experiments / "exp_0001_linear"), "linear")).module()(
+            pooled
+        )
+        before = model.from_cut(features)
+        recipe.loss(model, batch, Step(0, 0, options, splits.facts, Key((0,)), "cpu", 8, 0, 8))
+        after = model.from_cut(features)
+    assert torch.equal(before, expected)
+    assert torch.equal(after * 16, before)
 
 
 def test_a_head_that_no_step_beats_is_kept(headed):
