@@ -1,6 +1,6 @@
 """The head that `train-head` without options chooses, against the best of scikit-learn's logistic path, over seven sets.
 
-python -m benchmarks.chosen_heads DATA [--weights FILE] [--cache FOLDER] [--seeds 10] [--only NAME]
+python -m benchmarks.chosen_heads DATA [--weights FILE] [--cache FOLDER] [--seeds 10] [--first-seed 0] [--only NAME]
 
 DATA has `sign-digits/`, `logos/`, `cifar10.zip` and `mnist-train.zip`; digits come with scikit-learn. Features of one encoder are
 extracted once a set and stay in the cache; results, too: killed anywhere, the same command goes on. Ours are judged anew where
@@ -308,9 +308,9 @@ def interval_of(differences: list[float], one: Answers, two: Answers) -> tuple[f
     return 100 * low, 100 * high
 
 
-def judged(chosen: Set, features: CachedFeatures, cache: Path, code: str, seeds: int) -> Iterator[tuple[Answers, Answers]]:
+def judged(chosen: Set, features: CachedFeatures, cache: Path, code: str, seeds: range) -> Iterator[tuple[Answers, Answers]]:
     """Our answers and scikit-learn's, a pair a split. Args: code: digest of ours."""
-    for seed in range(seeds if chosen.is_drawn else 1):
+    for seed in seeds if chosen.is_drawn else [0]:
         split = split_of(chosen, features, seed)
         name = f"{chosen.name} {seed}.json"
         mine = kept(cache / "ours" / code / name, lambda split=split: ours(split))
@@ -328,15 +328,17 @@ def main() -> None:
     parser.add_argument("--weights", default="random:0", help="of mobilenetv2_100")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "headstart-chosen-heads")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N")
     parser.add_argument("--only", action="append", metavar="NAME", help="a set, or how its name begins; repeatable")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     wanted = [each for each in SETS if options.only is None or each.name.startswith(tuple(options.only))]
     means, worst, spent, code = [], [], np.zeros((2, 2, 2)), code_digest()
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     _import_everything()
     for chosen in wanted:
         features = features_of(chosen.source, options.data, options.weights, options.cache)
-        pairs = list(judged(chosen, features, options.cache, code, options.seeds))
+        pairs = list(judged(chosen, features, options.cache, code, seeds))
         differences = [100 * (mine["test"] - theirs["test"]) for mine, theirs in pairs]
         low, high = interval_of(differences, *pairs[0])
         times = np.sum([[[side["fits"], side["everything"]] for side in pair] for pair in pairs], axis=0)

@@ -79,13 +79,13 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
     if by.get("within_noise"):
         others = ", ".join(by["within_noise"][:5])
         yield (
-            f"chosen is marked *: {judged['selected']}; what has more on {plural(judged['rows']['val'], 'validation image')} "
-            f"({others}) leads by no more than one standard error, which is noise"
+            f"chosen is marked *: {judged['selected']}; {others} did better on "
+            f"{plural(judged['rows']['val'], 'validation image')}, but such a lead over logistic may be luck"
         )
     else:
         yield f"best on validation is marked *: {judged['selected']} has the best {by['metric']} {heads}on validation"
     if by.get("equals"):
-        yield f"as good there, and less simple or with other answers: {', '.join(by['equals'][:5])}"
+        yield f"as good there: {', '.join(by['equals'][:5])}"
     corrected = judged.get("corrected_validation")
     if by.get("of", 1) > 1:
         promise = f"; without that flattery about {corrected:.4f}" if corrected is not None else ""

@@ -72,9 +72,9 @@ def command(
     """Train heads on the features that are there, all of them in one pass.
 
     Without options: one linear head, and what needs no gradient or hardly one: ridge, LDA, nearest class mean, and the best of
-    twelve logistic regressions. All of them are runs; the best on validation is chosen, of equals the simplest, and the test
-    split is read once, at the end. Kill it whenever you must: the same command, or `headstart work`, goes on
-    from the last checkpoint and ends in the same bits. When it is done, it says so and trains nothing.
+    twelve logistic regressions. All of them are runs; logistic regression is chosen unless another is better on validation
+    beyond doubt, and the test split is read once, at the end. Kill it whenever you must: the same command, or `headstart work`,
+    goes on from the last checkpoint and ends in the same bits. When it is done, it says so and trains nothing.
 
     \b
     headstart train-head --ablation              linear, MLP-512, MLP-512 with augmentation

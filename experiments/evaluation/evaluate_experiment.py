@@ -21,7 +21,7 @@ from headstart.experiments.training.early_stopping import monitor_for
 from headstart.experiments.training.state.kept_parts import Parts
 
 from .fitted_heads import as_head
-from .head_choice import Candidate, Choice, choose_beyond_noise, corrected_validation, simplicity_of
+from .head_choice import Candidate, Choice, choose_beyond_doubt, corrected_validation, simplicity_of
 from .intervals import SMALL, Sample
 from .leaks import leak_aware
 from .metrics import classification_metrics, compare_classifiers, compare_regressors, probabilities_of, regression_metrics
@@ -66,6 +66,7 @@ def evaluate_experiment(
         fitted.append(_renamed(head, {config.name for config in experiment.heads}))
     scores_by_head: dict[str, dict[str, NDArray[np.float32]]] = {}
     candidates = []
+    is_of_classes, nothing = experiment.task == "classification", np.empty(0, np.int64)
 
     def evaluated(head: TrainedHead, entry: dict[str, Any]) -> dict[str, Any]:
         check()
@@ -73,9 +74,8 @@ def evaluate_experiment(
             scores = head.scores(data.data.source, positions, data.data.auxiliary)
             entry[split] = head_metrics(data, head.config.output_for(experiment.task), scores, positions)
             scores_by_head.setdefault(head.config.name, {})[split] = scores
-        answers = scores_by_head[head.config.name]["val"].argmax(axis=1) if experiment.task == "classification" else np.empty(0)
-        said = hashlib.sha256(answers.tobytes()).hexdigest()
-        candidates.append(Candidate(head.config.name, entry, simplicity_of(head), said))
+        answers = scores_by_head[head.config.name]["val"].argmax(axis=1) if is_of_classes else nothing
+        candidates.append(Candidate(head.config.name, entry, simplicity_of(head), answers))
         return entry
 
     heads = [evaluated(each.head, _course(each)) if each.best_epoch >= 0 else _course(each) for each in outcomes]
@@ -83,10 +83,11 @@ def evaluate_experiment(
         evaluated(head, {"baseline": head.config.name, **_settings(head), "sha256_of_weights": head.digest}) for head in fitted
     ]
     monitor = monitor_for(experiment.options.monitor, experiment.task)
-    choice = choose_beyond_noise(candidates, monitor, len(data.data.val))
+    groups = data.features.groups
+    codes = data.data.targets.codes[data.data.val] if is_of_classes else nothing
+    choice = choose_beyond_doubt(candidates, monitor, codes, groups[data.data.val])
     selected = choice.selected
     last = _splits(data)[-1][0]  # test where there is one
-    groups = data.features.groups
     metrics = {
         "format": FORMAT,
         "experiment": experiment.folder.name,

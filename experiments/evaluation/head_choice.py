@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from headstart.experiments.config import SIMPLEST
 from headstart.experiments.heads.trained_head import TrainedHead
-from headstart.experiments.runs.noise import REFERENCE, is_noise
+from headstart.experiments.runs.noise import REFERENCE
+
+from .intervals import units_of
+
+LUCK = 0.05  # how likely a lead has to be, of heads that are equally good, to be called luck
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,13 @@ class Candidate:
     Attributes:
         entry: what `metrics.json` says of it, `val` included.
         simplicity: less is simpler.
-        answers: digest of what it says of each validation image, '' where only its numbers are known.
+        answers: (n,) the class that it says of each validation image; empty for numbers.
     """
 
     name: str
     entry: Mapping[str, Any]
     simplicity: tuple[int, int]
-    answers: str = ""
+    answers: NDArray[np.int64]
 
 
 def simplicity_of(head: TrainedHead) -> tuple[int, int]:
@@ -56,9 +60,8 @@ class Choice:
     """Which head an experiment chooses.
 
     Attributes:
-        selected: its name; equals: names of those that did as well on validation, and are less simple or answer otherwise.
-        within_noise: names of those that did better, by no more than one standard error of logistic regression, which is then
-            selected.
+        selected: its name; equals: names of those that did as well on validation.
+        within_noise: names of those that did better, the best first, but whose lead over logistic regression is not beyond doubt.
     """
 
     selected: str
@@ -66,32 +69,41 @@ class Choice:
     within_noise: list[str]
 
 
-def choose_beyond_noise(candidates: Sequence[Candidate], monitor: str, images: int) -> Choice:
-    """The best on validation, of equals the simplest; but logistic regression where that leads by no more than noise.
+def choose_beyond_doubt(
+    candidates: Sequence[Candidate], monitor: str, codes: NDArray[np.int64], groups: NDArray[np.str_] | None = None
+) -> Choice:
+    """Logistic regression, unless others are better than it beyond doubt: then the best of these, of equals the simplest.
 
-    Heads that say the same of every validation image are equal, as all that are right every time are. With other answers an
-    equal accuracy is a matter of luck, too, like a lead of an image or two: then it is no reason to prefer another head to
-    logistic regression.
+    Beyond doubt is a lead of which so uneven a split of the validation images that only one of both has right is too unlikely
+    for luck (McNemar's exact test), or of the groups in which one has more right, where there are groups. Of few images the best
+    of many heads is a matter of luck, and a lucky one costs more than what is missed by keeping to logistic regression
+    (`benchmarks/head_choice.py`). Where it is right every time, others that are, too, are its equals, and the simplest is chosen.
+    Without logistic regression, and by other numbers than the accuracy, the best is chosen.
 
-    Args: images: of validation. Only accuracies are compared so.
+    Args: codes: (n,) true class of each validation image; groups: (n,) text, '' for none.
     """
-    selected, equals = choose(candidates, monitor)
     reference = next((each for each in candidates if each.simplicity == (SIMPLEST.index(REFERENCE), 0)), None)
     if monitor != "accuracy" or reference is None:
+        selected, equals = choose(candidates, monitor)
         return Choice(selected, equals, [])
-    best, least = (goodness_of(each.entry["val"], monitor) for each in (_named(candidates, selected), reference))
-    is_lucky = best == least < 1 and _named(candidates, selected).answers != reference.answers
-    if not (is_lucky or is_noise(best, least, images)):
-        return Choice(selected, equals, [])
-    scores = {each.name: goodness_of(each.entry["val"], monitor) for each in candidates}
-    alike = [name for name, score in scores.items() if score == least and name != reference.name]
-    return Choice(
-        reference.name, alike, sorted((name for name in scores if scores[name] > least), key=lambda name: -scores[name])
-    )
+    score = {each.name: goodness_of(each.entry["val"], monitor) for each in candidates}
+    units = np.arange(len(codes)) if groups is None else units_of(groups)[0]
+    right = {each.name: np.bincount(units, each.answers == codes) for each in candidates}
+    ahead = [each for each in candidates if score[each.name] > score[reference.name]]
+    better = [each for each in ahead if _is_sure(right[each.name] - right[reference.name])]
+    alike = [each for each in candidates if score[each.name] == score[reference.name] == 1] or [reference]
+    selected, _ = choose(better or alike, monitor)
+    equals = [name for name in score if score[name] == score[selected] and name != selected]
+    doubtful = [name for name in score if score[name] > score[selected]]
+    return Choice(selected, equals, sorted(doubtful, key=lambda name: -score[name]))
 
 
-def _named(candidates: Sequence[Candidate], name: str) -> Candidate:
-    return next(each for each in candidates if each.name == name)
+def _is_sure(gains: NDArray[Any]) -> bool:
+    """Whether more of (units,) gains are above 0 than luck explains: the sign test, of single images McNemar's exact one."""
+    from scipy.stats import binomtest
+
+    ahead, behind = int((gains > 0).sum()), int((gains < 0).sum())
+    return ahead > behind and float(binomtest(ahead, ahead + behind).pvalue) < LUCK
 
 
 def choose(candidates: Sequence[Candidate], monitor: str) -> tuple[str, list[str]]:

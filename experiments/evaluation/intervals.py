@@ -45,7 +45,7 @@ class Sample:
         self.units = count
         self.is_grouped = groups is not None and bool((groups != "").any())
         if groups is not None and self.is_grouped:
-            self._unit_of, self.units = _units_of(groups)
+            self._unit_of, self.units = units_of(groups)
         if self.units > _MOST_UNITS:
             # Piles of independent units are independent, too.
             dealt = np.random.Generator(np.random.Philox(seed)).permutation(self.units) % _MOST_UNITS
@@ -140,7 +140,8 @@ def wilson_interval(right: int, count: int) -> Interval:
     return [low, 1.0 if right == count else float((center + width) / whole)]
 
 
-def _units_of(groups: NDArray[np.str_]) -> tuple[NDArray[np.int64], int]:
+def units_of(groups: NDArray[np.str_]) -> tuple[NDArray[np.int64], int]:
+    """(n,) which unit each row belongs to, from 0, and how many there are. Args: groups: (n,) text, '' for a unit of its own."""
     names, unit_of = np.unique(groups, return_inverse=True)
     alone = groups == ""
     unit_of = unit_of.astype(np.int64)

@@ -176,8 +176,9 @@ class Chosen:
 
 def choose_run(workspace: Workspace, text: str) -> Chosen:
     """The run of that number; or 'best', the one that did best on validation among the finished ones with the task and targets
-    (classes, or columns) of the newest experiment, judged by what that one was trained for and on the same validation images; of
-    equals the simplest, and of these the newest; but logistic regression where that is behind by no more than noise.
+    (classes, or columns) of the newest experiment, judged by what that one was trained for and on the same validation images, and
+    not held to be in doubt by its experiment; of equals the simplest, and of these the newest; but logistic regression of another
+    experiment where that is behind by no more than noise.
 
     Raises: HeadstartError if there is no such run, or its experiment is gone.
     """
@@ -210,13 +211,23 @@ def _best(workspace: Workspace) -> Chosen:
     candidates = [(run, goodness(run, metrics, monitor)) for run, metrics in runs if run.experiment in alike]
     if not candidates:
         raise HeadstartError(f"{newest.folder.name} has no finished run. Finish it: headstart work")
-    run, best = max(candidates, key=_merit)
+    judged = {name: read_metrics(experiments[name]) for name in {run.experiment for run, _ in candidates}}
+    there = {(run.experiment, run.head) for run, _ in candidates}
+
+    def is_in_doubt(run: Run) -> bool:
+        """Its experiment chose another one although this one did better; but that one may have been removed."""
+        facts = judged[run.experiment]
+        is_there = (run.experiment, facts["selected"]) in there
+        return is_there and run.head in facts.get("selected_by", {}).get("within_noise", ())
+
+    run, best = max((item for item in candidates if not is_in_doubt(item[0])), key=_merit)
     references = [item for item in candidates if item[0].head == REFERENCE and item[0].config.get("hidden") is None]
     if references and monitor == "accuracy":
         reference, least = max(references, key=_merit)
-        home = experiments[reference.experiment]  # as each experiment chooses
-        is_equal = best == least < 1 and run.experiment == home.folder.name and read_metrics(home)["selected"] == REFERENCE
-        if is_equal or is_noise(best, least, int(home.counts["val"])):
+        own = max((score for each, score in references if each.experiment == run.experiment), default=float("-inf"))
+        is_equal = best == own < 1 and judged[run.experiment]["selected"] == REFERENCE
+        # An experiment compares answers image by image; of two experiments only accuracies are known.
+        if is_equal or (own < least and is_noise(best, least, int(experiments[reference.experiment].counts["val"]))):
             run = reference
     return Chosen(run, experiments[run.experiment])
 

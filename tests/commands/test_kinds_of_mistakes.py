@@ -99,7 +99,7 @@ def test_a_head_that_is_worse_than_saying_the_commonest_class_is_said_to_be(tmp_
 
     splits = ["train"] * 100 + [split] * 100 + (["val"] * 100 if split == "test" else [])
     data = data_of(features_with(tmp_path, labels * (len(splits) // 100), splits=splits), "classification", (), (), 0.0)
-    candidates = [Candidate("ridge", {split: {"accuracy": accuracy}}, (2, 0))]
+    candidates = [Candidate("ridge", {split: {"accuracy": accuracy}}, (2, 0), np.empty(0, np.int64))]
     notes = list(worse_than_commonest(data, candidates, "ridge"))
     assert len(notes) == (said is not None)
     if said is not None:
