@@ -5,6 +5,22 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Recomputable(nn.Module):
+    """A block of which training can keep the inputs alone, and compute the rest again when the backward pass asks for it."""
+
+    is_recomputed = False
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """As timm's models call it."""
+        self.is_recomputed = enable
+
+    def __call__(self, *given: Tensor) -> Tensor:
+        if self.is_recomputed and torch.is_grad_enabled():
+            return checkpoint(super().__call__, *given, use_reentrant=False)  # type: ignore[no-any-return]
+        return super().__call__(*given)  # type: ignore[no-any-return]
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -14,7 +30,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(Recomputable):
     """Two 3 x 3 convolutions, each behind normalization and SiLU, beside a shortcut. (b, inputs, h, w) to (b, outputs, h, w)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from headstart.experiments.designs.blocks import ChannelNorm, as_input
+from headstart.experiments.designs.blocks import ChannelNorm, Recomputable, as_input
 from headstart.experiments.designs.data_set import find_designs, require_size
 from headstart.experiments.designs.description import DESIGN_FORMATS, GOALS
 from headstart.experiments.training.data.batch import Batch, Facts, Step
@@ -95,7 +95,7 @@ def _waves(numbers: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], 1)
 
 
-class TimedBlock(nn.Module):
+class TimedBlock(Recomputable):
     """Two convolutions between which the time is added, then attention to the tokens. (b, c, h, w), (b, t), (b, 3, t)."""
 
     def __init__(self, inputs: int, outputs: int, width: int) -> None:

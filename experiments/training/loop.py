@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -496,6 +497,8 @@ def same_rounding(threads: int, device: str) -> Iterator[None]:
     before, was_strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     if device.startswith("cuda"):
+        # Without it cuBLAS may sum in another order from one run to the next; read when its first product is asked for.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
@@ -540,10 +543,15 @@ def _running_mean(model: nn.Module, decay: float) -> Any:
 
 
 def _checkpoint_gradients(model: nn.Module) -> None:
-    offered: list[Any] = [module for module in model.modules() if hasattr(module, "set_grad_checkpointing")]
+    offered: dict[str, Any] = {
+        name: module for name, module in model.named_modules() if hasattr(module, "set_grad_checkpointing")
+    }
     if not offered:
         raise HeadstartError("this model does not offer gradient checkpointing. Leave --gradient-checkpointing out")
-    offered[0].set_grad_checkpointing(True)
+    for name, module in offered.items():
+        path = name.split(".") if name else []
+        if not any(".".join(path[:depth]) in offered for depth in range(len(path))):  # the outermost sees to those in it
+            module.set_grad_checkpointing(True)
 
 
 def _depends_on_batch(model: nn.Module) -> bool:

@@ -65,14 +65,27 @@ def step_memory(model: nn.Module, optimizer: Any, loss_of: Callable[[int], Tenso
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
 
     def kept(count: int) -> tuple[int, int]:
-        storages: dict[int, int] = {}
-        largest = 0
+        storages, largest = dict[int, int](), 0
+        contexts: list[Any] = []
+        recomputed = [dict[int, int]()]  # of the blocks that are computed again, each by itself: one at a time is there in whole
 
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in weights:
-                storages[storage.data_ptr()] = storage.nbytes()
-            return tensor
+        def packing(into: dict[int, int]) -> Any:
+            def pack(tensor: Tensor) -> Tensor:
+                storage = tensor.untyped_storage()
+                if storage.data_ptr() not in weights:
+                    into[storage.data_ptr()] = storage.nbytes()
+                return tensor
+
+            return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+        def enter(module: nn.Module, given: Any) -> None:
+            storages.update({part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in given})
+            recomputed.append({})
+            contexts.append(packing(recomputed[-1]))
+            contexts[-1].__enter__()
+
+        def leave(module: nn.Module, given: Any, result: Any) -> None:
+            contexts.pop().__exit__(None, None, None)
 
         def look(module: nn.Module, given: Any, result: Any) -> None:
             nonlocal largest
@@ -80,11 +93,14 @@ def step_memory(model: nn.Module, optimizer: Any, loss_of: Callable[[int], Tenso
                 largest = max(largest, result.untyped_storage().nbytes())
 
         hooks = [module.register_forward_hook(look) for module in model.modules()]
+        for module in model.modules():
+            if getattr(module, "is_recomputed", False):
+                hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
         try:
-            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            with packing(storages):
                 loss = loss_of(count)
             assert loss is not None  # what waits for its backward pass lives as long as it does
-            return sum(storages.values()), largest
+            return sum(storages.values()) + max(sum(block.values()) for block in recomputed), largest
         finally:
             for hook in hooks:
                 hook.remove()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.devices import cores
 from headstart.features.encoders.runtime import Encoder, open_encoder
 from headstart.features.encoders.similarity import cosines
 from headstart.features.extraction.batching import Batching
@@ -35,6 +37,9 @@ _LEAST_COSINE = 0.999  # of features on the GPU and on the CPU
 _LEAST_DECODED = 0.98  # where the JPEG decoder and the scaling are others, too
 _KILL_WITHIN_S = 120.0
 _LOOK_S = 0.02
+_LEAST_BUSY = 0.9
+_WARM_UP = 4  # batches
+_BATCHES = 40
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,33 @@ def _within_budget(facts: Sequence[Mapping[str, Any]], budget: int) -> GpuLine:
     return GpuLine("memory", wanted, f"{by_nvml}; allocator at most {size_words(reserved)} of {size_words(cap)}", state)
 
 
+def check_waiting(scene: Scene) -> Iterator[GpuLine]:
+    """How much of the time the GPU waits for images."""
+    facts = _marker_facts(scene.folder / "whole")[1:]  # the first job loads the kernels
+    rate = sum(each["items"] for each in facts) / max(1e-9, sum(each["facts"]["seconds"] for each in facts))
+    encoder = scene.encoder_in(_encoder_folder(scene.folder / "whole"))
+    try:
+        alone = _rate_alone(encoder, int(facts[0]["facts"]["batch_size"]))
+    finally:
+        encoder.close()
+    ratio = rate / alone
+    measured = f"{rate:,.0f} of {alone:,.0f} images/s ({ratio:.2f}), decoded on {plural(cores(), 'core')}"
+    wanted = f"at least {_LEAST_BUSY:.0%} of what the encoder does alone"
+    # How fast images are decoded is the machine's, so falling short of it is no fault.
+    yield GpuLine("extraction", wanted, measured, OK if ratio >= _LEAST_BUSY else NOTE)
+
+
+def _rate_alone(encoder: Encoder, batch: int) -> float:
+    """Images a second of an encoder that always has a batch at hand, fed as extraction feeds it."""
+    random = np.random.Generator(np.random.Philox(0))
+    images = random.integers(0, 256, (batch, *encoder.spec.transform.image_size, 3), np.uint8)
+    with ThreadPoolExecutor(encoder.threads) as pool:
+        list(pool.map(encoder.encode, [images] * _WARM_UP))
+        begun = time.perf_counter()
+        list(pool.map(encoder.encode, [images] * _BATCHES))
+        return batch * _BATCHES / (time.perf_counter() - begun)
+
+
 def check_halving(scene: Scene) -> Iterator[GpuLine]:
     """A batch that does not fit is halved."""
     encoder = scene.encoder_in(_encoder_folder(scene.folder / "capped"))
@@ -217,7 +249,15 @@ def check_training_killed(scene: Scene) -> Iterator[GpuLine]:
     yield _killed(scene, "training", [*words, "--name", "accept"])
 
 
-CHECKS = (check_extraction, check_halving, check_precision, check_device_decode, check_heads_killed, check_training_killed)
+CHECKS = (
+    check_extraction,
+    check_waiting,
+    check_halving,
+    check_precision,
+    check_device_decode,
+    check_heads_killed,
+    check_training_killed,
+)
 
 
 def _killed(scene: Scene, name: str, words: Sequence[str]) -> GpuLine:

@@ -124,7 +124,7 @@ def test_a_check_that_fails_is_a_line_and_the_next_goes_on(tmp_path, monkeypatch
 
     monkeypatch.setattr(gpu_acceptance, "find_spec", lambda name: None)
     lines = list(accept_gpu(replace(scene(tmp_path), run=refuse, photos=3, encoder_in=lambda folder: Gpu())))
-    assert [line.state for line in lines] == [WRONG, WRONG, WRONG, NOTE, WRONG, WRONG]
+    assert [line.state for line in lines] == [WRONG, WRONG, WRONG, WRONG, NOTE, WRONG, WRONG]
     assert lines[0].measured == "the driver is gone"
 
 
@@ -135,3 +135,20 @@ def test_photos_are_drawn_in_classes_and_alike_each_time(tmp_path):
     assert len(drawn[0]) == 6
     assert drawn[0] == drawn[1]
     assert {path.parent.name for path in drawn[0]} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "state"),
+    [
+        pytest.param(10**-9, OK, id="faster than the encoder alone can be"),
+        pytest.param(10**6, NOTE, id="waiting for images nearly always"),
+    ],
+)
+def test_how_much_a_gpu_waits_is_told_by_the_encoder_alone(tmp_path, monkeypatch, seconds, state):
+    (tmp_path / "whole" / "features" / "encoder_x").mkdir(parents=True)
+    jobs = [{"items": 64, "facts": {"seconds": each, "batch_size": 8}} for each in (10**3, seconds, seconds)]
+    monkeypatch.setattr(gpu_acceptance, "_marker_facts", lambda root: jobs)
+    gpu = Gpu()
+    gpu.cap(10**12)
+    [line] = gpu_acceptance.check_waiting(Scene(tmp_path, encoder_in=lambda folder: gpu))
+    assert line.state == state
