@@ -59,12 +59,13 @@ class GpuLine:
         return {"check": self.check, "wanted": self.wanted, "measured": self.measured, "state": self.state}
 
 
-def run_headstart(words: Sequence[str]) -> None:
-    """Runs a command to its end. Raises: HeadstartError with what it said last, if it fails."""
+def run_headstart(words: Sequence[str]) -> str:
+    """Runs a command to its end, and returns what it said. Raises: HeadstartError with what it said last, if it fails."""
     done = python.run(_command(words), capture_output=True, text=True, errors="replace")
     if done.returncode:
         said = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing"])[-1]
         raise HeadstartError(f"headstart {words[0]} exited with {done.returncode}: {said}")
+    return f"{done.stdout}{done.stderr}"
 
 
 def begin_headstart(words: Sequence[str]) -> Any:
@@ -99,7 +100,7 @@ class Scene:
     photos: int = 1536
     encoder: str = "efficientnet_b0"
     size: int = 224
-    run: Callable[[Sequence[str]], None] = run_headstart
+    run: Callable[[Sequence[str]], str] = run_headstart
     begin: Callable[[Sequence[str]], Any] = begin_headstart
     encoder_in: Callable[[Path], Encoder] = _open_on_gpu
 
@@ -115,7 +116,7 @@ def accept_gpu(scene: Scene, report: Callable[[str], None] = lambda text: None) 
         report((check.__doc__ or "").partition(".")[0])
         try:
             yield from check(scene)
-        except (HeadstartError, OSError, ValueError) as error:
+        except (HeadstartError, OSError, ValueError, RuntimeError) as error:
             yield GpuLine(check.__name__.removeprefix("check_").replace("_", " "), "it runs", reason_of(error), WRONG)
 
 
@@ -299,7 +300,11 @@ def _extracted(scene: Scene, name: str, options: Sequence[str], device: str | No
     root = scene.folder / name
     request = ["--encoder", scene.encoder, "--weights", "random:0", "--image-size", str(scene.size), *enqueue]
     scene.run(["enqueue", str(scene.images), *request, "-w", str(root)])
-    scene.run(["work", "--device", device or scene.device, *options, "-w", str(root)])
+    said = scene.run(["work", "--device", device or scene.device, *options, "-w", str(root)])
+    made = sum(each["ok"] for each in _marker_facts(root))
+    if made != scene.photos:
+        why = next((line.partition("failed: ")[2] for line in said.splitlines() if "failed: " in line), "it does not say why")
+        raise HeadstartError(f"{made:,} of {plural(scene.photos, 'image')} have features after headstart work: {why}")
     return root
 
 

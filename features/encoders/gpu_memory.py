@@ -12,7 +12,9 @@ class CudaMemory:
         import torch
 
         self._torch = torch
-        self._device = torch.device(device)
+        named = torch.device(device)
+        # With its number: what sets the allocator's limit refuses `cuda` alone.
+        self._device = torch.device(named.type, torch.cuda.current_device() if named.index is None else named.index)
         properties = torch.cuda.get_device_properties(self._device)
         self._total = int(properties.total_memory)
         # By its UUID: torch counts what CUDA_VISIBLE_DEVICES leaves, NVML counts all.
