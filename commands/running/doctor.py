@@ -62,17 +62,19 @@ def _accept_gpu(as_json: bool) -> int:
             for words in planned:
                 click.echo(f"  {words}")
         return 1
-    begun, about = time.monotonic(), _gpu_words()
+    begun, about, lines = time.monotonic(), _gpu_words(), []
+    if not as_json:
+        click.echo(f"{about}\n\n| check | wanted | measured | |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="headstart-gpu-") as folder:
-        lines = list(accept_gpu(Scene(Path(folder)), say))
+        for line in accept_gpu(Scene(Path(folder)), say):
+            lines.append(line)
+            if not as_json:  # at once: what is known stays known if the rest is interrupted
+                click.echo(one_line(f"| {line.check} | {line.wanted} | {line.measured} | {line.state} |"))
     wrong = sum(line.state == WRONG for line in lines)
     if as_json:
         click.echo(json.dumps({"device": about, "lines": [line.as_json() for line in lines], "wrong": wrong}, indent=1))
-        return int(wrong > 0)
-    click.echo(f"{about}; {span(time.monotonic() - begun)}\n")
-    click.echo("| check | wanted | measured | |\n|---|---|---|---|")
-    for line in lines:
-        click.echo(one_line(f"| {line.check} | {line.wanted} | {line.measured} | {line.state} |"))
+    else:
+        click.echo(f"\n{span(time.monotonic() - begun)}")
     return int(wrong > 0)
 
 

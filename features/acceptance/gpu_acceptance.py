@@ -239,7 +239,7 @@ def check_device_decode(scene: Scene) -> Iterator[GpuLine]:
 
 def check_heads_killed(scene: Scene) -> Iterator[GpuLine]:
     """Heads, killed and gone on with."""
-    words = ["train-head", "--ablation", "--epochs", "3000", "--batch-size", "32", "--device", scene.device, "--name", "accept"]
+    words = ["train-head", "--ablation", "--epochs", "200", "--batch-size", "32", "--device", scene.device, "--name", "accept"]
     yield _killed(scene, "heads", words)
 
 

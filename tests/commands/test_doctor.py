@@ -111,15 +111,33 @@ def test_it_loads_no_torch_where_no_gpu_is(tmp_path):
 
 def test_without_a_gpu_doctor_gpu_says_what_it_would_check_and_that_nothing_was_tried(monkeypatch):
     from headstart.features import devices
+    from headstart.features.acceptance.gpu_acceptance import CHECKS
 
     monkeypatch.setattr(devices, "has_nvidia_device", lambda: False)
     done = call("doctor", "--gpu")
     assert done.status == 1
     assert done.output.startswith("no NVIDIA device is here, so nothing was tried")
-    assert len(done.output.splitlines()) == 7
+    assert len(done.output.splitlines()) == 1 + len(CHECKS)
     facts = call("doctor", "--gpu", "--json").json
     assert facts["device"] is None
-    assert len(facts["would_check"]) == 6
+    assert len(facts["would_check"]) == len(CHECKS)
+
+
+def test_what_is_known_of_a_gpu_stays_known_when_the_rest_is_interrupted(monkeypatch):
+    from headstart.features import devices
+    from headstart.features.acceptance import gpu_acceptance
+    from headstart.features.acceptance.gpu_acceptance import GpuLine
+
+    def interrupted(scene, report):
+        yield GpuLine("memory", "at most 4 GB", "3 GB by NVML", "ok")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(devices, "has_nvidia_device", lambda: True)
+    monkeypatch.setattr(gpu_acceptance, "accept_gpu", interrupted)
+    monkeypatch.setattr(machine, "examine_gpu", lambda: [machine.Checked("GPU", machine.OK, "a GPU, driver 1")])
+    done = call("doctor", "--gpu")
+    assert done.status != 0
+    assert "| memory | at most 4 GB | 3 GB by NVML | ok |" in done.output
 
 
 def test_what_a_gpu_was_tried_for_is_a_table_that_can_be_pasted(monkeypatch):
