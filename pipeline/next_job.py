@@ -1,6 +1,5 @@
 """Which job comes next: the queue minus what the files say is done, claimed or quarantined."""
 
-import random
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -201,6 +200,8 @@ class Frontier:
 
     def _somewhere(self) -> int:
         """A job's number, as likely one as another, without reading the whole queue: rows are about as long as its first."""
+        import random  # here: without blocks nobody waits for it
+
         for job in Reader(self.workspace, known_kinds()):
             rows = paths.stat(self.workspace.queue).st_size // (len(",".join(map(str, job))) + 1)
             # At the beginning of a group where there are many: groups that are wholly done cost `status` nothing any more.

@@ -12,10 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from headstart.experiments.training.options import RecipeOptions, fields_of, options_from
-from headstart.experiments.training.recipe import Recipe, asking, checked_recipe, load_recipe, recipe_path
 from headstart.pipeline import paths
-from headstart.pipeline.doors.code import digest_alone, load_kept
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
@@ -24,6 +21,8 @@ from .experiment import INPUTS, SOURCE, Experiment, list_experiments, read_exper
 
 if TYPE_CHECKING:
     from headstart.experiments.training.data.sets import Splits
+    from headstart.experiments.training.options import RecipeOptions
+    from headstart.experiments.training.recipe import Recipe
 
 
 _INPUT = re.compile(rf"{INPUTS}/[0-9a-f]{{16}}(\.[^/\\\x00]{{1,100}})?")
@@ -127,6 +126,10 @@ def recipe_of(experiment: RecipeExperiment) -> Recipe:
 
     Raises: HeadstartError if its file was not allowed to run here, or it is another one by now.
     """
+    # Here: experiments are listed without recipes, and what runs these would take a quarter of that time.
+    from headstart.experiments.training.recipe import checked_recipe, load_recipe, recipe_path
+    from headstart.pipeline.doors.code import digest_alone, load_kept
+
     if experiment.is_from_file:
         module = load_kept(experiment.recipe_file, experiment.code, "headstart train ./mine.py")
         return checked_recipe(module, str(experiment.recipe_file))
@@ -144,6 +147,8 @@ def options_of(experiment: RecipeExperiment, recipe: Recipe) -> RecipeOptions:
 
     Raises: HeadstartError if another version of Headstart began it, with an option that this one does not have.
     """
+    from headstart.experiments.training.options import fields_of, options_from
+
     gone = set(experiment.values) - {field.name for field in fields_of(recipe.Options)}
     if gone:
         raise HeadstartError(
@@ -170,6 +175,8 @@ def _kept_input(experiment: RecipeExperiment, name: str) -> Path:
 
 def splits_of(workspace: Workspace, experiment: RecipeExperiment, recipe: Recipe, options: RecipeOptions) -> Splits:
     """What it learns from and is judged on. Raises: HeadstartError if that is no longer what it was begun on."""
+    from headstart.experiments.training.recipe import asking
+
     with asking("data"):
         splits = recipe.data(options, workspace)
     if splits.digest != experiment.data:
