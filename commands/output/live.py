@@ -107,7 +107,7 @@ def _scores(snapshot: Snapshot) -> RenderableType:
         number = Text(f"{last.accuracy * 100:.1f} %", style="bold blue")
         number.append(f"  {last.low * 100:.1f} to {last.high * 100:.1f}", style="not bold default")
         course = f"{_course([point.accuracy for point in points])}  from {points[0].accuracy * 100:.0f} %" if points[1:] else ""
-        of = f"ridge on {last.judged:,} validation images, of {last.images:,} so far, {last.classes:,} classes"
+        of = f"ridge on {last.judged:,} validation images, of {last.images:,} so far, {last.classes_words}"
         table.add_row(Text("score", style="dim"), number, Text(course))
         table.add_row(Text(), Text(of, style="dim"), Text(_short(dataset), style="dim"))
     return table

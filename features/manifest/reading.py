@@ -6,6 +6,7 @@ last row of a path is the one that counts.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -116,6 +117,20 @@ class Manifest:
         rows = self._checked(part_of(self.folder, part)).rows(start, stop)
         revised = self.revised().rows
         return [_revised(row, revised[row.index]) if row.index in revised else row for row in rows]
+
+    def label_counts(self, part: str) -> Counter[str]:
+        """Images of each label in one part, as the newest revision has them; those that left the data are in none.
+
+        Raises: HeadstartError if part or revision is damaged.
+        """
+        chosen, label = part_of(self.folder, part), IMAGE_COLUMNS.index("label")
+        labels = self._checked(chosen).read_columns()[0]["label"]
+        for index, state in self.revised().rows.items():
+            if chosen.first_row <= index < chosen.first_row + chosen.rows:
+                labels[index - chosen.first_row] = "" if state.retired else state.fixed[label]
+        counts = Counter(labels)
+        del counts[""]
+        return counts
 
     def revised(self, number: int | None = None) -> RevisedRows:
         """The rows that are no longer as in their parts, by the revision of that number or the newest one."""

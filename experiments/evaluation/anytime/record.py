@@ -24,7 +24,11 @@ class Score:
     Attributes:
         images: that had features, of all splits.
         classes: that training has seen so far.
-        trained, judged: images of the two splits; accuracy and its 95 % interval are of the latter.
+        trained, judged: images of the two splits; accuracy is of the latter.
+        low, high: 95 % interval of what these features will score on all classes: images of one that training has not seen may
+            all turn out wrong or right.
+        unseen: part of the labelled images, of parts that were opened, whose class training has not seen.
+        coming: such classes.
         at: seconds since 1970; worker: who computed it.
     """
 
@@ -37,14 +41,21 @@ class Score:
     high: float
     at: float
     worker: str
+    unseen: float = 0.0
+    coming: int = 0
 
     @property
     def words(self) -> str:
         """For people, on one line."""
         return (
             f"ridge {self.accuracy * 100:.1f} % ({self.low * 100:.1f} to {self.high * 100:.1f}) of {self.judged:,} validation "
-            f"images, {self.classes:,} classes, trained on {self.trained:,}"
+            f"images, {self.classes_words}, trained on {self.trained:,}"
         )
+
+    @property
+    def classes_words(self) -> str:
+        """`10 classes`, or `4 of 10 classes` while others have no features yet."""
+        return f"{self.classes:,} {f'of {self.classes + self.coming:,} ' if self.coming else ''}classes"
 
 
 def score_path(encoder_folder: Path, dataset: str) -> Path:
@@ -80,4 +91,7 @@ def _score(facts: Record) -> Score:
         high=facts.number("high", 0.0, 1.0),
         at=facts.number("at"),
         worker=facts.text("worker"),
+        # Scores that older versions wrote lack these.
+        unseen=facts.number("unseen", 0.0, 1.0) if "unseen" in facts else 0.0,
+        coming=facts.integer("coming") if "coming" in facts else 0,
     )

@@ -138,6 +138,7 @@ class AnytimeScore:
         self._holding = contextlib.ExitStack()
         self._is_holder = False
         self._seen: set[str] = set()
+        self._labels_of: dict[str, Counter[str]] = {}  # by part
         self._train = RunningStatistics()
         self._val, self._spare = _Kept(), _Kept()
         self._images = self._last = 0
@@ -213,6 +214,8 @@ class AnytimeScore:
         source, _, part = job.source.rpartition("/")
         if self._workspace.root / source != self._dataset:
             return
+        if part not in self._labels_of:
+            self._labels_of[part] = self._manifest.label_counts(part)
         arrays = shards.read_finished(read_marker(self._workspace, job, self._spec.fingerprint), self._spec.embed_dim)
         index, half = arrays["index"], arrays["global_pool"]
         by_index = {row.index: row for row in self._manifest.rows(part, job.start, job.stop)}
@@ -242,14 +245,21 @@ class AnytimeScore:
         is_right = said == _labels(judged)
         low, high = Sample(len(judged), np.array([row.group for row in judged], np.str_)).proportion(is_right)
         accuracy = float(is_right.mean())
+        labels = sum(self._labels_of.values(), Counter[str]())
+        coming = {label: count for label, count in labels.items() if label not in self._train.classes}
+        unseen = sum(coming.values()) / max(1, labels.total())
+        low = 0.0 if low is None else min(low, accuracy)
+        high = 1.0 if high is None else max(high, accuracy)
         return Score(
             images=self._images,
             classes=len(classes),
             trained=self._train.count,
             judged=len(judged),
             accuracy=accuracy,
-            low=0.0 if low is None else min(low, accuracy),
-            high=1.0 if high is None else max(high, accuracy),
+            low=low * (1 - unseen),
+            high=high * (1 - unseen) + unseen,
             at=round(time.time(), 3),
             worker=process_token(os.getpid()),
+            unseen=unseen,
+            coming=len(coming),
         )

@@ -11,6 +11,7 @@ from headstart.experiments.evaluation.anytime import score as anytime_score
 from headstart.experiments.evaluation.anytime.record import read_scores, score_path, write_scores
 from headstart.experiments.evaluation.anytime.score import PENALTY, AnytimeScore, RunningStatistics
 from headstart.experiments.linear.closed_form import fit_ridge_path
+from headstart.features.manifest import adding
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.experiments.samples import clouds
 from tests.features.packed import Extracted
@@ -145,6 +146,13 @@ def test_a_record_does_not_grow_for_ever(made):
     assert kept[-1]["images"] == 1999
 
 
+@pytest.fixture
+def as_given(monkeypatch):
+    """Rows stay in the order of their folders, which `enqueue` would mix."""
+    monkeypatch.setattr(adding, "order_by_lots", lambda strata, lots, seed, salt: list(range(len(strata))))
+
+
+@pytest.mark.usefixtures("as_given")
 def test_a_folder_ordered_queue_ends_in_the_score_of_a_shuffled_one(made, tmp_path):
     """Early points of classes one after the other are easy; the interval of the last one holds what all images together give."""
     add(made, 600, ["train", "train", "val"] * 200, ordered=True)
@@ -154,6 +162,32 @@ def test_a_folder_ordered_queue_ends_in_the_score_of_a_shuffled_one(made, tmp_pa
     shuffled = opened(other).score(LONG, is_last=True)
     assert ordered.low <= shuffled.accuracy <= ordered.high
     assert shuffled.low <= ordered.accuracy <= shuffled.high
+
+
+@pytest.mark.usefixtures("as_given")
+def test_while_classes_are_to_come_the_interval_holds_what_all_of_them_will_score(made):
+    add(made, 600, ["train", "train", "val"] * 200, ordered=True)
+    [dataset] = made.workspace.manifests.iterdir()
+
+    class Early(AnytimeScore):
+        def _new_jobs(self):
+            yield from list(super()._new_jobs())[:13]
+
+    early, last = Early(made.workspace, made.folder, dataset).score(LONG), opened(made).score(LONG, is_last=True)
+    assert (early.coming, last.coming) == (1, 0)
+    assert early.unseen == pytest.approx(1 / 3, abs=0.05)
+    assert early.low <= last.accuracy <= early.high
+    assert early.low < early.accuracy - early.unseen / 2
+    assert f"2 of {last.classes} classes" in early.words
+
+
+def test_labels_are_counted_as_they_are_now(made):
+    cloud = clouds(30)
+    features, names = np.asarray(cloud.source.features), [f"{i}.png" for i in range(30)]
+    made.add(features, ["a"] * 20 + ["b"] * 10, names=names)
+    made.add(features, ["a"] * 10 + ["c"] * 10 + ["b"] * 9 + [""], names=names, finish=False)
+    manifest = opened(made)._manifest
+    assert manifest.label_counts(manifest.parts[0].path.name) == {"a": 10, "c": 10, "b": 9}
 
 
 def test_a_torn_shard_costs_its_own_images_alone(made):
