@@ -97,7 +97,7 @@ def as_corrected(folder: Path, source: Source) -> tuple[Source, int]:
     for place, image in enumerate(images):
         correction = known.get(image.path) or by_digest.get(image.digest)
         if correction is not None and correction.was == image.label != correction.label:
-            images[place] = replace(image, label=correction.label)
+            images[place] = image._replace(label=correction.label)
             count += 1
     return (replace(source, images=tuple(images)), count) if count else (source, 0)
 

@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BufferedWriter
+from itertools import repeat
 from pathlib import Path
+
+import numpy as np
 
 from headstart.features.arrays import DamagedArrays
 from headstart.features.devices import cores
@@ -28,6 +31,7 @@ from headstart.pipeline.workspace import Workspace
 
 from .content import DIGEST_BYTES, digest_of_bytes, digest_of_pixels
 from .csv_lines import fields, line_of
+from .identity import NO_ROW, sizes_and_times
 from .reading import Columns
 
 _CHUNK = 1 << 20
@@ -121,31 +125,28 @@ def forget_journal(workspace: Workspace, source: Source) -> None:
 
 
 def _from_manifest(source: Source, known: Columns | None) -> list[str]:
-    if known is None:
-        return [image.digest for image in source.images]
-    size, mtime_ns, digest = known.size.tolist(), known.mtime_ns.tolist(), known.digest
-    row_of = dict(zip(known.path, range(len(digest)), strict=True))
-    digests = []
-    other: dict[tuple[str, int, int], str] | None = None
-    for image in source.images:
-        row = row_of.get(image.path, -1)
-        if row >= 0 and size[row] == image.size and mtime_ns[row] == image.mtime_ns and digest[row]:
-            digests.append(digest[row])
-            continue
-        if other is None:  # an earlier row of that path may be what lies there again
-            other = dict(zip(zip(known.path, size, mtime_ns, strict=True), digest, strict=True))
-        digests.append(other.get((image.path, image.size, image.mtime_ns)) or image.digest)
-    return digests
+    digests = [image.digest for image in source.images]
+    if known is None or not known.path:
+        return digests
+    rows = list(map(known.row_at.get, [image.path for image in source.images], repeat(NO_ROW)))
+    size, mtime_ns = sizes_and_times(source.images)
+    row = np.array(rows, np.int64)
+    is_same = (row != NO_ROW) & (known.size[row] == size) & (known.mtime_ns[row] == mtime_ns)
+    there = list(map(known.digest.__getitem__, rows))
+    if is_same.all() and all(there):
+        return there
+    # An earlier row of that path may be what lies there again.
+    other = dict(zip(zip(known.path, known.size.tolist(), known.mtime_ns.tolist(), strict=True), known.digest, strict=True))
+    return [
+        (digest if same else "") or other.get((image.path, image.size, image.mtime_ns)) or image.digest
+        for image, digest, same in zip(source.images, there, is_same.tolist(), strict=True)
+    ]
 
 
 def _with(source: Source, digests: Sequence[str]) -> Source:
-    images = (
-        image
-        if image.digest == digest
-        else Image(image.path, image.label, image.split, image.group, image.size, image.mtime_ns, image.extra, digest)
-        for image, digest in zip(source.images, digests, strict=True)
-    )
-    return replace(source, images=tuple(images))
+    pairs = zip(source.images, digests, strict=True)
+    images = tuple(image if image.digest == digest else Image(*image[:-1], digest) for image, digest in pairs)
+    return replace(source, images=images)
 
 
 def _read(source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]:

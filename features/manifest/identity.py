@@ -3,9 +3,14 @@
 Where no digest is known, an image is known by its path, size and time, and a moved one by its name, size and time.
 """
 
+import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+import numpy.typing as npt
 
 from headstart.features.sources.source import MISSING, Image
 
@@ -31,10 +36,10 @@ def match_images(images: Sequence[Image], before: Columns) -> Matching:
 
     Of equal copies those keep their rows that lie where they lay; the others are given out by name, then in order.
     """
-    at_path = _rows_by_path(before)
-    there = [at_path.get(image.path, NO_ROW) for image in images]
+    at_path = before.row_at
+    there = list(map(at_path.get, [image.path for image in images], repeat(NO_ROW)))
     digests = [image.digest for image in images]
-    if NO_ROW not in there and all(digests) and digests == [before.digest[row] for row in there]:
+    if NO_ROW not in there and all(digests) and digests == list(map(before.digest.__getitem__, there)):
         return Matching(there, frozenset())  # the usual case, in a tenth of the time
     rows = [NO_ROW] * len(images)
     taken = set()
@@ -53,12 +58,10 @@ def match_images(images: Sequence[Image], before: Columns) -> Matching:
     return Matching(rows, frozenset(changed))
 
 
-def _rows_by_path(before: Columns) -> dict[str, int]:
-    """The last live row of each path, else its last one."""
-    at_path = {path: row for row, path in enumerate(before.path)}
-    if not before.live.all():
-        at_path |= {before.path[row]: row for row in before.live.nonzero()[0].tolist()}
-    return at_path
+def sizes_and_times(images: Sequence[Image]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Size and mtime_ns of each image, int64 (n,)."""
+    size, mtime_ns = (np.fromiter(map(operator.attrgetter(name), images), np.int64, len(images)) for name in ("size", "mtime_ns"))
+    return size, mtime_ns
 
 
 def _is_same(image: Image, before: Columns, row: int) -> bool:

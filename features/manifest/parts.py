@@ -29,14 +29,23 @@ _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Image):
+class Row:
     """One row of a manifest.
 
     Attributes:
+        path, label, split, group, size, mtime_ns, extra, digest: as of an `Image`.
         index: counts over all parts of the data set.
         retired: why it no longer counts, '' if it does.
     """
 
+    path: str
+    label: str
+    split: str
+    group: str
+    size: int
+    mtime_ns: int
+    extra: tuple[str, ...] = ()
+    digest: str = ""
     index: int = field(kw_only=True)
     retired: str = field(default="", kw_only=True)
 

@@ -4,8 +4,10 @@ A part says what an image was when it was enqueued, the newest revision what bec
 last row of a path is the one that counts.
 """
 
+import functools
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -85,6 +87,14 @@ class Columns:
     revision: int
     changes: str
 
+    @functools.cached_property
+    def row_at(self) -> dict[str, int]:
+        """The last row of each path that counts, else its last one."""
+        rows = dict(zip(self.path, range(len(self.path)), strict=True))
+        if not self.live.all():
+            rows |= {self.path[row]: row for row in self.live.nonzero()[0].tolist()}
+        return rows
+
     def live_at(self, index: npt.NDArray[np.int64], dataset: str) -> npt.NDArray[np.bool_]:
         """(n,) bool: which of these rows (n,) count. Raises: HeadstartError, naming the data set, if it has no such row."""
         if len(index) and int(index.max()) >= len(self.live):
@@ -154,8 +164,8 @@ class Manifest:
         count = 0
         for part in self.parts:
             its_fixed, its_extra = self._checked(part).read_columns()
-            for name in IMAGE_COLUMNS:
-                fixed[name] += its_fixed[name] if name not in _FEW else _shared(its_fixed[name])
+            for name in IMAGE_COLUMNS:  # equal texts one object: a column of few different ones takes a tenth of the memory
+                fixed[name] += its_fixed[name] if name not in _FEW else map(sys.intern, its_fixed[name])
             names = its_extra if chosen is None else [name for name in its_extra if name in extra]
             for name in names:
                 extra.setdefault(name, [""] * count)
@@ -216,12 +226,6 @@ def _apply(
             values[row] = value
         retired[row] = state.retired
     return learned.hexdigest() if differs else ""
-
-
-def _shared(values: list[str]) -> list[str]:
-    """The same texts, equal ones one object: a column of few different ones then takes a tenth of the memory."""
-    one_of = dict(zip(values, values, strict=True))
-    return [one_of[value] for value in values]
 
 
 def _live(paths: list[str], retired: list[str]) -> npt.NDArray[np.bool_]:

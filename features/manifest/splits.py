@@ -48,8 +48,7 @@ def assign_splits(
 def unit_names(images: Sequence[Image]) -> list[str]:
     """For each image the name of the unit that is never divided by a draw: its group, itself, or what copies join together."""
     names = [f"group {image.group}" if image.group else f"image {image.path}" for image in images]
-    digests = [image.digest for image in images if image.digest]
-    if len(set(digests)) == len(digests):
+    if _differ(images):
         return names
     joined: dict[str, str] = {}
 
@@ -68,6 +67,12 @@ def unit_names(images: Sequence[Image]) -> list[str]:
     return [first_of(name) for name in names] if joined else names
 
 
+def _differ(images: Sequence[Image]) -> bool:
+    """Whether no two of them are known to be copies."""
+    digests = [image.digest for image in images if image.digest]
+    return len(set(digests)) == len(digests)
+
+
 def split_notes(images: Sequence[Image], splits: Sequence[str]) -> list[str]:
     """Decisions about `splits` that a user should read."""
     notes = []
@@ -76,9 +81,8 @@ def split_notes(images: Sequence[Image], splits: Sequence[str]) -> list[str]:
     if given and without:
         notes.append(f"{without:,} images have no given split; they follow their group, else they are 'train'")
     of_group = defaultdict(set)
-    for image, split in zip(images, splits, strict=True):
-        if image.group:
-            of_group[image.group].add(split)
+    for group, split in {(image.group, split) for image, split in zip(images, splits, strict=True) if image.group}:
+        of_group[group].add(split)
     divided = sum(len(splits_in) > 1 for splits_in in of_group.values())
     if divided:
         notes.append(f"{divided:,} groups are in more than one of the given splits; a test on them is too optimistic")
@@ -86,9 +90,9 @@ def split_notes(images: Sequence[Image], splits: Sequence[str]) -> list[str]:
     if missing:
         notes.append(f"no image is in {' and '.join(missing)}")
     if not given:
-        labels, names = [image.label for image in images], unit_names(images)
-        is_each_alone = len(set(names)) == len(names)
-        units = Counter(labels if is_each_alone else (label for label, _ in set(zip(labels, names, strict=True))))
+        labels = [image.label for image in images]
+        is_each_alone = not of_group and _differ(images)
+        units = Counter(labels if is_each_alone else (label for label, _ in set(zip(labels, unit_names(images), strict=True))))
         for count, told in ((1, "one image or group, all in train"), (2, "two images or groups, in train and test")):
             small = sum(size == count for size in units.values())
             if small:

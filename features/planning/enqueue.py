@@ -81,6 +81,7 @@ class Enqueued(Queued):
     graph_refused: str
 
 
+@no_cycle_search()
 def enqueue_images(
     data: Source | Path | str,
     workspace: Workspace | Path | str | None = None,
@@ -113,8 +114,7 @@ def enqueue_images(
     Raises: HeadstartError with one line if data, encoder or weights are not what they should be, or the disk is too small;
         TryLaterError if it is full, or another enqueue is at work.
     """
-    with no_cycle_search():
-        source = data if isinstance(data, Source) else read_data(data, workspace, options or SourceOptions())
+    source = data if isinstance(data, Source) else read_data(data, workspace, options or SourceOptions())
     for line in describe(source):
         report(line)
     if not isinstance(workspace, Workspace):
@@ -126,9 +126,8 @@ def enqueue_images(
         hint = scenes_note(source.images) if there is None else None  # said once
         if hint:
             report(f"note: {hint}")
-        with no_cycle_search():
-            known = read_columns(there) if there is not None else None
-            digested = _digested(workspace, source, there, known, digest, progress)
+        known = read_columns(there) if there is not None else None
+        digested = _digested(workspace, source, there, known, digest, progress)
         if digested.left:
             report(_left_words(digested))
         folder = dataset_of(workspace, digested.source)
@@ -349,7 +348,7 @@ def _read_as_before(
         again = find_images(data, options_as_before(open_manifest(folder).dataset, said))
         if again.roles != source.roles:
             digest_of = {image.path: image.digest for image in source.images}
-            images = (replace(image, digest=image.digest or digest_of.get(image.path, "")) for image in again.images)
+            images = (image._replace(digest=image.digest or digest_of.get(image.path, "")) for image in again.images)
             report("read as before it moved: " + ", ".join(f"{role} '{column}'" for role, column in again.roles))
             return replace(again, images=tuple(images))
     return source

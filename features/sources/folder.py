@@ -1,6 +1,7 @@
 """Reads labels and splits off a tree of folders, and asks for a flag where more than one reading makes sense."""
 
 import posixpath
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from pathlib import Path
@@ -242,7 +243,7 @@ def _images(files: Sequence[ListedFile], layout: Layout) -> list[Image]:
             splits = [""] * len(files)
     return [
         Image(file.path, label, split, "", file.size, file.mtime_ns)
-        for file, label, split in zip(files, one_form(labels), splits, strict=True)
+        for file, label, split in zip(files, map(sys.intern, one_form(labels)), splits, strict=True)
     ]
 
 

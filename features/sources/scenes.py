@@ -32,7 +32,7 @@ def grouped(source: Source, options: SourceOptions) -> Source:
         raise HeadstartError(f"--group-by {said} is for files in folders, and these images lie in one file. Use --group-col")
     if options.group_col or "group" in dict(source.roles):
         raise HeadstartError(f"--group-by {said} and a group column each say what belongs together; pass --group-col '' or none")
-    images = tuple(replace(image, group=_folder_of(image.path, said)) for image in source.images)
+    images = tuple(image._replace(group=_folder_of(image.path, said)) for image in source.images)
     labels: dict[str, set[str]] = defaultdict(set)
     groups: dict[str, set[str]] = defaultdict(set)
     for image in images:

@@ -1,5 +1,6 @@
 """Lists the images below a folder: fast, with any name that the file system allows, and without ever leaving the folder."""
 
+import operator
 import os
 import stat
 from bisect import bisect_left
@@ -35,6 +36,7 @@ IMAGE_FORMATS = {
 EXTENSIONS = frozenset(extension for extensions in IMAGE_FORMATS.values() for extension in extensions)
 _CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"})
 HIDDEN = "hidden"
+_NAME = operator.attrgetter("name")
 
 
 class ListedFile(NamedTuple):
@@ -145,7 +147,7 @@ def _entries(root: Path, relative: str, result: Walk) -> list["os.DirEntry[str]"
             result.unreadable.append(relative.rstrip("/"))  # lost+found and the like: named, and passed over
             return []
         with environment_faults(f"cannot list {printable(path)}"), os.scandir(path) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            return sorted(entries, key=_NAME)
     except OSError as error:
         raise HeadstartError(f"cannot list {printable(path)}: {error.strerror}. Make it readable, or move it away.") from error
 

@@ -1,6 +1,5 @@
 """Images as a listing of data finds them, without files, and the rows that a manifest holds of them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from headstart.features.sources.source import Image, Source
@@ -8,7 +7,7 @@ from headstart.features.sources.source import Image, Source
 
 def images(count, start=0, **changes):
     return tuple(
-        replace(Image(f"{'cat' if i % 3 else 'dog'}/{i:05d}.jpg", "cat" if i % 3 else "dog", "", "", 10, 20), **changes)
+        Image(f"{'cat' if i % 3 else 'dog'}/{i:05d}.jpg", "cat" if i % 3 else "dog", "", "", 10, 20)._replace(**changes)
         for i in range(start, start + count)
     )
 

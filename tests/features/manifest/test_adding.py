@@ -1,7 +1,6 @@
 import json
 import os
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -42,11 +41,11 @@ def test_new_images_form_a_new_part_and_nothing_earlier_moves(workspace):
 def test_changed_image_is_added_again_with_its_split_and_its_last_row_counts(workspace, change):
     first = add_images(workspace, source(*images(30)), 0)
     splits = {image.path: image.split for image in everything(first.manifest)}
-    changed = (*images(7), replace(images(1, 7)[0], **change), *images(22, 8))
+    changed = (*images(7), images(1, 7)[0]._replace(**change), *images(22, 8))
     added = add_images(workspace, source(*changed), 0)
     assert (added.new, added.known, added.changed) == (0, 29, 1)
     last = everything(added.manifest)[-1]
-    assert last == replace(changed[7], split=splits[last.path])
+    assert last == changed[7]._replace(split=splits[last.path])
     live = added.manifest.read_all().live
     assert int(live.sum()) == 30
     assert bool(live[-1])
@@ -55,13 +54,13 @@ def test_changed_image_is_added_again_with_its_split_and_its_last_row_counts(wor
 
 def test_known_images_that_are_gone_are_left_alone(workspace):
     add_images(workspace, source(*images(30)), 0)
-    missing = replace(images(1)[0], size=-1, mtime_ns=-1)
+    missing = images(1)[0]._replace(size=-1, mtime_ns=-1)
     added = add_images(workspace, source(missing, *images(10, 1)), 0)
     assert (added.new, added.known, added.changed) == (0, 11, 0)
 
 
 def test_image_that_was_missing_and_came_is_added_again(workspace):
-    missing = replace(images(1)[0], size=-1, mtime_ns=-1)
+    missing = images(1)[0]._replace(size=-1, mtime_ns=-1)
     add_images(workspace, source(missing), 0)
     assert add_images(workspace, source(images(1)[0]), 0).changed == 1
 
@@ -139,9 +138,9 @@ def test_links_allowed_once_stay_allowed(workspace):
 
 @pytest.mark.parametrize("change", [{"label": "bird"}, {"split": "test"}, {"extra": ("2",)}, {"group": "p"}], ids=str)
 def test_what_the_data_says_now_is_taken_over_without_a_new_row(workspace, change):
-    given_split = replace(images(1)[0], split="val", extra=("1",))
+    given_split = images(1)[0]._replace(split="val", extra=("1",))
     add_images(workspace, source(given_split, columns=("age",)), 0)
-    corrected = replace(given_split, **change)
+    corrected = given_split._replace(**change)
     added = add_images(workspace, source(corrected, columns=("age",)), 0)
     assert (added.new, added.known, added.changed, everything(added.manifest)) == (0, 1, 0, [corrected])
     assert added.manifest.rows(added.manifest.parts[0].name, 0, 1)[0].label == corrected.label
@@ -150,7 +149,7 @@ def test_what_the_data_says_now_is_taken_over_without_a_new_row(workspace, chang
 
 def test_column_that_comes_later_is_empty_in_earlier_rows(workspace):
     add_images(workspace, source(images(1)[0]), 0)
-    added = add_images(workspace, source(replace(images(1, 1)[0], extra=("7",)), columns=("age",)), 0)
+    added = add_images(workspace, source(images(1, 1)[0]._replace(extra=("7",)), columns=("age",)), 0)
     assert added.manifest.read_all().extra == {"age": ["", "7"]}
 
 
