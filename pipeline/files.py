@@ -34,10 +34,32 @@ def _token_of_writer(pid: int) -> str:
 
 def is_abandoned(temporary: Path) -> bool | None:
     """Whether the writer of a temporary file is dead; None if that cannot be known on this machine."""
-    parts = temporary.name.removeprefix(TEMPORARY_PREFIX).split("-")
+    return _is_of_the_dead(temporary.name.removeprefix(TEMPORARY_PREFIX))
+
+
+def _is_of_the_dead(token: str) -> bool | None:
+    parts = token.split("-")
     if len(parts) != 4 or not parts[1].isdecimal() or parts[0] != process_token(os.getpid()).split("-")[0]:
         return None
     return process_token(int(parts[1])) != "-".join(parts[:3])
+
+
+@contextlib.contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """A folder below the system's place for temporary ones, until the context ends.
+
+    What a killed process of this user on this machine left there for the same purpose is removed first.
+    """
+    import tempfile  # half a millisecond that only few need
+
+    place, prefix = Path(tempfile.gettempdir()), f"headstart-{purpose}-"
+    for left in paths.folders(place, f"{prefix}*") if hasattr(os, "geteuid") else ():
+        # Of this user alone: in a folder that all may write to, anybody may have made one of that name.
+        with contextlib.suppress(OSError):
+            if paths.stat(left).st_uid == os.geteuid() and _is_of_the_dead(left.name.removeprefix(prefix)):
+                paths.remove_tree(left)
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{_token_of_writer(os.getpid())}-") as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager

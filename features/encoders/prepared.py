@@ -6,7 +6,6 @@ Where torch is not loaded a child does it, so that its memory ends before many i
 import contextlib
 import math
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from headstart.features.networks.embedded_encoder import EmbeddedWeights
 from headstart.features.networks.weights import EMBEDDED_SOURCE
 from headstart.pipeline.child import Child, ChildEnded
 from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.files import temporary_folder
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace, open_workspace
 
 from .folder import SPEC_NAME
@@ -69,7 +69,7 @@ def prepared_encoder(
     packaged = packaged_encoder(request)
     if packaged is not None:
         return packaged
-    place = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="headstart-encoder-")))
+    place = held.enter_context(temporary_folder("encoder"))
     asked = Preparation(request, workspace.root, place, with_graph or request.precision != FLOAT32)
     if _has_torch():
         folder, is_whole = prepare(asked)

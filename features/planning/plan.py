@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from headstart.features.sources.find import find_images
 from headstart.features.sources.source import Source, SourceOptions
 from headstart.pipeline.doors import python
 from headstart.pipeline.errors import ExplainedError, HeadstartError
+from headstart.pipeline.files import temporary_folder
 from headstart.pipeline.workspace import Workspace, find_root, has_workspace, named_root, open_or_create_workspace
 
 from .disk import predict_disk
@@ -118,8 +118,8 @@ def plan(
     estimates: list[Estimate] = []
     forecasts: dict[str, Forecast] = {}
     for model in encoders:
-        with tempfile.TemporaryDirectory(prefix="headstart-plan-") as place:
-            trial = open_or_create_workspace(Path(place) / "workspace")
+        with temporary_folder("plan") as place:
+            trial = open_or_create_workspace(place / "workspace")
             exact: Path | None = None
             for is_fast in (False, True) if fast_decode else (False,):
                 spec, tensors = resolve_encoder(EncoderRequest(model, weights, image_size, fast_decode=is_fast, spatial=spatial))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +42,7 @@ from headstart.features.sources.source import Source
 from headstart.pipeline.doors import python, reading
 from headstart.pipeline.doors.records import seal
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import temporary_folder
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 
 PRECISION_FACTS_NAME = "encoder.precision.json"
@@ -170,8 +170,8 @@ def trial_of(source: Source, spec: EncoderSpec, weights: EmbeddedWeights | Path,
 
     Raises: HeadstartError if the encoder has no graph, or hardly an image can be decoded.
     """
-    with tempfile.TemporaryDirectory(prefix="headstart-precision-") as place:
-        workspace = open_or_create_workspace(Path(place) / "workspace")
+    with temporary_folder("precision") as place:
+        workspace = open_or_create_workspace(place / "workspace")
         folder = save_encoder(workspace, spec, weights)
         refused = export_graph(folder, weights if isinstance(weights, Path) else None).refused
         if refused:

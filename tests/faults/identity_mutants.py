@@ -32,7 +32,7 @@ IDENTITY_MUTANTS = (
     Mutant(
         "of many images that are as they were none is taken for another",
         MATCHING,
-        " and digests == [before.digest[row] for row in there]:",
+        " and digests == list(map(before.digest.__getitem__, there)):",
         ":",
     ),
     Mutant("no row is two images", MATCHING, "                if row not in taken:\n", "                if True:\n"),
@@ -51,9 +51,9 @@ IDENTITY_MUTANTS = (
     ),
     Mutant(
         "of rows of a path the one that counts is what lies there",
-        MATCHING,
-        "        at_path |= {before.path[row]: row for row in before.live.nonzero()[0].tolist()}\n",
-        "        pass\n",
+        READING,
+        "            rows |= {self.path[row]: row for row in self.live.nonzero()[0].tolist()}\n",
+        "            pass\n",
     ),
     Mutant(
         "rows that left the data are retired",
@@ -71,7 +71,12 @@ IDENTITY_MUTANTS = (
     Mutant(
         "a corrected label is taken over", ADDING, "image.path, image.label, splits[i]", "image.path, was.fixed[2], splits[i]"
     ),
-    Mutant("a corrected label is looked for", ADDING, "        or image.label != before.label[row]\n", ""),
+    Mutant(
+        "a corrected label is looked for",
+        ADDING,
+        "in_place & _are_equal([image.label for image in images], before.label, rows)",
+        "in_place.copy()",
+    ),
     Mutant(
         "whoever has a split keeps it",
         ADDING,
@@ -97,7 +102,7 @@ IDENTITY_MUTANTS = (
         "if not (path := manifest.folder / DATASET_FILE).exists():",
     ),
     Mutant("a revision is there before the part that follows it", ADDING, _REVISION + _PART, _PART + _REVISION),
-    Mutant("exact copies are one unit of a draw", SPLITS, "    if len(set(digests)) == len(digests):\n", "    if True:\n"),
+    Mutant("exact copies are one unit of a draw", SPLITS, "    if _differ(images):\n", "    if True:\n"),
     Mutant(
         "a copy in another data set decides the split",
         SPLITS,
@@ -120,8 +125,8 @@ IDENTITY_MUTANTS = (
     Mutant(
         "a known digest counts for that time alone",
         DIGESTS,
-        "size[row] == image.size and mtime_ns[row] == image.mtime_ns and",
-        "size[row] == image.size and",
+        "(known.size[row] == size) & (known.mtime_ns[row] == mtime_ns)",
+        "(known.size[row] == size)",
     ),
     Mutant(
         "a file that changes while it is read gets no digest",
@@ -163,8 +168,8 @@ IDENTITY_MUTANTS = (
     Mutant(
         "`work` compares the bytes of what was touched",
         DECODE,
-        "        if is_touched and digest_of_bytes(data) != digest:\n",
-        "        if False:\n",
+        "    if is_touched and digest_of_bytes(data) != digest:\n",
+        "    if False:\n",
     ),
     Mutant(
         "no job computes a row that left before its turn",
