@@ -1,0 +1,49 @@
+"""What `train-head` says about why a head was chosen."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from headstart.commands.output.training import training_lines
+
+
+def judged(selected, why):
+    accuracies = {"linear": 0.9, "ridge": 0.8, "logistic": 0.8}
+    entries = {name: {"val": {"accuracy": value, "accuracy_interval": [0, 1]}} for name, value in accuracies.items()}
+    return {
+        "heads": [{"head": "linear", **entries["linear"]}],
+        "baselines": [{"baseline": name, **entries[name]} for name in ("ridge", "logistic")],
+        "selected": selected,
+        "selected_by": {"split": "val", "metric": "accuracy", "of": 3, "equals": [], **why},
+        "rows": {"train": 70, "val": 30, "test": 0},
+        "notes": [],
+    }
+
+
+WHY = {
+    "a lead that may be luck": (
+        "logistic",
+        {"within_noise": ["linear"], "equals": ["ridge"]},
+        [
+            "chosen is marked *: logistic; linear did better on 30 validation images, but such a lead over logistic may be luck",
+            "as good there: ridge",
+        ],
+    ),
+    "a lead beyond doubt": (
+        "linear",
+        {},
+        ["best on validation is marked *: linear has the best accuracy of 3 heads on validation"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("selected", "why", "expected"), WHY.values(), ids=WHY)
+def test_why_a_head_was_chosen_is_said_in_a_line(selected, why, expected):
+    experiment = SimpleNamespace(folder=Path("exp_0001_linear"), checkpoints=Path("checkpoints"), task="classification")
+    lines = training_lines(experiment, judged(selected, why), Path("experiments.db"))
+    marked = [line for line in lines if line.startswith("* ")]
+    assert [line.split()[1] for line in marked] == [selected]
+    begin = next(number for number, line in enumerate(lines) if "is marked *" in line)
+    assert lines[begin : begin + len(expected)] == expected
+    assert lines[begin + len(expected)].startswith("the best of several is flattered by validation")
