@@ -69,6 +69,7 @@ class TrainHeadSession:
         from headstart.experiments.training.state.kept_parts import KeptParts
         from headstart.experiments.training.time_limit import TimeLimit
         from headstart.features.devices import usable_device
+        from headstart.pipeline.memory import no_cycle_search
         from headstart.pipeline.versions import versions_of
 
         keeper = Checkpoints(best_head_path(experiment).parent, self._workspace.files)
@@ -80,6 +81,9 @@ class TrainHeadSession:
         if device != experiment.options.device and experiment.options.device == "cuda":
             narrator.note("goes on without the GPU that it was begun on: the same training, slower, other last digits")
         limit = TimeLimit(check)
+        # What the trainer needs; in all that it consists of, and that stays, nobody need look for cycles.
+        with no_cycle_search():
+            import torch  # noqa: F401
         outcomes = train(data.data, experiment.heads, options, keeper, limit.after_a_step, narrator.report)
         parts = limit.heard(KeptParts(experiment.checkpoints, self._workspace.files))
         evaluation = evaluate_experiment(experiment, data, outcomes, limit.after_a_part, parts, narrator.note)

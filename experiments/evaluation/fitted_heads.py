@@ -9,6 +9,7 @@ from headstart.experiments.config import HeadConfig
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.linear.baselines import Baseline
+from headstart.pipeline.memory import no_cycle_search
 
 from .metrics import log_losses, probabilities_of
 
@@ -36,7 +37,8 @@ def as_head(baseline: Baseline, data: TrainingData, val_scores: NDArray[np.float
 
 
 def _inverse_temperature(scores: NDArray[np.float32], codes: NDArray[np.int64]) -> float:
-    from scipy.optimize import minimize_scalar
+    with no_cycle_search():  # its modules stay
+        from scipy.optimize import minimize_scalar
 
     spread = float(np.abs(scores).max())
     if not len(codes) or not np.isfinite(spread) or spread == 0:

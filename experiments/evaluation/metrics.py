@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from headstart.experiments.data.sigmoid import sigmoid
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.memory import no_cycle_search
 
 from .intervals import Z_95, Interval, Sample
 
@@ -47,7 +48,8 @@ def classification_metrics(
         interval, `<metric>_interval`; per_class (precision, recall, f1, images by name), confusion_matrix (a row a true class).
     Raises: HeadstartError if there are no rows.
     """
-    from sklearn import metrics
+    with no_cycle_search():  # its modules stay
+        from sklearn import metrics
 
     _refuse_empty(len(codes))
     classes = np.arange(len(names))

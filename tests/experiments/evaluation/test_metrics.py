@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -159,3 +161,21 @@ def test_regressors_are_compared_on_the_same_images():
 def test_an_empty_split_is_refused(judge):
     with pytest.raises(HeadstartError, match="no images with a target"):
         judge()
+
+
+# Collections of the oldest generation: the search through all objects that there are.
+COUNTED = """
+import gc
+import numpy as np
+from headstart.experiments.evaluation.metrics import classification_metrics
+before = gc.get_stats()[2]["collections"]
+classification_metrics(np.eye(2)[[0, 1, 0]], np.array([0, 1, 0]), ["a", "b"])
+print(gc.get_stats()[2]["collections"] - before, gc.isenabled())
+"""
+
+
+def test_loading_scikit_learn_searches_its_modules_for_no_cycles_and_searches_on_afterwards():
+    done = subprocess.run([sys.executable, "-c", COUNTED], capture_output=True, text=True, check=True)
+    searches, is_on = done.stdout.split()
+    assert int(searches) <= 1
+    assert is_on == "True"
