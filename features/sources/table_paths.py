@@ -87,7 +87,7 @@ def where_it_is(root: Path, path: str) -> str:
     stem, _, ending = name.rpartition(".")
     if stem and (there := folders.other_spelling("/".join([*above, stem]))):
         return f"{printable(there)} is there: mend the ending"
-    if there := folders.with_zeros("/".join(above), stem if ending.strip("0") == "" and stem else name):
+    if there := folders.with_zeros("/".join(above), stem if stem and (not ending.strip("0") or is_image_name(name)) else name):
         return f"{printable(there)} is there: keep the zeros of the names, as text"
     for folder in folders.folders()[:_TRIED]:
         if there := folders.other_spelling(f"{folder}/{path}"):

@@ -34,7 +34,10 @@ IMAGE_FORMATS = {
     "TGA": ("tga",),
 }
 EXTENSIONS = frozenset(extension for extensions in IMAGE_FORMATS.values() for extension in extensions)
-_CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"})
+_CLUTTER = frozenset(
+    {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found", "FOUND.000", "System Volume Information"}
+    | {"$RECYCLE.BIN", "$Recycle.Bin", "#recycle", "@Recycle", "#snapshot", "@Recently-Snapshot"}  # what was thrown away or kept
+)
 HIDDEN = "hidden"
 _NAME = operator.attrgetter("name")
 

@@ -89,7 +89,7 @@ def test_a_column_of_addresses_is_said_to_be_one(place):
         find_images(place / "t.csv", SourceOptions())
 
 
-SPLITS = [("01_train", "02_test"), ("trn", "tst"), ("train", "dev"), ("1-training", "2-validation")]
+SPLITS = [("01_train", "02_test"), ("trn", "tst"), ("train", "dev"), ("1-training", "2-validation"), ("TRAIN", "EVAL")]
 
 
 @pytest.mark.parametrize("names", SPLITS, ids="-".join)

@@ -101,6 +101,10 @@ NFC, NFD = "caf\u00e9", "cafe\u0301"
         pytest.param([f"train/{NFC}/a.jpg", f"val/{NFD}/b.jpg", "train/tea/c.jpg"], {NFC, "tea"}, id="in-two-splits"),
         pytest.param([f"{NFC}/a.jpg", f"{NFD}/b.jpg", f"{NFD}/c.jpg", "tea/c.jpg"], {NFD, "tea"}, id="the-more-frequent-form"),
         pytest.param([f"{NFD}/a.jpg", "tea/c.jpg"], {NFD, "tea"}, id="one-form-stays-as-it-is"),
+        pytest.param(
+            ["train/\ud55c/a.jpg", "val/\u1112\u1161\u11ab/b.jpg", "train/tea/c.jpg"], {"\ud55c", "tea"}, id="syllables"
+        ),
+        pytest.param(["train/\u212b/a.jpg", "val/A\u030a/b.jpg", "train/\u212b/c.jpg"], {"\u212b"}, id="neither-is-nfc"),
     ],
 )
 @pytest.mark.parametrize("keep_case", [False, True], ids=["plain", "keep-case"])

@@ -202,7 +202,7 @@ def test_a_name_that_may_mean_two_files_means_none(data, files, named):
     assert {image.path: image.size for image in source.images}[named] == -1
 
 
-@pytest.mark.parametrize("named", ["7", "7.0", "0007"])
+@pytest.mark.parametrize("named", ["7", "7.0", "0007", "7.jpg", "07.JPG"])
 def test_an_id_that_lost_its_zeros_is_told_the_file_that_is_there(data, named):
     root = data("007.jpg", "b.jpg")
     with pytest.raises(HeadstartError, match=r"007\.jpg is there: keep the zeros"):

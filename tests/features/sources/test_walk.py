@@ -18,6 +18,25 @@ def test_hidden_files_and_litter_are_left_out_and_counted(data):
     assert source.ignored == 6
 
 
+@pytest.mark.parametrize(
+    "litter",
+    [
+        "$RECYCLE.BIN",
+        "$Recycle.Bin",
+        "System Volume Information",
+        "FOUND.000",
+        "#recycle",
+        "@Recycle",
+        "#snapshot",
+        ".Trash-1000",
+    ],
+)
+def test_what_was_thrown_away_is_no_class(data, litter):
+    source = find_images(data("cat/a.jpg", "dog/b.jpg", f"{litter}/c.jpg", f"cat/{litter}/d.jpg"), SourceOptions())
+    assert [(image.path, image.label) for image in source.images] == [("cat/a.jpg", "cat"), ("dog/b.jpg", "dog")]
+    assert source.ignored == 2
+
+
 def test_whatever_is_named_like_an_image_is_a_row(data):
     root = data("cat/a.jpg")
     (root / "cat" / "folder.jpg").mkdir()
