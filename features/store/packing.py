@@ -4,6 +4,7 @@ Derived: every file in it may be deleted and comes back. What it holds is decide
 """
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from .load import finished_markers
 PART_BYTES = 64 << 20  # of features: packing holds one part in memory, twice
 _SMALL_PARTS = 8
 _LOCK_TIMEOUT_S = 600.0
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 _CHECKED = ".checked"  # stamps of parts whose bytes were compared with their names
 _Key = tuple[str, str]
 
@@ -36,7 +38,8 @@ _Key = tuple[str, str]
 def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> CachedFeatures:
     """Everything done so far in `features/encoder_…`, packed and mapped; what is new since the last call is added.
 
-    Works while extraction runs. Each shard is checked against its marker, the zip's CRCs and its exact members when it is packed.
+    Works while extraction runs, and where nothing may be written as long as everything is packed. Each shard is checked
+    against its marker, the zip's CRCs and its exact members when it is packed.
 
     Args:
         part_bytes: of features in one part; existing parts stay as they are.
@@ -50,11 +53,21 @@ def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> Cach
     markers = {_key(marker.job.job_id, marker.sha256): marker for marker in finished_markers(workspace, folder)}
     if not any(marker.ok for marker in markers.values()):
         raise HeadstartError(f"{folder} has no features yet. Make some: headstart work")
-    with _locked(workspace, folder):
-        parts = _packed(workspace, folder, spec, markers, part_bytes)
-        manifests = ManifestColumns(workspace.root)
-        rows = rows_of(spec.fingerprint, parts, manifests.newest)
-    return CachedFeatures(workspace, folder, rows, tuple(parts), manifests=manifests)
+    try:
+        with _locked(workspace, folder):
+            return _mapped(workspace, folder, spec, _packed(workspace, folder, spec, markers, part_bytes))
+    except (HeadstartError, TryLaterError) as error:
+        whole = _packed_before(workspace, folder, spec, set(markers)) if _is_of_reading_only(error) else None
+        if whole is None:
+            raise
+        return _mapped(workspace, folder, spec, whole)
+
+
+def _mapped(workspace: Workspace, folder: Path, spec: EncoderSpec, parts: list[CachePart]) -> CachedFeatures:
+    manifests = ManifestColumns(workspace.root)
+    return CachedFeatures(
+        workspace, folder, rows_of(spec.fingerprint, parts, manifests.newest), tuple(parts), manifests=manifests
+    )
 
 
 def load_cached_features(folder: str | Path) -> CachedFeatures:
@@ -87,6 +100,29 @@ def _key(job_id: str, sha256: str) -> _Key:
     return job_id, sha256
 
 
+def _is_of_reading_only(error: Exception) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _NOT_WRITABLE
+
+
+def _packed_before(workspace: Workspace, folder: Path, spec: EncoderSpec, wanted: set[_Key]) -> list[CachePart] | None:
+    """The parts as they are there, if they hold all that is wanted; nothing is written."""
+    kept: list[CachePart] = []
+    held: set[_Key] = set()
+    for path in paths.matching(workspace.cache(folder), "part_*.h5"):
+        with contextlib.suppress(FileNotFoundError, DamagedPart):
+            part = open_checked(workspace, path)
+            keys = {_key(shard.job_id, shard.sha256) for shard in part.shards}
+            if part.fingerprint == spec.fingerprint and keys <= wanted and not keys & held:
+                kept.append(part)
+                held |= keys
+    return _in_order(kept) if held == wanted else None
+
+
+def _in_order(parts: list[CachePart]) -> list[CachePart]:
+    """Of their jobs, not of their names: who opens them again must see the rows in the order of who packed them."""
+    return sorted(parts, key=lambda part: [_key(shard.job_id, shard.sha256) for shard in part.shards])
+
+
 def _packed(
     workspace: Workspace, folder: Path, spec: EncoderSpec, markers: dict[_Key, Marker], part_bytes: int
 ) -> list[CachePart]:
@@ -102,8 +138,7 @@ def _packed(
         # Only now: until its rows stand in another part. Who has it mapped keeps it.
         with contextlib.suppress(OSError):
             paths.remove(path)
-    # In the order of their jobs, not of their names: who opens them again must see the rows in the order of who packed them.
-    return sorted(kept, key=lambda part: [_key(shard.job_id, shard.sha256) for shard in part.shards])
+    return _in_order(kept)
 
 
 def open_checked(workspace: Workspace, path: Path) -> CachePart:

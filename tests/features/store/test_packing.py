@@ -1,3 +1,5 @@
+import contextlib
+import errno
 import os
 import shutil
 import zipfile
@@ -15,7 +17,8 @@ from headstart.features.store.cache_part import ALIGNMENT, PackedShard, open_par
 from headstart.features.store.cached_features import of_dataset
 from headstart.features.store.load import load_features
 from headstart.features.store.packing import load_cached_features, open_cache
-from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.doors import locks
+from headstart.pipeline.errors import HeadstartError, TryLaterError
 from tests.features.packed import Extracted, numbered
 
 
@@ -38,6 +41,40 @@ def test_every_image_has_its_own_features_label_split_and_columns(extracted):
     assert cached.splits.tolist() == ["train" if n < 24 else "val" if n < 32 else "test" for n in numbers]
     assert cached.column("age") == [str(number) for number in numbers]
     assert cached.coverage == "40 of 40 images"
+
+
+REFUSALS = {
+    "a read-only file system": OSError(errno.EROFS, "Read-only file system"),
+    "a folder of another user": PermissionError(errno.EACCES, "Permission denied"),
+}
+
+
+def refuse(monkeypatch, error):
+    @contextlib.contextmanager
+    def held(path, timeout_s):
+        raise error
+        yield
+
+    monkeypatch.setattr(locks, "held", held)
+
+
+@pytest.mark.parametrize("error", REFUSALS.values(), ids=REFUSALS)
+def test_what_is_packed_is_read_where_nothing_may_be_written(extracted, monkeypatch, error):
+    packed = open_cache(extracted.folder, part_bytes=80)
+    refuse(monkeypatch, error)
+    again = open_cache(extracted.folder)
+    assert [part.path for part in again.parts] == [part.path for part in packed.parts]
+    assert np.array_equal(again.take(np.arange(40)), packed.take(np.arange(40)))
+    packed.parts[0].path.unlink()
+    with pytest.raises((HeadstartError, TryLaterError), match=r"^cannot lock .*$"):
+        open_cache(extracted.folder)
+
+
+def test_a_full_disk_is_said_even_where_all_is_packed(extracted, monkeypatch):
+    open_cache(extracted.folder)
+    refuse(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(TryLaterError, match=r"^cannot lock .*No space left on device.*$"):
+        open_cache(extracted.folder)
 
 
 def test_it_holds_what_load_features_reads_from_the_shards(extracted):
