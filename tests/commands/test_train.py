@@ -140,6 +140,7 @@ def test_a_training_begun_on_a_gpu_goes_on_without_one_and_its_record_says_since
     [path] = (folder / "checkpoints").glob("step_*.pt")
     state = torch.load(path, weights_only=True)
     progress = json.loads(state["progress"])
+    assert progress["device"] == "cpu"  # by which whoever goes on elsewhere knows
     identity = begun(folder, progress) or state["identity"]
     path.unlink()
     state["progress"] = json.dumps(progress)
