@@ -339,7 +339,7 @@
       context.beginPath();
       mark(context, by === "class" && group !== NONE ? Math.floor(group / 10) % 3 : 0, 11, 11, 8);
       context.fill();
-      button.append(swatch, `${called(group)} ${count(seen.get(group))}`);
+      button.append(swatch, `${called(group)} (${count(seen.get(group))})`);
       button.setAttribute("aria-pressed", String(only === group));
       button.onclick = () => { only = only === group ? null : group; active = -1; tip.hidden = true; draw(); keyFor(); list.children[groups.indexOf(group)].firstChild.focus(); };
       item.append(button);

@@ -73,7 +73,7 @@ def _finished(
     split, line = list(headline.items())[-1]
     rows = judged["rows"][split]
     low, high = line["interval"]
-    sure = f", {_number(low)} to {_number(high)} (95 % interval)" if low is not None else ""
+    sure = f", {_number(low)} to {_number(high)} (95\u00a0%\u00a0interval)" if low is not None else ""
     where = "test" if split == "test" else "validation"
     words = [
         Phrase("The weights of step "),

@@ -60,14 +60,16 @@ def sections_of(
     if learning is not None:
         charts.append(learning)
         metric = {"accuracy": "accuracy in per cent", "pearson": "correlation", "loss": "loss"}[learning.numbers["metric"]]
-        how = f"Validation {metric} after each epoch; the dot is the epoch that was kept. Small steps are chance."
+        how = f"Validation {metric} after each epoch; a dot is the epoch that was kept of a head. Small ups and downs are chance."
+        if subject.shown not in learning.numbers["heads"]:
+            how += f" {plain(subject.shown, 40)} has no epochs."
         halves.append(pages.Section("learning", "How it learned", how, pages.chart_markup(learning), True))
     if len(anytime) > 1:
         chart = anytime_chart(anytime)
         charts.append(chart)
         how = (
-            "Validation accuracy of ridge, in per cent, on the images that had features by then, with 95 % intervals. "
-            "Few images have wide ones. If the end is flat, more images of this kind will bring little."
+            "Validation accuracy of ridge, in per cent, after so many images of training and validation, with 95 % intervals, "
+            "which are wide while images are few. If the end is flat, more images of this kind will bring little."
         )
         halves.append(
             pages.Section("" if halves else "learning", "Would more images help?", how, pages.chart_markup(chart), True)
@@ -105,8 +107,8 @@ def _mistakes_section(subject: Subject, pictures: Pictures, report: Callable[[st
         counted = f"{total:,} of {judged:,} {where} images wrong" + (f", {len(shown)} of them here" if total > len(shown) else "")
         how = (
             f"{counted}. Left the image{middle}, right the nearest of the training images (fainter) with its label and the "
-            "cosine of their features. Where the nearest looks alike and bears the label it said, the image's own label may be "
-            "wrong."
+            "cosine of their features (1: the same). Where that one looks alike and bears the label that was said, the image's "
+            "own may be wrong."
         )
         heading = "What it gets wrong, most certain first"
     else:
@@ -270,6 +272,7 @@ def _run_words(timeline: Timeline) -> str:
     return (
         f"{plural(len(timeline.jobs), 'job')}, {plural(timeline.images, 'image')} "
         f"by {who} in {timeline.span_s:,.0f} seconds{idle}; "
-        f"{rate:,.0f} images a second while at work. Each block is a job, its height the memory, at most {peak:,.0f} MB.{budget}"
+        f"{rate:,.0f} images a second{' while at work' if idle else ''}. "
+        f"Each block is a job, its height the memory, at most {peak:,.0f} MB.{budget}"
         + (f" {plural(failed, 'image')} failed, in the orange jobs." if failed else "")
     )

@@ -67,7 +67,7 @@ def score_words(metric: str, value: float | None) -> str:
 def _choice(judged: Judged, is_selected: bool) -> list[Phrase]:
     standings = judged.standings
     name = standings.shown.name
-    kind = ", which needs no training by gradient," if standings.shown.is_baseline else ""
+    kind = ", a baseline," if standings.shown.is_baseline else ""
     validation = f"{standings.validation_images:,} validation images"
     if not is_selected:
         parts = [Phrase(name, True), Phrase(f"{kind} is shown; validation chose another head.")]
@@ -106,25 +106,29 @@ def _worth(judged: Judged) -> list[Phrase]:
 def _against(judged: Judged, rival: Standing) -> list[Phrase]:
     shown = judged.standings.shown
     value = score_words(judged.standings.metric, rival.value)
-    cost = "" if shown.is_baseline else ", which needs no training by gradient"
+    role = f", the best {'baseline' if rival.is_baseline else 'trained head'} on validation"
     named = f" {rival.name}"
     if judged.against is not None:
         low, high = judged.against.low, judged.against.high
-        words = "better than" if low > 0 else "worse than" if high < 0 else "no better than"
+        words = "better than" if low > 0 else "worse than" if high < 0 else "not clearly better than"
         gap = f"{judged.against.value * 100:+.1f} points, {low * 100:+.1f} to {high * 100:+.1f}"
         return [
             Phrase(" It is "),
             Phrase(words + named, True),
-            Phrase(f" ({value}){cost}: on the same images the difference is {gap}."),
+            Phrase(f" ({value}){role}: on the same images the difference is {gap}."),
         ]
     if shown.low is None or shown.high is None or rival.low is None or rival.high is None:
         return []
     apart = "the intervals are apart"
     if shown.low > rival.high:
-        return [Phrase(" It is "), Phrase("better than" + named, True), Phrase(f" ({value}){cost}: {apart}.")]
+        return [Phrase(" It is "), Phrase("better than" + named, True), Phrase(f" ({value}){role}: {apart}.")]
     if shown.high < rival.low:
-        return [Phrase(" It is "), Phrase("worse than" + named, True), Phrase(f" ({value}){cost}: {apart}.")]
-    return [Phrase(" It is "), Phrase("no better than" + named, True), Phrase(f" ({value}){cost}: the intervals overlap.")]
+        return [Phrase(" It is "), Phrase("worse than" + named, True), Phrase(f" ({value}){role}: {apart}.")]
+    return [
+        Phrase(" It is "),
+        Phrase("not clearly better than" + named, True),
+        Phrase(f" ({value}){role}: the intervals overlap."),
+    ]
 
 
 def _mistakes(judged: Judged) -> list[Phrase]:
@@ -135,7 +139,8 @@ def _mistakes(judged: Judged) -> list[Phrase]:
     named = confused_classes(judged.pairs)
     if len(judged.pairs) < 4 or not named:
         return []
-    return [Phrase(f" Most mistakes are between {_listed(named)}.")]
+    inside = sum(set(pair) <= set(named) for pair in judged.pairs)
+    return [Phrase(f" {inside:,} of {len(judged.pairs):,} mistakes are between {_listed(named)}.")]
 
 
 def confused_classes(pairs: Sequence[tuple[str, str]]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.experiments.config import TrainingOptions
 from headstart.experiments.data.pictures import Pictures
 from headstart.experiments.evaluation.intervals import Sample
 from headstart.experiments.report.figures.charts import WIDE, Chart, standings_chart
@@ -173,7 +174,8 @@ def _answer(subject: Subject, standings: Standings, judged: Judged, chart: Chart
     shown, where = standings.shown, SPLIT_NAMES[standings.split]
     sure = ""
     if shown.low is not None and shown.high is not None:
-        sure = f", {score_words(standings.metric, shown.low)} to {score_words(standings.metric, shown.high)} (95 % interval)"
+        low, high = (score_words(standings.metric, end) for end in (shown.low, shown.high))
+        sure = f", {low} to {high} (95\u00a0%\u00a0interval)"
     if subject.is_classes:
         right = standings.images - len(subject.mistakes)
         of = f"right on {right:,} of {standings.images:,} {where} images{sure}"
@@ -203,7 +205,10 @@ def _with_sheets(facts: dict[str, Any], sheets: Sheets) -> dict[str, Any]:
 
 def _made_of(subject: Subject) -> dict[str, str]:
     experiment, metrics = subject.experiment, subject.metrics
-    rows = ", ".join(f"{SPLIT_NAMES.get(name, name)} {count:,}" for name, count in metrics["rows"].items())
+    counts = dict(metrics["rows"])
+    whole = counts.pop("images", None)
+    rows = ", ".join(f"{SPLIT_NAMES.get(name, name)} {count:,}" for name, count in counts.items())
+    rows += "" if whole is None else f"; {whole:,} with features"
     spec = _encoder_facts(experiment)
     chosen, many = metrics["selected_by"], len(metrics["heads"]) + len(metrics["baselines"])
     return {
@@ -214,8 +219,13 @@ def _made_of(subject: Subject) -> dict[str, str]:
         **spec,
         "head": f"{subject.shown}, weights {subject.head.digest}",
         "chosen by": f"{chosen['metric']} on {SPLIT_NAMES[chosen['split']]}, of {many} heads and baselines",
-        "epochs, batch, seed": f"{experiment.options.epochs}, {experiment.options.batch_size}, {experiment.options.seed}",
+        "epochs, batch, seed": _trained_for(experiment.options, metrics["rows"]["train"]),
     }
+
+
+def _trained_for(asked: TrainingOptions, rows: int) -> str:
+    options = asked.settled(rows)  # as jobs.train_head does
+    return f"{'at most ' if options.patience else ''}{options.epochs:,}, {options.batch_size:,}, {options.seed}"
 
 
 def _encoder_facts(experiment: HeadExperiment) -> dict[str, str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.experiments.report.write_report import write_report
+from headstart.experiments.config import TrainingOptions
+from headstart.experiments.report.write_report import _trained_for, write_report
 from headstart.pipeline.doors.records import seal
 from tests.jobs.extraction import enqueue, work
 
@@ -54,6 +55,25 @@ def test_the_page_has_the_verdict_and_the_score_that_training_noted(page, traine
     assert f"{chosen['test']['accuracy'] * 100:.1f} %" in content
     assert f"<b>{metrics['selected']}</b>" in content
     assert written.verdict.startswith(f"{metrics['selected']}")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param(TrainingOptions(steps=3000), "at most 200, 128, 0", id="so many steps of a small set"),
+        pytest.param(TrainingOptions(epochs=7), "7, 128, 0", id="so many epochs"),
+    ],
+)
+def test_the_epochs_that_the_page_tells_are_those_that_heads_were_given(options, words):
+    assert _trained_for(options, rows=1443) == words
+
+
+def test_the_page_tells_them(page):
+    written, content = page
+    folder = written.path.parent.parent
+    options = TrainingOptions(**json.loads((folder / "experiment.json").read_text())["options"])
+    rows = json.loads((folder / "metrics.json").read_text())["rows"]["train"]
+    assert f"<dt>epochs, batch, seed</dt><dd>{_trained_for(options, rows)}</dd>" in content
 
 
 def test_each_mistake_has_a_picture_of_what_spoke_for_it(page):

@@ -50,7 +50,11 @@ def standings_chart(standings: Standings) -> Chart:
         title = f"{_metric_words(standings.metric)} on {standings.split} with 95 % intervals: " + ", ".join(
             f"{row.name} {score_words(standings.metric, row.value)}" for row in kept
         )
-        drawing = Drawing(width, height + (18 if left_out else 0), title)
+        on = "validation" if standings.split == "val" else standings.split
+        below = f"{_metric_words(standings.metric)} on {on} images"
+        below += "; grey: baselines" if any(row.is_baseline for row in kept) else ""
+        drawing = Drawing(width, height + 18 + (18 if left_out else 0), title)
+        drawing.text(width, height + 14, below, "soft end")
         ends = [end for row in kept for end in (row.value, row.low, row.high) if end is not None]
         low, high = bounds(ends or [0.0, 1.0])
         scale = Scale(low, min(high, 1.0), left, width - right)
@@ -68,7 +72,7 @@ def standings_chart(standings: Standings) -> Chart:
             drawing.text(left - 12, y + 4, row.name, label, max(8, int((left - 14) / 8.2)))
             drawing.text(width, y + 4, _value(standings.metric, row.value), label)
         if left_out:
-            drawing.text(width, height + 14, f"and {left_out} more heads", "soft end")
+            drawing.text(width, height + 32, f"and {left_out} more heads", "soft end")
         return drawing
 
     return Chart("standings", numbers, draw)
@@ -107,8 +111,10 @@ def learning_chart(history: Mapping[str, Any], shown: str, best_epochs: Mapping[
             points = [(across(epoch), up(value)) for epoch, value in curves[name]]
             drawing.path(points, "chosen" if name == shown else "", 2.2 if name == shown else 1.2)
             best = best_epochs.get(name)
-            if best is not None and name == shown and best < len(points):
-                drawing.circle(*points[best], 4, "chosen", note=f"kept: epoch {best + 1}")
+            if best is not None and name in named and best < len(points):
+                drawing.circle(
+                    *points[best], 4 if name == shown else 3, "chosen" if name == shown else "dot", note=f"kept: epoch {best + 1}"
+                )
         places = apart([up(curves[name][-1][1]) + 4 for name in named], 15, 12, bottom + 8)
         for name, place in zip(named, places, strict=True):
             drawing.text(width - right + 8, place, name, "chosen bold" if name == shown else "soft", max(8, int(right / 8.2)))

@@ -13,6 +13,7 @@ from headstart.experiments.report.figures.charts import (
     NARROW,
     WIDE,
     classes_chart,
+    learning_chart,
     reliability_chart,
     standings_chart,
     timeline_chart,
@@ -124,3 +125,16 @@ def test_later_images_change_nothing_in_what_was_known_before():
     spoiled[sorted(late)] = 0
     again = anytime_curve(replace(data, source=ArrayFeatures(spoiled)), arrival)
     assert again[len(whole) // 2] == half
+
+
+def test_the_epoch_that_was_kept_is_marked_for_every_head_that_is_named():
+    courses = {name: {"epochs": [{"epoch": e, "val_score": e / 10} for e in range(9)]} for name in ("one", "two")}
+    chart = learning_chart({"monitor": "accuracy", "heads": courses}, "a baseline", {"one": 3, "two": None})
+    notes = [each.text for each in drawn(chart, WIDE).iter() if each.tag.endswith("title")]
+    assert [note for note in notes if note and note.startswith("kept")] == ["kept: epoch 4"]
+
+
+@pytest.mark.parametrize("others", [0, 3], ids=["one head", "with baselines"])
+def test_what_the_standings_are_of_is_written_below_them(others):
+    words = [each.text for each in drawn(standings_chart(standings(others)), WIDE).iter() if each.text]
+    assert f"Accuracy on test images{'; grey: baselines' if others else ''}" in words

@@ -31,11 +31,11 @@ def said(
 
 
 CLAIMS = {
-    "intervals overlap": ({}, "no better than ridge"),
+    "intervals overlap": ({}, "not clearly better than ridge"),
     "paired difference is above zero": ({"against": Difference(0.03, 0.01, 0.05)}, "better than ridge"),
     "paired difference is below zero": ({"against": Difference(-0.03, -0.05, -0.01)}, "worse than ridge"),
-    "paired difference holds zero": ({"against": Difference(0.01, -0.01, 0.03)}, "no better than ridge"),
-    "paired difference touches zero": ({"against": Difference(0.01, 0.0, 0.03)}, "no better than ridge"),
+    "paired difference holds zero": ({"against": Difference(0.01, -0.01, 0.03)}, "not clearly better than ridge"),
+    "paired difference touches zero": ({"against": Difference(0.01, 0.0, 0.03)}, "not clearly better than ridge"),
     "interval lies above": ({"others": [standing("ridge", 0.8, 0.75, 0.85, True, 0.81)]}, "better than ridge"),
     "interval lies below": ({"others": [standing("ridge", 0.99, 0.98, 0.995, True, 0.99)]}, "worse than ridge"),
     "interval holds the commonest class": ({"commonest": ("yes", 0.95)}, "no better than always saying 'yes'"),
@@ -49,7 +49,7 @@ CLAIMS = {
     ),
     "a baseline that is as good as what was trained": (
         {"shown": standing("ridge", is_baseline=True), "others": [standing("linear", 0.93, 0.90, 0.95)]},
-        "no better than linear",
+        "not clearly better than linear",
     ),
 }
 
@@ -61,12 +61,12 @@ def test_the_claim_follows_from_the_numbers(given, claim):
 
 
 def test_enough_images_are_thirty():
-    assert said(units=30)[1][1] == "no better than ridge"
+    assert said(units=30)[1][1] == "not clearly better than ridge"
 
 
 def test_the_best_baseline_is_the_one_that_validation_likes_best_not_test():
     lucky = standing("lda", 0.99, 0.98, 1.0, True, 0.80)
-    assert said(others=[lucky, RIDGE])[1] == ["mlp-512", "no better than ridge"]
+    assert said(others=[lucky, RIDGE])[1] == ["mlp-512", "not clearly better than ridge"]
 
 
 def test_a_score_without_a_test_split_is_said_to_flatter():
