@@ -16,7 +16,7 @@ import stat as modes
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,7 @@ _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(
 _LISTED = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KEPT_FOLDERS = 16
 _HELD_S = 1.0
+_LOOKS, _LOOK_S = 50, 0.01  # for how long a file may have the name, too, under which it was written
 _LINKS = {getattr(errno, name) for name in ("ELOOP", "ENOTDIR", "EEXIST", "EMLINK", "EFTYPE") if hasattr(errno, name)}
 
 
@@ -204,12 +205,25 @@ def _changed_in_place(path: Path | str, flags: int, mode: str, may_have_names: b
     file = FileIO(open_file(path, flags), mode)
     facts = os.fstat(file.fileno())
     why = "" if modes.S_ISREG(facts.st_mode) else "is no regular file"
-    if not why and facts.st_nlink > 1 and not may_have_names:
+    if not why and not may_have_names and lasting_names(lambda: os.fstat(file.fileno()).st_nlink, facts.st_nlink) > 1:
         why = "has another name, which may be anywhere"
     if why:
         file.close()
         raise LinkError(os.fspath(path), why)
     return file
+
+
+def lasting_names(count: Callable[[], int], now: int) -> int:
+    """How many names a file has in the end; a file that appears has a temporary one beside it for a moment.
+
+    Args: count: asks again; now: what was seen first.
+    """
+    for _ in range(_LOOKS):
+        if now <= 1:
+            return now
+        time.sleep(_LOOK_S)
+        now = count()
+    return now
 
 
 def stat(path: Path | str) -> os.stat_result:

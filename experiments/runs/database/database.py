@@ -424,10 +424,14 @@ def _make_tables(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {number + 1}")
 
 
+def _names(path: Path) -> int:
+    return paths.lasting_names(lambda: paths.stat(path).st_nlink, paths.stat(path).st_nlink)
+
+
 def _move_aside_if_shared(path: Path) -> None:
     """SQLite changes a file in place: one that has another name, which may be anywhere, is none to write into."""
     with contextlib.suppress(FileNotFoundError):
-        if paths.is_file(path) and paths.stat(path).st_nlink > 1:
+        if paths.is_file(path) and _names(path) > 1:
             move_aside(path)
 
 
@@ -446,7 +450,7 @@ def _refuse_foreign_files(path: Path) -> None:
                 # Only looked at: to open and close the database would let go of every lock that this process has on it.
                 facts = paths.stat(beside)
                 reading.require_file(facts, beside)
-                if facts.st_nlink > 1:
+                if _names(beside) > 1:
                     raise reading.UnreadableError(beside, "has another name, which may be anywhere")
                 if beside.name.endswith("-journal"):
                     _refuse_super_journal(beside)

@@ -2,6 +2,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,17 @@ with open_database(Path(sys.argv[1])) as found:
         assert sorted(runs) == [*"01234567", "shared"]
         assert len(found.metrics(runs["shared"])) == 8000
         assert all(len(found.metrics(runs[str(number)])) == 1000 for number in range(8))
+
+
+def test_a_database_that_another_process_is_just_publishing_is_taken_as_it_is(path, tmp_path):
+    with open_database(path) as begun:
+        begun.begin_run("exp", "first", "classification", {})
+    temporary = tmp_path / ".being-published"
+    os.link(path, temporary)
+    threading.Timer(0.1, temporary.unlink).start()
+    with open_database(path) as found:
+        assert [run.head for run in found.runs()] == ["first"]
+    assert not path.with_name(f"{path.name}.replaced").exists()
 
 
 def locked(path):
