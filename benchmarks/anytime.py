@@ -2,7 +2,8 @@
 
 python -m benchmarks.anytime DATA [--encoder mobilenetv2_100] [--weights FILE|random:0] [--json FILE]
 
-Each queue is worked off once, as `headstart work` does; then the score is computed anew after each eighth of its jobs, without a
+The first score comes when a worker has run for 40 s, so cost shows with data that take longer. Each queue is worked off once, as
+`headstart work` does; then the score is computed anew after each eighth of its jobs, without a
 limit of time. `enqueue` always draws a fair order; that of folders is forced here.
 """
 
@@ -75,8 +76,8 @@ def one_queue(folder: Path, name: str, options: argparse.Namespace) -> dict[str,
     finally:
         adding.order_by_lots = fair
     seconds, spent = worked_off(root)
-    [path] = (root / "features").glob("encoder_*/anytime")
-    told = [score for scores in read_scores(path.parent).values() for score in scores]
+    [encoder_folder] = (root / "features").glob("encoder_*")
+    told = [score for scores in read_scores(encoder_folder).values() for score in scores]
     scores = curve(root)
     last = scores[-1]
     print(f"queue {name}: {seconds:.1f} s, {spent:.2f} s of them for the score ({spent / seconds:.2%}), told {len(told)} times")

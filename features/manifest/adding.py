@@ -19,7 +19,7 @@ from headstart.features.sources.spellings import SPLITS
 from headstart.pipeline import paths
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import printable
+from headstart.pipeline.text import plural, printable, verb
 from headstart.pipeline.workspace import Workspace
 
 from .corrections import CORRECTIONS, as_corrected
@@ -185,7 +185,8 @@ def _revision(
         is_changed = successor is not None and matching.rows[successor] == NO_ROW
         rows[row] = state(row)._replace(retired=CHANGED if is_changed else GONE)
         gone += not is_changed
-    notes = [f"{other:,} known images have another split, group or other column now, which is taken over"] if other else []
+    known = f"{plural(other, 'known image')} {verb(other, 'have')}"
+    notes = [f"{known} another split, group or other column now, which is taken over"] if other else []
     counts = (moved, relabelled, returned, gone)
     earlier = manifest.revised()
     is_other_header = tuple(columns) != tuple(before.extra)
