@@ -3,6 +3,8 @@
 import os
 import shutil
 
+import h5py
+import numpy as np
 import pytest
 
 from headstart import load_features
@@ -154,6 +156,48 @@ def test_data_that_is_gone_is_said_and_its_jobs_wait(data, tmp_path):
         work(workspace)
     (tmp_path / "unplugged").rename(data)
     assert work(workspace).jobs == 3
+
+
+def _folder(place):
+    draw(place / "a/0.png", 100)
+    draw(place / "b/1.png", 101)
+    return place
+
+
+def _table(place):
+    _folder(place)
+    (place / "t.csv").write_text("path,label\na/0.png,a\nb/1.png,b\n")
+    return place / "t.csv"
+
+
+def _hdf5(place):
+    place.mkdir()
+    with h5py.File(place / "images.h5", "w") as file:
+        file["images"] = np.random.default_rng(7).integers(0, 256, (2, 20, 24, 3), dtype=np.uint8)
+        file["label"] = [0, 1]
+    return place / "images.h5"
+
+
+def _unplugged(place):
+    place.rename(place.with_name("unplugged"))
+
+
+def _mount_point(place):
+    _unplugged(place)
+    place.mkdir()
+
+
+@pytest.mark.parametrize("go", [_unplugged, _mount_point], ids=["gone", "empty"])
+@pytest.mark.parametrize("made", [_folder, _table, _hdf5], ids=["folder", "table", "hdf5"])
+def test_a_set_of_data_that_is_gone_holds_up_no_other(data, tmp_path, made, go):
+    away = made(tmp_path / "usb")
+    workspace = enqueue(away, tmp_path / "w")
+    enqueue(data, tmp_path / "w", "--job-size", "8")
+    go(tmp_path / "usb")
+    done = work(workspace)
+    assert done.jobs == 3
+    assert any("gone" in problem for problem in done.problems)
+    assert list(failed_items(workspace)) == []
 
 
 def test_a_workspace_of_format_1_is_migrated_by_enqueue_and_its_files_stay_as_they_are(data, tmp_path):

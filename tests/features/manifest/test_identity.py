@@ -158,6 +158,40 @@ def test_rows_that_left_are_retired_and_come_back_as_the_same_rows(workspace, da
     assert {path: row for path, _, row in live(added)} == rows
 
 
+def _deleted(data):
+    for number in range(5):
+        (data / f"cat/{number:02d}.jpg").unlink()
+
+
+def _replaced(data):
+    (data / "cat/00.jpg").write_bytes(b"another picture altogether")
+
+
+def _overwritten_by_a_copy(data):
+    shutil.copy(data / "cat/01.jpg", data / "cat/00.jpg")
+
+
+LEAVING = {  # what is done, rows that no longer count, rows that come instead
+    "files-deleted": (_deleted, 5, 0),
+    "a-class-deleted": (lambda data: shutil.rmtree(data / "cat"), 20, 0),
+    "a-class-hidden": (lambda data: (data / "cat").rename(data / ".cat"), 20, 0),
+    "another-ending": (lambda data: (data / "cat/00.jpg").rename(data / "cat/00.txt"), 1, 0),
+    "other-bytes-in-its-place": (_replaced, 1, 1),
+    "a-copy-of-another-in-its-place": (_overwritten_by_a_copy, 1, 1),
+}
+
+
+@pytest.mark.parametrize(("leave", "retired", "new"), LEAVING.values(), ids=LEAVING)
+def test_what_is_no_longer_there_counts_no_more(workspace, data, leave, retired, new):
+    enqueued(workspace, data)
+    leave(data)
+    added = enqueued(workspace, data)
+    assert len(live(added)) == 40 - retired + new
+    there = {f"{path.parent.name}/{path.name}" for path in data.glob("[!.]*/*.jpg")}
+    assert {path for path, _, _ in live(added)} == there
+    assert (~added.manifest.read_all().live).sum() == retired
+
+
 def test_a_folder_that_cannot_be_listed_for_now_retires_nothing_in_it(workspace, data, monkeypatch):
     enqueued(workspace, data)
     plain = os.access
