@@ -113,7 +113,7 @@ class ActivationsSession:
             "status": status,
         }
         failed = tuple(
-            FailedItem(prepared.rows[i].index, prepared.rows[i].path, code, reason)
+            FailedItem(prepared.rows[i].index, prepared.rows[i].image.path, code, reason)
             for i, (code, reason) in sorted(errors.items())
         )
         facts = {"device": self._device, "versions": versions_of("torch", "timm", "numpy")}

@@ -142,7 +142,7 @@ class ExtractSession:
             maps = np.ascontiguousarray(half[:, self._spec.embed_dim :])
             arrays["spatial"] = maps.reshape(-1, *self._spec.spatial.shape)
         failed = tuple(
-            FailedItem(prepared.rows[i].index, prepared.rows[i].path, error.code, error.reason)
+            FailedItem(prepared.rows[i].index, prepared.rows[i].image.path, error.code, error.reason)
             for i, error in sorted(errors.items())
             if error.code != "retired"
         )

@@ -205,7 +205,7 @@ def _changed_in_place(path: Path | str, flags: int, mode: str, may_have_names: b
     file = FileIO(open_file(path, flags), mode)
     facts = os.fstat(file.fileno())
     why = "" if modes.S_ISREG(facts.st_mode) else "is no regular file"
-    if not why and not may_have_names and lasting_names(lambda: os.fstat(file.fileno()).st_nlink, facts.st_nlink) > 1:
+    if not why and not may_have_names and facts.st_nlink > 1 and lasting_names(lambda: os.fstat(file.fileno())) > 1:
         why = "has another name, which may be anywhere"
     if why:
         file.close()
@@ -213,17 +213,14 @@ def _changed_in_place(path: Path | str, flags: int, mode: str, may_have_names: b
     return file
 
 
-def lasting_names(count: Callable[[], int], now: int) -> int:
-    """How many names a file has in the end; a file that appears has a temporary one beside it for a moment.
-
-    Args: count: asks again; now: what was seen first.
-    """
+def lasting_names(look: Callable[[], os.stat_result]) -> int:
+    """How many names a file has in the end; one that appears has a temporary one beside it for a moment.."""
     for _ in range(_LOOKS):
-        if now <= 1:
-            return now
+        names = look().st_nlink
+        if names <= 1:
+            break
         time.sleep(_LOOK_S)
-        now = count()
-    return now
+    return names
 
 
 def stat(path: Path | str) -> os.stat_result:

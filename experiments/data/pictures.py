@@ -15,7 +15,6 @@ from headstart.features.images.decode import ImageError
 from headstart.features.images.reader import Pixels, open_reader
 from headstart.features.images.transform import Transform
 from headstart.features.images.watch import read_within
-from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Columns, open_manifest
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.pipeline.errors import ExplainedError
@@ -57,10 +56,7 @@ class Pictures:
     def _pixels(self, readers: Sequence[Any], position: int) -> Pixels | None:
         rows = self._cached.rows
         number, index = int(rows.dataset[position]), int(rows.index[position])
-        columns = self._columns[number]
-        row = Row(
-            columns.path[index], columns.label[index], "", "", int(columns.size[index]), int(columns.mtime_ns[index]), index=index
-        )
+        row = self._columns[number].row(index)
         try:
             pixels: Pixels = read_within(lambda: readers[number](row))
             return pixels

@@ -26,7 +26,7 @@ from headstart.experiments.runs.catalog import choose_run
 from headstart.experiments.runs.experiment_data import ExperimentData, experiment_data
 from headstart.experiments.runs.head_experiment import HeadExperiment, head_path, read_head_experiment
 from headstart.experiments.training.data.batch import Batch, Facts, Step
-from headstart.experiments.training.data.images import names_of, row_of
+from headstart.experiments.training.data.images import names_of
 from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.sets import DataSet, Items, Rows, Splits
 from headstart.experiments.training.judging.evaluation import Batches
@@ -250,7 +250,7 @@ def from_images(found: Base, places: Rows) -> DataSet:
     def make(number: int, key: Key | None) -> Mapping[str, Any]:
         place = int(places[number])
         which = int(cached.dataset[place])
-        pixels = readers[which](row_of(columns[which], int(cached.index[place])))
+        pixels = readers[which](columns[which].row(int(cached.index[place])))
         is_mirrored = key is not None and key.number % 2 == 1
         return {"image": np.ascontiguousarray(pixels[:, ::-1] if is_mirrored else pixels), "label": codes[place]}
 

@@ -102,6 +102,8 @@ def step_memory(model: nn.Module, optimizer: Any, loss_of: Callable[[int], Tenso
             assert loss is not None  # what waits for its backward pass lives as long as it does
             return sum(storages.values()) + max(sum(block.values()) for block in recomputed), largest
         finally:
+            for context in reversed(contexts):  # of a block that raised
+                context.__exit__(None, None, None)
             for hook in hooks:
                 hook.remove()
 

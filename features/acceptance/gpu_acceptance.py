@@ -140,7 +140,7 @@ def check_extraction(scene: Scene) -> Iterator[GpuLine]:
     for name, budget in (("capped", scene.budget), ("whole", _WHOLE)):
         root = _extracted(scene, name, ["--vram-budget", f"{budget // 1000}KB"])
         facts = _marker_facts(root)
-        rates[name] = sum(each["items"] for each in facts) / max(1e-9, sum(each["facts"]["seconds"] for each in facts))
+        rates[name] = _rate(facts)
         if name == "capped":
             yield _within_budget([each["facts"] for each in facts], scene.budget)
     ratio = rates["capped"] / rates["whole"]
@@ -161,7 +161,7 @@ def _within_budget(facts: Sequence[Mapping[str, Any]], budget: int) -> GpuLine:
 def check_waiting(scene: Scene) -> Iterator[GpuLine]:
     """How much of the time the GPU waits for images."""
     facts = _marker_facts(scene.folder / "whole")[1:]  # the first job loads the kernels
-    rate = sum(each["items"] for each in facts) / max(1e-9, sum(each["facts"]["seconds"] for each in facts))
+    rate = _rate(facts)
     encoder = scene.encoder_in(_encoder_folder(scene.folder / "whole"))
     try:
         alone = _rate_alone(encoder, int(facts[0]["facts"]["batch_size"]))
@@ -232,9 +232,7 @@ def check_device_decode(scene: Scene) -> Iterator[GpuLine]:
     root = _extracted(scene, "decoded there", [], enqueue=["--device-decode"])
     mean = float(np.mean(_cosines_by_path(_encoder_folder(root), _encoder_folder(scene.folder / "capped"))))
     state = OK if mean >= _LEAST_DECODED else WRONG
-    facts = _marker_facts(root)
-    rate = sum(each["items"] for each in facts) / max(1e-9, sum(each["facts"]["seconds"] for each in facts))
-    yield GpuLine("device decode", wanted, f"{mean:.4f}, {rate:,.0f} images/s", state)
+    yield GpuLine("device decode", wanted, f"{mean:.4f}, {_rate(_marker_facts(root)):,.0f} images/s", state)
 
 
 def check_heads_killed(scene: Scene) -> Iterator[GpuLine]:
@@ -316,6 +314,11 @@ def _encoder_folder(root: Path) -> Path:
 def _marker_facts(root: Path) -> list[dict[str, Any]]:
     markers = paths.matching(root, "features/encoder_*/done/*/*.done")
     return [dict(read_record(path, None)) for path in markers]
+
+
+def _rate(facts: Sequence[Mapping[str, Any]]) -> float:
+    """Images a second of jobs, by what their markers say."""
+    return float(sum(each["items"] for each in facts) / max(1e-9, sum(each["facts"]["seconds"] for each in facts)))
 
 
 def _worst_cosine(one: Path, two: Path) -> float:

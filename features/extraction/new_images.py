@@ -15,7 +15,7 @@ from headstart.features.devices import cores
 from headstart.features.images.decode import ImageError, open_decoder, opened_file, read_file
 from headstart.features.images.watch import Decoders, WatchedDecode
 from headstart.features.manifest.parts import Row
-from headstart.features.sources.source import MISSING, refuse_links
+from headstart.features.sources.source import MISSING, Image, refuse_links
 from headstart.features.sources.walk import facts_of, join, walk_images
 from headstart.features.store.shards import round_features
 from headstart.pipeline.errors import HeadstartError
@@ -112,7 +112,7 @@ def encode_new_images(
     batching: Batching | None = None
 
     def begin(chunk: Sequence[NewImage]) -> Decoding:
-        rows = [Row(item.path, "", "", "", item.size, item.mtime_ns, index=i) for i, item in enumerate(chunk)]
+        rows = [Row(Image(item.path, "", "", "", item.size, item.mtime_ns), i) for i, item in enumerate(chunk)]
         return Decoding(rows, spec.transform.image_size, lambda row: decode(read_new_file(chunk[row.index])), pool)
 
     try:

@@ -33,13 +33,13 @@ class PictureReader:
         self._blocks: Blocks[tuple[str, RowGroup], list[Any] | DamagedArrays] = Blocks(self._block, lambda key: key[1].size)
 
     def __call__(self, row: Row) -> bytes:
-        name, _, number = row.path.rpartition("#")
+        name, _, number = row.image.path.rpartition("#")
         name = self._dataset.file or name
         try:
             path = path_inside(Path(self._dataset.root), name, self._dataset.allow_symlinks)
             facts = Path(path).stat()
-            is_touched = (facts.st_size, facts.st_mtime_ns) != (row.size, row.mtime_ns)
-            if is_touched and not row.digest:
+            is_touched = (facts.st_size, facts.st_mtime_ns) != (row.image.size, row.image.mtime_ns)
+            if is_touched and not row.image.digest:
                 raise ImageError("changed", f"{name} has changed since it was enqueued; enqueue it again")
             data = self._picture(path, facts.st_size, facts.st_mtime_ns, int(number))
         except FileNotFoundError:
@@ -52,10 +52,10 @@ class PictureReader:
             if isinstance(error, OSError):
                 raise_if_environment(error, f"cannot read {name}")
             raise ImageError("unreadable", f"{name}: {reason_of(error)}") from None
-        digest = digest_of_bytes(data) if is_touched or not row.digest else row.digest
-        if is_touched and digest != row.digest:
+        digest = digest_of_bytes(data) if is_touched or not row.image.digest else row.image.digest
+        if is_touched and digest != row.image.digest:
             raise ImageError("changed", f"an image of {name} changed since it was enqueued; enqueue it again")
-        if self._note is not None and not row.digest:
+        if self._note is not None and not row.image.digest:
             self._note(row, digest)
         return data
 

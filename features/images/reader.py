@@ -39,10 +39,9 @@ def open_reader(
     `note` is told the digest of each row that has none yet, as soon as its bytes were read.
     `device` and errors: see `decode.open_decoder`. The pixels of an HDF5 file are not encoded, and scaled by Pillow always.
     """
-    root = Path(dataset.root)
     if dataset.layout == "hdf5":
         assert dataset.file is not None
-        return _Hdf5Reader(root / dataset.file, transform, note)
+        return _Hdf5Reader(Path(dataset.root) / dataset.file, transform, note)
     decode = open_decoder(transform, device)
     if dataset.layout == "parquet":
         from .pictures import PictureReader
@@ -51,29 +50,33 @@ def open_reader(
         return lambda row: decode(picture(row))
 
     def read(row: Row) -> Pixels:
-        data = read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks, row.digest)
-        if note is not None and not row.digest:
+        data = _bytes_of(row, dataset)
+        if note is not None and not row.image.digest:
             note(row, digest_of_bytes(data))
         return decode(data)
 
     return read
 
 
+def _bytes_of(row: Row, dataset: Dataset) -> bytes:
+    image = row.image
+    return read_file(Path(dataset.root), image.path, image.size, image.mtime_ns, dataset.allow_symlinks, image.digest)
+
+
 def open_whole_reader(dataset: Dataset) -> "Callable[[Row], PillowImage]":
     """A function from a row to its image as it is, RGB, for whoever cuts and scales it otherwise. It raises ImageError."""
-    root = Path(dataset.root)
     if dataset.layout == "hdf5":
         from PIL import Image
 
         assert dataset.file is not None
-        stored = _Hdf5Reader(root / dataset.file, None, None).stored
+        stored = _Hdf5Reader(Path(dataset.root) / dataset.file, None, None).stored
         return lambda row: Image.fromarray(stored(row))
     if dataset.layout == "parquet":
         from .pictures import PictureReader
 
         picture = PictureReader(dataset, None)
         return lambda row: open_rgb(picture(row))
-    return lambda row: open_rgb(read_file(root, row.path, row.size, row.mtime_ns, dataset.allow_symlinks, row.digest))
+    return lambda row: open_rgb(_bytes_of(row, dataset))
 
 
 class _Hdf5Reader:
@@ -99,8 +102,8 @@ class _Hdf5Reader:
 
         try:
             facts = self._path.stat()
-            is_touched = (facts.st_size, facts.st_mtime_ns) != (row.size, row.mtime_ns)
-            if is_touched and not row.digest:
+            is_touched = (facts.st_size, facts.st_mtime_ns) != (row.image.size, row.image.mtime_ns)
+            if is_touched and not row.image.digest:
                 raise ImageError("changed", f"{self._path.name} has changed since it was enqueued; enqueue it again")
             with self._opening:
                 if self._file is None:
@@ -109,7 +112,7 @@ class _Hdf5Reader:
             images = hdf5_dataset(self._file, "images")
             require_decodable(images.shape[2], images.shape[1])
             # Inside the try: a chunk is decompressed only now, and one that is damaged costs the images in it.
-            pixels = self._pixels(images, int(row.path.rpartition("#")[2]))
+            pixels = self._pixels(images, int(row.image.path.rpartition("#")[2]))
         except DamagedArrays as error:
             raise ImageError("unreadable", f"{self._path.name}: {reason_of(error)}") from None
         except FileNotFoundError:
@@ -119,9 +122,9 @@ class _Hdf5Reader:
             if isinstance(error, OSError):
                 raise_if_environment(error, f"cannot read {self._path}")
             raise ImageError("unreadable", f"{self._path.name}: {reason_of(error)}") from None
-        if is_touched and digest_of_pixels(pixels) != row.digest:
+        if is_touched and digest_of_pixels(pixels) != row.image.digest:
             raise ImageError("changed", f"an image of {self._path.name} changed since it was enqueued; enqueue it again")
-        if self._note is not None and not row.digest:
+        if self._note is not None and not row.image.digest:
             self._note(row, digest_of_pixels(pixels))
         return pixels
 
@@ -147,7 +150,7 @@ class _Hdf5Reader:
 
 def storage_order(dataset: Dataset, rows: Sequence[Row]) -> list[int] | None:
     """Positions of rows as they lie in HDF5 or Parquet, so that what holds several is unpacked once; None for other data."""
-    return sorted(range(len(rows)), key=lambda i: rows[i].path) if dataset.layout in ("hdf5", "parquet") else None
+    return sorted(range(len(rows)), key=lambda i: rows[i].image.path) if dataset.layout in ("hdf5", "parquet") else None
 
 
 class Decoding:
@@ -206,7 +209,7 @@ class Decoding:
                 continue
             error = too_long(self._limit_s)
             if self._decoders is None:
-                raise ItemHung(f"{printable(self.rows[i].path)}: {error.reason}")
+                raise ItemHung(f"{printable(self.rows[i].image.path)}: {error.reason}")
             self._decoders.leave_behind()
             return error
 

@@ -8,7 +8,7 @@ The first column tells the two formats apart: parts of format 1 begin with `path
 import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,21 +33,14 @@ class Row:
     """One row of a manifest.
 
     Attributes:
-        path, label, split, group, size, mtime_ns, extra, digest: as of an `Image`.
+        image: as it was listed, or as a later revision has it.
         index: counts over all parts of the data set.
         retired: why it no longer counts, '' if it does.
     """
 
-    path: str
-    label: str
-    split: str
-    group: str
-    size: int
-    mtime_ns: int
-    extra: tuple[str, ...] = ()
-    digest: str = ""
-    index: int = field(kw_only=True)
-    retired: str = field(default="", kw_only=True)
+    image: Image
+    index: int
+    retired: str = ""
 
 
 @dataclass(frozen=True, order=True)
@@ -110,7 +103,7 @@ class CheckedPart:
 
     def _row(self, index: int, values: list[str]) -> Row:
         known = dict(zip(self.fixed, values, strict=False))
-        return Row(
+        image = Image(
             path=unescape(known["path"]),
             label=unescape(known["label"]),
             split=known["split"],
@@ -119,8 +112,8 @@ class CheckedPart:
             mtime_ns=int(known["mtime_ns"]),
             extra=tuple(map(unescape, values[len(self.fixed) :])),
             digest=known.get("image_digest", ""),
-            index=index,
         )
+        return Row(image, index)
 
 
 def part_of(folder: Path, name: str) -> Part:

@@ -10,14 +10,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.features.sources.source import IMAGE_COLUMNS
+from headstart.features.sources.source import IMAGE_COLUMNS, Image
 from headstart.pipeline import paths
 from headstart.pipeline.doors import records
 from headstart.pipeline.errors import HeadstartError
@@ -103,6 +103,19 @@ class Columns:
                 "from a copy"
             )
         return np.asarray(self.live[index])
+
+    def row(self, index: int) -> Row:
+        """One row on its own, without the table's other columns."""
+        image = Image(
+            path=self.path[index],
+            label=self.label[index],
+            split=self.split[index],
+            group=self.group[index],
+            size=int(self.size[index]),
+            mtime_ns=int(self.mtime_ns[index]),
+            digest=self.digest[index],
+        )
+        return Row(image, index, self.retired[index])
 
 
 @dataclass(frozen=True)
@@ -237,8 +250,7 @@ def _live(paths: list[str], retired: list[str]) -> npt.NDArray[np.bool_]:
 
 def _revised(row: Row, state: RevisedRow) -> Row:
     fixed = dict(zip(IMAGE_COLUMNS, state.fixed, strict=True))
-    return replace(
-        row,
+    image = Image(
         path=fixed["path"],
         label=fixed["label"],
         split=fixed["split"],
@@ -247,8 +259,8 @@ def _revised(row: Row, state: RevisedRow) -> Row:
         mtime_ns=int(fixed["mtime_ns"]),
         extra=state.extra,
         digest=fixed["image_digest"],
-        retired=state.retired,
     )
+    return Row(image, row.index, state.retired)
 
 
 def read_columns(folder: Path, revision: int | None = None) -> Columns:

@@ -182,7 +182,7 @@ def trial_of(source: Source, spec: EncoderSpec, weights: EmbeddedWeights | Path,
             exact, rate = _timed(encoder, pixels)
         finally:
             encoder.close()
-        yield Trial(folder, spec, pixels, [row.path for row in rows], [row.label for row in rows], exact, rate)
+        yield Trial(folder, spec, pixels, [row.image.path for row in rows], [row.image.label for row in rows], exact, rate)
 
 
 def chosen_precision(

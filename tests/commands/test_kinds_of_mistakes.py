@@ -230,8 +230,8 @@ def _extracted_in_part(tmp_path, there, to_come):
     labels, splits = zip(*images, strict=True)
     for job in made.add(features, labels, splits, names=names, extra=extra, finish=False):
         [row] = open_manifest((made.workspace.root / job.source).parent).rows(Path(job.source).name, job.start, job.stop)
-        if row.path.startswith("there"):
-            made.finish(job, features[[names.index(row.path)]], [row.index])
+        if row.image.path.startswith("there"):
+            made.finish(job, features[[names.index(row.image.path)]], [row.index])
     return made.workspace.root
 
 

@@ -83,7 +83,7 @@ class Extracted:
             new.append(job)
             if finish:
                 rows = manifest.rows(part.name, start, stop)
-                self.finish(job, np.stack([by_name[row.path] for row in rows]), [row.index for row in rows])
+                self.finish(job, np.stack([by_name[row.image.path] for row in rows]), [row.index for row in rows])
         return new
 
     def finish(self, job: Job, features: np.ndarray, index: Sequence[int]) -> None:

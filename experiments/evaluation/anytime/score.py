@@ -24,6 +24,7 @@ from headstart.experiments.linear.closed_form import LinearHead, fit_ridge_path
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import open_manifest
+from headstart.features.sources.source import Image
 from headstart.features.store import shards
 from headstart.pipeline import paths
 from headstart.pipeline.doors import locks
@@ -118,12 +119,12 @@ class _Kept:
 
 
 def _labels(rows: Sequence[Row]) -> NDArray[np.str_]:
-    return np.array([row.label for row in rows], np.str_)
+    return np.array([row.image.label for row in rows], np.str_)
 
 
-def _is_spared(row: Row) -> bool:
+def _is_spared(image: Image) -> bool:
     """The same for all images of a group, and for copies."""
-    return zlib.crc32((row.group or row.digest or row.path).encode("utf-8", "surrogateescape")) % _SPARED == 0
+    return zlib.crc32((image.group or image.digest or image.path).encode("utf-8", "surrogateescape")) % _SPARED == 0
 
 
 class AnytimeScore:
@@ -221,11 +222,11 @@ class AnytimeScore:
         by_index = {row.index: row for row in self._manifest.rows(part, job.start, job.stop)}
         rows = [by_index[position] for position in index.tolist()]
         self._images += len(rows)
-        labelled = [bool(row.label) and not row.retired for row in rows]
-        is_spare = [row.split == "train" and _is_spared(row) for row in rows] if not self._val.rows else [False] * len(rows)
-        val = np.array([row.split == "val" and knows for row, knows in zip(rows, labelled, strict=True)], np.bool_)
+        labelled = [bool(row.image.label) and not row.retired for row in rows]
+        is_spare = [not self._val.rows and row.image.split == "train" and _is_spared(row.image) for row in rows]
+        val = np.array([row.image.split == "val" and knows for row, knows in zip(rows, labelled, strict=True)], np.bool_)
         spare = np.array([spares and knows for spares, knows in zip(is_spare, labelled, strict=True)], np.bool_)
-        train = np.array([row.split == "train" and knows for row, knows in zip(rows, labelled, strict=True)], np.bool_)
+        train = np.array([row.image.split == "train" and knows for row, knows in zip(rows, labelled, strict=True)], np.bool_)
         spare &= len(self._spare.rows) < _MOST_JUDGED
         self._val.add(half, rows, val & (len(self._val.rows) < _MOST_JUDGED))
         self._spare.add(half, rows, spare)
@@ -243,7 +244,7 @@ class AnytimeScore:
         judged, features = self._judged.rows, self._judged.features.astype(np.float32)
         said = classes[(features @ head.weight.T.astype(np.float32) + head.bias.astype(np.float32)).argmax(axis=1)]
         is_right = said == _labels(judged)
-        low, high = Sample(len(judged), np.array([row.group for row in judged], np.str_)).proportion(is_right)
+        low, high = Sample(len(judged), np.array([row.image.group for row in judged], np.str_)).proportion(is_right)
         accuracy = float(is_right.mean())
         labels = sum(self._labels_of.values(), Counter[str]())
         coming = {label: count for label, count in labels.items() if label not in self._train.classes}

@@ -425,7 +425,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 
 def _names(path: Path) -> int:
-    return paths.lasting_names(lambda: paths.stat(path).st_nlink, paths.stat(path).st_nlink)
+    return paths.lasting_names(lambda: paths.stat(path))
 
 
 def _move_aside_if_shared(path: Path) -> None:

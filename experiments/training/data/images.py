@@ -16,7 +16,7 @@ from headstart.features.images.reader import open_whole_reader
 from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.datasets import named_dataset
 from headstart.features.manifest.parts import Row
-from headstart.features.manifest.reading import Columns, Dataset, list_datasets, open_manifest
+from headstart.features.manifest.reading import Dataset, list_datasets, open_manifest
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import SourceOptions
 from headstart.pipeline.enqueue import queue_lock
@@ -74,11 +74,10 @@ class ImageRows:
     def _digest(self, places: NDArray[np.int64], says: str) -> str:
         sha256 = hashlib.sha256(says.encode())
         for place in places.tolist():
-            row = self.rows[place]
+            image = self.rows[place].image
             # Not the digest of its bytes: extraction may note that later, and the image is the same one.
-            sha256.update(
-                f"\0{row.path}\0{row.size} {row.mtime_ns}\0{self.classes[self.codes[place]]}".encode("utf-8", "surrogatepass")
-            )
+            label = self.classes[self.codes[place]]
+            sha256.update(f"\0{image.path}\0{image.size} {image.mtime_ns}\0{label}".encode("utf-8", "surrogatepass"))
         return sha256.hexdigest()
 
     def class_weights(self) -> list[float]:
@@ -126,27 +125,13 @@ def _labelled(folder: Path, rows: int | None, revision: int | None) -> ImageRows
     if len(classes) < 2:
         raise HeadstartError(f"all images of {folder.name} have the label '{printable(classes[0])}'. Two classes are needed")
     codes = {name: code for code, name in enumerate(classes)}
-    images = tuple(row_of(columns, row) for row in kept)
+    images = tuple(columns.row(row) for row in kept)
     splits = np.array([columns.split[row] for row in kept])
     for split in ("train", "val"):
         if not (splits == split).any():
             raise HeadstartError(f"no labelled image of {folder.name} is in the split '{split}'. Give some images that split")
     name = f"{folder.name}@{count}.{columns.revision}"
     return ImageRows(manifest.dataset, images, np.array([codes[label] for label in labels]), splits, classes, name)
-
-
-def row_of(columns: Columns, row: int) -> Row:
-    """A row of a manifest on its own."""
-    return Row(
-        path=columns.path[row],
-        label=columns.label[row],
-        split=columns.split[row],
-        group=columns.group[row],
-        size=int(columns.size[row]),
-        mtime_ns=int(columns.mtime_ns[row]),
-        digest=columns.digest[row],
-        index=row,
-    )
 
 
 def names_of(values: Sequence[str]) -> list[str]:

@@ -28,7 +28,6 @@ from headstart.pipeline.text import plural, printable, verb
 from headstart.pipeline.workspace import Workspace
 
 from .batch import Batch
-from .images import row_of
 from .keys import Key
 from .sets import Rows
 
@@ -170,7 +169,7 @@ class Masked:
         return codes
 
     def image(self, item: int) -> PillowImage:
-        return open_whole_reader(self.maps.dataset)(row_of(self.maps.columns, int(self.maps.index[item])))
+        return open_whole_reader(self.maps.dataset)(self.maps.columns.row(int(self.maps.index[item])))
 
     def name_of(self, item: int) -> str:
         return printable(self.maps.columns.path[int(self.maps.index[item])])

@@ -13,6 +13,7 @@ from headstart.features.images.reader import open_reader, open_whole_reader
 from headstart.features.manifest.content import digest_of_bytes
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
+from headstart.features.sources.source import Image
 from headstart.pipeline.errors import SourceGoneError, TryLaterError
 from tests.features.samples import CENTER, outcomes_of, picture, saved
 
@@ -37,7 +38,11 @@ def rows_of(path, with_digest=True):
     facts = path.stat()
     digests = [digest_of_bytes(data) if with_digest else "" for data in FILES]
     known = (facts.st_size, facts.st_mtime_ns, ())
-    return [Row(f"a.parquet#{i:09d}", "", "", "", *known, digest, index=i) for i, digest in enumerate(digests)]
+    return [Row(Image(f"a.parquet#{i:09d}", "", "", "", *known, digest=digest), i) for i, digest in enumerate(digests)]
+
+
+def changed(row, **image):
+    return replace(row, image=row.image._replace(**image))
 
 
 def dataset(path, file=None):
@@ -72,7 +77,7 @@ def test_a_file_with_another_time_and_the_same_bytes_is_the_same(shard):
     read = open_reader(dataset(shard), CENTER)
     assert all(read(row).shape == (224, 224, 3) for row in rows)
     with pytest.raises(ImageError, match=r"^changed: "):
-        open_reader(dataset(shard), CENTER)(replace(rows[0], digest=""))
+        open_reader(dataset(shard), CENTER)(changed(rows[0], digest=""))
 
 
 def test_other_images_at_the_same_rows_are_changed(shard):
@@ -146,7 +151,7 @@ def test_a_disk_that_fails_blames_no_image(shard, monkeypatch):
 def test_no_path_leads_out_of_the_data(shard, path):
     row = rows_of(shard)[0]
     with pytest.raises(ImageError, match=r"^outside_root: "):
-        open_reader(dataset(shard), CENTER)(replace(row, path=path))
+        open_reader(dataset(shard), CENTER)(changed(row, path=path))
 
 
 def test_a_link_out_of_the_data_is_not_followed(shard, tmp_path):

@@ -10,7 +10,7 @@ from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset
 from headstart.features.sources import blocks
 from headstart.features.sources.hdf5 import hdf5_source
-from headstart.features.sources.source import SourceOptions
+from headstart.features.sources.source import Image, SourceOptions
 from headstart.pipeline.errors import TryLaterError
 from tests.features.samples import CENTER, outcomes_of
 
@@ -20,7 +20,7 @@ DAMAGED = 2
 
 def reader_and_rows(path):
     facts = path.stat()
-    rows = [Row(f"{path.name}#{i:09d}", "", "", "", facts.st_size, facts.st_mtime_ns, index=i) for i in range(len(IMAGES))]
+    rows = [Row(Image(f"{path.name}#{i:09d}", "", "", "", facts.st_size, facts.st_mtime_ns), i) for i in range(len(IMAGES))]
     return open_reader(Dataset(str(path.parent), "hdf5", path.name, {}, 0, allow_symlinks=False), CENTER), rows
 
 
@@ -146,7 +146,7 @@ def test_rows_of_an_hdf5_file_are_read_in_the_order_of_its_chunks():
     from headstart.features.images.reader import Decoding, storage_order
 
     dataset = Dataset("/data", "hdf5", "x.h5", {}, 0, allow_symlinks=False)
-    rows = [Row(f"x.h5#{i:09d}", "", "", "", 1, 1, index=i) for i in (4, 0, 3, 1, 2)]
+    rows = [Row(Image(f"x.h5#{i:09d}", "", "", "", 1, 1), i) for i in (4, 0, 3, 1, 2)]
     seen = []
 
     def read(row):

@@ -11,6 +11,7 @@ from headstart.features.images.decode import ImageError, decode
 from headstart.features.images.reader import Decoding
 from headstart.features.images.watch import Decoders, WatchedDecode, picture_seconds, read_within
 from headstart.features.manifest.parts import Row
+from headstart.features.sources.source import Image
 from headstart.pipeline.errors import HeadstartError, ItemHung
 from tests.features.samples import CENTER, endless_jpeg, picture, saved
 
@@ -102,7 +103,7 @@ def test_what_a_picture_raises_while_it_is_waited_for_is_raised(over):
 
 def test_a_worker_is_told_which_picture_it_is_that_hangs(short, over):
     with ThreadPoolExecutor(1) as pool:
-        decoding = Decoding([Row("cats/a.jpg", "", "", "", 0, 0, index=0)], (2, 3), lambda row: computing_until(over), pool)
+        decoding = Decoding([Row(Image("cats/a.jpg", "", "", "", 0, 0), 0)], (2, 3), lambda row: computing_until(over), pool)
         with pytest.raises(ItemHung, match=r"cats/a.jpg: decoding it took more than 0.3 s; HEADSTART_PICTURE_S"):
             list(decoding.good())
         over.set()

@@ -143,7 +143,7 @@ def test_what_the_data_says_now_is_taken_over_without_a_new_row(workspace, chang
     corrected = given_split._replace(**change)
     added = add_images(workspace, source(corrected, columns=("age",)), 0)
     assert (added.new, added.known, added.changed, everything(added.manifest)) == (0, 1, 0, [corrected])
-    assert added.manifest.rows(added.manifest.parts[0].name, 0, 1)[0].label == corrected.label
+    assert added.manifest.rows(added.manifest.parts[0].name, 0, 1)[0].image.label == corrected.label
     assert add_images(workspace, source(corrected, columns=("age",)), 0).relabelled == 0
 
 

@@ -37,8 +37,8 @@ def test_whatever_is_added_is_read_back(rows, data):
         stop = data.draw(st.integers(start, len(rows)))
         some = manifest.rows(part.name, start, stop)
         assert [row.index for row in some] == list(range(start, stop))
-        assert [given_rows[row.path].extra for row in some] == [row.extra for row in some]
-        assert [row.path for row in some] == manifest.read_all().path[start:stop]
+        assert [given_rows[row.image.path].extra for row in some] == [row.image.extra for row in some]
+        assert [row.image.path for row in some] == manifest.read_all().path[start:stop]
         content = part.path.read_bytes()
         assert content.count(b"\n") == len(content.decode().splitlines()) == len(rows) + 1
 

@@ -11,7 +11,7 @@ from headstart.features.images.decode import ImageError
 from headstart.features.images.reader import _Hdf5Reader
 from headstart.features.manifest.parts import Row
 from headstart.features.sources.hdf5 import hdf5_source
-from headstart.features.sources.source import SourceOptions
+from headstart.features.sources.source import Image, SourceOptions
 from headstart.pipeline.errors import HeadstartError
 
 PIXELS = np.arange(4 * 8 * 8 * 3, dtype=np.uint8).reshape(4, 8, 8, 3)
@@ -136,7 +136,7 @@ def test_a_file_that_was_exchanged_since_costs_its_rows(tmp_path, elsewhere, mak
     with h5py.File(tmp_path / "x.h5", "w") as file:
         make(file, elsewhere)
     facts = (tmp_path / "x.h5").stat()
-    row = Row("x.h5#000000001", "", "", "", facts.st_size, facts.st_mtime_ns, index=1)
+    row = Row(Image("x.h5#000000001", "", "", "", facts.st_size, facts.st_mtime_ns), 1)
     with pytest.raises(ImageError, match="not read"):
         _Hdf5Reader(tmp_path / "x.h5", SimpleNamespace(), None)(row)
 
@@ -147,7 +147,7 @@ def test_an_image_of_900_megapixels_costs_its_row(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("images", shape=(4, 30000, 30000, 3), dtype="u1", chunks=(1, 1000, 1000, 3))
     facts = (tmp_path / "x.h5").stat()
-    row = Row("x.h5#000000001", "", "", "", facts.st_size, facts.st_mtime_ns, index=1)
+    row = Row(Image("x.h5#000000001", "", "", "", facts.st_size, facts.st_mtime_ns), 1)
     with pytest.raises(ImageError, match="30000 x 30000") as caught:
         _Hdf5Reader(tmp_path / "x.h5", SimpleNamespace(), None)(row)
     assert caught.value.code == "too_large"
