@@ -16,7 +16,7 @@ from pathlib import Path
 
 from headstart.pipeline import claims
 from headstart.pipeline.claims import LEASE_S, Claimant
-from headstart.pipeline.history import NO_HISTORY
+from headstart.pipeline.quarantine import NO_HISTORY
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.pipeline.workers import WORK
 from tests.support import enqueue_fakes, spawn_python

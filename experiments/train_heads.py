@@ -16,7 +16,7 @@ from headstart.experiments.runs.finishing import Ending, Words, finish
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.features.devices import usable_device
 from headstart.features.encoders.folder import chosen_encoder
-from headstart.features.manifest.datasets import named_dataset
+from headstart.features.manifest.dataset_matching import named_dataset
 from headstart.features.manifest.reading import list_datasets
 from headstart.features.store.cached_features import CachedFeatures, of_dataset
 from headstart.features.store.packing import open_cache

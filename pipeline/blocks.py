@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from .history import names_in
+from .quarantine import names_in
 
 _NAME = re.compile(r"jobs_(\d{6,12})-(\d{6,12})")
 

@@ -26,9 +26,9 @@ from .blocks import Span, read_spans
 from .doors import reading, records
 from .errors import HeadstartError
 from .files import environment_faults, hard_link
-from .history import History, names_in, read_histories
 from .job import Job
 from .liveness import Owner, current_owner, is_alive, is_of_this_boot
+from .quarantine import History, names_in, read_histories
 from .workspace import BLOCKS, Workspace
 
 LEASE_S = 120.0

@@ -11,10 +11,10 @@ from .blocks import Span, read_spans
 from .claims import Block, Claim, Claimant
 from .errors import HeadstartError
 from .files import environment_faults
-from .history import NO_HISTORY, History, read_histories
 from .job import JOBS_PER_GROUP, Job
 from .kinds import Fingerprints, ItemCounts, known_kinds
 from .markers import NotDone, read_marker
+from .quarantine import NO_HISTORY, History, read_histories
 from .queue import Reader
 from .retire import Watch
 from .workspace import Workspace

@@ -11,11 +11,11 @@ from .claims import forgive
 from .doors import reading
 from .errors import HeadstartError
 from .files import environment_faults
-from .history import NO_HISTORY
 from .job import Job
 from .kinds import Fingerprints, known_kinds
 from .markers import NotDone, PayloadStore, read_marker
 from .next_job import read_listing
+from .quarantine import NO_HISTORY
 from .queue import Reader
 from .workspace import Workspace
 

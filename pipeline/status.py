@@ -14,12 +14,12 @@ from . import paths
 from .claims import deaths_of, failures_of, live_workers, seemingly_claimed, seems_held
 from .doors import records
 from .errors import ExplainedError, HeadstartError
-from .history import DEATHS, NO_HISTORY, History
 from .job import Job
 from .kinds import Fingerprints, ItemCounts, known_kinds
 from .liveness import Owner
 from .markers import FailedItem, Marker, NotDone, read_marker
 from .next_job import read_listing
+from .quarantine import DEATHS, NO_HISTORY, History
 from .queue import Reader
 from .retire import CANCELLED, PAUSED
 from .workspace import Workspace

@@ -13,11 +13,11 @@ from .blocks import span_of
 from .claims import LEASE_S, read_owner
 from .errors import HeadstartError
 from .files import TEMPORARY_PREFIX, is_abandoned
-from .history import is_claim
 from .job import Job
 from .kinds import Fingerprints, ItemCounts, known_kinds
 from .liveness import is_alive
 from .markers import NotDone, PayloadStore, read_marker
+from .quarantine import is_claim
 from .queue import Reader
 from .retire import read_withdrawn
 from .workspace import Workspace

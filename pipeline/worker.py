@@ -24,13 +24,13 @@ from .errors import (
     is_shortage,
 )
 from .files import environment_faults
-from .history import DEATHS
 from .job import Job
 from .kinds import Session, Settings, known_kinds, load_kind
 from .markers import Marker, NotDone, PayloadStore, Result, commit, read_marker
 from .memory import peak_rss_bytes
 from .next_job import Frontier
 from .observing import Observing
+from .quarantine import DEATHS
 from .queue import Reader
 from .retire import REMOVED
 from .stop import Stop

@@ -23,7 +23,7 @@ def command(dry_run: bool, yes: bool, keep_caches: bool, as_json: bool, workspac
 
     Features, heads and numbers stay. Packed features are left alone while a worker runs.
     """
-    from headstart.experiments.runs.disk import clean, spent
+    from headstart.experiments.runs.cleaning import clean, spent
     from headstart.pipeline.errors import HeadstartError
     from headstart.pipeline.text import size_words
 

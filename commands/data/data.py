@@ -71,7 +71,7 @@ def show_command(name: str, as_json: bool, workspace: str | None) -> None:
 @workspace_option
 def move_command(old: str, new: Path, workspace: str | None) -> None:
     """Say that the data set OLD (its name, a part of it, or where it lay) lies at NEW now. No image is read or moved."""
-    from headstart.features.manifest.datasets import place_of
+    from headstart.features.manifest.dataset_matching import place_of
     from headstart.features.planning.data_sets import move_data
     from headstart.pipeline.text import printable
 

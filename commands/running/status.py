@@ -154,7 +154,7 @@ def _as_json(workspace: Workspace, status: Status) -> dict[str, Any]:
 
 
 def _disk(workspace: Workspace) -> list[dict[str, Any]]:
-    from headstart.experiments.runs.disk import usage
+    from headstart.experiments.runs.cleaning import usage
 
     return [asdict(part) for part in usage(workspace)]
 

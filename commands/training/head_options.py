@@ -137,7 +137,7 @@ def baseline_options(function: _Command) -> _Command:
 
 def heads_of(ablation: str | None, preset: str | None, seeds: int, seed: int, given: dict[str, Any]) -> tuple[HeadConfig, ...]:
     """The heads that the options mean. Raises: UsageError if they contradict each other; HeadstartError for a bad value."""
-    from headstart.experiments.heads.choosing import ContradictionError, choose_heads
+    from headstart.experiments.heads.presets import ContradictionError, choose_heads
 
     changes = {name: given[name] for name in _OF_EACH_HEAD if given[name] is not None}
     try:

@@ -22,10 +22,10 @@ from headstart.pipeline.doors.records import read_record, seal
 from headstart.pipeline.enqueue import queue_lock
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import environment_faults
-from headstart.pipeline.history import NO_HISTORY
 from headstart.pipeline.job import Job, group_of
 from headstart.pipeline.kinds import known_kinds
 from headstart.pipeline.next_job import read_listing
+from headstart.pipeline.quarantine import NO_HISTORY
 from headstart.pipeline.queue import Reader
 from headstart.pipeline.retire import REMOVED, withdraw
 from headstart.pipeline.text import printable

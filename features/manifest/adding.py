@@ -23,8 +23,8 @@ from headstart.pipeline.text import plural, printable, verb
 from headstart.pipeline.workspace import Workspace
 
 from .corrections import CORRECTIONS, as_corrected
-from .datasets import dataset_of, place_of
-from .identity import NO_ROW, Matching, match_images, sizes_and_times
+from .dataset_matching import dataset_of, place_of
+from .image_matching import NO_ROW, Matching, match_images, sizes_and_times
 from .parts import publish_part
 from .reading import DATASET_FILE, Columns, Dataset, Manifest, list_datasets, open_manifest, read_columns
 from .revisions import RevisedRow, RevisedRows, publish_revision

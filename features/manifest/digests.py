@@ -31,7 +31,7 @@ from headstart.pipeline.workspace import Workspace
 
 from .content import DIGEST_BYTES, digest_of_bytes, digest_of_pixels
 from .csv_lines import fields, line_of
-from .identity import NO_ROW, sizes_and_times
+from .image_matching import NO_ROW, sizes_and_times
 from .reading import Columns
 
 _CHUNK = 1 << 20

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.features.manifest.datasets import is_there, move_dataset, named_dataset, place_of
+from headstart.features.manifest.dataset_matching import is_there, move_dataset, named_dataset, place_of
 from headstart.features.manifest.reading import Manifest, list_datasets, open_manifest
 from headstart.pipeline.enqueue import queue_lock
 from headstart.pipeline.workspace import Workspace, as_workspace

@@ -16,7 +16,7 @@ from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.manifest.adding import Added, add_images
-from headstart.features.manifest.datasets import dataset_at, dataset_of, options_as_before, remembered_options
+from headstart.features.manifest.dataset_matching import dataset_at, dataset_of, options_as_before, remembered_options
 from headstart.features.manifest.digests import Digested, digest_images, forget_journal
 from headstart.features.manifest.reading import DATASET_FILE, Columns, open_manifest, read_columns
 from headstart.features.networks.embedded_encoder import EmbeddedWeights

@@ -20,8 +20,8 @@ from headstart.features.devices import cores, has_nvidia_device
 from headstart.pipeline.claims import live_workers, read_owner
 from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.files import probe
-from headstart.pipeline.history import names_in
 from headstart.pipeline.liveness import is_alive
+from headstart.pipeline.quarantine import names_in
 from headstart.pipeline.status import quarantined_jobs, read_status, suspect_jobs
 from headstart.pipeline.text import plural, printable, reason_of, size_words
 from headstart.pipeline.workspace import Workspace, has_workspace, open_workspace

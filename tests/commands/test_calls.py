@@ -4,7 +4,7 @@ import pytest
 
 import headstart
 from headstart.experiments.config import default_ablation
-from headstart.experiments.heads.choosing import choose_heads
+from headstart.experiments.heads.presets import choose_heads
 from headstart.experiments.runs.removal import plan_removal
 from headstart.pipeline.errors import HeadstartError
 

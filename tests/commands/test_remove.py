@@ -14,8 +14,8 @@ from headstart.experiments.runs.removal import finish_removals, perform, plan_da
 from headstart.features.store.load import load_features
 from headstart.pipeline.claims import Claimant
 from headstart.pipeline.errors import TryLaterError
-from headstart.pipeline.history import NO_HISTORY
 from headstart.pipeline.kinds import Settings, known_kinds
+from headstart.pipeline.quarantine import NO_HISTORY
 from headstart.pipeline.queue import Reader
 from headstart.pipeline.retire import read_withdrawn
 from headstart.pipeline.worker import Limits, Worker

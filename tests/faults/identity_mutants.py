@@ -2,8 +2,8 @@
 
 from .mutants import Mutant
 
-ADDING, DATASETS = "features/manifest/adding.py", "features/manifest/datasets.py"
-DIGESTS, MATCHING = "features/manifest/digests.py", "features/manifest/identity.py"
+ADDING, DATASETS = "features/manifest/adding.py", "features/manifest/dataset_matching.py"
+DIGESTS, MATCHING = "features/manifest/digests.py", "features/manifest/image_matching.py"
 READING, REVISIONS = "features/manifest/reading.py", "features/manifest/revisions.py"
 SPLITS, DECODE = "features/manifest/splits.py", "features/images/decode.py"
 CACHED, ENQUEUE = "features/store/cached_features.py", "features/planning/enqueue.py"

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from headstart.pipeline.claims import LEASE_S, Claimant
 from headstart.pipeline.enqueue import Work, append_work, queue_lock
-from headstart.pipeline.history import read_histories
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.liveness import current_owner
 from headstart.pipeline.markers import read_marker
+from headstart.pipeline.quarantine import read_histories
 from headstart.pipeline.worker import Limits, Worker
 
 FOLDER = "features/fragile"
@@ -38,7 +38,7 @@ def die_holding(workspace, job, times=1, **owner):
 
 
 def history_of(workspace, job):
-    from headstart.pipeline.history import NO_HISTORY
+    from headstart.pipeline.quarantine import NO_HISTORY
 
     return read_histories(workspace.claims(job)).get(job.job_id, NO_HISTORY)
 

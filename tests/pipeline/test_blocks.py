@@ -11,8 +11,8 @@ from headstart.pipeline import next_job
 from headstart.pipeline.blocks import Span, read_spans, span_of
 from headstart.pipeline.claims import Claimant
 from headstart.pipeline.files import FileSystem
-from headstart.pipeline.history import NO_HISTORY, History, is_claim, read_histories
 from headstart.pipeline.next_job import Frontier
+from headstart.pipeline.quarantine import NO_HISTORY, History, is_claim, read_histories
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.workspace import open_or_create_workspace, open_workspace
 from tests.support import enqueue_fakes

@@ -10,9 +10,9 @@ import pytest
 from headstart.pipeline import claims, liveness
 from headstart.pipeline.claims import LEASE_S, Claimant, live_workers
 from headstart.pipeline.files import FileSystem
-from headstart.pipeline.history import NO_HISTORY, History, read_histories
 from headstart.pipeline.liveness import current_owner, is_alive
 from headstart.pipeline.next_job import Frontier
+from headstart.pipeline.quarantine import NO_HISTORY, History, read_histories
 from headstart.pipeline.workspace import Workspace, open_workspace
 from tests.support import enqueue_fakes, spawn_python
 

@@ -27,7 +27,7 @@ def test_a_clock_that_jumps_stops_no_worker(workspace, monkeypatch, jump_s):
 
 
 def test_a_job_that_failed_is_left_alone_for_a_moment_longer_each_time_and_never_for_long(workspace):
-    from headstart.pipeline.history import History
+    from headstart.pipeline.quarantine import History
 
     pauses = [History(n, True, n).pause_s("job_000001") for n in (1, 2)]
     assert pauses == [History(n, True, n).pause_s("job_000001") for n in (1, 2)]

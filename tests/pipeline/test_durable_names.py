@@ -9,7 +9,7 @@ from headstart.pipeline.claims import Claimant
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import FileSystem
-from headstart.pipeline.history import NO_HISTORY
+from headstart.pipeline.quarantine import NO_HISTORY
 from headstart.pipeline.retry import reopen
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from headstart.pipeline.history import read_histories
 from headstart.pipeline.kinds import Settings
+from headstart.pipeline.quarantine import read_histories
 from headstart.pipeline.retry import retry
 from headstart.pipeline.status import quarantined_jobs
 from headstart.pipeline.worker import Limits, Worker

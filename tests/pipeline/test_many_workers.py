@@ -6,7 +6,7 @@ import time
 
 from headstart.pipeline.claims import LEASE_S, Claimant
 from headstart.pipeline.files import FileSystem
-from headstart.pipeline.history import NO_HISTORY
+from headstart.pipeline.quarantine import NO_HISTORY
 from headstart.pipeline.verify import verify
 from headstart.pipeline.workspace import open_or_create_workspace, open_workspace
 from tests.support import enqueue_fakes, spawn_python

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.history import MAX_FAILURES, read_histories
+from headstart.pipeline.quarantine import MAX_FAILURES, read_histories
 from headstart.pipeline.retry import retry
 from headstart.pipeline.status import failed_items, quarantined_jobs, read_status
 from headstart.pipeline.worker import run_job

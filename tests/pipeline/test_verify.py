@@ -6,7 +6,7 @@ import pytest
 
 from headstart.pipeline import verify as verify_module
 from headstart.pipeline.claims import LEASE_S, Claimant
-from headstart.pipeline.history import NO_HISTORY
+from headstart.pipeline.quarantine import NO_HISTORY
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.worker import run_job
 from tests.support import enqueue_fakes

@@ -6,8 +6,8 @@ import pytest
 
 from headstart.pipeline.claims import Claimant
 from headstart.pipeline.errors import TryLaterError
-from headstart.pipeline.history import NO_HISTORY
 from headstart.pipeline.markers import read_marker
+from headstart.pipeline.quarantine import NO_HISTORY
 from headstart.pipeline.stop import Stop
 from headstart.pipeline.verify import sweep, verify
 from headstart.pipeline.worker import run_job

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headstart.features.images.reader import open_whole_reader
 from headstart.features.manifest.adding import add_images
-from headstart.features.manifest.datasets import named_dataset
+from headstart.features.manifest.dataset_matching import named_dataset
 from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Dataset, list_datasets, open_manifest
 from headstart.features.sources.find import find_images

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.content import digest_of_bytes
-from headstart.features.manifest.datasets import move_dataset, named_dataset
+from headstart.features.manifest.dataset_matching import move_dataset, named_dataset
 from headstart.features.manifest.digests import (
     _Journal,
     digest_images,
@@ -20,7 +20,7 @@ from headstart.features.manifest.digests import (
     forget_journal,
     journal_path,
 )
-from headstart.features.manifest.identity import NO_ROW, match_images
+from headstart.features.manifest.image_matching import NO_ROW, match_images
 from headstart.features.manifest.reading import list_datasets, open_manifest, read_columns
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import SourceOptions
