@@ -88,7 +88,9 @@ def test_sixty_four_jobs_take_one_claim(workspace, monkeypatch):
     work(workspace, block=64)
     taken = [name for name in made if span_of(name) or is_claim(name)]
     assert 0 < len(taken) <= 12  # the first few are small
-    assert all(map(span_of, taken))
+    spans = [span for name in taken if (span := span_of(name))]
+    # Each job by a block. At the end one may be tried again that ended since the folder was listed: released, not done twice.
+    assert sum(span.last - span.first + 1 for span in spans) == 200
 
 
 def test_without_hard_links_blocks_work_too(tmp_path, monkeypatch):
