@@ -3,11 +3,19 @@
 import errno
 import os
 
+from .text import one_line
+
 
 class ExplainedError(Exception):
-    """What one line explains, and a command ends with. Whoever means only mistakes, or only faults that pass, names that one."""
+    """What one line explains, and a command ends with. Whoever means only mistakes, or only faults that pass, names that one.
+
+    It is one line whatever names stand in it: what would end a line or turn its direction is spelled out.
+    """
 
     exit_code: int
+
+    def __init__(self, line: str) -> None:
+        super().__init__(one_line(line))
 
 
 class HeadstartError(ExplainedError):

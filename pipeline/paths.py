@@ -214,7 +214,7 @@ def _changed_in_place(path: Path | str, flags: int, mode: str, may_have_names: b
 
 
 def lasting_names(look: Callable[[], os.stat_result]) -> int:
-    """How many names a file has in the end; one that appears has a temporary one beside it for a moment.."""
+    """How many names a file has in the end; one that appears has a temporary one beside it for a moment."""
     for _ in range(_LOOKS):
         names = look().st_nlink
         if names <= 1:

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from headstart.cli import _run
+from headstart.experiments.config import head_config
 from headstart.experiments.heads.trained_head import read_head
 from headstart.pipeline.errors import ExplainedError, HeadstartError, TryLaterError, as_try_later
 
@@ -35,3 +36,15 @@ def test_a_fault_of_the_disk_is_explained_but_no_mistake(code):
     later = as_try_later(OSError(code, os.strerror(code)), "cannot write x")
     assert isinstance(later, ExplainedError)
     assert not isinstance(later, HeadstartError)
+
+
+@pytest.mark.parametrize("odd", ["\n", "\r", "\x1b", "\x85", "\u2028", "\u202e"], ids=ascii)
+def test_an_error_is_one_line_whatever_name_stands_in_it(odd):
+    with pytest.raises(HeadstartError) as raised:
+        head_config({f"label_s{odd}moothing": 0.1})
+    assert len(str(raised.value).splitlines()) == 1
+    assert odd not in str(raised.value)
+
+
+def test_backslashes_of_an_error_stay_as_they_are():
+    assert str(HeadstartError(r"C:\data is gone")) == r"C:\data is gone"
