@@ -17,8 +17,8 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.experiments.config import SIMPLEST
 from headstart.experiments.evaluation.head_choice import Candidate, choose_beyond_doubt
+from headstart.experiments.linear.method import simplicity_of_baseline
 
 COUNTS = (10, 30, 100, 300, 1000, 3000)
 WORLDS = {  # mean and standard deviation of the differences, in points
@@ -52,9 +52,7 @@ def chosen(rule: str, answers: NDArray[np.int64]) -> int:
         reference = float(shares[_LOGISTIC])
         return best if shares[best] - reference > (reference * (1 - reference) / answers.shape[1]) ** 0.5 else _LOGISTIC
     candidates = [
-        Candidate(
-            name, {"val": {"accuracy": float(share)}}, (SIMPLEST.index(name) if name in SIMPLEST else len(SIMPLEST), 0), said
-        )
+        Candidate(name, {"val": {"accuracy": float(share)}}, (simplicity_of_baseline(name), 0), said)
         for name, share, said in zip(_NAMES, shares, answers, strict=True)
     ]
     return _NAMES.index(choose_beyond_doubt(candidates, "accuracy", np.zeros(answers.shape[1], np.int64)).selected)

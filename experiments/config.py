@@ -15,8 +15,6 @@ CLASS_WEIGHTS = ("none", "balanced")
 MONITORS = ("auto", "accuracy", "loss", "pearson")
 PRESETS = ("linear", "mlp", "quality")
 DEFAULT_ABLATION = "default"
-# Heads without a gradient; of those that do equally well the first in this order is chosen: fewer choices first.
-SIMPLEST = ("mean", "nearest-mean", "ridge", "lda", "logistic")
 USUAL_STEPS = 1500
 LINEAR_STEPS = 500  # of heads without hidden layers alone: their loss has one minimum
 LINEAR_RATE = 3e-3
@@ -278,19 +276,6 @@ def _flaw_of_values(config: HeadConfig) -> str | None:
 
 _HEAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _RESERVED = ("best_head", "best", "final")
-
-
-def refuse_bad_head_names(heads: tuple[HeadConfig, ...]) -> None:
-    """Raises: HeadstartError if a head's file could not carry its name."""
-    flaw = flaw_of_head_names(heads)
-    taken = next((head.name for head in heads if _BASELINE.fullmatch(head.name.casefold())), None)
-    if flaw is None and taken is not None:
-        flaw = f"a head is named {taken!r}, and so is a baseline that every experiment has"
-    if flaw:
-        raise HeadstartError(f"{flaw}. Give it another name")
-
-
-_BASELINE = re.compile(r"ridge(-\d+-fold)?|logistic|lda|nearest-mean|mean")
 
 
 def flaw_of_head_names(heads: tuple[HeadConfig, ...]) -> str | None:

@@ -166,6 +166,7 @@ DOORS = {
             "features/networks/quiet.py": "the C library that is there already",
             "pipeline/child.py": "likewise",
             "pipeline/executor.py": PACKAGE,
+            "experiments/linear/method.py": PACKAGE,
             "pipeline/versions.py": "of a fixed table of libraries",
         },
     ),

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from headstart.experiments.config import HeadConfig
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trained_head import TrainedHead
-from headstart.experiments.linear.baselines import Baseline
+from headstart.experiments.linear.method import Baseline
 from headstart.pipeline.memory import no_cycle_search
 
 from .metrics import log_losses, probabilities_of
 
-_SCORES = ("ridge", "lda", "nearest-mean")  # their scores rank classes and are no log-odds
 _INVERSE_TEMPERATURES = (1e-3, 1e4)
 
 
@@ -24,7 +23,7 @@ def as_head(baseline: Baseline, data: TrainingData, val_scores: NDArray[np.float
         log-odds (temperature scaling: Guo et al., ICML 2017).
     """
     factor, targets = 1.0, data.targets
-    if targets.task == "classification" and baseline.name.split("-")[0] in {name.split("-")[0] for name in _SCORES}:
+    if targets.task == "classification" and not baseline.has_log_odds:
         factor = _inverse_temperature(val_scores, targets.codes[data.val])
     layer = (
         (factor * baseline.head.weight).astype(np.float32),

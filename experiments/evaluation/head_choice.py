@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.experiments.config import SIMPLEST
 from headstart.experiments.heads.trained_head import TrainedHead
+from headstart.experiments.linear.method import least_simplicity_of_trained, simplicity_of_baseline
 from headstart.experiments.runs.noise import REFERENCE
 
 from .intervals import units_of
@@ -37,9 +37,8 @@ class Candidate:
 def simplicity_of(head: TrainedHead) -> tuple[int, int]:
     """Less is simpler: closed forms before paths before gradients, and of these the one with fewer numbers."""
     if head.fitted is not None:
-        method = str(head.fitted["method"])
-        return (SIMPLEST.index(method) if method in SIMPLEST else len(SIMPLEST), 0)
-    return (len(SIMPLEST) + 1, sum(weight.size + bias.size for weight, bias in head.layers))
+        return (simplicity_of_baseline(str(head.fitted["method"])), 0)
+    return (least_simplicity_of_trained(), sum(weight.size + bias.size for weight, bias in head.layers))
 
 
 def goodness_of(metrics: Mapping[str, Any], monitor: str) -> float:
@@ -82,7 +81,7 @@ def choose_beyond_doubt(
 
     Args: codes: (n,) true class of each validation image; groups: (n,) text, '' for none.
     """
-    reference = next((each for each in candidates if each.simplicity == (SIMPLEST.index(REFERENCE), 0)), None)
+    reference = next((each for each in candidates if each.simplicity == (simplicity_of_baseline(REFERENCE), 0)), None)
     if monitor != "accuracy" or reference is None:
         selected, equals = choose(candidates, monitor)
         return Choice(selected, equals, [])

@@ -1,11 +1,7 @@
-"""What every experiment is measured against: ridge, LDA and nearest mean, fitted in one pass over the training rows.
-
-Two more on demand: logistic regression, and ridge whose penalty is chosen by cross-validation.
-"""
+"""What every experiment is measured against: the baselines of all methods in `methods/`, from one pass over the training rows."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,28 +14,10 @@ from headstart.experiments.data.feature_source import FeatureSource, as_float32
 from headstart.experiments.data.statistics import Statistics, gather_statistics
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.training.state.kept_parts import Parts
+from headstart.pipeline.errors import HeadstartError
 
 from .axes import axes_of
-from .closed_form import LinearHead, SingularError, fit_lda, fit_nearest_mean
-from .cross_validation import cross_validate_ridge
-from .penalty_path import PENALTIES, logistic_path, ridge_path
-
-RIDGE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A head that needed no training.
-
-    Attributes:
-        name: ridge, ridge-<folds>-fold, logistic, lda, nearest-mean or mean.
-        settings: what was chosen on validation, or by folds: with `cross_validation`, how those scored.
-        head: on features and auxiliary columns.
-    """
-
-    name: str
-    settings: dict[str, Any]
-    head: LinearHead
+from .method import Baseline, FittingData, NamedMethod, known_methods
 
 
 @dataclass(frozen=True)
@@ -92,39 +70,19 @@ def fit_baselines(
         check: called between passes over the rows; may raise to leave.
         parts: keeps what took long; report: told what is fitted.
 
-    Raises: HeadstartError if logistic regression is wanted of numbers.
+    Raises: HeadstartError if logistic regression is wanted of numbers, or a method gives a baseline a name of another's.
     """
-    source, targets = inputs_of(data), data.targets
-    statistics = gather_statistics(source, targets, {"train": data.train})["train"]
-    axes = axes_of(source, data.train, statistics) if wanted.logistic and targets.task == "classification" else None
-    exact = axes if axes is not None and axes.is_exact else None
-    path = ridge_path(source, targets, statistics, data.val, RIDGE_PENALTIES, exact)
-    baselines = [Baseline("ridge", {"l2": path.penalties[path.best]}, path.heads[path.best])]
-    if fold_of is not None:
-        baselines.append(_cross_validated(data, fold_of, check, parts))
-    if wanted.logistic:
-        path = logistic_path(
-            source, targets, data.train, statistics, data.val, check=check, parts=parts, report=report, axes=axes
-        )
-        baselines.append(Baseline("logistic", {"l2": path.penalties[path.best]}, path.heads[path.best]))
-    if targets.task == "regression":
-        mean = statistics.target_sums / statistics.count
-        return [*baselines, Baseline("mean", {}, LinearHead(np.zeros((len(mean), source.embed_dim)), mean))], statistics
-    with contextlib.suppress(SingularError):  # classes of one image each have no spread to go by
-        lda = fit_lda(statistics) if exact is None else exact.lda(statistics)
-        baselines.append(Baseline("lda", {"shrinkage": 1e-3}, lda))
-    return [*baselines, Baseline("nearest-mean", {}, fit_nearest_mean(statistics))], statistics
+    source = inputs_of(data)
+    statistics = gather_statistics(source, data.targets, {"train": data.train})["train"]
+    axes = axes_of(source, data.train, statistics) if wanted.logistic and data.targets.task == "classification" else None
+    fitting = FittingData(data, source, wanted, statistics, axes, fold_of, check, parts, report)
+    by_place = sorted(known_methods(), key=lambda each: each.method.PLACE)
+    return [baseline for each in by_place for baseline in _fitted(each, fitting)], statistics
 
 
-def _cross_validated(data: TrainingData, fold_of: NDArray[np.int64], check: Callable[[], None], parts: Parts | None) -> Baseline:
-    path = cross_validate_ridge(inputs_of(data), data.targets, data.train, fold_of, PENALTIES, check, parts)
-    scores = path.scores[:, path.best]
-    facts = {
-        "folds": len(scores),
-        "metric": "accuracy" if data.targets.task == "classification" else "r2",
-        "mean": float(scores.mean()),
-        "spread": float(scores.std(ddof=1)),
-        "scores": scores.tolist(),
-    }
-    settings = {"l2": path.penalties[path.best], "cross_validation": facts}
-    return Baseline(f"ridge-{len(scores)}-fold", settings, path.heads[path.best])
+def _fitted(named: NamedMethod, fitting: FittingData) -> Iterator[Baseline]:
+    for baseline in named.method.fit(fitting):
+        # By its name it is told later how simple a head is, and that a trained one may not be called so.
+        if not named.names.fullmatch(baseline.name):
+            raise HeadstartError(f"a method names a baseline '{baseline.name}', expected {named.names.pattern}. Mend its NAMES")
+        yield baseline

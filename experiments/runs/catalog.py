@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.experiments.config import SIMPLEST
+from headstart.experiments.linear.method import least_simplicity_of_trained, simplicity_of_baseline
 from headstart.experiments.runs.database.database import Database, MetricRow, Run
 from headstart.experiments.runs.database.recipe_rows import TASK as RECIPE_TASK
 from headstart.experiments.runs.database.rows import Report, ignored
@@ -241,8 +241,8 @@ def _plainness(run: Run) -> tuple[int, int]:
     """Larger is simpler; as `head_choice.simplicity_of` has it, of what the database knows."""
     hidden = run.config.get("hidden")
     if hidden is None:
-        return (-SIMPLEST.index(run.head) if run.head in SIMPLEST else -len(SIMPLEST), 0)
-    return (-len(SIMPLEST) - 1, -sum(hidden))
+        return (-simplicity_of_baseline(run.head), 0)
+    return (-least_simplicity_of_trained(), -sum(hidden))
 
 
 def _subject(experiment: HeadExperiment) -> tuple[Any, ...]:

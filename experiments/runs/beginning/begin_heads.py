@@ -8,10 +8,11 @@ from headstart.experiments.config import (
     BaselineOptions,
     HeadConfig,
     TrainingOptions,
-    refuse_bad_head_names,
+    flaw_of_head_names,
 )
 from headstart.experiments.heads.grid import refuse_too_large
 from headstart.experiments.heads.pass_plan import plan_pass
+from headstart.experiments.linear.method import is_baseline
 from headstart.experiments.runs.beginning.begin import Begun, Complete, begin_experiment
 from headstart.experiments.runs.experiment import ROWS, nowhere, refuse_bad_name
 from headstart.experiments.runs.experiment_data import data_of, training_folds
@@ -52,7 +53,7 @@ def begin_heads(workspace: Workspace, request: Request) -> Begun[HeadExperiment]
     """
     if request.name is not None:
         refuse_bad_name(request.name)
-    refuse_bad_head_names(request.heads)
+    _refuse_bad_head_names(request.heads)
     if request.baselines.logistic and request.task != "classification":
         raise HeadstartError(
             "--logistic needs classes, these targets are numbers. Leave it out: ridge is the baseline of numbers"
@@ -68,6 +69,16 @@ def begin_heads(workspace: Workspace, request: Request) -> Begun[HeadExperiment]
         return Complete(experiment, {ROWS: rows}, data.notes)
 
     return begin_experiment(workspace, _sketch(workspace, request), request.name, complete)
+
+
+def _refuse_bad_head_names(heads: tuple[HeadConfig, ...]) -> None:
+    """Raises: HeadstartError if a head's file could not carry its name."""
+    flaw = flaw_of_head_names(heads)
+    taken = next((head.name for head in heads if is_baseline(head.name)), None)
+    if flaw is None and taken is not None:
+        flaw = f"a head is named {taken!r}, and so is a baseline that every experiment has"
+    if flaw:
+        raise HeadstartError(f"{flaw}. Give it another name")
 
 
 def _sketch(workspace: Workspace, request: Request) -> HeadExperiment:

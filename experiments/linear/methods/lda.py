@@ -1,0 +1,24 @@
+"""Linear discriminant analysis, for classes; none where no class has images that differ."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from headstart.experiments.linear.method import Baseline, FittingData
+
+SIMPLICITY = 40
+PLACE = 50
+_SHRINKAGE = 1e-3
+
+
+def fit(fitting: FittingData) -> Iterator[Baseline]:
+    from headstart.experiments.linear.closed_form import SingularError, fit_lda
+
+    if fitting.data.targets.task != "classification":
+        return
+    exact = fitting.exact_axes
+    with contextlib.suppress(SingularError):  # classes of one image each have no spread to go by
+        statistics = fitting.statistics
+        head = fit_lda(statistics, _SHRINKAGE) if exact is None else exact.lda(statistics, _SHRINKAGE)
+        yield Baseline("lda", {"shrinkage": _SHRINKAGE}, head)

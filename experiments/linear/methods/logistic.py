@@ -1,0 +1,31 @@
+"""The best logistic regression of a path of penalties, where it is asked for; validation chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headstart.experiments.linear.method import Baseline, FittingData
+
+SIMPLICITY = 50
+PLACE = 30
+
+
+def fit(fitting: FittingData) -> Iterator[Baseline]:
+    """Raises: HeadstartError if it is asked for of numbers."""
+    from headstart.experiments.linear.penalty_path import logistic_path
+
+    if not fitting.wanted.logistic:
+        return
+    data = fitting.data
+    path = logistic_path(
+        fitting.source,
+        data.targets,
+        data.train,
+        fitting.statistics,
+        data.val,
+        check=fitting.check,
+        parts=fitting.parts,
+        report=fitting.report,
+        axes=fitting.axes,
+    )
+    yield Baseline("logistic", {"l2": path.penalties[path.best]}, path.heads[path.best], has_log_odds=True)
