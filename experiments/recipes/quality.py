@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from headstart.experiments.data.group_folds import group_folds
 from headstart.experiments.data.named_features import find_features
 from headstart.experiments.data.results_table import Results, places_among, read_results
-from headstart.experiments.linear.boosted_trees import MAX_DEPTH, Forest, TreeOptions, fit_trees, screened
+from headstart.experiments.linear.boosted_trees import MAX_DEPTH, Forest, TreeOptions, fit_trees, said_beside, screened
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.sets import Rows, Splits, Subset
@@ -305,9 +305,11 @@ class QualityHeads(nn.Module):
 
     def forward(self, features: Tensor, values: Tensor) -> Tensor:
         seen = features[:, self.chosen].float()
-        if int(self.answers):
-            return self._forest(torch.cat([seen.expand(len(values), -1), values], 1), self.copies - 1)
-        return self._classic(seen, values)
+        if not int(self.answers):
+            return self._classic(seen, values)
+        if len(seen) == 1:
+            return torch.from_numpy(said_beside(self.kept(self.copies - 1), seen[0].numpy(), values.float().numpy()))
+        return self._forest(torch.cat([seen, values], 1), self.copies - 1)
 
     def _classic(self, seen: Tensor, values: Tensor) -> Tensor:
         """The last copy of the bank. One image with many parameters costs its features one product, not one a row."""
@@ -354,6 +356,12 @@ class QualityHeads(nn.Module):
         for name in ("feature", "threshold", "left", "right", "value"):
             getattr(self, name)[number].copy_(torch.from_numpy(getattr(forest, name)))
         self.start[number] = forest.start
+
+    def kept(self, number: int) -> Forest:
+        """What `keep` was given under that number."""
+        arrays = (one[number].numpy() for one in (self.feature, self.threshold, self.left, self.right, self.value))
+        feature, threshold, left, right, value = arrays
+        return Forest(feature, threshold, left, right, value, float(self.start[number]))
 
 
 def model(options: Options, about: Facts) -> QualityHeads:

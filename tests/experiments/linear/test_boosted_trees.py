@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from headstart.experiments.linear.boosted_trees import MAX_DEPTH, TreeOptions, fit_trees, screened
+from headstart.experiments.linear import boosted_trees
+from headstart.experiments.linear.boosted_trees import MAX_DEPTH, TreeOptions, fit_trees, said_beside, screened
 
 FEW = TreeOptions(max_iter=12)
 
@@ -82,3 +83,22 @@ def test_the_columns_that_matter_are_kept(sign):
     values = sign * 2 * features[:, 11] + features[:, 20] + 0.01 * draw.normal(size=80)
     assert screened(features, values, 2).tolist() == [11, 20]
     assert screened(features, values, 99).tolist() == list(range(30))
+
+
+@pytest.mark.parametrize("known", [0, 3, 4, 6], ids=lambda count: f"{count} of 6 columns are known")
+def test_many_rows_beside_the_same_numbers_get_what_each_gets(monkeypatch, known):
+    monkeypatch.setattr(boosted_trees, "_ROWS_AT_ONCE", 100)
+    rows, target = table()
+    forest = fit_trees(rows, target, FEW, 0)
+    beside = rows[:, known:]
+    whole = np.concatenate([np.tile(rows[7, :known], (len(rows), 1)), beside], 1)
+    np.testing.assert_allclose(said_beside(forest, rows[7, :known], beside), told(forest, whole), atol=1e-6)
+
+
+def test_a_row_on_a_threshold_goes_left_whichever_side_it_is_known_from():
+    rows, target = table()
+    forest = fit_trees(rows, target, FEW, 0)
+    row = rows[0].copy()
+    row[forest.feature[0, 0]] = forest.threshold[0, 0]
+    for known in (0, 6):
+        np.testing.assert_allclose(said_beside(forest, row[:known], row[None, known:]), told(forest, row[None]), atol=1e-6)
