@@ -26,6 +26,7 @@ def lines(workspace: Workspace, experiment: RecipeExperiment, as_json: bool) -> 
     ]
     splits = [split for split in ("val", "test") if split in judged]
     result += table({split: judged[split] for split in splits}, judged["rows"])
+    result += heads_table(judged[splits[-1]])
     if "gain" in judged:
         result += _gain_lines(judged, splits[-1])
     result += [f"note: {note}" for note in judged["notes"]]
@@ -56,6 +57,22 @@ def table(metrics: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]) -
         shown = "" if interval[0] is None else interval_text(interval)
         rows.append([name, *(_shown(metrics[split].get(name)) for split in splits), shown])
     return [f"  {line}".rstrip() for line in aligned(rows, "<" + ">" * len(splits) + "<")]
+
+
+def heads_table(numbers: Mapping[str, Any]) -> list[str]:
+    """What a recipe trained side by side, a line each, as its table `heads` says; nothing where it says none."""
+    heads = numbers.get("heads")
+    if not (isinstance(heads, list) and heads and all(isinstance(head, dict) for head in heads)):
+        return []
+    columns = list(dict.fromkeys(column for head in heads for column in head))
+    rows = [columns, *([_cell(head.get(column)) for column in columns] for head in heads)]
+    return [f"  {line}".rstrip() for line in aligned(rows, "<" + ">" * (len(columns) - 1))]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _is_number(name: str, value: Any) -> bool:

@@ -45,7 +45,11 @@ def command(context: click.Context, as_csv: bool, rebuild: bool, as_json: bool, 
         click.echo(json.dumps({"runs": [line.as_json() for line in lines]}, indent=1))
         return
     head = ["run", "experiment", "head", "task", "images", "metric", "validation", "test", "95 % interval"]
-    for text in aligned([head, *map(_cells, lines)], ">" + "<<<><>><"):
+    rows, alignment = [head, *map(_cells, lines)], ">" + "<<<><>><"
+    if any(line.leaking is not None for line in lines):
+        rows = [[*row, cell] for row, cell in zip(rows, ["leaking", *map(_leaking, lines)], strict=True)]
+        alignment += ">"
+    for text in aligned(rows, alignment):
         click.echo(text)
 
 
@@ -100,6 +104,11 @@ def _write_csv(workspace: str | None) -> None:
     write_line(names)
     for row in rows:
         write_line(["" if value is None else str(value) for value in row])
+
+
+def _leaking(line: Line) -> str:
+    """What a split says that leaks: not to be taken for the number on test, so it stands last and is named so."""
+    return "" if line.leaking is None else f"{line.leaking:.4f}"
 
 
 def _cells(line: Line) -> list[str]:

@@ -159,7 +159,7 @@ def _run(named: NamedRecipe, fields: list[Field], given: dict[str, Any]) -> int:
 
 def judge_again(workspace: Workspace, experiment: RecipeExperiment, split: str, as_json: bool) -> None:
     """Prints what a finished training's weights say of a split, and whether training noted the same."""
-    from headstart.commands.output.recipe import table
+    from headstart.commands.output.recipe import heads_table, table
     from headstart.experiments.evaluation.evaluate_recipe import evaluate_recipe, is_as_noted
 
     metrics = evaluate_recipe(workspace, experiment, split)
@@ -167,7 +167,7 @@ def judge_again(workspace: Workspace, experiment: RecipeExperiment, split: str, 
         click.echo(json.dumps({"experiment": experiment.folder.name, "split": split, **metrics}, indent=1))
     else:
         click.echo(f"{experiment.folder.name}, judged again from {experiment.final_weights}")
-        for line in table({split: metrics}, {split: experiment.counts[split]}):
+        for line in [*table({split: metrics}, {split: experiment.counts[split]}), *heads_table(metrics)]:
             click.echo(line)
     if is_as_noted(experiment, split, metrics) is False:
         say("warning: these are not the numbers that training noted: other versions of a library, or another machine")

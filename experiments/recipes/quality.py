@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from headstart.experiments.data.group_folds import group_folds
 from headstart.experiments.data.named_features import find_features
 from headstart.experiments.data.results_table import Results, places_among, read_results
+from headstart.experiments.evaluation.intervals import Sample
 from headstart.experiments.linear.boosted_trees import MAX_DEPTH, Forest, TreeOptions, fit_trees, said_beside, screened
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.keys import Key
@@ -37,7 +38,7 @@ from headstart.experiments.training.data.sets import Rows, Splits, Subset
 from headstart.experiments.training.judging.by_image import number_metrics, pearson_metric
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, gather
-from headstart.experiments.training.judging.plots import bars_plot, points_plot
+from headstart.experiments.training.judging.plots import bars_plot, curve_plot, points_plot
 from headstart.experiments.training.options import RecipeOptions, option
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.sources.results.optimizer_results import PARAMETERS
@@ -49,6 +50,8 @@ _KINDS = ("logo_type", "method")
 HEADS = ("classic", "trees")
 _MOST_KINDS = 12  # of a column that numbers are said for apart
 _TREES_AT_ONCE = 2048
+_CURVE_PARTS = (1 / 8, 1 / 4, 1 / 2, 1)  # of the images of the other folds
+_FEWEST_IMAGES = 3
 _FARTHEST = 5.0  # standard deviations
 # What the columns of a part of the inputs count for together. Would each column count alike, thousands of features would drown
 # eight parameters and sixteen statistics, and a head would learn a few hundred images by heart instead of how they differ.
@@ -482,13 +485,12 @@ def _by_kind(batches: Batches, said: NDArray[Any], wanted: NDArray[Any], images:
         kinds = sorted(set(values.tolist()))
         for kind in kinds[:_MOST_KINDS] if len(kinds) > 1 else []:
             mine = values == kind
-            yield pearson_metric(f"pearson of {column} {printable(kind)}", said[mine], wanted[mine], images[mine])
-            gap = number_metrics(said[mine], wanted[mine], images[mine], f" of {column} {printable(kind)}")
-            yield from (one for one in gap if one.name.startswith("mae"))
+            yield from number_metrics(said[mine], wanted[mine], images[mine], f" of {column} {printable(kind)}")
 
 
 def show(model: QualityHeads, batches: Batches) -> Iterator[tuple[str, Any]]:
-    """Pictures: how the target is distributed, in all and by kind; predicted against true; what is left, by parameter."""
+    """Pictures: how the target is distributed, in all and by kind; predicted against true; what is left, by parameter; and
+    whether more images would help."""
     said = _answers(model, batches)
     wanted, predicted = said["target"], said[HEADS[int(model.answers)]]
     about, rows = batches.about, batches.rows
@@ -501,6 +503,40 @@ def show(model: QualityHeads, batches: Batches) -> Iterator[tuple[str, Any]]:
     values = rows.table.results.values
     for number, name in enumerate(about.auxiliary):
         yield f"residual_{name}", points_plot(values[:, number], predicted - wanted, name, f"predicted less true {about.target}")
+    curve = list(_learning_curve(model, batches, rows.table))
+    if curve:
+        yield "learning_curve", curve_plot(curve, "images that boosted trees learn from", "Pearson on images not seen")
+        lines = [f"{images:.0f},{value:.4f},{low:.4f},{high:.4f}\n" for images, value, low, high in curve]
+        yield "learning_curve.csv", "".join(["images,pearson,low,high\n", *lines]).encode()
+
+
+def _learning_curve(model: QualityHeads, batches: Batches, table: ResultTable) -> Iterator[tuple[float, float, float, float]]:
+    """Images that each fold's trees learn from, what they then say of the images of that fold, and its 95 % interval: of an
+    eighth, a quarter, half and all of the images of the other folds."""
+    options, results = batches.options, table.results
+    rows = np.concatenate([table.features[results.image], results.values], 1)
+    beside = np.arange(table.features.shape[1], rows.shape[1])
+    turn = np.random.default_rng(options.seed).permutation(len(results.images))
+    inside = [table.fold == number for number in range(options.folds)]
+    others = [np.unique(results.image[~mine]) for mine in inside]
+    for part in _CURVE_PARTS:
+        learnt = [images[np.argsort(turn[images])][: round(len(images) * part)] for images in others]
+        if min(map(len, learnt)) < _FEWEST_IMAGES:
+            continue
+        said = np.empty(len(results), np.float32)
+        for number, (mine, images) in enumerate(zip(inside, learnt, strict=True)):
+            batches.check()
+            forest = model.kept(number)
+            if part < 1:
+                mask = np.isin(results.image, images)
+                columns = np.concatenate([_screened(table, mask, options.screened), beside])
+                forest = fit_trees(rows[mask], results.target[mask], model.tree_options, options.seed, columns)
+            said[mine] = said_beside(forest, rows[0, :0], rows[mine])
+        metric = pearson_metric("pearson", said, results.target, results.image)
+        if metric.rows is not None and math.isfinite(metric.value):
+            low, high = Sample(len(metric.rows)).bca(metric.rows, metric.of)
+            if low is not None and high is not None:
+                yield float(np.mean([len(images) for images in learnt])), metric.value, low, high
 
 
 def predict(model: QualityHeads, files: Sequence[Path], options: Options, about: Facts) -> Iterator[Mapping[str, Any]]:

@@ -103,6 +103,8 @@ def _finished(
             )
             heading = f"How {plain(name, 30)} went"
             sections.append(pages.Section("" if charts[1:] else "learning", heading, how, pages.chart_markup(chart), True))
+    heads = _heads(judged[split])
+    sections += [] if heads is None else [heads]
     sections.append(_numbers(judged))
     return answer, sections
 
@@ -191,6 +193,37 @@ def _shown(folder: Path) -> pages.Section | None:
     more_words = f" and {len(others) - 5:,} more files" if len(others) > 5 else ""
     how = f"What the recipe chose to show of its best weights; the files lie in {folder.name}/.{rest}{more_words}"
     return pages.Section("shown", "What it makes", how, f'<ul class="shown">{"".join(items)}</ul>')
+
+
+def _heads(numbers: Mapping[str, Any]) -> pages.Section | None:
+    """What a recipe trained side by side, as its table `heads` says: each stands there, better or worse."""
+    rows = numbers.get("heads")
+    if not (isinstance(rows, list) and rows and all(isinstance(row, Mapping) and "head" in row for row in rows)):
+        return None
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    score = next((column for column in columns if all(isinstance(row.get(column), float) for row in rows)), None)
+    how = "Trained side by side and judged on the same rows."
+    if score is not None:
+        first, best = rows[0], max(rows, key=lambda row: float(row[score]))
+        how += f" The best is {plain(str(best['head']), 40)} with {_number(best[score])}"
+        how += f"; {plain(str(first['head']), 40)} is {best[score] - first[score]:.4f} behind it." if first is not best else "."
+    if "leaking" in columns:
+        how += (
+            " Leaking is what a split of rows says that lets the same image into both sides: "
+            "the number to distrust, here to be compared with."
+        )
+    head = "".join(f'<th scope="col">{text(column.replace("_", " "), 40)}</th>' for column in columns)
+    body = "".join(f"<tr>{''.join(_cell(row.get(column)) for column in columns)}</tr>" for row in rows)
+    table = f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    markup = f'<div class="scroll" tabindex="0" role="region" aria-label="heads">{table}</div>'
+    return pages.Section("heads", "Head beside head", how, markup)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return f'<th scope="row">{text(value.replace("_", " "), 60)}</th>'
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return f"<td>{f'{value:,}' if is_count else '' if value is None else _number(value)}</td>"
 
 
 def _numbers(judged: Mapping[str, Any]) -> pages.Section:

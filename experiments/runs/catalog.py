@@ -26,6 +26,7 @@ from .recipe_experiment import RecipeExperiment, read_recipe_experiment
 if TYPE_CHECKING:
     from headstart.features.encoders.spec import EncoderSpec
 
+_LEAKING = "_leaking"  # behind the name of a metric: what a split says that leaks
 _BUSY_S = 5.0  # a reader has to wait for a writer only where the file system knows no write-ahead log
 _LARGER_IS_BETTER = {"accuracy": True, "pearson": True, "loss": False}
 
@@ -38,6 +39,7 @@ class Line:
         images: in training, validation and test together; None if an earlier version noted none.
         metric: accuracy, or Pearson's r averaged over targets.
         validation, test: its values; interval: of the test value, 95 %.
+        leaking: what a split says that lets parts of one image into both sides; None where a recipe does not show it.
     """
 
     run: Run
@@ -46,6 +48,7 @@ class Line:
     validation: float | None
     test: float | None
     interval: tuple[float, float] | None
+    leaking: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         record = asdict(self)
@@ -94,6 +97,7 @@ def list_runs(workspace: Workspace | Path | str | None = None, report: Report = 
                 validation=averaged(metrics["val"], metric),
                 test=averaged(test, metric),
                 interval=None if low is None or high is None else (low, high),
+                leaking=test.get(f"{metric}{_LEAKING}"),
             )
         )
     return lines

@@ -1,8 +1,8 @@
-"""Two kinds of pictures of numbers, drawn with Pillow: points of pairs, and how numbers are distributed."""
+"""Pictures of numbers, drawn with Pillow: points of pairs, how numbers are distributed, and a number with its intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,18 @@ def bars_plot(values: Mapping[str, NDArray[Any]], name: str) -> Image.Image:
     for number, panel in enumerate(panels):
         whole.paste(panel, (0, _HEIGHT * number))
     return whole
+
+
+def curve_plot(points: Sequence[tuple[float, float, float, float]], x_name: str, y_name: str) -> Image.Image:
+    """A line through points (x, y), each with the interval that its last two numbers are; at least one point."""
+    numbers = np.array(points, np.float64)
+    image, draw, place = _axes(_bounds(numbers[:, 0]), _bounds(numbers[:, 1:]), x_name, y_name)
+    for x, y, low, high in points:
+        draw.line([place(x, low), place(x, high)], _SOFT)
+        left, top = place(x, y)
+        draw.ellipse([left - 3, top - 3, left + 3, top + 3], _BLUE)
+    draw.line([place(x, y) for x, y, *_ in points], _BLUE, 2)
+    return image
 
 
 def _bounds(values: NDArray[Any]) -> tuple[float, float]:

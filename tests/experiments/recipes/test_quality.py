@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from headstart.experiments.recipes import quality
+from headstart.experiments.report.write_report import write_report
 from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
 from headstart.experiments.serving.export import check_images
 from headstart.experiments.serving.rank import rank_parameters, read_parameter_grid
@@ -87,10 +88,42 @@ def test_every_image_is_judged_by_heads_that_have_not_seen_it(trained):
     assert list(heads) == ["classic", "trees", "parameters_alone"]
     assert heads["trees"]["grouped"] == pytest.approx(said["pearson_trees"])
     assert said["pearson_parameters_alone"] < said["pearson_trees"]
-    assert {"pearson of logo_type dark", "mae of logo_type light", "pearson_trees_leaking"} <= said.keys()
+    every = ("pearson", "spearman", "mae", "r2", "within_image_pearson")
+    assert {f"{name} of logo_type {kind}" for name in every for kind in ("dark", "light")} <= said.keys()
+    assert {f"{name}_interval" for name in every} <= said.keys()
+    assert "pearson_trees_leaking" in said
     assert "pearson of method random" not in said  # one method alone is all rows
     low, high = said["pearson_interval"]
     assert low < said["pearson"] < high
+
+
+def test_the_leaking_figure_stands_beside_the_honest_one_wherever_numbers_are(trained):
+    said = numbers(trained)
+    first, line = call("runs", "-w", trained / "w").output.splitlines()[:2]
+    assert first.split()[-3:] == ["%", "interval", "leaking"]
+    assert line.endswith(f"  {said['pearson_classic_leaking']:.4f}")
+    assert call("runs", "--json", "-w", trained / "w").json["runs"][0]["leaking"] == said["pearson_classic_leaking"]
+    shown = call("runs", "show", 1, "-w", trained / "w").output
+    trees = said["heads"][1]
+    beside = f"{trees['grouped']:.4f}   {trees['leaking']:.4f}"
+    assert [line.split() for line in shown.splitlines()].count(["trees", *beside.split()]) == 1
+    content = write_report("1", trained / "w").path.read_text()
+    assert "Head beside head" in content
+    assert "the number to distrust" in content
+    assert f"<td>{trees['grouped']:.4g}</td><td>{trees['leaking']:.4g}</td>" in content
+
+
+def test_more_images_say_more_and_the_last_point_is_the_number_of_the_trees(trained):
+    [folder] = (trained / "w" / "experiments").glob("exp_*_quality")
+    assert (folder / "shown" / "learning_curve.png").is_file()
+    head, *lines = (folder / "shown" / "learning_curve.csv").read_text().splitlines()
+    assert head == "images,pearson,low,high"
+    curve = np.array([line.split(",") for line in lines], float)
+    assert curve[:, 0].tolist() == [5, 10, 20]  # an eighth of 20 are too few
+    assert (curve[:, 2] < curve[:, 1]).all()
+    assert (curve[:, 1] < curve[:, 3]).all()
+    assert curve[-1, 1] == pytest.approx(numbers(trained)["pearson_trees"], abs=1e-4)
+    assert curve[-1, 1] > curve[0, 1]
 
 
 def small(root):
