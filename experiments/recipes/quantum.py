@@ -10,6 +10,7 @@ best.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from headstart.experiments.data.named_features import find_features
 from headstart.experiments.data.statistics import standardization_from
+from headstart.experiments.heads.pennylane_circuit import SIMULATORS, circuit_of
 from headstart.experiments.heads.quantum import MOST_QUBITS, EntanglingCircuit
 from headstart.experiments.runs.experiment_data import data_of
 from headstart.experiments.training.data.batch import Batch, Facts, Step
@@ -41,6 +43,7 @@ class Options(RecipeOptions):
     data: str | None = option(None, "an encoder's folder with features of labelled images; none: the only one")
     qubits: int = option(4, "of the circuit", at_least=1, at_most=MOST_QUBITS)
     layers: int = option(3, "strongly entangling layers", at_least=1, at_most=64)
+    simulator: str = option("torch", "what computes the circuit; pennylane: slower, to compare with", choices=SIMULATORS)
     learning_rate: float = 3e-3
     weight_decay: float = 0.0
     threads: int = 1
@@ -76,12 +79,19 @@ class HeadsSideBySide(nn.Module):
         self.scale: Tensor
         self.register_buffer("mean", torch.tensor(about.mean), persistent=False)
         self.register_buffer("scale", torch.tensor(about.scale), persistent=False)
-        circuit = EntanglingCircuit(qubits, options.layers)
+        circuit = circuit_of(options.simulator, qubits, options.layers)
         width = max(1, round((circuit.weights.numel() - qubits) / (2 * qubits + 1)))
         between = nn.Sequential(nn.Linear(qubits, width), nn.Tanh(), nn.Linear(width, qubits))
         self.quantum = _head(inputs, qubits, classes, circuit)
         self.classical = _head(inputs, qubits, classes, between)
         self.linear = nn.Linear(inputs, classes)
+
+    @property
+    def circuit(self) -> EntanglingCircuit:
+        for module in self.quantum:
+            if isinstance(module, EntanglingCircuit):
+                return module
+        raise LookupError("a quantum head without a circuit")
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.quantum((features.float() - self.mean) / self.scale)
@@ -125,6 +135,16 @@ def evaluate(model: HeadsSideBySide, batches: Batches) -> Iterator[Metric | Tabl
         parameters = sum(weight.numel() for weight in getattr(model, name).parameters())
         table.append({"head": name, "parameters": parameters, "accuracy": float(is_right.mean())})
     yield Table("heads", table)
+    yield Table("circuit", _circuit(model), is_followed=True)
+
+
+def _circuit(model: HeadsSideBySide) -> dict[str, float]:
+    """The angles that the circuit turns by, in radians, by their names."""
+    weights = model.circuit.weights.detach().cpu()
+    places = itertools.product(range(weights.shape[0]), range(weights.shape[1]), enumerate(("phi", "theta", "omega")))
+    return {
+        f"{angle} of qubit {qubit}, layer {layer}": float(weights[layer, qubit, place]) for layer, qubit, (place, angle) in places
+    }
 
 
 def predict(model: HeadsSideBySide, files: Sequence[Path], options: Options, about: Facts) -> Iterator[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headstart.experiments.report.figures.charts import Chart, course_chart
+from headstart.experiments.report.figures.charts import Chart, course_chart, followed_chart
 from headstart.experiments.runs.catalog import BEST, read_runs
 from headstart.experiments.runs.course import read_course
 from headstart.experiments.runs.database.recipe_rows import TASK
@@ -103,6 +103,14 @@ def _finished(
             )
             heading = f"How {plain(name, 30)} went"
             sections.append(pages.Section("" if charts[1:] else "learning", heading, how, pages.chart_markup(chart), True))
+    for name, lines in _followed(experiment).items():
+        chart = followed_chart(name, lines, judged["best"]["epoch"])
+        if chart is not None:
+            charts.append(chart)
+            how = (
+                "A line for each number, evaluation by evaluation; the upright one is what was kept. Names and values lie beside."
+            )
+            sections.append(pages.Section("", f"How {plain(name, 30)} went", how, pages.chart_markup(chart), True))
     heads = _heads(judged[split])
     sections += [] if heads is None else [heads]
     sections.append(_numbers(judged))
@@ -149,17 +157,33 @@ def _going(experiment: RecipeExperiment) -> tuple[pages.Headline, list[pages.Sec
 
 def _course(experiment: RecipeExperiment, name: str) -> dict[str, list[tuple[float, float]]]:
     """(epoch, value) by split, of each evaluation that gave a number."""
-    try:
-        entries = read_record(experiment.folder / HISTORY, None)["entries"]
-    except (FileNotFoundError, DamagedError, KeyError):
-        return {}
     lines: dict[str, list[tuple[float, float]]] = {}
-    for entry in entries:
+    for entry in _entries(experiment):
         for split in ("train", "val"):
-            value = (entry.get(split) or {}).get(name)
-            if isinstance(value, int | float) and math.isfinite(value):
-                lines.setdefault(split, []).append((float(entry["epoch"]), float(value)))
+            _add_point(lines, split, entry, (entry.get(split) or {}).get(name))
     return lines
+
+
+def _followed(experiment: RecipeExperiment) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Of each table that the history keeps, (epoch, value) by the number's name."""
+    tables: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for entry in _entries(experiment):
+        for name, numbers in (entry.get("followed") or {}).items():
+            for one, value in numbers.items() if isinstance(numbers, Mapping) else ():
+                _add_point(tables.setdefault(name, {}), one, entry, value)
+    return tables
+
+
+def _add_point(lines: dict[str, list[tuple[float, float]]], name: str, entry: Mapping[str, Any], value: Any) -> None:
+    if isinstance(value, int | float) and math.isfinite(value):
+        lines.setdefault(name, []).append((float(entry["epoch"]), float(value)))
+
+
+def _entries(experiment: RecipeExperiment) -> list[Any]:
+    try:
+        return list(read_record(experiment.folder / HISTORY, None)["entries"])
+    except (FileNotFoundError, DamagedError, KeyError):
+        return []
 
 
 def _shown(folder: Path) -> pages.Section | None:

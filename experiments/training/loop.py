@@ -85,7 +85,8 @@ class Progress:
         threads: of torch; another number of them rounds otherwise.
         device: of the last step; another one rounds otherwise.
         sums: of each logged number since the last evaluation, and of the weights behind it.
-        history: an entry an evaluation: step, epoch, learning_rate, train and val (numbers by name), score (larger is better).
+        history: an entry an evaluation: step, epoch, learning_rate, train and val (numbers by name), score (larger is better),
+            and `followed` where the recipe has such tables.
         broken: rows that could not be made, by number, and why.
         broken_count: how often one was left out of a batch.
         bad_steps, bad_in_a_row: steps not taken because of a loss or gradient that is no number.
@@ -428,7 +429,8 @@ class Loop:
             "judged_by": chosen.name,
             "score": _finite(score),
         }
-        progress.history.append(entry)
+        followed = {one.name: one.value for one in metrics if isinstance(one, Table) and one.is_followed}
+        progress.history.append({**entry, **({"followed": followed} if followed else {})})
         self.tables = {one.name: one.value for one in metrics if isinstance(one, Table)}
         progress.sums = {}
         if progress.best == len(progress.history) - 1:

@@ -161,6 +161,34 @@ def course_chart(name: str, lines: Mapping[str, Sequence[tuple[float, float]]], 
     return Chart(f"course_{name}", {split: list(points) for split, points in known.items()}, draw)
 
 
+def followed_chart(name: str, lines: Mapping[str, Sequence[tuple[float, float]]], kept: float) -> Chart | None:
+    """Many numbers by epoch, a thin line each, and the epoch that was kept; None where none was seen twice.
+
+    Args: lines: (epoch, value) by the number's name.
+    """
+    known = {each: points for each, points in lines.items() if len(points) > 1}
+    if not known:
+        return None
+
+    def draw(width: float) -> Drawing:
+        height, left, bottom = 232.0, 52.0, 200.0
+        drawing = Drawing(width, height, f"{plural(len(known), 'number')} of {name} by epoch")
+        low, high = bounds([value for points in known.values() for _, value in points])
+        epochs = [epoch for points in known.values() for epoch, _ in points]
+        across, up = Scale(min(epochs), max(epochs), left, width - 10), Scale(low, high, bottom, 10)
+        for tick in ticks(low, high, 4):
+            drawing.line(left, up(tick), width - 10, up(tick))
+            drawing.text(left - 8, up(tick) + 4, f"{tick:g}", "soft end")
+        drawing.line(across(kept), 10, across(kept), bottom, "axis", 1)
+        drawing.text(left, height - 8, f"epoch {min(epochs):.4g}", "soft")
+        drawing.text(width - 10, height - 8, f"{max(epochs):.4g}", "soft end")
+        for points in known.values():
+            drawing.path([(across(epoch), up(value)) for epoch, value in points], "", 1.2)
+        return drawing
+
+    return Chart(f"followed_{name}", {each: list(points) for each, points in known.items()}, draw)
+
+
 def classes_chart(per_class: Mapping[str, Mapping[str, Any]], matrix: Sequence[Sequence[int]]) -> Chart:
     """F1 of each class, the worst first, with its interval; at most so many rows."""
     rows: list[dict[str, Any]] = []

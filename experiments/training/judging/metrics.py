@@ -49,10 +49,15 @@ class Metric:
 
 @dataclass(frozen=True)
 class Table:
-    """What an evaluation says beside numbers, ready for JSON: per class, a confusion matrix."""
+    """What an evaluation says beside numbers, ready for JSON: per class, a confusion matrix.
+
+    Attributes:
+        is_followed: whether the history keeps it at every evaluation: numbers by name, whose course a report draws.
+    """
 
     name: str
     value: Any
+    is_followed: bool = False
 
 
 def mean(name: str, values: Any, weights: Any = None, better: str = "higher", judged_by: bool = False) -> Metric:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from headstart.experiments.heads.pennylane_circuit import circuit_of as simulated
 from headstart.experiments.heads.quantum import MOST_QUBITS, EntanglingCircuit
 
 SHAPES = list(itertools.product(range(1, 9), range(1, 5)))
@@ -83,6 +84,16 @@ def test_outputs_and_gradients_are_those_of_pennylane(qubits, layers, dtype):
     expected = [one.detach().numpy() for one in (outputs, *gradients)]
     for ours, theirs in zip(with_gradients(circuit, angles, wanted), expected, strict=True):
         assert abs(ours - theirs).max() <= CLOSE[dtype] * max(1, abs(theirs).max())
+
+
+@pytest.mark.parametrize("dtype", CLOSE, ids=str)
+def test_pennylane_computes_the_same_circuit_with_the_same_weights(dtype):
+    pytest.importorskip("pennylane", reason="pennylane is absent: pip install '.[quantum]'")
+    ours, angles, wanted = circuit_of(3, 2, dtype)
+    theirs = simulated("pennylane", 3, 2).to(dtype)
+    theirs.load_state_dict(ours.state_dict())
+    for one, other in zip(with_gradients(ours, angles, wanted), with_gradients(theirs, angles, wanted), strict=True):
+        assert abs(one - other).max() <= CLOSE[dtype] * max(1, abs(other).max())
 
 
 @pytest.mark.parametrize(("qubits", "layers"), [(1, 1), (1, 3), (2, 2), (3, 4), (5, 2)])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from headstart.experiments.data.named_features import find_features
 from headstart.experiments.recipes import quantum
+from headstart.experiments.report.write_report import write_report
 from headstart.experiments.training.data.batch import Batch, Facts
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
@@ -61,6 +62,31 @@ def test_three_heads_stand_in_one_table(trained):
     assert abs(heads[0]["parameters"] - heads[1]["parameters"]) <= 9  # one unit of the classical one is 9 numbers
 
 
+def test_angles_of_the_circuit_are_followed_over_the_training_and_drawn(trained):
+    folder = trained / "experiments" / "exp_0001_quantum"
+    entries = json.loads((folder / "training_history.json").read_text())["entries"]
+    course = [entry["followed"]["circuit"] for entry in entries]
+    assert len(course) == 6
+    assert len(course[0]) == 4 * 3 * 3
+    assert all(course[0][name] != course[-1][name] for name in course[0] if "layer 0" in name and "theta" in name)
+    best = json.loads((folder / "test_results.json").read_text())["circuit"]
+    assert best in course
+    written = write_report("1", trained)
+    assert "How circuit went" in written.path.read_text()
+    [numbers] = [path for path in written.figures if path.name == "followed_circuit.json"]
+    assert len(json.loads(numbers.read_text())["numbers"]["theta of qubit 3, layer 2"]) == 6
+
+
+def test_the_page_says_which_head_is_best_whichever_that_is(trained):
+    heads = json.loads((trained / "experiments" / "exp_0001_quantum" / "test_results.json").read_text())["heads"]
+    best = max(heads, key=lambda head: head["accuracy"])
+    content = write_report("1", trained).path.read_text()
+    assert f"The best is {best['head']} with" in content
+    assert all(f'<th scope="row">{head["head"]}</th><td>{head["parameters"]:,}</td>' in content for head in heads)
+    behind = best["accuracy"] - heads[0]["accuracy"]
+    assert (f"quantum is {behind:.4f} behind it" in content) == (best is not heads[0])
+
+
 def test_evaluate_says_the_same_again(trained):
     again = call("evaluate", 1, "--json", "-w", trained).json
     noted = json.loads((trained / "experiments" / "exp_0001_quantum" / "test_results.json").read_text())
@@ -89,6 +115,15 @@ def test_the_circuit_is_exported(trained, tmp_path, form):
     done = call("export", "--run", 1, "--format", form, "-o", output, "-w", trained)
     assert done.status == 0, done.errors
     assert output.stat().st_size > 1000
+
+
+def test_pennylane_that_is_absent_is_one_line(extracted, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pennylane", None)
+    done = call("train", "quantum", *QUICK, "--simulator", "pennylane", "-w", extracted)
+    assert done.status == 1
+    assert (
+        done.errors.strip().splitlines()[-1].endswith("PennyLane is not installed. Install it: pip install 'headstart[quantum]'")
+    )
 
 
 def test_a_training_that_was_killed_ends_in_the_same_bits(extracted, trained):
