@@ -6,13 +6,14 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
 from .read_table import TextTable
+from .results.optimizer_results import PARAMETERS
 from .source import IMAGE_COLUMNS, MISSING, Image, Source, SourceOptions, refuse_links
 from .spellings import one_form, refuse_two_spellings, sounds_like_split, split_of
 from .table_paths import meant_paths, names_files, where_it_is
@@ -51,7 +52,7 @@ def table_source(file: Path, table: TextTable, options: SourceOptions) -> Source
         "columns: " + ", ".join(f"{role} = '{printable(column)}'" for role, column in roles.items()),
         *column_notes(table, roles, extra),
         *path_notes,
-        *([f"dropped {duplicates:,} rows that name a path again"] if duplicates else []),
+        *([_duplicates_note(duplicates, table.name, extra)] if duplicates else []),
         *([_missing_note(file.parent, [paths[i] for i in first if facts[i][0] == MISSING])] if missing else []),
     ]
     return Source(
@@ -67,6 +68,13 @@ def table_source(file: Path, table: TextTable, options: SourceOptions) -> Source
         keep_case=options.keep_case,
         notes=tuple(notes),
     )
+
+
+def _duplicates_note(duplicates: int, name: str, others: Collection[str]) -> str:
+    """An image's features are computed once, so each is listed once; who learns from results of it reads the table itself."""
+    of_results = set(PARAMETERS) <= set(others)
+    hint = f"; headstart train quality --results {shlex.quote(printable(name))} learns from all of them" if of_results else ""
+    return f"dropped {duplicates:,} rows that name a path again{hint}"
 
 
 def _missing_note(root: Path, paths: Sequence[str]) -> str:

@@ -201,16 +201,19 @@ def test_a_table_beside_the_images_is_what_enqueue_reads(tmp_path):
     for name in "ab":
         (tmp_path / "logos" / f"{name}.png").write_bytes(b"png")
     file = tmp_path / "mine.json"
-    file.write_text(json.dumps([record(), record(image="b.png")]))
+    file.write_text(json.dumps([record(), record(image="b.png"), record(parameters=OTHER)]))
     ingested = ingest_results([file], tmp_path / "logos", tmp_path / "table.csv")
-    assert (ingested.rows, ingested.images, ingested.absent) == (2, 2, 0)
+    assert (ingested.rows, ingested.images, ingested.absent) == (3, 2, 0)
     source = find_images(tmp_path / "table.csv", SourceOptions())
+    again = [note for note in source.notes if "again" in note]
+    hint = f"headstart train quality --results {tmp_path / 'table.csv'} learns from all of them"
+    assert again == [f"dropped 1 rows that name a path again; {hint}"]
     assert [image.path for image in source.images] == ["logos/a.png", "logos/b.png"]
     assert [image.group for image in source.images] == ["logos/a.png", "logos/b.png"]
     assert {"ssim", *PARAMETERS} <= set(source.columns)
     with pytest.raises(HeadstartError, match="exists\\. Pass --force"):
         ingest_results([file], tmp_path / "logos", tmp_path / "table.csv")
-    assert ingest_results([file], tmp_path / "logos", tmp_path / "table.csv", force=True).rows == 2
+    assert ingest_results([file], tmp_path / "logos", tmp_path / "table.csv", force=True).rows == 3
 
 
 @pytest.mark.parametrize(
