@@ -70,6 +70,8 @@ def heads_table(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
     if isinstance(value, float):
         return f"{value:.4f}"
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

@@ -14,7 +14,7 @@ import numpy as np
 from headstart.experiments.runs.database.rows import HISTORY
 from headstart.experiments.runs.database.synchronize import record
 from headstart.experiments.runs.experiment import METRICS, REPORT, description_digest
-from headstart.experiments.runs.recipe_experiment import RecipeExperiment
+from headstart.experiments.runs.recipe_experiment import RecipeExperiment, headline_metric
 from headstart.experiments.training.judge_model import judge
 from headstart.experiments.training.judging.metrics import Metric, Table, judging
 from headstart.experiments.training.loop import Loop
@@ -97,7 +97,7 @@ def _judged(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequenc
     return {
         "format": FORMAT,
         "recipe": experiment.recipe,
-        "judged_by": {"metric": chosen.name, "better": chosen.better},
+        "judged_by": {"metric": chosen.name, "better": chosen.better, **_headline_of(said["val"])},
         "best": {"step": best["step"], "epoch": best["epoch"]},
         "steps": progress.step,
         "device": progress.device,
@@ -106,6 +106,12 @@ def _judged(experiment: RecipeExperiment, loop: Loop, said: Mapping[str, Sequenc
         "notes": notes,
         **{split: numbers_of(metrics) for split, metrics in said.items()},
     }
+
+
+def _headline_of(metrics: Sequence[Metric | Table]) -> dict[str, str]:
+    """Nothing where what judges is also what is told."""
+    names = [one.name for one in metrics if isinstance(one, Metric) and one.is_headline]
+    return {"headline": names[0]} if names else {}
 
 
 def _against_start(
@@ -143,8 +149,8 @@ def is_proportion(metric: Metric) -> bool:
 
 
 def recipe_headline(judged: Mapping[str, Any]) -> dict[str, Any]:
-    """What it was judged by, on each split, with its interval."""
-    name = judged["judged_by"]["metric"]
+    """What is told of it, on each split, with its interval: the metric that judges it unless the recipe names another one."""
+    name = headline_metric(judged["judged_by"])
     return {
         split: {"metric": name, "value": judged[split].get(name), "interval": judged[split].get(f"{name}_interval", [None, None])}
         for split in ("val", "test")

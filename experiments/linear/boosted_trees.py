@@ -116,16 +116,18 @@ def _said_by_tree(tree: tuple[list[Any], ...], known: list[float], columns: NDAr
     """Of rows whose last columns are `columns` (p, n): one number where all of them come to the same leaf."""
     feature, threshold, left, right, value = tree
 
-    def said(node: int) -> NDArray[Any] | float:
-        while left[node] != node:
+    def said(node: int, depth: int) -> NDArray[Any] | float:
+        for level in range(depth, MAX_DEPTH):  # a file may hold a tree that leads in a circle
+            if left[node] == node:
+                break
             beside = feature[node] - len(known)
             if beside >= 0:
                 goes_left = columns[beside] <= np.float32(threshold[node])
-                return np.where(goes_left, said(left[node]), said(right[node]))
+                return np.where(goes_left, said(left[node], level + 1), said(right[node], level + 1))
             node = left[node] if known[feature[node]] <= threshold[node] else right[node]
         return float(value[node])
 
-    return said(0)
+    return said(0, 0)
 
 
 def screened(features: NDArray[np.float32], values: NDArray[np.floating], count: int) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -423,17 +423,20 @@ def evaluate(model: QualityHeads, batches: Batches) -> Iterator[Metric | Table]:
         errors = [float(((said[name] - wanted) ** 2).mean()) for name in HEADS]
         model.answers.fill_(int(np.argmin(errors)))
     answering = HEADS[int(model.answers)]
-    yield from number_metrics(said[answering], wanted, images)
+    for metric in number_metrics(said[answering], wanted, images):
+        yield replace(metric, is_headline=metric.name == "pearson")
     heads = []
     rows_of_leak = said["leak"] == 0
+    mine = slice(None) if rows_of_leak.all() else rows_of_leak
+    yield pearson_metric("pearson_leaking", said[f"{answering}_leaking"][mine], wanted[mine], images[mine])
     for name in (*HEADS, "parameters_alone"):
         # The classic head chooses the epoch, whoever answers: trees are as they were fitted at the start.
         judged = [pearson_metric(f"pearson_{name}", said[name], wanted, images, is_judge=name == HEADS[0])]
         if name in HEADS:
-            mine = slice(None) if rows_of_leak.all() else rows_of_leak
             leaking = pearson_metric(f"pearson_{name}_leaking", said[f"{name}_leaking"][mine], wanted[mine], images[mine])
             judged.append(leaking)
-        heads.append({"head": name, "grouped": judged[0].value, "leaking": judged[1].value if len(judged) > 1 else None})
+        leaks = judged[1].value if len(judged) > 1 else None
+        heads.append({"head": name, "grouped": judged[0].value, "leaking": leaks, "answers": name == answering})
         yield from judged
     is_test = said["is_test"].astype(bool)
     if is_test.any() and not is_test.all():

@@ -246,8 +246,9 @@ def _heads(numbers: Mapping[str, Any]) -> pages.Section | None:
 def _cell(value: Any) -> str:
     if isinstance(value, str):
         return f'<th scope="row">{text(value.replace("_", " "), 60)}</th>'
-    is_count = isinstance(value, int) and not isinstance(value, bool)
-    return f"<td>{f'{value:,}' if is_count else '' if value is None else _number(value)}</td>"
+    if isinstance(value, bool):
+        return f"<td>{'yes' if value else ''}</td>"
+    return f"<td>{f'{value:,}' if isinstance(value, int) else '' if value is None else _number(value)}</td>"
 
 
 def _numbers(judged: Mapping[str, Any]) -> pages.Section:

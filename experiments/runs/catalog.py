@@ -21,7 +21,7 @@ from headstart.pipeline.workspace import Workspace, as_workspace
 from .experiment import is_finished, read_metrics
 from .head_experiment import HeadExperiment, best_head_path, head_path, list_head_experiments, read_head_experiment
 from .noise import REFERENCE, is_noise
-from .recipe_experiment import RecipeExperiment, read_recipe_experiment
+from .recipe_experiment import RecipeExperiment, headline_metric, read_recipe_experiment
 
 if TYPE_CHECKING:
     from headstart.features.encoders.spec import EncoderSpec
@@ -105,7 +105,7 @@ def list_runs(workspace: Workspace | Path | str | None = None, report: Report = 
 
 def _headline_metric(run: Run) -> str:
     if run.task == RECIPE_TASK:
-        return str(run.config.get("metric"))
+        return headline_metric(run.config)
     return "accuracy" if run.task == "classification" else "pearson"
 
 

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from headstart.experiments.training.recipe import Recipe
 
 
+def headline_metric(judged_by: Mapping[str, Any]) -> str:
+    """The metric that is told of a training, of what its numbers say it was judged by."""
+    return str(judged_by.get("headline") or judged_by.get("metric"))
+
+
 _INPUT = re.compile(rf"{INPUTS}/[0-9a-f]{{16}}(\.[^/\\\x00]{{1,100}})?")
 
 

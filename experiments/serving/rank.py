@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from headstart.experiments.heads.trained_head import read_head
 from headstart.experiments.runs.catalog import BEST, choose_run, recipe_of_run
 from headstart.experiments.training.options import read_config
+from headstart.experiments.training.recipe import asking
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.extraction.new_images import encode_new_images, find_new_images
 from headstart.pipeline.errors import HeadstartError
@@ -115,7 +116,7 @@ def _judge(workspace: Workspace, run: str) -> _Judge:
     def says(features: NDArray[np.float16], sets: NDArray[np.float64]) -> NDArray[np.float64]:
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), asking("forward"):
             answer = trained.model(torch.from_numpy(features.astype(np.float32))[None], torch.from_numpy(sets.astype(np.float32)))
         return np.asarray(answer.double().numpy())
 

@@ -35,6 +35,7 @@ class Metric:
     Attributes:
         better: 'higher' or 'lower'.
         judged_by: whether validation is judged by it; if no metric of an evaluation says so, by the first.
+        is_headline: whether it is the number that is told of a training; if none says so, the one that judges is.
         rows: (n, k) what each row (image, line) adds to k sums, from which the interval comes; None: there is none.
         of: the number from such sums, (..., k) to (...).
     """
@@ -45,6 +46,7 @@ class Metric:
     judged_by: bool = False
     rows: NDArray[np.float64] | None = None
     of: Callable[[NDArray[np.float64]], NDArray[np.float64]] = ratio
+    is_headline: bool = False
 
 
 @dataclass(frozen=True)

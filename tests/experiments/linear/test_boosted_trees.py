@@ -102,3 +102,13 @@ def test_a_row_on_a_threshold_goes_left_whichever_side_it_is_known_from():
     row[forest.feature[0, 0]] = forest.threshold[0, 0]
     for known in (0, 6):
         np.testing.assert_allclose(said_beside(forest, row[:known], row[None, known:]), told(forest, row[None]), atol=1e-6)
+
+
+@pytest.mark.parametrize("known", [0, 6], ids=["numbers of the rows", "numbers of the image"])
+def test_a_tree_that_leads_in_a_circle_comes_to_an_end(known):
+    rows, target = table()
+    forest = fit_trees(rows, target, FEW, 0)
+    forest.right[:] = forest.left[:] = 0
+    forest.right[:, 0] = forest.left[:, 0] = 1
+    said = said_beside(forest, rows[0, :known], rows[:3, known:])
+    np.testing.assert_allclose(said, forest.start + forest.value[:, 0].sum(), atol=1e-6)

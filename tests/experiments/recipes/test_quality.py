@@ -101,16 +101,32 @@ def test_the_leaking_figure_stands_beside_the_honest_one_wherever_numbers_are(tr
     said = numbers(trained)
     first, line = call("runs", "-w", trained / "w").output.splitlines()[:2]
     assert first.split()[-3:] == ["%", "interval", "leaking"]
-    assert line.endswith(f"  {said['pearson_classic_leaking']:.4f}")
-    assert call("runs", "--json", "-w", trained / "w").json["runs"][0]["leaking"] == said["pearson_classic_leaking"]
+    assert line.endswith(f"  {said['pearson_leaking']:.4f}")
+    assert call("runs", "--json", "-w", trained / "w").json["runs"][0]["leaking"] == said["pearson_leaking"]
     shown = call("runs", "show", 1, "-w", trained / "w").output
     trees = said["heads"][1]
-    beside = f"{trees['grouped']:.4f}   {trees['leaking']:.4f}"
+    beside = f"{trees['grouped']:.4f}   {trees['leaking']:.4f}" + (" yes" if trees["answers"] else "")
     assert [line.split() for line in shown.splitlines()].count(["trees", *beside.split()]) == 1
     content = write_report("1", trained / "w").path.read_text()
     assert "Head beside head" in content
     assert "the number to distrust" in content
     assert f"<td>{trees['grouped']:.4g}</td><td>{trees['leaking']:.4g}</td>" in content
+
+
+@pytest.mark.parametrize("head", quality.HEADS)
+def test_the_number_that_is_told_is_that_of_the_head_that_answers(extracted, head):
+    words = ("train", "quality", "--results", extracted / "images" / "results.csv", "--head", head, "--name", f"told_{head}")
+    done = call(*words, *QUICK, "--json", "-w", extracted / "w").json
+    own, other = (done["test"][f"pearson_{name}"] for name in (head, *(set(quality.HEADS) - {head})))
+    assert own != other
+    assert [row["head"] for row in done["test"]["heads"] if row["answers"]] == [head]
+    assert done["judged_by"] == {"metric": "pearson_classic", "better": "higher", "headline": "pearson"}  # trees have no epochs
+    [run] = [run for run in call("runs", "--json", "-w", extracted / "w").json["runs"] if run["experiment"] == done["experiment"]]
+    assert (run["metric"], run["test"]) == ("pearson", pytest.approx(own))
+    assert run["leaking"] == pytest.approx(done["test"][f"pearson_{head}_leaking"])
+    page = write_report(str(run["run"]), extracted / "w").path.read_text()
+    assert f"pearson on {done['rows']['test']:,} test items" in page
+    assert "pearson_classic on validation was highest" in page
 
 
 def test_more_images_say_more_and_the_last_point_is_the_number_of_the_trees(trained):
