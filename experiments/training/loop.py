@@ -418,6 +418,7 @@ class Loop:
         batches = self.batches("val", check).subset(self.options.evaluate_rows)
         with asking("evaluate"):
             metrics = judge(self.recipe, self.judged_model, batches, self.options.amp)
+            followed = _followed(metrics)
         chosen = judging(metrics)
         score = chosen.value if chosen.better == "higher" else -chosen.value
         entry = {
@@ -429,7 +430,6 @@ class Loop:
             "judged_by": chosen.name,
             "score": _finite(score),
         }
-        followed = {one.name: one.value for one in metrics if isinstance(one, Table) and one.is_followed}
         progress.history.append({**entry, **({"followed": followed} if followed else {})})
         self.tables = {one.name: one.value for one in metrics if isinstance(one, Table)}
         progress.sums = {}
@@ -558,6 +558,12 @@ def _checkpoint_gradients(model: nn.Module) -> None:
 
 def _depends_on_batch(model: nn.Module) -> bool:
     return any("BatchNorm" in type(module).__name__ or "Drop" in type(module).__name__ for module in model.modules())
+
+
+def _followed(metrics: Sequence[Metric | Table]) -> dict[str, dict[str, float | None]]:
+    """By table, its numbers by name: what the history keeps of it."""
+    tables = [one for one in metrics if isinstance(one, Table) and one.is_followed]
+    return {one.name: {str(name): _finite(float(value)) for name, value in one.value.items()} for one in tables}
 
 
 def _finite(value: float) -> float | None:

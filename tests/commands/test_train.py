@@ -79,6 +79,11 @@ def mine(tmp_path):
     return folder / "mine.py"
 
 
+FOLLOWED = """from headstart.experiments.training.judging.metrics import Table
+    yield Table("angles", 3.0, is_followed=True)
+    yield mean"""
+
+
 def train(root, *arguments):
     return call("train", *arguments, "-w", root / "workspace")
 
@@ -341,6 +346,7 @@ def test_shapes_that_change_are_one_line_and_the_states_before_stay(data, batch_
         pytest.param("y=options.slope * x +", "y=x[1:] +", "columns of different lengths", id="lengths"),
         pytest.param("x[::3], y=options.slope * x[::3]", "x[:0], y=x[:0]", "split 'val' of the data is empty", id="empty split"),
         pytest.param("yield mean", "return\n    yield mean", "evaluate() yields no Metric", id="no metric"),
+        pytest.param("yield mean", FOLLOWED, "the recipe's evaluate() failed: AttributeError", id="what is followed is no table"),
         pytest.param("option(2.0", "option({}", "", id="a default that is no number"),
         pytest.param("slope: float", "slope: list", "option slope is of type <class 'list'>", id="a type that is no flag"),
         pytest.param("batch.y)", "batch.z)", "AttributeError: a batch has no 'z', it has x, y (line", id="a column"),
