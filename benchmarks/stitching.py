@@ -31,14 +31,15 @@ import numpy as np
 import torch
 from PIL import Image
 from headstart.experiments.runs.catalog import recipe_of_run
-from headstart.experiments.serving.predict_masks import _logits
+from headstart.experiments.serving.predict_masks import MapsOf, _logits
 from headstart.experiments.serving.recipe_run import open_trained
 from headstart.features.encoders.runtime import open_encoder
 from headstart.pipeline.workspace import open_workspace
 
 workspace, path, out, window, overlap = open_workspace(Path(sys.argv[1])), *sys.argv[2:4], *map(int, sys.argv[4:6])
 trained = open_trained(recipe_of_run(workspace, "1"))
-encoder = open_encoder(workspace.features / trained.about.encoder, "cpu", 30.0)
+folder = workspace.features / trained.about.encoder
+maps_of = MapsOf.of(folder, open_encoder(folder, "cpu", 30.0))
 Image.MAX_IMAGE_PIXELS = None
 pixels = np.asarray(Image.open(path).convert("RGB"))
 height, width = pixels.shape[:2]
@@ -49,7 +50,7 @@ with torch.inference_mode():
     for top in tops:
         for left in lefts:
             part = np.ascontiguousarray(pixels[top : top + window, left : left + window])
-            logits = torch.from_numpy(_logits(trained, encoder, part))[None]
+            logits = torch.from_numpy(_logits(trained, maps_of, part))[None]
             large = torch.nn.functional.interpolate(logits, size=(window, window), mode="bilinear")[0].numpy()
             sums[:, top : top + window, left : left + window] += large
             seen[top : top + window, left : left + window] += 1

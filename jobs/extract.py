@@ -65,7 +65,7 @@ class ExtractSession:
         from concurrent.futures import ThreadPoolExecutor  # here: `status` asks this kind for numbers alone
 
         from headstart.features.devices import cores
-        from headstart.features.encoders.spec import read_encoder
+        from headstart.features.encoders.spec import projection_of, read_encoder
         from headstart.features.images.reader import open_reader
         from headstart.features.manifest.reading import open_manifest
 
@@ -74,6 +74,7 @@ class ExtractSession:
         self._part = part.name
         self._settings = settings
         self._spec = read_encoder(self._folder)
+        self._projection = projection_of(self._folder, self._spec)
         self._manifest = open_manifest(part.parent)
         self._digests: dict[int, str] = {}
         self._read = open_reader(self._manifest.dataset, self._spec.transform, settings.device, self._note)
@@ -139,8 +140,8 @@ class ExtractSession:
             "status": status,
         }
         if self._spec.spatial is not None:
-            maps = np.ascontiguousarray(half[:, self._spec.embed_dim :])
-            arrays["spatial"] = maps.reshape(-1, *self._spec.spatial.shape)
+            maps = np.ascontiguousarray(half[:, self._spec.embed_dim :]).reshape(-1, *self._spec.spatial.shape)
+            arrays["spatial"] = maps if self._projection is None else self._projection.compressed(maps)
         failed = tuple(
             FailedItem(prepared.rows[i].index, prepared.rows[i].image.path, error.code, error.reason)
             for i, error in sorted(errors.items())

@@ -54,6 +54,12 @@ from headstart.pipeline.workspace import Workspace
     "image, scaled to --image-size.",
 )
 @click.option(
+    "--compress",
+    default="",
+    metavar="pca:N,int8",
+    help="Keep these maps smaller: N channels by PCA, numbers in one byte, or both, fitted to a sample of DATA.",
+)
+@click.option(
     "--stages",
     is_flag=True,
     help="Also keep mean and deviation of every channel of the encoder's stages, after the features: early ones know edges and "

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.experiments.training.state.kept_parts import KeptParts, NoParts, Parts
+from headstart.features.encoders.map_compression import Projection
 from headstart.features.encoders.runtime import Encoder, open_encoder
+from headstart.features.encoders.spec import EncoderSpec, projection_of
 from headstart.features.extraction.new_images import NewImage, find_new_images, opened_new_file, read_new_file
 from headstart.features.images.bands import open_bands
 from headstart.features.images.decode import ImageError, open_rgb
@@ -95,6 +97,7 @@ def predict_masks(
     encoder = open_encoder(workspace.features / about.encoder, device, picture_seconds())
     try:
         spec = encoder.spec
+        maps_of = MapsOf.of(workspace.features / about.encoder, encoder)
         assert spec.spatial is not None
         _, rows, columns = spec.spatial.shape
         height, width = spec.transform.image_size
@@ -114,7 +117,7 @@ def predict_masks(
                         raise HeadstartError(f"{target} is the mask of another image already. Predict them apart")
                     with _seen(image, overlap is not None and not request.overlay) as seen:
                         parts = _parts(workspace, trained, image, overlap) if seen.image is None else NoParts()
-                        strips = _strips(trained, encoder, seen, overlap, parts)
+                        strips = _strips(trained, maps_of, seen, overlap, parts)
                         numbers = _numbers(about.pixel_values)
                         mask, counts = _gathered(strips, (seen.height, seen.width), numbers)
                         _write(target, mask, seen.image if request.overlay else None)
@@ -131,6 +134,35 @@ def predict_masks(
                 yield PredictedMask(image.name, target, (mask.shape[0], mask.shape[1]), shares)
     finally:
         encoder.close()
+
+
+@dataclass(frozen=True)
+class MapsOf:
+    """From pixels of an image, or of a window of it, to the map that a head sees of them, as if it came out of a shard."""
+
+    encoder: Encoder
+    projection: Projection | None
+
+    @classmethod
+    def of(cls, folder: Path, encoder: Encoder) -> MapsOf:
+        """Args: folder: of that encoder. Raises: HeadstartError if what it compresses maps by is damaged."""
+        return cls(encoder, projection_of(folder, encoder.spec))
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self.encoder.spec
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(1, channels, height, width). Raises: ImageError if the encoder makes no finite numbers of it."""
+        spec = self.spec
+        assert spec.spatial is not None
+        # Rounded as a shard is: else the same image would get two answers.
+        with np.errstate(over="ignore"):
+            maps = self.encoder.encode(pixels[None])[:, spec.embed_dim :].astype(np.float16).reshape(1, *spec.spatial.shape)
+        if not np.isfinite(maps).all():
+            raise ImageError("non_finite", "the encoder gave NaN or a value beyond float16 (65,504)")
+        seen = maps if self.projection is None else self.projection.restored(self.projection.compressed(maps))
+        return seen.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -163,14 +195,14 @@ def _parts(workspace: Workspace, trained: Trained, image: NewImage, overlap: int
     return KeptParts(folder, workspace.files)
 
 
-def _strips(trained: Trained, encoder: Encoder, seen: _Seen, overlap: int | None, parts: Parts) -> Iterator[NDArray[np.uint8]]:
+def _strips(trained: Trained, maps_of: MapsOf, seen: _Seen, overlap: int | None, parts: Parts) -> Iterator[NDArray[np.uint8]]:
     """The code of each pixel's class, some rows (n, W) after the other."""
-    spec = encoder.spec
+    spec = maps_of.spec
     assert spec.spatial is not None
     size = seen.height, seen.width
     if overlap is None:
         assert seen.image is not None
-        logits = _logits(trained, encoder, fit(seen.image, spec.transform))
+        logits = _logits(trained, maps_of, fit(seen.image, spec.transform))
         yield from enlarged([logits], logits.shape[1], size, (logits.shape[1] / size[0], logits.shape[2] / size[1]))
         return
     _, rows, columns = spec.spatial.shape
@@ -183,7 +215,7 @@ def _strips(trained: Trained, encoder: Encoder, seen: _Seen, overlap: int | None
             band = top, seen.rows(top * stride, min((top + rows) * stride, seen.height))
         part = band[1][:, left * stride : (left + columns) * stride]
         short = [edge - there for edge, there in zip(spec.transform.image_size, part.shape[:2], strict=True)]
-        return _logits(trained, encoder, np.pad(part, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge"))
+        return _logits(trained, maps_of, np.pad(part, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge"))
 
     places = -(-seen.height // stride), -(-seen.width // stride)
     steps = -(-overlap // stride)
@@ -217,17 +249,10 @@ def _gathered(
     return mask, counts.tolist()
 
 
-def _logits(trained: Trained, encoder: Encoder, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _logits(trained: Trained, maps_of: MapsOf, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     import torch
 
-    spec = encoder.spec
-    assert spec.spatial is not None
-    # Rounded as a shard is: else the same image would get two answers.
-    with np.errstate(over="ignore"):
-        maps = encoder.encode(pixels[None])[:, spec.embed_dim :].astype(np.float16).astype(np.float32)
-    if not np.isfinite(maps).all():
-        raise ImageError("non_finite", "the encoder gave NaN or a value beyond float16 (65,504)")
-    said: NDArray[np.float32] = trained.model(torch.from_numpy(maps.reshape(1, *spec.spatial.shape)))[0].float().numpy()
+    said: NDArray[np.float32] = trained.model(torch.from_numpy(maps_of(pixels)))[0].float().numpy()
     return said
 
 

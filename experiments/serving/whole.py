@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.encoders.map_compression import as_module
 from headstart.features.encoders.saved import read_network
-from headstart.features.encoders.spec import EncoderSpec, read_encoder
+from headstart.features.encoders.spec import EncoderSpec, projection_of, read_encoder
 from headstart.features.networks.feature_map import outputs
 from headstart.features.networks.onnx_bytes import onnx_bytes
 from headstart.features.networks.quiet import silent_output
@@ -70,6 +71,9 @@ def export_whole(
     import torch
 
     spec = read_encoder(folder)
+    projection = projection_of(folder, spec) if of_maps else None
+    if projection is not None:
+        head = torch.nn.Sequential(as_module(projection), head)
     whole = _whole(read_network(folder, spec), spec, head, of_maps)
     rows = tuple(one[torch.arange(len(images)) % len(one)] for one in beside)
     with torch.no_grad(), warnings.catch_warnings(), silent_output():

@@ -62,7 +62,7 @@ def prepared_encoder(
 
     Args:
         held: what is made is there until it is closed.
-        with_graph: exports it, too, which another precision than float32 always needs.
+        with_graph: exports it, too, which another precision than float32, or compressed maps, always need.
 
     Raises: as `resolve_encoder` and `export_graph`; TryLaterError if the process that does it is ended.
     """
@@ -70,7 +70,7 @@ def prepared_encoder(
     if packaged is not None:
         return packaged
     place = held.enter_context(temporary_folder("encoder"))
-    asked = Preparation(request, workspace.root, place, with_graph or request.precision != FLOAT32)
+    asked = Preparation(request, workspace.root, place, with_graph or _is_tried_out(request))
     if _has_torch():
         folder, is_whole = prepare(asked)
     else:
@@ -87,7 +87,7 @@ def prepare(asked: Preparation) -> tuple[Path, bool]:
     spec, weights = resolve_encoder(asked.request)
     own = open_or_create_workspace(asked.place / "workspace")
     folder = own.features / spec.folder_name
-    if asked.request.precision == FLOAT32 and _is_whole(open_workspace(asked.workspace), spec, asked.with_graph):
+    if not _is_tried_out(asked.request) and _is_whole(open_workspace(asked.workspace), spec, asked.with_graph):
         own.make_folder(folder)
         own.files.publish(folder / SPEC_NAME, spec.to_json())
         return folder, True
@@ -95,6 +95,11 @@ def prepare(asked: Preparation) -> tuple[Path, bool]:
     if asked.with_graph:
         export_graph(folder)
     return folder, False
+
+
+def _is_tried_out(request: EncoderRequest) -> bool:
+    """Whether the encoder becomes another one on images of the user: all of it is wanted then."""
+    return request.precision != FLOAT32 or bool(request.compress)
 
 
 def _is_whole(workspace: Workspace, spec: EncoderSpec, with_graph: bool) -> bool:

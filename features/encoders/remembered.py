@@ -19,7 +19,7 @@ from headstart.pipeline.workspace import Workspace
 from .folder import encoder_folders
 from .openvino_encoder import calibrated_graph
 from .resolve import EncoderRequest
-from .spec import WEIGHTS_NAME, EncoderSpec, read_encoder
+from .spec import WEIGHTS_NAME, EncoderSpec, projection_of, read_encoder
 
 REQUEST_NAME = "encoder.request.json"
 _FORMAT = 1
@@ -48,6 +48,7 @@ def remembered_encoder(workspace: Workspace, request: EncoderRequest) -> Encoder
             if spec.fingerprint == facts.get("fingerprint") and digest_of(folder / WEIGHTS_NAME) == facts.get("weights_file"):
                 if spec.calibrated_sha256:
                     calibrated_graph(folder, spec)
+                projection_of(folder, spec)
                 return spec
         except (HeadstartError, OSError, reading.UnreadableError):
             continue  # damaged: resolving it anew repairs it
@@ -75,6 +76,8 @@ def _facts(request: EncoderRequest) -> dict[str, Any] | None:
         except (OSError, reading.UnreadableError):
             return None
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(request).items()}
+    if not request.compress:  # it came later: what was remembered without it is still known
+        del asked["compress"]
     try:
         versions = {name: metadata.version(name) for name in ("torch", "timm")}
     except metadata.PackageNotFoundError:

@@ -13,6 +13,7 @@ from headstart.features.networks.weights import Weights, embedded_card, resolve_
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import reason_of
 
+from .map_compression import parse_compression
 from .precision import FLOAT32, INT8, PRECISIONS, require_installed, require_precision
 from .spec import EncoderSpec
 
@@ -39,6 +40,8 @@ class EncoderRequest:
             vector, see `networks.vector_parts`.
         precision: that the network is to compute in, see `precision`; which features it gives is tried out where images are.
         else_float32: float32 where this processor has no instructions for that precision, or its features are not good enough.
+        compress: how maps are made smaller before they are kept, such as 'pca:128,int8'; '': not at all. It is fitted to a sample
+            of the images, see `planning.compressed`.
     """
 
     model: str | None = None
@@ -53,6 +56,7 @@ class EncoderRequest:
     image_stats: bool = False
     precision: str = FLOAT32
     else_float32: bool = False
+    compress: str = ""
 
 
 def resolve_encoder(request: EncoderRequest) -> tuple[EncoderSpec, Weights | EmbeddedWeights]:
@@ -109,6 +113,14 @@ def packaged_encoder(request: EncoderRequest) -> tuple[EncoderSpec, EmbeddedWeig
     Raises: HeadstartError if the request contradicts itself, whatever encoder it means.
     """
     _require_precision(request)
+    if request.compress:
+        parse_compression(request.compress)
+        if not request.maps and request.spatial is None:
+            raise HeadstartError(
+                f"--compress {request.compress} makes feature maps smaller, and none are kept. Pass --maps 8,16,32"
+            )
+        if request.precision != FLOAT32:
+            raise HeadstartError("--compress was fitted for no other precision than float32. Leave --compress or --precision out")
     is_more = (
         request.image_size is not None or request.spatial is not None or request.maps or request.stages or request.image_stats
     )

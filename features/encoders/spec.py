@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,7 @@ from headstart.pipeline.doors.records import DamagedError, encode, read_record, 
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
 from .folder import REPAIR, SPEC_NAME
+from .map_compression import MapCompression, Projection, parse_facts, read_projection
 from .precision import FLOAT32, parse_precision
 
 FORMAT = 2
@@ -45,6 +47,7 @@ class EncoderSpec:
         parts: what the vector is made of, if it is more than what the network pools.
         precision: that the network computes in, see `precision`.
         calibrated_sha256: of the graph whose scales were calibrated on images of the user; '' if its precision needs none.
+        compression: of the map, before it is kept; None: it is kept as the network makes it.
     """
 
     model: str
@@ -59,6 +62,7 @@ class EncoderSpec:
     parts: VectorParts | None = None
     precision: str = FLOAT32
     calibrated_sha256: str = ""
+    compression: MapCompression | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -69,8 +73,25 @@ class EncoderSpec:
 
     @property
     def row_length(self) -> int:
-        """Values that an image becomes: its vector, then its map, flattened."""
+        """Values that the network makes of an image: its vector, then its map, flattened."""
         return self.embed_dim + (self.spatial.values if self.spatial else 0)
+
+    @property
+    def kept_map(self) -> tuple[np.dtype[Any], tuple[int, int, int]] | None:
+        """Type and (channels, height, width) of the map that is kept of each image; None if none is."""
+        if self.spatial is None:
+            return None
+        channels, height, width = self.spatial.shape
+        if self.compression is None:
+            return np.dtype(np.float16), (channels, height, width)
+        kind: np.dtype[Any] = np.dtype("int8" if self.compression.is_int8 else "float16")
+        return kind, (self.compression.components or channels, height, width)
+
+    @property
+    def row_bytes(self) -> int:
+        """That an image takes in a shard: its vector and its map."""
+        kept = self.kept_map
+        return 2 * self.embed_dim + (0 if kept is None else kept[0].itemsize * math.prod(kept[1]))
 
     @property
     def folder_name(self) -> str:
@@ -89,7 +110,11 @@ class EncoderSpec:
     def _facts(self) -> dict[str, Any]:
         facts = {"format": 1, **asdict(self), "transform": self.transform.facts()}
         # These came later: what was fingerprinted without them keeps its fingerprint.
-        later: dict[str, FeatureMap | VectorParts | None] = {"spatial": self.spatial, "parts": self.parts}
+        later: dict[str, FeatureMap | VectorParts | MapCompression | None] = {
+            "spatial": self.spatial,
+            "parts": self.parts,
+            "compression": self.compression,
+        }
         for name, one in later.items():
             if one is None:
                 del facts[name]
@@ -100,9 +125,16 @@ class EncoderSpec:
         if not self.calibrated_sha256:
             del facts["calibrated_sha256"]
         # Versions that know no strides would take the maps for one map, so they must refuse them; parts and precisions, too.
-        if self.parts or self.precision != FLOAT32 or (self.spatial and self.spatial.strides):
+        if self.parts or self.compression or self.precision != FLOAT32 or (self.spatial and self.spatial.strides):
             facts["format"] = FORMAT
         return facts
+
+
+def projection_of(folder: Path, spec: EncoderSpec) -> Projection | None:
+    """What makes the maps of the encoder in `folder` smaller; None if nothing does. Raises: HeadstartError if it is damaged."""
+    if spec.compression is None or spec.spatial is None:
+        return None
+    return read_projection(folder, spec.compression, spec.spatial.shape[0])
 
 
 def require_pixels(images: NDArray[np.uint8], spec: EncoderSpec) -> None:
@@ -146,9 +178,13 @@ def _parse(path: Path, facts: Mapping[str, Any]) -> EncoderSpec:
             parts=parse_parts(facts["parts"]) if "parts" in facts else None,
             precision=parse_precision(facts.get("precision", FLOAT32)),
             calibrated_sha256=str(facts.get("calibrated_sha256", "")),
+            compression=parse_facts(facts["compression"]) if "compression" in facts else None,
         )
         if spec.parts is not None and spec.parts.length != spec.embed_dim:
             raise ValueError(f"its vectors have {spec.embed_dim} numbers, their parts {spec.parts.length}")
+        kept = spec.compression
+        if kept is not None and (spec.spatial is None or (kept.components or 1) > spec.spatial.shape[0]):
+            raise ValueError(f"it compresses maps by {kept.name}, which it has not")
         if spec.fingerprint != facts["fingerprint"]:
             raise ValueError("its fingerprint is not that of what it says")
     return spec

@@ -20,7 +20,7 @@ _INDEX_BYTES = 8 + 1  # a row's `index` and `status`
 
 def shard_bytes(spec: EncoderSpec, images: int) -> int:
     """Of one job's payload, at most."""
-    return _NPZ_BYTES + images * (2 * spec.row_length + _INDEX_BYTES)
+    return _NPZ_BYTES + images * (spec.row_bytes + _INDEX_BYTES)
 
 
 def predict_disk(spec: EncoderSpec, images: int, job_size: int) -> int:

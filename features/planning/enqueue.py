@@ -142,6 +142,13 @@ def enqueue_images(
             from .precise import chosen_precision
 
             chosen = [(chosen_precision(workspace, digested.source, chosen[0][0], tensors, encoder, seed, report), tensors)]
+        compression = named[0][0].compression if named and tensors is None else None
+        if compression is not None:
+            report(f"maps compressed by {compression.name}, as before")
+        elif encoder.compress and tensors is not None and not before:
+            from .compressed import chosen_compression
+
+            chosen = [(chosen_compression(workspace, digested.source, chosen[0][0], tensors, encoder, seed, report), tensors)]
         if job_size is None:
             job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
         workspace.make_folder(workspace.features)
@@ -149,7 +156,7 @@ def enqueue_images(
         for spec, _ in chosen:
             _report_encoder(spec, bool(before), report)
             its_bytes = require_room(workspace.features / spec.folder_name, spec, len(source.images), job_size)
-            map_shape = f", map {' x '.join(map(str, spec.spatial.shape))}" if spec.spatial else ""
+            map_shape = f", map {' x '.join(map(str, spec.kept_map[1]))}" if spec.kept_map else ""
             report(f"disk about {size_words(its_bytes)} for features{map_shape}")
             disk_bytes += its_bytes
         queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing, known)

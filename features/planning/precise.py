@@ -33,10 +33,6 @@ from headstart.features.encoders.runtime import Encoder, open_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.similarity import cosines, right_without_itself
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
-from headstart.features.images.decode import ImageError
-from headstart.features.images.reader import open_reader
-from headstart.features.manifest.adding import add_images
-from headstart.features.manifest.parts import Row
 from headstart.features.networks.embedded_encoder import EmbeddedWeights
 from headstart.features.sources.source import Source
 from headstart.pipeline.doors import python, reading
@@ -45,9 +41,10 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import temporary_folder
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
 
+from .sample import decoded_sample
+
 PRECISION_FACTS_NAME = "encoder.precision.json"
 _CALIBRATED, _COMPARED, _LABELLED = 128, 64, 256  # images; compared ones are others, as long as there are so many
-_LEAST_IMAGES = 8
 _BATCH = 4
 _LEAST_LABELLED, _LEAST_A_CLASS = 40, 3
 _PAYS = 1.1
@@ -176,7 +173,9 @@ def trial_of(source: Source, spec: EncoderSpec, weights: EmbeddedWeights | Path,
         refused = export_graph(folder, weights if isinstance(weights, Path) else None).refused
         if refused:
             raise HeadstartError(f"{spec.model} has no ONNX graph ({refused}), so it runs in float32 only. Leave out --precision")
-        pixels, rows = _decoded(workspace, source, spec, seed)
+        has_labels = any(image.label for image in source.images)
+        count = _CALIBRATED + (_LABELLED if has_labels else _COMPARED)
+        pixels, rows = decoded_sample(workspace, source, spec, seed, count, "--precision")
         encoder = open_encoder(folder, "cpu")
         try:
             exact, rate = _timed(encoder, pixels)
@@ -245,29 +244,6 @@ def _calibrated_before(workspace: Workspace, spec: EncoderSpec, precision: str) 
             continue  # damaged: it is made anew, and if nothing changed it is the same
         return there
     return None
-
-
-def _decoded(workspace: Workspace, source: Source, spec: EncoderSpec, seed: int) -> tuple[NDArray[np.uint8], list[Row]]:
-    has_labels = any(image.label for image in source.images)
-    count = _CALIBRATED + (_LABELLED if has_labels else _COMPARED)
-    places = np.random.default_rng(seed).permutation(len(source.images))[:count]
-    sample = replace(source, images=tuple(source.images[i] for i in sorted(places)), lots=(), notes=())
-    manifest = add_images(workspace, sample, seed).manifest
-    read = open_reader(manifest.dataset, spec.transform)
-    pixels, rows = [], []
-    for part in manifest.parts:
-        for row in manifest.rows(part.name, 0, part.rows):
-            try:
-                pixels.append(read(row))
-            except ImageError:
-                continue  # `work` says so
-            rows.append(row)
-    if len(rows) < _LEAST_IMAGES:
-        raise HeadstartError(
-            f"--precision is tried out on images of the data, and only {len(rows)} can be decoded, at least {_LEAST_IMAGES} are "
-            "needed. Leave it out"
-        )
-    return np.stack(pixels), rows
 
 
 def _timed(encoder: Encoder, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.arrays import offset_in
-from headstart.features.encoders.spec import EncoderSpec, read_encoder
+from headstart.features.encoders.map_compression import Projection
+from headstart.features.encoders.spec import EncoderSpec, projection_of, read_encoder
 from headstart.features.manifest.parts import part_of
 from headstart.features.manifest.reading import Columns, Dataset, open_manifest
 from headstart.pipeline.doors import reading
@@ -51,6 +52,7 @@ class FeatureMaps:
     digest: str
     _files: tuple[tuple[Path, int, int], ...] = field(repr=False)
     _places: NDArray[np.int64] = field(repr=False)
+    _projection: Projection | None = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -58,17 +60,19 @@ class FeatureMaps:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of each map."""
-        assert self.spec.spatial is not None
-        return self.spec.spatial.shape
+        assert self.spec.kept_map is not None
+        return self.spec.kept_map[1]
 
     def read(self, items: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float16]:
         """(m, channels, height, width) of these m items, in their order; nothing but their bytes is read."""
-        maps = np.empty((len(items), *self.shape), np.float16)
+        assert self.spec.kept_map is not None
+        kind, shape = self.spec.kept_map
+        maps = np.empty((len(items), *shape), kind)
         for i, item in enumerate(items):
             number, row = self._places[item]
             path, offset, rows = self._files[number]
-            maps[i] = _mapped(path, offset, (rows, *self.shape))[row]
-        return maps
+            maps[i] = _mapped(path, offset, kind, (rows, *shape))[row]
+        return maps if self._projection is None else self._projection.restored(maps)
 
 
 def open_maps(
@@ -123,6 +127,7 @@ def open_maps(
         digest=digest.hexdigest(),
         _files=tuple(files),
         _places=np.array([place_of[row] for row in kept], np.int64),
+        _projection=projection_of(folder, spec),
     )
 
 
@@ -150,24 +155,24 @@ def _first_row(marker: Marker) -> int:
 
 def _checked(marker: Marker, spec: EncoderSpec) -> tuple[NDArray[np.int64], int]:
     """Rows (n,) whose maps a shard holds, and the byte at which the maps begin."""
-    assert spec.spatial is not None
+    assert spec.kept_map is not None
+    kind, shape = spec.kept_map
     data = shards.read_bytes(marker.payload_here())
     arrays = shards.unpack_finished(marker, data, spec.embed_dim)
     maps, index = arrays.get("spatial"), arrays["index"]
-    if maps is None or maps.dtype != np.float16 or maps.shape != (len(index), *spec.spatial.shape):
+    if maps is None or maps.dtype != kind or maps.shape != (len(index), *shape):
         said = "no maps" if maps is None else f"maps of {maps.dtype} {maps.shape}"
         raise HeadstartError(
-            f"{marker.payload} holds {said}, expected float16 {(len(index), *spec.spatial.shape)}. "
-            "Redo it: headstart verify --deep --repair"
+            f"{marker.payload} holds {said}, expected {kind} {(len(index), *shape)}. Redo it: headstart verify --deep --repair"
         )
     return index.copy(), offset_in(data, maps)
 
 
 @lru_cache(_MAPPED)
-def _mapped(path: Path, offset: int, shape: tuple[int, ...]) -> NDArray[Any]:
+def _mapped(path: Path, offset: int, kind: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     try:
         with environment_faults(f"cannot read {path}"), reading.opened(path) as file:
             # A ValueError, if the file is shorter than that: a mapping beyond its end would kill the process on the first read.
-            return np.memmap(file, np.float16, "r", offset, shape)
+            return np.memmap(file, kind, "r", offset, shape)
     except (OSError, ValueError, reading.UnreadableError) as error:
         raise HeadstartError(f"{path} cannot be read ({error}). Redo it: headstart verify --deep --repair") from None

@@ -1,0 +1,50 @@
+"""A few images of the user, decoded as extraction will: what an encoder is tried out on before anything is queued."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.features.encoders.spec import EncoderSpec
+from headstart.features.images.decode import ImageError
+from headstart.features.images.reader import open_reader
+from headstart.features.manifest.adding import add_images
+from headstart.features.manifest.parts import Row
+from headstart.features.sources.source import Source
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace
+
+_LEAST_IMAGES = 8
+
+
+def decoded_sample(
+    workspace: Workspace, source: Source, spec: EncoderSpec, seed: int, count: int, flag: str
+) -> tuple[NDArray[np.uint8], list[Row]]:
+    """(n, h, w, 3) of `count` images at most, drawn by `seed`, and their rows; those that cannot be decoded are left out.
+
+    Args:
+        workspace: a temporary one, which gets a manifest of them.
+        flag: what asks for it, for the message.
+
+    Raises: HeadstartError if hardly an image can be decoded.
+    """
+    places = np.random.default_rng(seed).permutation(len(source.images))[:count]
+    sample = replace(source, images=tuple(source.images[i] for i in sorted(places)), lots=(), notes=())
+    manifest = add_images(workspace, sample, seed).manifest
+    read = open_reader(manifest.dataset, spec.transform)
+    pixels, rows = [], []
+    for part in manifest.parts:
+        for row in manifest.rows(part.name, 0, part.rows):
+            try:
+                pixels.append(read(row))
+            except ImageError:
+                continue  # `work` says so
+            rows.append(row)
+    if len(rows) < _LEAST_IMAGES:
+        raise HeadstartError(
+            f"{flag} is tried out on images of the data, and only {len(rows)} can be decoded, at least {_LEAST_IMAGES} are "
+            "needed. Leave it out"
+        )
+    return np.stack(pixels), rows
