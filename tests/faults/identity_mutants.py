@@ -173,7 +173,7 @@ IDENTITY_MUTANTS = (
     ),
     Mutant(
         "no job computes a row that left before its turn",
-        "jobs/extract.py",
+        "features/extraction/row_encoder.py",
         "            if row.retired:\n                raise",
         "            if False:\n                raise",
     ),
