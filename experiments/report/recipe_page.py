@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from headstart.experiments.runs.database.rows import HISTORY
 from headstart.experiments.runs.experiment import is_finished, list_experiments, read_metrics
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, read_recipe_experiment
+from headstart.features.images.decode import ImageError, open_rgb
 from headstart.pipeline import paths
 from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.records import DamagedError, read_record
@@ -30,6 +32,7 @@ _PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", "
 _TEXTS = frozenset({".txt", ".csv", ".json", ".md", ".log"})
 _MOST_SHOWN = 60
 _MOST_BYTES = 6_000_000  # of all pictures together, so that the page stays one that a mail takes
+_LARGE_BYTES, _LARGEST_EDGE = 150_000, 1000  # of a picture that the page has smaller, as JPEG
 _MOST_LETTERS = 2000
 
 
@@ -196,15 +199,18 @@ def _shown(folder: Path) -> pages.Section | None:
     left = _MOST_BYTES
     for path in files:
         suffix = path.suffix.lower()
+        kind = _PICTURES.get(suffix, "")
         try:
             data = reading.read(path) if len(items) < _MOST_SHOWN and suffix in {*_PICTURES, *_TEXTS} else None
-        except (OSError, reading.UnreadableError, paths.LinkError):
+            if data is not None and kind in ("image/png", "image/jpeg") and len(data) > _LARGE_BYTES:
+                data, kind = _smaller(data), "image/jpeg"
+        except (OSError, reading.UnreadableError, paths.LinkError, ImageError):
             data = None
         if data is None or (suffix in _PICTURES and len(data) > left):
             others.append(path.name)
         elif suffix in _PICTURES:
             left -= len(data)
-            source = f"data:{_PICTURES[suffix]};base64,{base64.b64encode(data).decode('ascii')}"
+            source = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
             image = tag("img", {"src": source, "alt": plain(path.stem), "loading": "lazy"}).removesuffix("</img>")
             items.append(f"<li><figure>{image}<figcaption>{text(path.stem)}</figcaption></figure></li>")
         else:
@@ -215,8 +221,18 @@ def _shown(folder: Path) -> pages.Section | None:
             items.append(f'<li class="words"><figure>{block}</figure></li>')
     rest = f" Beside them lie {', '.join(plain(name, 40) for name in others[:5])}." if others else ""
     more_words = f" and {len(others) - 5:,} more files" if len(others) > 5 else ""
-    how = f"What the recipe chose to show of its best weights; the files lie in {folder.name}/.{rest}{more_words}"
+    lie = f"the files lie in {folder.name}/, large ones as they were made"
+    how = f"What the recipe chose to show of its best weights; {lie}.{rest}{more_words}"
     return pages.Section("shown", "What it makes", how, f'<ul class="shown">{"".join(items)}</ul>')
+
+
+def _smaller(data: bytes) -> bytes:
+    """A picture as a JPEG of 1,000 pixels at most. Raises: ImageError if it is none."""
+    image = open_rgb(data)
+    image.thumbnail((_LARGEST_EDGE, _LARGEST_EDGE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def _heads(numbers: Mapping[str, Any]) -> pages.Section | None:
