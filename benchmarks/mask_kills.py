@@ -1,6 +1,6 @@
-"""Kills the extraction of maps, a training on them and the stitching of a large image at random moments; compares every byte.
+"""Kills extraction of maps (of patches, of images), a training on them and stitching at random moments; compares every byte.
 
-python -m benchmarks.mask_kills [KILLS] [STAGE...]      KILLS in each of extraction, training and stitching; 30 if nothing is said
+python -m benchmarks.mask_kills [KILLS] [STAGE...]      KILLS of each stage, 30 if nothing is said
 """
 
 import json

@@ -77,6 +77,18 @@ def append_work(
 
     Returns: the restored and the new jobs. What a crash left half-written is repaired on the way.
     """
+    restored, fresh = planned_jobs(workspace, works, known_kinds, recorded)
+    append_jobs(workspace, [*restored, *fresh])
+    return restored, fresh
+
+
+def planned_jobs(
+    workspace: Workspace,
+    works: Iterable[Work],
+    known_kinds: frozenset[str],
+    recorded: Callable[[Reader], list[Job]],
+) -> tuple[list[Job], list[Job]]:
+    """What `append_work` would append, as long as `queue_lock` is held: for who has to name its jobs before they are queued."""
     reader = Reader(workspace, known_kinds)
     covered: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for job in reader:
@@ -93,7 +105,6 @@ def append_work(
         for work in works
         for start, stop in _uncovered(work, covered[work.folder, work.source])
     ]
-    _append(workspace, [*restored, *fresh])
     return restored, fresh
 
 
@@ -105,7 +116,8 @@ def _uncovered(work: Work, ranges: list[tuple[int, int]]) -> Iterator[tuple[int,
         position = max(position, stop)
 
 
-def _append(workspace: Workspace, jobs: list[Job]) -> None:
+def append_jobs(workspace: Workspace, jobs: list[Job]) -> None:
+    """Adds these rows; call it inside `queue_lock`. What a crash left half-written is repaired on the way."""
     rows = "".join(",".join(map(str, job)) + "\n" for job in jobs).encode()
     if not paths.exists(workspace.queue):
         workspace.files.replace(workspace.queue, HEADER.encode() + b"\n" + rows)

@@ -16,6 +16,7 @@ BY_RULE = {
     **dict.fromkeys(("PLACE", "SIMPLICITY", "fit"), "what each method of a baseline has, see `experiments/linear/method.py`"),
     "FORMAT": "the version of the one format that the module writes",
     "HEADER": "the first line of the one CSV that the module writes",
+    "PAYLOADS_IN_OBJECTS": "what a kind says whose payloads may lie in an object store, see `pipeline/kinds.py`",
     "command": "what `cli.py` takes from each module of `commands/`",
     "main": "where a child process, or the command line, begins",
     "count_items": "what the engine asks of kinds of job that know, see `pipeline/kinds.py`",

@@ -17,7 +17,7 @@ WING = re.compile(rf"`((?:{ROOMS}|tests|tools|benchmarks|docs)/[\w/]*)`")
 DOTTED = re.compile(rf"(?<![\w./-])(?!experiments\.db\b)(?:headstart\.|(?=(?:{ROOMS})\.[a-z_]+\.))((?:{ROOMS}|cli)(?:\.\w+)+)")
 # In a workspace, not in the code.
 OF_A_WORKSPACE = re.compile(
-    r"features/(manifests|jobs_queue|encoder_|plans|status_cache|byte_counts|fragile|fake|source)|experiments/(exp_|experiments)"
+    r"features/(manifests|jobs_queue|encoder_|patches|plans|status_cache|byte_counts|fragile|fake|source)|experiments/(exp_|experiments)"
 )
 # CONTRIBUTING has its reader make the first two, docs/recipes.md the last ones; the others are files of other people.
 ELSEWHERE = {

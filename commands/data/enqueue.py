@@ -60,6 +60,18 @@ from headstart.pipeline.workspace import Workspace
     help="Keep these maps smaller: N channels by PCA, numbers in one byte, or both, fitted to a sample of DATA.",
 )
 @click.option(
+    "--patches",
+    "patch_size",
+    type=click.IntRange(min=1),
+    metavar="PIXELS",
+    help="Cut the images into squares of so many pixels, 16 a job, at their own resolution: for segmentation of images of any "
+    "size. Keeps maps of strides 8, 16 and 32 if --maps says nothing else.",
+)
+@click.option(
+    "--overlap", type=click.IntRange(min=0), metavar="PIXELS", help="With --patches: of neighbouring patches. [default: 0]"
+)
+@click.option("--masks", metavar="DIR|COLUMN", help="With --patches: where their masks lie, for train segment.")
+@click.option(
     "--stages",
     is_flag=True,
     help="Also keep mean and deviation of every channel of the encoder's stages, after the features: early ones know edges and "
@@ -113,6 +125,9 @@ def command(
     labels_file: Path | None,
     new_classes: bool,
     dry_run: bool,
+    patch_size: int | None,
+    overlap: int | None,
+    masks: str | None,
     workspace: str | None,
     **said: Any,
 ) -> None:
@@ -122,18 +137,23 @@ def command(
     with one row an image, an HDF5 file with `images` (n, h, w, 3) uint8, or Parquet with images in it. Doing it again adds what
     is new, takes over other labels, and retires what left; an image that moved is the same image.
     """
-    if data is None and labels_file is None:
-        raise click.UsageError("Missing argument 'DATA'.")
-    if new_classes and labels_file is None:
-        raise click.UsageError("--new-classes goes with --labels FILE")
-    if dry_run and labels_file is not None:
-        raise click.UsageError("--dry-run and --labels exclude each other")
+    mistakes = (
+        (data is None and labels_file is None, "Missing argument 'DATA'."),
+        (new_classes and labels_file is None, "--new-classes goes with --labels FILE"),
+        (dry_run and labels_file is not None, "--dry-run and --labels exclude each other"),
+        (patch_size is None and not (overlap is None and masks is None), "--overlap and --masks go with --patches PIXELS"),
+        (dry_run and patch_size is not None, "--dry-run and --patches exclude each other: leave one of them out"),
+    )
+    for is_made, words in mistakes:
+        if is_made:
+            raise click.UsageError(words)
     if data is None:
         assert labels_file is not None
         _correct(chosen_workspace(workspace), labels_file, None, new_classes)
         return
     from headstart.features.encoders.resolve import EncoderRequest
     from headstart.features.planning.enqueue import enqueue_images, preview_enqueue
+    from headstart.features.planning.patches import PatchRequest
     from headstart.features.sources.source import SourceOptions
 
     encoder = EncoderRequest(**{field.name: said.pop(field.name) for field in fields(EncoderRequest)})
@@ -151,6 +171,7 @@ def command(
         options=options,
         digest=digest,
         keep_missing=keep_missing,
+        patches=None if patch_size is None else PatchRequest(patch_size, overlap or 0, masks or ""),
         report=click.echo,
         progress=now_and_then(lambda done, of: f"digested {done:,} of {of:,} images"),
     )

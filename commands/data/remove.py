@@ -13,7 +13,7 @@ from headstart.pipeline.text import plural
 
 
 @click.command("remove")
-@click.argument("kind", type=click.Choice(["run", "experiment", "encoder", "activations", "made", "data"]))
+@click.argument("kind", type=click.Choice(["run", "experiment", "encoder", "activations", "made", "patches", "data"]))
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and how much it takes.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -28,6 +28,7 @@ def command(kind: str, name: str, dry_run: bool, yes: bool, as_json: bool, works
     headstart remove encoder FOLDER      the features of one encoder
     headstart remove activations FOLDER  what fine-tuning keeps of each image; it makes them again
     headstart remove made FOLDER         what `headstart make` made
+    headstart remove patches FOLDER      a version of patches and their features
     headstart remove data NAME           a data set and its features; never your images
 
     A worker that is at it lets go first. Killed in the middle, nothing is half gone: the same command, or `headstart clean`,

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     "--overlap",
     type=click.IntRange(min=0),
     metavar="PIXELS",
-    help="With --masks-to: window by window at the image's own resolution, stitched. [default: the whole image, as in training]",
+    help="With --masks-to: window by window at the image's own resolution, stitched. [default: as in training: the "
+    "whole image, or windows that overlap as patches did]",
 )
 @click.option(
     "--explain",

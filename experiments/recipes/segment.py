@@ -4,11 +4,13 @@ headstart enqueue street.csv --encoder mobilenetv2_100 --image-size 360x480 --ma
 headstart work
 headstart train segment --masks mask --void 11 --head conv
 
-A linear head, or 1x1, 3x3 and 1x1 convolutions. The loss is taken on a grid finer than the maps; masks are judged pixel by pixel.
+With `--patches 256 --overlap 64` instead of `--image-size` it learns on patches at the images' own resolution. A
+linear head, or 1x1, 3x3 and 1x1 convolutions. The loss is taken on a grid finer than the maps; masks are judged pixel by pixel.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,14 +24,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from headstart.experiments.training.data.batch import Batch, Facts, Step
-from headstart.experiments.training.data.masked_maps import VOID, MaskedMaps, MaskOptions, find_masked
-from headstart.experiments.training.data.sets import Splits
+from headstart.experiments.training.data.masked_maps import VOID, MaskedMaps, MaskOptions, Whole, find_masked
+from headstart.experiments.training.data.sets import Splits, Subset
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.mask_metrics import boundary_f1, class_colours, confusion, segmentation
 from headstart.experiments.training.judging.metrics import Metric, Table
 from headstart.experiments.training.options import RecipeOptions, option
 from headstart.features.images.decode import ImageError
 from headstart.features.images.masks import read_palette
+from headstart.features.images.stitching import stitch
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
 
@@ -40,6 +43,7 @@ _SHOWN = 24
 class Options(RecipeOptions):
     data: str | None = option(None, "a data set of the workspace whose maps are there")
     encoder: str | None = option(None, "whose maps; none: the only encoder that keeps some")
+    patches: str = option("", "a version of them, such as v001; none: whole images, or patches where there is nothing else")
     masks: str = option("", "folder of masks with the stems of the images, or the column of the table with their paths")
     void: int = option(255, "value of pixels that count nowhere", at_least=0, at_most=65535)
     classes: tuple[str, ...] = option((), "names of the values 0, 1, ...; none: the values of the training masks")
@@ -61,9 +65,8 @@ def data(options: Options, workspace: Workspace) -> Splits:
     if options.palette is not None and options.classes:
         raise HeadstartError("--palette names the classes, and so does --classes. Leave one of them out")
     palette = None if options.palette is None else read_palette(options.palette)
-    masked = find_masked(
-        workspace, options.data, options.encoder, MaskOptions(options.masks, options.void, options.classes, palette)
-    )
+    how = MaskOptions(options.masks, options.void, options.classes, palette)
+    masked = find_masked(workspace, options.data, options.encoder, how, options.patches)
     about: dict[str, Any] = {"classes": list(masked.classes), "pixel_values": list(masked.values)}
     about |= {"channels": masked.maps.shape[0], "encoder": masked.encoder}
     if options.class_weights == "balanced":
@@ -71,6 +74,9 @@ def data(options: Options, workspace: Workspace) -> Splits:
     train = masked.split("train", options.fineness, options.flip)
     val, test = (masked.split(name, options.fineness) for name in ("val", "test"))
     settled = {"data": masked.name, "encoder": masked.encoder}
+    if masked.maps.cut is not None:
+        about["window"] = [masked.maps.cut.size, masked.maps.cut.overlap]
+        settled["patches"] = masked.maps.cut.version
     return Splits(train, val, test if len(test) else None, about, masked.notes, settled)
 
 
@@ -113,19 +119,48 @@ def _dice_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     return 1 - (2 * both[there] / all_[there].clamp(min=1e-6)).mean() if bool(there.any()) else said.sum() * 0
 
 
-def _masks(model: nn.Module, maps: Tensor, sizes: list[tuple[int, ...]]) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
-    logits = model(maps).float()
-    for one, size in zip(logits, sizes, strict=True):
-        yield F.interpolate(one[None], size=size, mode="bilinear")[0].argmax(0).to(torch.uint8).cpu().numpy()
+_Codes = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def _masks(model: nn.Module, batches: Batches) -> Iterator[tuple[int, _Codes, _Codes]]:
+    """Of each image a row, what the model says of each pixel, and its mask; images in patches are stitched."""
+    is_all = not isinstance(batches.rows, Subset)
+    rows = batches.rows.whole if isinstance(batches.rows, Subset) else batches.rows
+    assert isinstance(rows, MaskedMaps)
+    said = _logits(model, batches)
+    for row, logits, mask in said:
+        whole = rows.whole(row) if is_all else None
+        if whole is None:
+            true = rows.truth(row) if mask is None else mask
+            yield row, _enlarged(logits, true.shape).argmax(0).to(torch.uint8).cpu().numpy(), true
+        else:
+            yield row, _stitched(whole, itertools.chain([logits], (one for _, one, _ in said))), whole.truth
+
+
+def _logits(model: nn.Module, batches: Batches) -> Iterator[tuple[int, Tensor, _Codes | None]]:
+    """Of each row what the model says at the places of its map, and its mask where the batch has it."""
+    for batch in batches:
+        masks = batch.mask if "mask" in batch.columns else [None] * len(batch)
+        yield from zip(batch.row, model(batch.maps).float(), masks, strict=True)
+
+
+def _enlarged(logits: Tensor, size: tuple[int, ...]) -> Tensor:
+    return F.interpolate(logits[None], size=size, mode="bilinear")[0]
+
+
+def _stitched(whole: Whole, patches: Iterator[Tensor]) -> _Codes:
+    """Takes as many of `patches` as the image has, in the order in which windows come."""
+    edges = whole.patch, whole.patch
+    strips = stitch(whole.size, edges, whole.overlap, lambda top, left: _enlarged(next(patches), edges).cpu().numpy())
+    return np.concatenate([strip.argmax(0).astype(np.uint8) for _, strip in strips])
 
 
 def evaluate(model: nn.Module, batches: Batches) -> Iterator[Metric | Table]:
     names = batches.about.classes
     confusions, boundaries = [], []
-    for batch in batches:
-        for said, true in zip(_masks(model, batch.maps, [mask.shape for mask in batch.mask]), batch.mask, strict=True):
-            confusions.append(confusion(true, said, len(names)))
-            boundaries.append(boundary_f1(true, said, len(names)))
+    for _, said, true in _masks(model, batches):
+        confusions.append(confusion(true, said, len(names)))
+        boundaries.append(boundary_f1(true, said, len(names)))
     yield from segmentation(np.stack(confusions), boundaries, names)
 
 
@@ -134,16 +169,11 @@ def show(model: nn.Module, batches: Batches) -> Iterator[tuple[str, Any]]:
     names, rows = batches.about.classes, batches.rows
     assert isinstance(rows, MaskedMaps)
     judged: list[tuple[float, int, Any, Any]] = []
-    for batch in batches:
-        for row, said, true in zip(
-            batch.row, _masks(model, batch.maps, [mask.shape for mask in batch.mask]), batch.mask, strict=True
-        ):
-            [iou] = [
-                one.value
-                for one in segmentation(confusion(true, said, len(names))[None], [math.nan], names)
-                if one.name == "miou"
-            ]
-            judged.append((float(iou), row, said, true))
+    for row, said, true in _masks(model, batches):
+        [iou] = [
+            one.value for one in segmentation(confusion(true, said, len(names))[None], [math.nan], names) if one.name == "miou"
+        ]
+        judged.append((float(iou), row, said, true))
     judged.sort(key=lambda one: one[:2])
     worst, others = judged[: _SHOWN // 3], judged[_SHOWN // 3 :]
     wanted = min(len(others), _SHOWN - len(worst))

@@ -71,7 +71,7 @@ def usage(workspace: Workspace) -> list[Usage]:
     parts = []
     for encoder in paths.folders(workspace.features, "encoder_*"):
         parts.append(Usage(workspace.relative(encoder), paths.tree_bytes(encoder), paths.tree_bytes(workspace.cache(encoder))))
-    for folder in (*paths.folders(workspace.features, "activations_*"), *paths.folders(workspace.features, "made_*")):
+    for folder in [one for name in ("activations", "made", "patches") for one in paths.folders(workspace.features, f"{name}_*")]:
         parts.append(Usage(workspace.relative(folder), paths.tree_bytes(folder)))
     spent = {path: paths.tree_bytes(path) for path in spent_checkpoints(workspace)}
     for folder in experiment_folders(workspace):

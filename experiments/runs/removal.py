@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from headstart.features.manifest.patch_versions import list_versions
 from headstart.pipeline import paths
 from headstart.pipeline.claims import seems_held
 from headstart.pipeline.doors import reading
@@ -35,17 +36,18 @@ from .catalog import choose_run, read_runs
 from .experiment import DESCRIPTION, experiment_folders, name_of, number_of
 from .head_experiment import REMOVED_HEADS, best_head_path, head_path, read_head_experiment, removed_heads
 
-KINDS = ("run", "experiment", "encoder", "activations", "made", "data")
+KINDS = ("run", "experiment", "encoder", "activations", "made", "patches", "data")
 WAIT_S = 30.0
 _POLL_S = 0.2
 _INTENT = ".json"
 # What a removal may name: an intent may come from somebody else.
 _COMPONENT = r"(?!\.)[^/\\\x00-\x1f]{1,255}"
 _TREE = re.compile(
-    rf"experiments/exp_{_COMPONENT}|features/encoder_{_COMPONENT}(/cache)?|features/(activations|made)_{_COMPONENT}|features/manifests/{_COMPONENT}"
+    rf"experiments/exp_{_COMPONENT}|features/encoder_{_COMPONENT}(/cache)?|features/(activations|made|patches)_{_COMPONENT}|features/manifests/{_COMPONENT}"
 )
 _FILE = re.compile(
     rf"experiments/exp_{_COMPONENT}/checkpoints/{_COMPONENT}"
+    r"|features/patches/patch_manifest\.v\d{3,6}\.csv"
     rf"|(features|experiments)/{_COMPONENT}/(done|shards|claims)/\d{{4,9}}/job_\d{_COMPONENT}"
 )
 
@@ -106,7 +108,7 @@ def plan_removal(workspace: Workspace, kind: str, asked: str) -> RemovalPlan:
         return plan_experiment(workspace, asked)
     if kind == "encoder":
         return plan_encoder(workspace, asked)
-    if kind in ("activations", "made"):
+    if kind in ("activations", "made", "patches"):
         return plan_derived(workspace, kind, asked)
     if kind == "data":
         return plan_data(workspace, asked)
@@ -146,6 +148,7 @@ def plan_experiment(workspace: Workspace, asked: str) -> RemovalPlan:
 def plan_encoder(workspace: Workspace, asked: str) -> RemovalPlan:
     """Args: asked: a folder's name, or a part that only one has."""
     folder = _folder_named(asked, "encoder", paths.folders(workspace.features, "encoder_*"))
+    _refuse_if_cut(workspace, encoder=folder.name)
     relative = workspace.relative(folder)
     users = [name for name, (encoder, _) in _experiments(workspace).items() if encoder == relative]
     consequences = [f"{_listed(users)} cannot be evaluated, used or finished without its features"] if users else []
@@ -153,15 +156,29 @@ def plan_encoder(workspace: Workspace, asked: str) -> RemovalPlan:
 
 
 def plan_derived(workspace: Workspace, kind: str, asked: str) -> RemovalPlan:
-    """What the same command makes again. Args: kind: activations or made; asked: a folder's name, or a part that only one has."""
+    """What the same command makes again.
+
+    Args: kind: activations, made or patches; asked: a folder's name, or a part that only one has.
+    """
     folder = _folder_named(asked, kind, paths.folders(workspace.features, f"{kind}_*"))
     relative = workspace.relative(folder)
-    return _planned(workspace, Removal(f"{kind} {folder.name}", folder=relative, trees=(relative,)))
+    lines = [one.source for one in list_versions(workspace) if one.folder == folder] if kind == "patches" else []
+    return _planned(workspace, Removal(f"{kind} {folder.name}", folder=relative, trees=(relative,), files=tuple(lines)))
+
+
+def _refuse_if_cut(workspace: Workspace, encoder: str = "", dataset: str = "") -> None:
+    """Raises: HeadstartError if there are patches of it, which would be left without it."""
+    for one in list_versions(workspace):
+        if one.setting.encoder == encoder or one.setting.dataset == dataset:
+            raise HeadstartError(
+                f"patches {one.name} are of {encoder or dataset}. They go first: headstart remove patches {one.folder.name}"
+            )
 
 
 def plan_data(workspace: Workspace, asked: str) -> RemovalPlan:
     """Args: asked: a folder in `features/manifests`, or a part that only one has."""
     folder = _folder_named(asked, "data", paths.folders(workspace.manifests))
+    _refuse_if_cut(workspace, dataset=folder.name)
     relative = workspace.relative(folder)
     jobs = [job for job in Reader(workspace, known_kinds()) if job.source.startswith(f"{relative}/")]
     encoders = sorted({job.folder for job in jobs})

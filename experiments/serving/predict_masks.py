@@ -20,8 +20,10 @@ from headstart.features.encoders.spec import EncoderSpec, projection_of
 from headstart.features.extraction.new_images import NewImage, find_new_images, opened_new_file, read_new_file
 from headstart.features.images.bands import open_bands
 from headstart.features.images.decode import ImageError, open_rgb
+from headstart.features.images.stitching import stitch
 from headstart.features.images.transform import fit
 from headstart.features.images.watch import picture_seconds, read_within
+from headstart.features.images.windows import window_starts
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
 from headstart.pipeline.output_files import write_output
@@ -29,7 +31,6 @@ from headstart.pipeline.workspace import Workspace
 
 from .polygons import polygons_of, require_rasterio
 from .recipe_run import Trained
-from .stitching import stitch, window_starts
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -47,10 +48,10 @@ class MaskRequest:
 
     Attributes:
         output: folder; masks lie below it as the images lie below their place.
-        overlap: None: the whole image is scaled to the encoder's size, as in training; else windows of that size at the image's
-            own resolution, which overlap by so many pixels (rounded up to the map's stride) and are stitched without seams. Of
-            a large TIFF in tiles or strips a row of windows is read at a time; memory is that of the mask and of that row, and
-            the same call after a kill goes on with that row.
+        overlap: None: as in training: the whole image is scaled to the encoder's size, or windows overlap as patches did; else
+            windows of that size at the image's own resolution, which overlap by so many pixels (rounded up to the map's stride)
+            and are stitched without seams. Of a large TIFF in tiles or strips a row of windows is read at a time; memory is that
+            of the mask and of that row, and the same call after a kill goes on with that row.
         overlay: also `<name>_overlay.png`, the classes' colours over the image.
         polygons: also `<name>.geojson`, the regions of each class, see `polygons.polygons_of`.
     """
@@ -88,6 +89,8 @@ def predict_masks(
     import torch
 
     about, overlap = trained.about, request.overlap
+    if overlap is None and "window" in about:  # it learned on patches
+        overlap = int(about.window[1])
     if trained.experiment.recipe != _RECIPE:
         raise HeadstartError(
             f"the recipe {trained.experiment.recipe} makes no masks. Name a run of the recipe {_RECIPE}: --run N"

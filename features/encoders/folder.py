@@ -22,6 +22,13 @@ def read_fingerprint(folder: Path) -> str:
         raise HeadstartError(f"{path} is missing. {REPAIR}") from None
 
 
+def require_fingerprint(folder: Path, fingerprint: str) -> None:
+    """Raises: HeadstartError unless that encoder is in `folder`."""
+    there = read_fingerprint(folder)
+    if there != fingerprint:
+        raise HeadstartError(f"{folder} holds another encoder ({there[:16]}, expected {fingerprint[:16]}). {REPAIR}")
+
+
 def encoder_folders(workspace: Workspace) -> list[Path]:
     """Folders of all encoders, by name."""
     return [path.parent for path in paths.matching(workspace.features, f"encoder_*/{SPEC_NAME}")]

@@ -259,6 +259,27 @@ def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None
     return fit(rgb, transform, (height, width))  # outside of the above: what fails here is our mistake and not the image's
 
 
+def size_in(file: BinaryIO, is_turned: bool = False) -> tuple[int, int]:
+    """(height, width) of the image in `file`, by its header. Args: is_turned: as its EXIF orientation says.
+
+    Raises: ImageError if it is none, or has more pixels than are decoded.
+    """
+    from PIL import Image
+
+    silence_pillow()
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            width, height = image.size
+            if is_turned and image.getexif().get(_ORIENTATION, 1) in _SIDES_SWAPPED:
+                width, height = height, width
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_large", reason_of(error)) from None
+    except Exception as error:  # Pillow raises anything
+        raise ImageError("not_an_image", reason_of(error)) from None
+    require_decodable(width, height)
+    return height, width
+
+
 def _opened(data: bytes) -> "PillowImage":
     """Its header was read, and no pixel."""
     from PIL import Image, UnidentifiedImageError

@@ -1,14 +1,15 @@
 """Masks that say the class of each pixel: files of numbers (grey or palette, 8 or 16 bits), or of colours with a list of them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import reason_of
+from headstart.pipeline.text import printable, reason_of
 
 from .decode import ImageError, require_decodable
 
@@ -72,6 +73,36 @@ def read_palette(path: Path) -> Palette:
     if not names:
         raise HeadstartError(f"{path} lists no class. Write a line for each: '128 0 0 car'")
     return Palette(tuple(names), tuple(colours), tuple(void))
+
+
+def mask_files(paths: Sequence[str], columns: Mapping[str, Sequence[str]], root: Path, place: str) -> list[Path]:
+    """The file of each image's mask, whether it is there or not; Path() where a table names none.
+
+    Args:
+        paths: of the images, relative to `root`.
+        columns: of their table, a value an image each.
+        place: one of these columns, with paths from `root`, or a folder of masks with the stems of the images.
+
+    Raises: HeadstartError if it is neither, or two files of the folder are masks of one image.
+    """
+    if place in columns:
+        return [root / value if value else Path() for value in columns[place]]
+    folder = Path(place)
+    if not place or not folder.is_dir():
+        there = ", ".join(map(printable, columns)) or "none"
+        raise HeadstartError(
+            f"--masks {printable(place) or 'is missing'}: neither a folder nor a column of the table (there are: {there}). "
+            "Give the folder of masks with the stems of the images, or such a column"
+        )
+    by_stem: dict[str, list[Path]] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and not file.name.startswith("."):
+            by_stem.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append(file)
+    doubled = next((files for files in by_stem.values() if len(files) > 1), None)
+    if doubled:
+        raise HeadstartError(f"{doubled[0]} and {doubled[1].name} are masks of one image. Remove one of them")
+    stems = [PurePosixPath(path).with_suffix("").as_posix() for path in paths]
+    return [by_stem.get(stem, [folder / f"{stem}.png"])[0] for stem in stems]
 
 
 def read_mask(path: Path, palette: Palette | None = None, void: int = 255) -> NDArray[np.int64]:

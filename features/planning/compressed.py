@@ -49,11 +49,12 @@ def chosen_compression(
     request: EncoderRequest,
     seed: int,
     report: Callable[[str], None],
+    patch_size: int | None = None,
 ) -> EncoderSpec:
     """`spec` with its maps compressed as is asked for, what was fitted in its folder.
 
     What was fitted once in a workspace serves all its data sets: another sample would give other features. Where splits are
-    given, training images alone are looked at.
+    given, training images alone are looked at; with `patch_size` a patch of each.
     Raises: HeadstartError if hardly an image can be decoded, or there are not so many channels.
     """
     asked = parse_compression(request.compress)
@@ -65,7 +66,7 @@ def chosen_compression(
         trial = open_or_create_workspace(place / "workspace")
         folder = save_encoder(trial, spec, weights)
         export_graph(folder, weights if isinstance(weights, Path) else None)
-        fitted = fit_projection(_places(trial, folder, _of_training(source), spec, seed), asked)
+        fitted = fit_projection(_places(trial, folder, _of_training(source), spec, seed, patch_size), asked)
         data = fitted.projection.encode()
         kept = replace(spec, compression=replace(asked, sha256=hashlib.sha256(data).hexdigest()))
         files = {PROJECTION_NAME: data, **_graph_of(folder, spec, kept)}
@@ -89,11 +90,13 @@ def _of_training(source: Source) -> Source:
     return replace(source, images=chosen, lots=()) if chosen else source
 
 
-def _places(workspace: Workspace, folder: Path, source: Source, spec: EncoderSpec, seed: int) -> NDArray[np.float32]:
+def _places(
+    workspace: Workspace, folder: Path, source: Source, spec: EncoderSpec, seed: int, patch_size: int | None
+) -> NDArray[np.float32]:
     """(m, channels) float32, of places drawn from the maps of some images."""
     assert spec.spatial is not None
     count = min(_IMAGES, max(16, _MOST_PIXELS // math.prod(spec.transform.image_size)))
-    pixels, _ = decoded_sample(workspace, source, spec, seed, count, "--compress")
+    pixels, _ = decoded_sample(workspace, source, spec, seed, count, "--compress", patch_size)
     channels, height, width = spec.spatial.shape
     draw = np.random.default_rng(seed)
     wanted = min(height * width, -(-_PLACES // len(pixels)))

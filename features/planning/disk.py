@@ -30,6 +30,12 @@ def predict_disk(spec: EncoderSpec, images: int, job_size: int) -> int:
     return jobs * (_blocks(shard_bytes(spec, job_size)) + _BLOCK) + last
 
 
+def disk_words(spec: EncoderSpec, its_bytes: int) -> str:
+    """For people."""
+    kept_map = f", map {' x '.join(map(str, spec.kept_map[1]))}" if spec.kept_map else ""
+    return f"disk about {size_words(its_bytes)} for features{kept_map}"
+
+
 def require_room(folder: Path, spec: EncoderSpec, images: int, job_size: int) -> int:
     """What `predict_disk` says. `folder` is the encoder's, which need not be there yet; its parent must.
 

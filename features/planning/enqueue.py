@@ -18,6 +18,7 @@ from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.manifest.adding import Added, add_images
 from headstart.features.manifest.dataset_matching import dataset_at, dataset_of, options_as_before, remembered_options
 from headstart.features.manifest.digests import Digested, digest_images, forget_journal
+from headstart.features.manifest.patches import PATCHES_A_JOB
 from headstart.features.manifest.reading import DATASET_FILE, Columns, open_manifest, read_columns
 from headstart.features.networks.embedded_encoder import EmbeddedWeights
 from headstart.features.networks.weights import Weights
@@ -33,10 +34,10 @@ from headstart.pipeline.kinds import known_kinds
 from headstart.pipeline.markers import Marker
 from headstart.pipeline.memory import no_cycle_search
 from headstart.pipeline.queue import Reader
-from headstart.pipeline.text import size_words
 from headstart.pipeline.workspace import Workspace, find_root, has_workspace, open_or_create_workspace, open_workspace
 
-from .disk import require_room
+from .disk import disk_words, require_room
+from .patches import PatchRequest, encoder_before, encoder_for, queue_patches, require_files
 
 KIND = "extract"  # the module in `jobs/` that does what is queued here
 JOB_SIZE = 64
@@ -52,7 +53,7 @@ class Queued:
     """A data set in the queue, to be encoded by one encoder.
 
     Attributes:
-        folder: the encoder's; features will lie there.
+        folder: the encoder's, or that of a version of patches; features will lie there.
         added: what the manifest got.
         restored, fresh: jobs whose rows the queue had lost, and new ones.
     """
@@ -92,6 +93,7 @@ def enqueue_images(
     options: SourceOptions | None = None,
     digest: str = "auto",
     keep_missing: bool = False,
+    patches: PatchRequest | None = None,
     report: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Enqueued:
@@ -103,11 +105,13 @@ def enqueue_images(
         data: a folder, a table or an HDF5 file; or what `find_images` made of one.
         workspace: a folder, made if absent; None is the one that every command would take, see `find_root`.
         encoder: what is to encode the images; if nothing is said, a data set that has encoders keeps to them.
-        job_size: images a job; None is 64, or 16 where maps of several strides are kept.
+        job_size: images a job; None is 64, or 16 where maps of several strides are kept, or patches.
         seed: of splits and shuffling; the first one of a data set stays.
         options: how `data` is to be read; a Source has been read and takes none. What was said of it before holds.
         digest: when images are digested: 'now', 'later' (by `work`), or 'auto': now, unless it would take over a minute.
         keep_missing: rows that left the data still count.
+        patches: jobs are of patches of the images instead of whole ones, see `patches.PatchRequest`; the encoder then sees pixels
+            as they are in the image, and keeps maps of strides 8, 16 and 32 if nothing else is said.
         report: gets a line as soon as it is known: how the data was read, the encoder, the disk that features will take.
         progress: called now and then with how many of how many images have been digested.
 
@@ -119,9 +123,13 @@ def enqueue_images(
         report(line)
     if not isinstance(workspace, Workspace):
         workspace = open_or_create_workspace(find_root(workspace))
+    is_named = encoder != NOT_NAMED
+    if patches is not None:
+        require_files(source)
+        encoder = encoder_for(encoder, patches)
     with contextlib.ExitStack() as held:  # until it ends, what an encoder that is new was made of
         # Before the lock: what may take long or fail. An encoder that was named first: a wrong name should not cost a reading.
-        named = [_ready(workspace, encoder, held)] if encoder != NOT_NAMED else []
+        named = [_ready(workspace, encoder, held)] if is_named else []
         there = dataset_at(workspace, source.root, source.file, source)
         hint = scenes_note(source.images) if there is None else None  # said once
         if hint:
@@ -133,39 +141,96 @@ def enqueue_images(
         folder = dataset_of(workspace, digested.source)
         if there is None and not isinstance(data, Source):
             digested = replace(digested, source=_read_as_before(workspace, folder, Path(data), digested.source, options, report))
-        before = _kept_to(encoders_of(workspace, folder), named)
-        chosen: list[ChosenEncoder] = [(spec, None) for spec in before] or [*named] or [_ready(workspace, encoder, held)]
-        tensors = named[0][1] if named else None
-        if named and tensors is None and named[0][0].precision != FLOAT32:
-            report(f"precision {named[0][0].precision}, as before")
-        elif encoder.precision != FLOAT32 and tensors is not None:
-            from .precise import chosen_precision
-
-            chosen = [(chosen_precision(workspace, digested.source, chosen[0][0], tensors, encoder, seed, report), tensors)]
-        compression = named[0][0].compression if named and tensors is None else None
-        if compression is not None:
-            report(f"maps compressed by {compression.name}, as before")
-        elif encoder.compress and tensors is not None and not before:
-            from .compressed import chosen_compression
-
-            chosen = [(chosen_compression(workspace, digested.source, chosen[0][0], tensors, encoder, seed, report), tensors)]
-        if job_size is None:
-            job_size = MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec, _ in chosen) else JOB_SIZE
-        workspace.make_folder(workspace.features)
-        disk_bytes = 0
+        if patches is None:
+            before = _kept_to(encoders_of(workspace, folder), named)
+        else:
+            before = [] if is_named else encoder_before(workspace, folder, patches)
+        ready = named or ([] if before else [_ready(workspace, encoder, held)])
+        chosen: list[ChosenEncoder] = [(spec, None) for spec in before] or [*ready]
+        for _, tensors in ready:
+            trial = _Trial(workspace, digested.source, tensors, seed, None if patches is None else patches.size)
+            tried = _tried_out(trial, chosen[0][0], encoder, report)
+            chosen = chosen if tried == chosen[0][0] else [(tried, tensors)]
         for spec, _ in chosen:
             _report_encoder(spec, bool(before), report)
-            its_bytes = require_room(workspace.features / spec.folder_name, spec, len(source.images), job_size)
-            map_shape = f", map {' x '.join(map(str, spec.kept_map[1]))}" if spec.kept_map else ""
-            report(f"disk about {size_words(its_bytes)} for features{map_shape}")
-            disk_bytes += its_bytes
-        queued = queue_extraction(workspace, digested.source, chosen, job_size, seed, keep_missing, known)
+        asked = _Asked(digested.source, chosen, job_size, seed, keep_missing, known)
+        queued, encoder_folder, disk_bytes = _queued(workspace, asked, patches, report)
         forget_journal(workspace, source)
         if not before:
             remember_request(workspace, encoder, chosen[0][0])
         # So that a worker without a GPU never needs torch.
-        refused = "" if before or has_nvidia_device() else _graph_refused(queued.folder, *chosen[0])
+        refused = "" if before or has_nvidia_device() else _graph_refused(encoder_folder, *chosen[0])
         return Enqueued(**vars(queued), workspace=workspace, encoder=chosen[0][0], disk_bytes=disk_bytes, graph_refused=refused)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What an encoder is tried out on. `tensors` are its weights, None if it was tried out when it was made."""
+
+    workspace: Workspace
+    source: Source
+    tensors: EmbeddedWeights | Path | None
+    seed: int
+    patch_size: int | None
+
+
+def _tried_out(trial: _Trial, spec: EncoderSpec, request: EncoderRequest, report: Callable[[str], None]) -> EncoderSpec:
+    """The encoder in the precision, or with the smaller maps, that are asked for, tried on a sample of the images."""
+    if trial.tensors is None:
+        if spec.precision != FLOAT32:
+            report(f"precision {spec.precision}, as before")
+        if spec.compression is not None:
+            report(f"maps compressed by {spec.compression.name}, as before")
+    elif request.precision != FLOAT32:
+        from .precise import chosen_precision
+
+        return chosen_precision(trial.workspace, trial.source, spec, trial.tensors, request, trial.seed, report)
+    elif request.compress:
+        from .compressed import chosen_compression
+
+        return chosen_compression(
+            trial.workspace, trial.source, spec, trial.tensors, request, trial.seed, report, trial.patch_size
+        )
+    return spec
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be queued; attributes as the arguments of `queue_extraction` and `enqueue_images`."""
+
+    source: Source
+    chosen: list[ChosenEncoder]
+    job_size: int | None
+    seed: int
+    keep_missing: bool
+    known: Columns | None
+
+
+def _queued(
+    workspace: Workspace, asked: _Asked, patches: PatchRequest | None, report: Callable[[str], None]
+) -> tuple[Queued, Path, int]:
+    """What is queued, the first encoder's folder, and the disk that features will take at most."""
+    if patches is None:
+        return _queued_images(workspace, asked, report)
+    with queue_lock(workspace), no_cycle_search():
+        added, [folder] = _saved(workspace, asked.source, asked.chosen, asked.seed, asked.keep_missing, asked.known)
+        job_size = asked.job_size or PATCHES_A_JOB
+        cut = queue_patches(workspace, added.manifest, asked.chosen[0][0], patches, job_size, report)
+    return Queued(cut.folder, added, cut.restored, cut.fresh), folder, cut.disk_bytes
+
+
+def _queued_images(workspace: Workspace, asked: _Asked, report: Callable[[str], None]) -> tuple[Queued, Path, int]:
+    """As `_queued`, whole images."""
+    has_maps = any(spec.spatial and spec.spatial.strides for spec, _ in asked.chosen)
+    job_size = asked.job_size or (MAPS_JOB_SIZE if has_maps else JOB_SIZE)
+    workspace.make_folder(workspace.features)
+    disk_bytes = 0
+    for spec, _ in asked.chosen:
+        its_bytes = require_room(workspace.features / spec.folder_name, spec, len(asked.source.images), job_size)
+        report(disk_words(spec, its_bytes))
+        disk_bytes += its_bytes
+    queued = queue_extraction(workspace, asked.source, asked.chosen, job_size, asked.seed, asked.keep_missing, asked.known)
+    return queued, queued.folder, disk_bytes
 
 
 def _ready(
@@ -271,11 +336,7 @@ def queue_extraction(
         known: see `add_images`.
     """
     with queue_lock(workspace), no_cycle_search():
-        added = add_images(workspace, source, seed, keep_missing, lambda folder: rows_without_features(workspace, folder), known)
-        folders = [
-            workspace.features / spec.folder_name if weights is None else save_encoder(workspace, spec, weights)
-            for spec, weights in encoders
-        ]
+        added, folders = _saved(workspace, source, encoders, seed, keep_missing, known)
         dataset = workspace.relative(added.manifest.folder)
         works = [
             Work(KIND, workspace.relative(folder), f"{dataset}/{part.name}", part.rows, job_size)
@@ -284,6 +345,23 @@ def queue_extraction(
         ]
         restored, fresh = append_work(workspace, works, known_kinds(), lambda reader: restorable_jobs(workspace, reader))
     return Queued(folders[0], added, tuple(restored), tuple(fresh))
+
+
+def _saved(
+    workspace: Workspace,
+    source: Source,
+    encoders: Sequence[ChosenEncoder],
+    seed: int,
+    keep_missing: bool,
+    known: Columns | None,
+) -> tuple[Added, list[Path]]:
+    """The images frozen, and the folders of the encoders."""
+    added = add_images(workspace, source, seed, keep_missing, lambda folder: rows_without_features(workspace, folder), known)
+    folders = [
+        workspace.features / spec.folder_name if weights is None else save_encoder(workspace, spec, weights)
+        for spec, weights in encoders
+    ]
+    return added, folders
 
 
 def encoders_of(workspace: Workspace, dataset: Path) -> list[EncoderSpec]:

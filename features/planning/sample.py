@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +12,10 @@ from numpy.typing import NDArray
 from headstart.features.encoders.spec import EncoderSpec
 from headstart.features.images.decode import ImageError
 from headstart.features.images.reader import open_reader
+from headstart.features.images.windows import WindowReader, size_of_image, windows_of
 from headstart.features.manifest.adding import add_images
 from headstart.features.manifest.parts import Row
+from headstart.features.manifest.reading import Dataset
 from headstart.features.sources.source import Source
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace
@@ -20,20 +24,27 @@ _LEAST_IMAGES = 8
 
 
 def decoded_sample(
-    workspace: Workspace, source: Source, spec: EncoderSpec, seed: int, count: int, flag: str
+    workspace: Workspace,
+    source: Source,
+    spec: EncoderSpec,
+    seed: int,
+    count: int,
+    flag: str,
+    patch_size: int | None = None,
 ) -> tuple[NDArray[np.uint8], list[Row]]:
     """(n, h, w, 3) of `count` images at most, drawn by `seed`, and their rows; those that cannot be decoded are left out.
 
     Args:
         workspace: a temporary one, which gets a manifest of them.
         flag: what asks for it, for the message.
+        patch_size: edge of a patch that is drawn from each instead.
 
     Raises: HeadstartError if hardly an image can be decoded.
     """
     places = np.random.default_rng(seed).permutation(len(source.images))[:count]
     sample = replace(source, images=tuple(source.images[i] for i in sorted(places)), lots=(), notes=())
     manifest = add_images(workspace, sample, seed).manifest
-    read = open_reader(manifest.dataset, spec.transform)
+    read = open_reader(manifest.dataset, spec.transform) if patch_size is None else _patches(manifest.dataset, patch_size, seed)
     pixels, rows = [], []
     for part in manifest.parts:
         for row in manifest.rows(part.name, 0, part.rows):
@@ -48,3 +59,15 @@ def decoded_sample(
             "needed. Leave it out"
         )
     return np.stack(pixels), rows
+
+
+def _patches(dataset: Dataset, size: int, seed: int) -> Callable[[Row], NDArray[np.uint8]]:
+    """From a row to one patch of its image, as the encoder sees patches."""
+    pixels = WindowReader(dataset, size)
+
+    def read(row: Row) -> NDArray[np.uint8]:
+        height, width = size_of_image(Path(dataset.root), row.image.path, dataset.allow_symlinks)
+        chosen = windows_of(height, width, size, 0)
+        return pixels(row, chosen[int(np.random.default_rng([seed, row.index]).integers(len(chosen)))], (height, width))
+
+    return read

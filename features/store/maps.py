@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,15 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.arrays import offset_in
+from headstart.features.encoders.folder import require_fingerprint
 from headstart.features.encoders.map_compression import Projection
 from headstart.features.encoders.spec import EncoderSpec, projection_of, read_encoder
 from headstart.features.manifest.parts import part_of
+from headstart.features.manifest.patch_versions import PatchVersion, list_versions
+from headstart.features.manifest.patches import Patches, jobs_of, read_patches
 from headstart.features.manifest.reading import Columns, Dataset, open_manifest
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
-from headstart.pipeline.markers import Marker
-from headstart.pipeline.workspace import open_workspace
+from headstart.pipeline.markers import Marker, NotDone, read_marker
+from headstart.pipeline.text import printable
+from headstart.pipeline.workspace import Workspace, open_workspace
 
 from . import shards
 from .load import finished_markers
@@ -29,16 +34,40 @@ _MAPPED = 64  # files at once: each costs a descriptor, and a data set may have 
 
 
 @dataclass(frozen=True)
+class Cut:
+    """How maps are of patches; item i of each attribute is the patch of item i of the maps.
+
+    Attributes:
+        version: name of the newest version of patches that they are of.
+        size, overlap: edge of a patch and of its overlap with the next, in pixels.
+        windows: (n, 4) int64: x, y, width and height in the image.
+        sizes: (n, 2) int64: (height, width) of the image.
+        masks: path of the image's mask, from the root of the data; '' for none.
+        is_whole: (n,) bool: whether all patches of the image have a map.
+    """
+
+    version: str
+    size: int
+    overlap: int
+    windows: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    masks: list[str]
+    is_whole: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class FeatureMaps:
     """Maps of the images of one data set that have some; item i of each attribute is the same image.
+
+    Of patches (`cut`) an item is a patch: those of an image follow each other, row by row of them.
 
     Attributes:
         spec: the encoder.
         name: of the data set's folder.
         dataset: where the images lie; `columns` is its manifest.
         index: (n,) int64, ascending: row of the image in the manifest.
-        waiting: images of the data set whose job is not done yet.
-        failed: images that have no map although their job is done.
+        waiting: images of the data set (or patches of them) whose job is not done yet.
+        failed: those that have no map although their job is done.
         digest: sha256 (hex) of all that decides `index` and the maps.
     """
 
@@ -53,6 +82,7 @@ class FeatureMaps:
     _files: tuple[tuple[Path, int, int], ...] = field(repr=False)
     _places: NDArray[np.int64] = field(repr=False)
     _projection: Projection | None = field(repr=False)
+    cut: Cut | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -131,6 +161,111 @@ def open_maps(
     )
 
 
+def open_patch_maps(
+    workspace: Workspace,
+    version: str = "",
+    dataset: str | None = None,
+    encoder: str | None = None,
+    rows: int | None = None,
+    revision: int | None = None,
+) -> FeatureMaps:
+    """The maps of patches that finished jobs have: of a version and of all others with its setting, for images that came later.
+
+    Args:
+        version: such as v001; '': the only setting that there are patches of, among those that fit the other arguments.
+        dataset, encoder: names of their folders; None: any.
+        rows, revision: as of `open_maps`.
+
+    Raises: HeadstartError if there are none, several are meant, nothing is done yet, or a shard is damaged.
+    """
+    versions = _versions_meant(workspace, version, dataset, encoder)
+    setting = versions[-1].setting
+    folder = workspace.features / setting.encoder
+    require_fingerprint(folder, setting.fingerprint)
+    spec = read_encoder(folder)
+    if spec.spatial is None:
+        raise HeadstartError(f"{folder.name} keeps no feature maps. Enqueue the images again with --patches and --maps 8,16,32")
+    manifest = open_manifest(workspace.manifests / setting.dataset)
+    columns = manifest.read_all(revision)
+    live = columns.live.copy()
+    live[len(live) if rows is None else rows :] = False
+    files = list[tuple[Path, int, int]]()
+    kept = list[tuple[int, Patches, int, tuple[int, int]]]()  # row of the image, lines, patch, place of its map
+    wanted: Counter[int] = Counter()
+    waiting = 0
+    digest = hashlib.sha256(json.dumps([spec.fingerprint, setting.dataset]).encode())
+    for one in versions:
+        lines = read_patches(workspace, one)
+        columns.live_at(lines.parent, setting.dataset)  # that there are such rows at all
+        counts = live[lines.parent]
+        wanted.update(lines.parent[counts].tolist())
+        for job in jobs_of(one, lines, workspace):
+            here = counts[job.start : job.stop]
+            if not here.any():
+                continue
+            try:
+                marker = read_marker(workspace, job, one.fingerprint)
+            except NotDone:
+                waiting += int(here.sum())
+                continue
+            index, offset = _checked(marker, spec, 0)
+            digest.update(f"{one.name} {marker.sha256}".encode())
+            kept += [
+                (int(lines.parent[patch]), lines, patch, (len(files), place))
+                for place, patch in enumerate(index.tolist())
+                if counts[patch]
+            ]
+            files.append((marker.payload, offset, len(index)))
+    if not kept:
+        raise HeadstartError(f"{versions[-1].name} ({setting.name}) has no maps yet. Make some: headstart work")
+    kept.sort(key=lambda item: (item[0], item[2]))  # no image has patches in two versions
+    index = np.array([row for row, *_ in kept], np.int64)
+    there = Counter(index.tolist())
+    digest.update(index.tobytes())
+    return FeatureMaps(
+        spec=spec,
+        name=setting.dataset,
+        dataset=manifest.dataset,
+        columns=columns,
+        index=index,
+        waiting=waiting,
+        failed=sum(wanted.values()) - len(kept) - waiting,
+        digest=digest.hexdigest(),
+        _files=tuple(files),
+        _places=np.array([place for *_, place in kept], np.int64),
+        _projection=projection_of(folder, spec),
+        cut=Cut(
+            version=versions[-1].name,
+            size=setting.size,
+            overlap=setting.overlap,
+            windows=np.array([lines.windows[patch] for _, lines, patch, _ in kept], np.int64),
+            sizes=np.array([lines.sizes[patch] for _, lines, patch, _ in kept], np.int64),
+            masks=[lines.masks[patch] for _, lines, patch, _ in kept],
+            is_whole=np.array([there[row] == wanted[row] for row in index.tolist()], np.bool_),
+        ),
+    )
+
+
+def _versions_meant(workspace: Workspace, version: str, dataset: str | None, encoder: str | None) -> list[PatchVersion]:
+    """All of one setting, ascending."""
+    there = list_versions(workspace)
+    fitting = [
+        one
+        for one in there
+        if dataset in (None, one.setting.dataset) and encoder in (None, one.setting.encoder) and version in ("", one.name)
+    ]
+    shown = "; ".join(
+        f"{one.name}: {one.setting.name}, {one.setting.dataset}, {one.setting.encoder}, masks {one.setting.masks or 'nowhere'}"
+        for one in there
+    )
+    if not fitting:
+        said = f"there are {printable(shown)}" if there else "make some: headstart enqueue DATA --patches 256 --overlap 64"
+        raise HeadstartError(f"no such patches{f' as {printable(version)}' if version else ''} in {workspace.root}; {said}")
+    if len({one.setting for one in fitting}) > 1:
+        raise HeadstartError(f"patches of several settings are meant ({printable(shown)}). Choose some: --patches v001")
+    return [one for one in there if one.setting == fitting[0].setting]
+
+
 def _dataset_of(markers: list[Marker], folder: Path, asked: str | None) -> str:
     names = sorted({_name_of(marker) for marker in markers})
     if not names:
@@ -153,12 +288,12 @@ def _first_row(marker: Marker) -> int:
     return part_of(source.parent, source.name).first_row
 
 
-def _checked(marker: Marker, spec: EncoderSpec) -> tuple[NDArray[np.int64], int]:
-    """Rows (n,) whose maps a shard holds, and the byte at which the maps begin."""
+def _checked(marker: Marker, spec: EncoderSpec, first_row: int | None = None) -> tuple[NDArray[np.int64], int]:
+    """Rows (n,) whose maps a shard holds, and the byte at which the maps begin. Args: first_row: see `require_rows_of`."""
     assert spec.kept_map is not None
     kind, shape = spec.kept_map
     data = shards.read_bytes(marker.payload_here())
-    arrays = shards.unpack_finished(marker, data, spec.embed_dim)
+    arrays = shards.unpack_finished(marker, data, spec.embed_dim, first_row)
     maps, index = arrays.get("spatial"), arrays["index"]
     if maps is None or maps.dtype != kind or maps.shape != (len(index), *shape):
         said = "no maps" if maps is None else f"maps of {maps.dtype} {maps.shape}"

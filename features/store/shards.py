@@ -64,11 +64,11 @@ def read_finished(marker: Marker, embed_dim: int) -> NamedArrays:
     return unpack_finished(marker, read_bytes(marker.payload_here()), embed_dim)
 
 
-def unpack_finished(marker: Marker, data: bytes, embed_dim: int) -> NamedArrays:
-    """`read_finished`, of bytes that were read already."""
+def unpack_finished(marker: Marker, data: bytes, embed_dim: int, first_row: int | None = None) -> NamedArrays:
+    """`read_finished`, of bytes that were read already. Args: first_row: see `require_rows_of`."""
     arrays = _unpacked(marker.payload, data, marker.arrays, marker.sha256)
     try:
-        require_rows_of(marker, arrays, "global_pool")
+        require_rows_of(marker, arrays, "global_pool", first_row)
         index, pooled = arrays["index"], arrays["global_pool"]
         if pooled.dtype != np.float16 or pooled.shape != (len(index), embed_dim):
             raise DamagedArrays(
@@ -79,13 +79,16 @@ def unpack_finished(marker: Marker, data: bytes, embed_dim: int) -> NamedArrays:
     return arrays
 
 
-def require_rows_of(marker: Marker, arrays: NamedArrays, name: str) -> None:
-    """Raises: DamagedArrays unless `index` has rows of that job, each once, and the array `name` an item for each."""
+def require_rows_of(marker: Marker, arrays: NamedArrays, name: str, first_row: int | None = None) -> None:
+    """Raises: DamagedArrays unless `index` has rows of that job, each once, and the array `name` an item for each.
+
+    Args: first_row: number of the source's first item; None: what the part's name says.
+    """
     missing = {name, "index"} - arrays.keys()
     if missing:
         raise DamagedArrays(f"it lacks {', '.join(sorted(missing))}")
     source, _, part = marker.job.source.rpartition("/")
-    first = part_of(Path(source), part).first_row
+    first = part_of(Path(source), part).first_row if first_row is None else first_row
     require_positions(arrays["index"], first + marker.job.start, first + marker.job.stop, "index")
     if not arrays[name].ndim or len(arrays[name]) != len(arrays["index"]):
         raise DamagedArrays(f"{name} has shape {arrays[name].shape}, expected {len(arrays['index'])} rows")

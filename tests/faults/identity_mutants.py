@@ -201,7 +201,7 @@ IDENTITY_MUTANTS = (
     Mutant(
         "a data set that has an encoder keeps to it",
         ENQUEUE,
-        "[(spec, None) for spec in before] or [*named] or",
-        "[*named] or",
+        "[(spec, None) for spec in before] or [*ready]",
+        "[*ready] or [_ready(workspace, encoder, held)]",
     ),
 )

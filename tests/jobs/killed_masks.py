@@ -32,7 +32,8 @@ from .killed_head import in_a_child
 from .killed_model import OPERATIONS, outcome_of, train_to_the_end
 
 SIZE = (48, 64)
-ENCODER = ("--encoder", "test_efficientnet", "--weights", "random:0", "--image-size", "48x64", "--maps", "4,8")
+_BY_NAME = ("--encoder", "test_efficientnet", "--weights", "random:0")
+ENCODER = (*_BY_NAME, "--image-size", "48x64", "--maps", "4,8")
 _IMAGES, _JOB_SIZE = 8, 1
 _TALL = 8  # scenes below each other that make the large image
 
@@ -92,7 +93,7 @@ def trained(workspace: Workspace) -> dict[str, str]:
 
 
 def payloads_of(workspace: Workspace) -> dict[str, str]:
-    return _digests(workspace.root, "features/encoder_*/shards/*/job_*")
+    return _digests(workspace.root, "features/*/shards/*/job_*")
 
 
 def mask_of(workspace: Workspace) -> dict[str, str]:
@@ -113,6 +114,7 @@ class Stage:
 
 
 STAGES = {"extraction": Stage(extract, payloads_of), "training": Stage(train, trained), "stitching": Stage(stitch, mask_of)}
+PATCHES = Stage(extract, payloads_of)  # from a workspace of its own
 
 
 def acted(root: Path, stage: Stage, tick: Callable[[], None]) -> None:
@@ -164,6 +166,11 @@ def killed(base: Path, folder: Path, stage: Stage, kills: int, draw: random.Rand
     return {"deaths": deaths, "copies": copies, "events": events, "files": len(expected), "differing": differing}
 
 
+def enqueue(table: Path, root: Path, *options: object) -> None:
+    words = ("enqueue", table, *options, "--job-size", _JOB_SIZE, "-w", root)
+    subprocess.run([sys.executable, str(ROOT / "cli.py"), *map(str, words)], check=True, capture_output=True)
+
+
 def main() -> None:
     import scipy.stats
     import timm
@@ -172,10 +179,12 @@ def main() -> None:
     torch.set_num_threads(1)
     assert scipy.stats, timm
     worker.DEATHS = sys.maxsize
-    folder, kills, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(STAGES)
-    enqueue = ("enqueue", drawn(folder / "data"), *ENCODER, "--job-size", _JOB_SIZE, "-w", folder / "base")
-    subprocess.run([sys.executable, str(ROOT / "cli.py"), *map(str, enqueue)], check=True, capture_output=True)
-    report = {}
+    folder, kills, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or [*STAGES, "patches"]
+    table, report = drawn(folder / "data"), {}
+    enqueue(table, folder / "base", *ENCODER)
+    if "patches" in names:
+        enqueue(table, folder / "patches/base", *_BY_NAME, "--patches", 32, "--overlap", 8, "--maps", "4,8")
+        report["patches"] = killed(folder / "patches/base", folder / "patches", PATCHES, kills, random.Random(0))
     for name, stage in STAGES.items():
         if name in names:
             (folder / name).mkdir()

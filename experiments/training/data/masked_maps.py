@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,13 @@ from numpy.typing import NDArray
 from headstart.features.encoders.folder import chosen_encoder, encoder_folders
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.images.decode import ImageError
-from headstart.features.images.masks import Palette, read_mask
+from headstart.features.images.masks import Palette, mask_files, read_mask
 from headstart.features.images.reader import open_whole_reader
-from headstart.features.sources.walk import IMAGE_FORMATS
-from headstart.features.store.maps import FeatureMaps, open_maps
-from headstart.pipeline.doors import reading
-from headstart.pipeline.errors import HeadstartError
+from headstart.features.images.windows import size_of_image
+from headstart.features.manifest.patch_versions import list_versions
+from headstart.features.store.maps import FeatureMaps, open_maps, open_patch_maps
+from headstart.pipeline import paths
+from headstart.pipeline.errors import HeadstartError, SourceGoneError
 from headstart.pipeline.text import plural, printable, verb
 from headstart.pipeline.workspace import Workspace
 
@@ -39,6 +41,7 @@ _MOST_CLASSES = 254
 _VALUES = 1 << 16
 _AS_OF = re.compile(r"(?P<name>.+)@(?P<rows>\d+)\.(?P<revision>\d+)")
 _SHOWN = 3
+_KEPT_BYTES = 2**29  # of targets of patches
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,17 @@ class Looked:
 
 
 class MaskedMaps:
-    """Rows of one split: `maps` (n, c, h, w) float32, and codes of classes.
+    """Rows of one split: `maps` (n, c, h, w) float32, and codes of classes. A row is an image, or a patch of one.
 
     To learn from: `target` (n, f h, f w) uint8, from the middle of each cell of a grid f = `fineness` times as fine.
-    To be judged on: `mask`, each as it is, (H, W) uint8.
+    To be judged on: `row`, and of images `mask`, each as it is, (H, W) uint8; `whole` has that of an image in patches.
     """
 
     is_ready = True  # mapped: another process would read what this one reads
 
     def __init__(self, masked: Masked, items: NDArray[np.int64], fineness: int, flip: float) -> None:
         self._masked, self._items, self._fineness, self._flip = masked, items, fineness, flip
+        self._targets: dict[int, NDArray[np.uint8]] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -94,29 +98,81 @@ class MaskedMaps:
         facts = [self._masked.maps.digest, self._items.tolist(), masks, self._fineness, self._flip]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
+    @property
+    def items(self) -> NDArray[np.int64]:
+        """(n,) positions of the rows in the maps."""
+        return self._items
+
     def batch(self, rows: Rows, key: Key | None) -> Batch:
         import torch
 
         items = self._items[rows]
         maps = torch.from_numpy(self._masked.maps.read(items)).float()
-        masks = [self._masked.codes(int(item)) for item in items]
         if key is None:
-            return Batch({"maps": maps, "mask": masks, "row": [int(row) for row in rows]})
+            masks = {} if self._masked.maps.cut is not None else {"mask": [self._masked.codes(int(item)) for item in items]}
+            return Batch({"maps": maps, **masks, "row": [int(row) for row in rows]})
         height, width = (edge * self._fineness for edge in maps.shape[2:])
-        targets = torch.from_numpy(np.stack([at_cells(mask, height, width) for mask in masks]))
+        targets = torch.from_numpy(np.stack([self._target(int(item), height, width) for item in items]))
         for place, row in enumerate(rows.tolist()):
             if self._flip and key.of(row).numpy().random() < self._flip:
                 maps[place], targets[place] = maps[place].flip(-1), targets[place].flip(-1)
         known = (targets != VOID).sum((1, 2))
         return Batch({"maps": maps, "target": targets}, weight=known.clamp(min=1).double())
 
+    def _target(self, item: int, height: int, width: int) -> NDArray[np.uint8]:
+        if self._masked.maps.cut is None:
+            return at_cells(self._masked.codes(item), height, width)
+        if item not in self._targets:
+            if len(self._items) * height * width > _KEPT_BYTES:
+                return at_cells(self._masked.codes(item), height, width)
+            # A mask is decoded once for all patches of its image, not once for each in every epoch.
+            mates = self._items[self._masked.maps.index[self._items] == self._masked.maps.index[item]].tolist()
+            whole = self._masked.whole_codes(item)
+            self._targets |= {mate: at_cells(self._masked.cut_out(mate, whole), height, width) for mate in mates}
+        return self._targets[item]
+
+    def truth(self, row: int) -> NDArray[np.uint8]:
+        """(H, W) codes of a row's mask: of an image, or of a patch."""
+        return self._masked.codes(int(self._items[row]))
+
+    def whole(self, row: int) -> Whole | None:
+        """The image that the row is the first patch of; None where rows are images, or not all patches of an image are rows."""
+        cut, item = self._masked.maps.cut, int(self._items[row])
+        if cut is None or not self._is_stitched:
+            return None
+        height, width = map(int, cut.sizes[item])
+        return Whole((height, width), cut.size, cut.overlap, self._masked.whole_codes(item))
+
+    @cached_property
+    def _is_stitched(self) -> bool:
+        """Whether all patches of each image are rows, as they are where masks of whole images are judged."""
+        index, there = self._masked.maps.index, np.zeros(len(self._masked.maps), np.bool_)
+        there[self._items] = True
+        return bool(there[np.isin(index, index[self._items])].all())
+
     def image(self, row: int) -> PillowImage:
-        """The image itself, RGB. Raises: ImageError if it is no longer as it was enqueued."""
+        """The image itself, RGB, also of a patch. Raises: ImageError if it is no longer as it was enqueued."""
         return self._masked.image(int(self._items[row]))
 
     def name(self, row: int) -> str:
-        """Its path, for people."""
+        """Path of the image, for people."""
         return self._masked.name_of(int(self._items[row]))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An image whose mask is stitched from those of its patches.
+
+    Attributes:
+        size: (height, width) in pixels.
+        patch, overlap: edge of a patch and of its overlap with the next, in pixels.
+        truth: (H, W) codes of its mask.
+    """
+
+    size: tuple[int, int]
+    patch: int
+    overlap: int
+    truth: NDArray[np.uint8]
 
 
 def at_cells(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -151,8 +207,16 @@ class Masked:
     notes: tuple[str, ...]
 
     def split(self, name: str, fineness: int, flip: float = 0.0) -> MaskedMaps:
+        """Rows of a split. Of patches: to train on, those that a mask says something of; else all of whole images."""
         chosen = [item for item in self.items.tolist() if self.maps.columns.split[int(self.maps.index[item])] == name]
+        cut = self.maps.cut
+        if cut is not None:
+            is_train = name == "train"
+            chosen = [item for item in chosen if (self._says_something(item) if is_train else cut.is_whole[item])]
         return MaskedMaps(self, np.array(chosen, np.int64), fineness, flip)
+
+    def _says_something(self, item: int) -> bool:
+        return any(value != self.options.void for value, _ in self.looked[item].counts)
 
     @cached_property
     def _code_of(self) -> NDArray[np.uint8]:
@@ -162,10 +226,23 @@ class Masked:
         return codes
 
     def codes(self, item: int) -> NDArray[np.uint8]:
-        """(H, W) code of each pixel's class, VOID for void and for values that are no class."""
+        """(H, W) code of each pixel's class, VOID for void, for values that are no class and for what is beyond the image."""
+        whole = self.whole_codes(item)
+        return whole if self.maps.cut is None else self.cut_out(item, whole)
+
+    def whole_codes(self, item: int) -> NDArray[np.uint8]:
+        """Of all of the image's mask, also where the item is a patch of it."""
         mask = read_mask(self.files[item], self.options.palette, self.options.void)
         codes: NDArray[np.uint8] = self._code_of[np.where((mask >= 0) & (mask < _VALUES), mask, _VALUES)]
         codes[mask == self.options.void] = VOID
+        return codes
+
+    def cut_out(self, item: int, whole: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(size, size) of the patch that the item is. Args: whole: codes of the image."""
+        assert self.maps.cut is not None
+        x, y, width, height = map(int, self.maps.cut.windows[item])
+        codes = np.full((self.maps.cut.size, self.maps.cut.size), VOID, np.uint8)
+        codes[:height, :width] = whole[y : y + height, x : x + width]
         return codes
 
     def image(self, item: int) -> PillowImage:
@@ -177,53 +254,79 @@ class Masked:
     def class_weights(self) -> list[float]:
         """One a class, inverse to the square root of its training pixels, 1 on average over the classes."""
         counts = np.zeros(len(self.classes))
-        for item in self.items.tolist():
-            if self.maps.columns.split[int(self.maps.index[item])] == "train":
-                pixels = dict(self.looked[item].counts)
-                counts += [pixels.get(value, 0) for value in self.values]
+        for item in self.split("train", 1).items.tolist():
+            pixels = dict(self.looked[item].counts)
+            counts += [pixels.get(value, 0) for value in self.values]
         weights = 1 / np.sqrt(np.maximum(1, counts))
         return [float(weight) for weight in weights / weights.mean()]
 
 
-def find_masked(workspace: Workspace, data: str | None, encoder: str | None, options: MaskOptions) -> Masked:
+def find_masked(workspace: Workspace, data: str | None, encoder: str | None, options: MaskOptions, patches: str = "") -> Masked:
     """The images of a data set that have a map and a usable mask; what is wrong with the others is counted and named in `notes`.
 
     Args:
         data: a data set of the workspace by its name, None for the only one of that encoder; or what `Masked.name` said.
         encoder: whose maps, see `chosen_encoder`; None is the only one that keeps maps.
+        patches: a version of patches, such as v001, instead of whole images; '': patches where there are no maps of whole images.
 
     Raises: HeadstartError if there are no maps or masks, or not enough to learn and to validate.
     """
-    folder = chosen_encoder(workspace, encoder or _only_with_maps(workspace))
     match = _AS_OF.fullmatch(data or "")
     rows, revision = (int(match["rows"]), int(match["revision"])) if match else (None, None)
-    maps = open_maps(folder, match["name"] if match else data, rows, revision)
-    columns = maps.columns
+    name = match["name"] if match else data
+    if patches or _has_patches_alone(workspace):
+        folder_name = None if encoder is None else chosen_encoder(workspace, encoder).name
+        maps = open_patch_maps(workspace, patches, name, folder_name, rows, revision)
+    else:
+        maps = open_maps(chosen_encoder(workspace, encoder or _only_with_maps(workspace)), name, rows, revision)
+    columns, cut = maps.columns, maps.cut
     if maps.dataset.layout in ("hdf5", "parquet"):
         holder = "an HDF5" if maps.dataset.layout == "hdf5" else "a Parquet"
         raise HeadstartError(
             f"--masks: images of {holder} file have no file of their own, so no mask beside it. Enqueue a folder or table"
         )
+    what = "image" if cut is None else "part"
+    of = "" if cut is None else " of images"
     if maps.waiting:
         raise HeadstartError(
-            f"{plural(maps.waiting, 'image')} {verb(maps.waiting, 'have')} no map yet. Finish them first: headstart work"
+            f"{plural(maps.waiting, what)}{of} {verb(maps.waiting, 'have')} no map yet. Finish them first: headstart work"
         )
     files = _files(maps, options.place)
-    looked = {item: _look(maps, item, file, options) for item, file in files.items()}
-    name = match[0] if match else f"{maps.name}@{len(columns.path)}.{columns.revision}"
+    looked, counted = _looked(maps, files, options)
+    known_as = match[0] if match else f"{maps.name}@{len(columns.path)}.{columns.revision}"
     items = np.array([item for item, one in looked.items() if not one.flaw], np.int64)
     notes = [*_flaws(maps, looked)]
     if maps.failed:
         notes.append(
-            f"{plural(maps.failed, 'image')} {verb(maps.failed, 'have')} "
+            f"{plural(maps.failed, what)}{of} {verb(maps.failed, 'have')} "
             "no map, so masks are not used: headstart status --failed has the names"
         )
+    if cut is not None:
+        notes += _not_whole(maps, items)
     if not len(items):
         raise HeadstartError(f"--masks {options.place}: no mask can be used; {notes[0] if notes else 'there is none'}")
-    seen = _values_by_split(maps, items, looked)
+    seen = _values_by_split(maps, counted)
     values, names = _classes(seen, options)
-    notes += _value_notes(maps, items, looked, seen, values, names, options)
-    return Masked(maps, folder.name, name, names, values, items, looked, options, files, tuple(notes))
+    notes += _value_notes(maps, counted, seen, values, names, options)
+    return Masked(maps, maps.spec.folder_name, known_as, names, values, items, looked, options, files, tuple(notes))
+
+
+def _has_patches_alone(workspace: Workspace) -> bool:
+    """Whether there are patches, and no encoder has done a whole image."""
+    return bool(list_versions(workspace)) and not any(
+        paths.is_folder(folder / "done") for folder in encoder_folders(workspace) if read_encoder(folder).spatial is not None
+    )
+
+
+def _not_whole(maps: FeatureMaps, items: NDArray[np.int64]) -> list[str]:
+    """Images that are not judged, because a mask of them cannot be stitched."""
+    assert maps.cut is not None
+    rows = maps.index[items[~maps.cut.is_whole[items]]]
+    left = [row for row in np.unique(rows).tolist() if maps.columns.split[row] != "train"]
+    if not left:
+        return []
+    shown = ", ".join(printable(maps.columns.path[row]) for row in left[:_SHOWN])
+    return [f"not judged because a patch of it has no map: {plural(len(left), 'image')}, such as {shown}"]
 
 
 def _only_with_maps(workspace: Workspace) -> str | None:
@@ -232,82 +335,94 @@ def _only_with_maps(workspace: Workspace) -> str | None:
         raise HeadstartError(
             f"{workspace.root} has no encoder that keeps feature maps. Make some: headstart enqueue DATA --maps 8,16,32"
         )
+    worked = [name for name in keeping if paths.is_folder(workspace.features / name / "done")]
+    if len(keeping) > 1 and len(worked) == 1:  # others are of patches
+        return worked[0]
     if len(keeping) > 1:
         raise HeadstartError(f"{workspace.root} has maps of {', '.join(keeping)}. Choose one: --encoder")
     return keeping[0]
 
 
 def _files(maps: FeatureMaps, place: str) -> dict[int, Path]:
-    """The mask's file of each item, whether it is there or not; '' where the table names none."""
-    paths = [maps.columns.path[int(row)] for row in maps.index]
-    if place in maps.columns.extra:
-        root, named = Path(maps.dataset.root), [maps.columns.extra[place][int(row)] for row in maps.index]
-        return {item: root / value if value else Path() for item, value in enumerate(named)}
-    folder = Path(place)
-    if not place or not folder.is_dir():
-        columns = ", ".join(map(printable, maps.columns.extra)) or "none"
-        raise HeadstartError(
-            f"--masks {printable(place) or 'is missing'}: neither a folder nor a column of the table (there are: {columns}). "
-            "Give the folder of masks with the stems of the images, or such a column"
-        )
-    by_stem: dict[str, list[Path]] = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and not file.name.startswith("."):
-            by_stem.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append(file)
-    doubled = next((files for files in by_stem.values() if len(files) > 1), None)
-    if doubled:
-        raise HeadstartError(f"{doubled[0]} and {doubled[1].name} are masks of one image. Remove one of them")
-    stems = [PurePosixPath(path).with_suffix("").as_posix() for path in paths]
-    return {item: by_stem.get(stem, [folder / f"{stem}.png"])[0] for item, stem in enumerate(stems)}
+    """The mask's file of each item, whether it is there or not; Path() where the table names none."""
+    rows, root = maps.index.tolist(), Path(maps.dataset.root)
+    if maps.cut is not None and not place and any(maps.cut.masks):  # as it was said when they were cut
+        return {item: root / mask if mask else Path() for item, mask in enumerate(maps.cut.masks)}
+    extra = {name: [values[row] for row in rows] for name, values in maps.columns.extra.items()}
+    return dict(enumerate(mask_files([maps.columns.path[row] for row in rows], extra, root, place)))
 
 
-def _look(maps: FeatureMaps, item: int, file: Path, options: MaskOptions) -> Looked:
+def _looked(
+    maps: FeatureMaps, files: dict[int, Path], options: MaskOptions
+) -> tuple[dict[int, Looked], dict[int, dict[int, int]]]:
+    """What is seen of each item's mask, and pixels of each value in each image's (by row) that can be used.
+
+    Of patches a mask is read once for all of an image.
+    """
+    looked: dict[int, Looked] = {}
+    counted: dict[int, dict[int, int]] = {}
+    for row, members in groupby(files, key=lambda item: int(maps.index[item])):
+        items = list(members)
+        mask = _mask_of(maps, row, items[0], files[items[0]], options)
+        if isinstance(mask, str):
+            looked |= dict.fromkeys(items, Looked(mask))
+            continue
+        counted[row] = _counts(mask)
+        for item in items:
+            part = mask
+            if maps.cut is not None:
+                x, y, width, height = map(int, maps.cut.windows[item])
+                part = mask[y : y + height, x : x + width]
+            sha256 = hashlib.sha256(str(part.shape).encode() + part.tobytes()).hexdigest()
+            looked[item] = Looked("", sha256, tuple(_counts(part).items()))
+    return looked, counted
+
+
+def _counts(mask: NDArray[np.int64]) -> dict[int, int]:
+    values, counts = np.unique(mask, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _mask_of(maps: FeatureMaps, row: int, item: int, file: Path, options: MaskOptions) -> NDArray[np.int64] | str:
+    """(H, W) of an image's mask, or why it cannot be used."""
     if file == Path():
-        return Looked("the table names no mask")
+        return "the table names no mask"
     try:
         mask = read_mask(file, options.palette, options.void)
     except ImageError as error:
-        return Looked("there is no mask" if error.code == "missing" else f"the mask cannot be read ({error.reason})")
-    size = _size_of(Path(maps.dataset.root) / maps.columns.path[int(maps.index[item])])
+        return "there is no mask" if error.code == "missing" else f"the mask cannot be read ({error.reason})"
+    size = _size_of(maps, row) if maps.cut is None else (int(maps.cut.sizes[item][0]), int(maps.cut.sizes[item][1]))
     if size is not None and size != mask.shape:
-        return Looked(f"the mask has another size ({mask.shape[1]} x {mask.shape[0]}, the image {size[1]} x {size[0]})")
-    values, counts = np.unique(mask, return_counts=True)
-    if set(values.tolist()) <= {options.void}:
-        return Looked("the mask is void everywhere")
-    sha256 = hashlib.sha256(str(mask.shape).encode() + mask.tobytes()).hexdigest()
-    return Looked("", sha256, tuple(zip(values.tolist(), counts.tolist(), strict=True)))
+        return f"the mask has another size ({mask.shape[1]} x {mask.shape[0]}, the image {size[1]} x {size[0]})"
+    return "the mask is void everywhere" if (mask == options.void).all() else mask
 
 
-def _size_of(path: Path) -> tuple[int, int] | None:
-    """(height, width) of an image as it is shown, from its header; None if it is away: its map is there all the same."""
-    from PIL import Image
-
+def _size_of(maps: FeatureMaps, row: int) -> tuple[int, int] | None:
+    """(height, width) of an image as its map is of it; None if it is away: its map is there all the same."""
     try:
-        with reading.opened_given(path) as file, Image.open(file, formats=tuple(IMAGE_FORMATS)) as image:
-            is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (image.width, image.height) if is_turned else (image.height, image.width)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, reading.UnreadableError):
+        return size_of_image(Path(maps.dataset.root), maps.columns.path[row], maps.dataset.allow_symlinks, is_turned=True)
+    except (ImageError, SourceGoneError):
         return None
 
 
 def _flaws(maps: FeatureMaps, looked: dict[int, Looked]) -> list[str]:
-    kinds: dict[str, list[str]] = {}
+    kinds: dict[str, dict[int, str]] = {}
     for item, one in looked.items():
         if one.flaw:
-            shown = f"{printable(maps.columns.path[int(maps.index[item])])}: {one.flaw}"
-            kinds.setdefault(one.flaw.partition(" (")[0], []).append(shown)
+            row = int(maps.index[item])
+            kinds.setdefault(one.flaw.partition(" (")[0], {})[row] = f"{printable(maps.columns.path[row])}: {one.flaw}"
     return [
-        f"left out because {kind}: {plural(len(cases), 'image')}, such as {'; '.join(cases[:_SHOWN])}"
+        f"left out because {kind}: {plural(len(cases), 'image')}, such as {'; '.join(list(cases.values())[:_SHOWN])}"
         for kind, cases in kinds.items()
     ]
 
 
-def _values_by_split(maps: FeatureMaps, items: NDArray[np.int64], looked: dict[int, Looked]) -> dict[str, Counter[int]]:
+def _values_by_split(maps: FeatureMaps, counted: dict[int, dict[int, int]]) -> dict[str, Counter[int]]:
     seen: dict[str, Counter[int]] = {"train": Counter(), "val": Counter(), "test": Counter()}
-    for item in items.tolist():
-        pixels = seen.get(maps.columns.split[int(maps.index[item])])
+    for row, counts in counted.items():
+        pixels = seen.get(maps.columns.split[row])
         if pixels is not None:
-            pixels.update(dict(looked[item].counts))
+            pixels.update(counts)
     return seen
 
 
@@ -334,8 +449,7 @@ def _classes(seen: dict[str, Counter[int]], options: MaskOptions) -> tuple[tuple
 
 def _value_notes(
     maps: FeatureMaps,
-    items: NDArray[np.int64],
-    looked: dict[int, Looked],
+    counted: dict[int, dict[int, int]],
     seen: dict[str, Counter[int]],
     values: Sequence[int],
     names: Sequence[str],
@@ -345,11 +459,11 @@ def _value_notes(
     known = {*values, options.void}
     strange = Counter[int]()
     where: dict[int, str] = {}
-    for item in items.tolist():
-        for value, count in looked[item].counts:
+    for row, counts in counted.items():
+        for value, count in counts.items():
             if value not in known:
                 strange[value] += count
-                where.setdefault(value, printable(maps.columns.path[int(maps.index[item])]))
+                where.setdefault(value, printable(maps.columns.path[row]))
     for value, count in sorted(strange.items())[:_SHOWN]:
         what = "a colour that is not listed" if value < 0 else f"the value {value}, which is no class of the training masks"
         notes.append(

@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from headstart.experiments.serving.stitching import ramp, stitch, window_starts
+from headstart.features.images.stitching import ramp, stitch
+from headstart.features.images.windows import window_starts
 from headstart.pipeline.errors import HeadstartError
 
 

@@ -7,20 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.pipeline.errors import HeadstartError
-
-
-def window_starts(length: int, window: int, overlap: int) -> list[int]:
-    """Where windows begin along an axis: each `window - overlap` after the last, the final one shifted back to end at `length`.
-
-    Raises: HeadstartError if the overlap leaves no step.
-    """
-    if not 0 <= overlap < window:
-        raise HeadstartError(f"an overlap of {overlap} in windows of {window} leaves no step. Give one from 0 to {window - 1}")
-    if length <= window:
-        return [0]
-    starts = list(range(0, length - window, window - overlap))
-    return [*starts, length - window]
+from .windows import window_starts
 
 
 def ramp(window: int, overlap: int) -> NDArray[np.int64]:

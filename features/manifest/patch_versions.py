@@ -1,0 +1,161 @@
+"""Versions of patches: which there are, and what each was made for. `status` asks: no numpy.
+
+A version never changes: another setting makes the next one, and so do images that came later, with their patches alone. Its lines
+are `features/patches/patch_manifest.v001.csv` (see `patches`); results lie in `features/patches_v001/`, and `patches.json` beside
+them says what the version is of, and the digest of its lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.pipeline import paths
+from headstart.pipeline.doors.records import DamagedError, read_record
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import environment_faults
+from headstart.pipeline.workspace import Workspace
+
+PATCHES_FILE = "patches.json"
+PATCHES_FORMAT = 1
+PATCHES_PLACE = "features/patches"
+MEND_PATCHES = "Run the same enqueue again: it makes the patches anew, as another version"
+_LARGEST = 2**31
+_NUMBER = r"(\d{3}|[1-9]\d{3,5})"
+_FOLDER = re.compile(rf"patches_v{_NUMBER}")
+_SOURCE = re.compile(rf"{PATCHES_PLACE}/patch_manifest\.v{_NUMBER}\.csv")
+_NAME = r"(?!\.)[^/\\\x00-\x1f]{1,255}"
+
+
+@dataclass(frozen=True)
+class PatchSetting:
+    """What patches are of.
+
+    Attributes:
+        dataset: folder of it in `features/manifests`.
+        encoder: folder of it in `features`, and its fingerprint.
+        size: edge of a patch, in pixels of the image.
+        overlap: of neighbours, in pixels.
+        masks: where masks lie, as it was given; '' for nowhere.
+    """
+
+    dataset: str
+    encoder: str
+    fingerprint: str
+    size: int
+    overlap: int
+    masks: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"patches of {self.size} that overlap by {self.overlap}"
+
+
+@dataclass(frozen=True)
+class PatchVersion:
+    """One version, by its `patches.json`; its lines have not been read.
+
+    Attributes:
+        number: 1 for v001.
+        patches: how many there are.
+        sha256: of its lines, hex.
+        folder: of the results.
+    """
+
+    number: int
+    setting: PatchSetting
+    patches: int
+    sha256: str
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"v{self.number:03d}"
+
+    @property
+    def source(self) -> str:
+        """Of its jobs: the lines, relative to the workspace."""
+        return f"{PATCHES_PLACE}/patch_manifest.{self.name}.csv"
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that decides the bytes of the results."""
+        facts = [PATCHES_FORMAT, self.setting.fingerprint, self.setting.size, self.sha256]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def list_versions(workspace: Workspace) -> list[PatchVersion]:
+    """Those that there are, by number. One that is damaged is passed over: whoever works on it says so."""
+    versions = []
+    for folder in paths.folders(workspace.features, "patches_v*"):
+        match = _FOLDER.fullmatch(folder.name)
+        if match and int(match[1]):
+            try:
+                versions.append(read_version(workspace, int(match[1])))
+            except HeadstartError:
+                continue
+    return sorted(versions, key=lambda version: version.number)
+
+
+def next_number(workspace: Workspace) -> int:
+    """Beyond everything that lies there, damaged or half written."""
+    taken = [
+        int(match[1]) for folder in paths.folders(workspace.features, "patches_v*") if (match := _FOLDER.fullmatch(folder.name))
+    ]
+    place = workspace.root / PATCHES_PLACE
+    names = paths.names(place) if paths.is_folder(place) else []
+    taken += [int(match[1]) for name in names if (match := _SOURCE.fullmatch(f"{PATCHES_PLACE}/{name}"))]
+    return max(taken, default=0) + 1
+
+
+def version_of_source(workspace: Workspace, source: str) -> PatchVersion:
+    """The version whose lines a job's source is. Raises: HeadstartError if it is none, or `patches.json` is damaged."""
+    match = _SOURCE.fullmatch(source)
+    if not match:
+        raise HeadstartError(
+            f"{source} are no patches, expected {PATCHES_PLACE}/patch_manifest.v001.csv. "
+            "Delete the row of jobs_queue.csv that names it"
+        )
+    return read_version(workspace, int(match[1]))
+
+
+def version_of_folder(workspace: Workspace, folder: str) -> PatchVersion:
+    """The version whose results lie in `folder`, relative to the workspace. Raises as `version_of_source`."""
+    match = _FOLDER.fullmatch(folder.removeprefix("features/"))
+    if not match:
+        raise HeadstartError(
+            f"{folder} holds no patches, expected features/patches_v001. Delete the row of jobs_queue.csv that names it"
+        )
+    return read_version(workspace, int(match[1]))
+
+
+def read_version(workspace: Workspace, number: int) -> PatchVersion:
+    """Raises: HeadstartError if its `patches.json` is missing, damaged or newer."""
+    folder = workspace.features / f"patches_v{number:03d}"
+    path = folder / PATCHES_FILE
+    try:
+        with environment_faults(f"cannot read {path}"):
+            facts = read_record(path, PATCHES_FORMAT, MEND_PATCHES)
+    except OSError as error:
+        raise HeadstartError(f"{path} cannot be read ({error.strerror}). {MEND_PATCHES}") from None
+    setting = PatchSetting(
+        facts.text("dataset", _NAME),
+        facts.text("encoder", _NAME),
+        facts.text("fingerprint", r"[0-9a-f]{64}"),
+        facts.integer("size", 1, _LARGEST),
+        facts.integer("overlap", 0, _LARGEST),
+        facts.text("masks"),
+    )
+    if setting.overlap >= setting.size:
+        raise DamagedError(path, f"says {setting.name}", MEND_PATCHES)
+    return PatchVersion(number, setting, facts.integer("patches", 1, _LARGEST), facts.text("sha256", r"[0-9a-f]{64}"), folder)
+
+
+def forget_version(version: PatchVersion) -> None:
+    """One that was written down and never queued; its number is not given out again."""
+    with contextlib.suppress(FileNotFoundError):
+        paths.remove(version.folder / PATCHES_FILE)

@@ -1,0 +1,276 @@
+"""Kind `patches`, and the versions that it works on: what is cut out of which image, once and for all."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.features.encoders.runtime import open_encoder
+from headstart.features.manifest.patch_versions import list_versions
+from headstart.features.manifest.patches import read_patches
+from headstart.features.planning import patches as planning
+from headstart.features.store.maps import open_patch_maps
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.queue import Reader
+from headstart.pipeline.workspace import open_workspace
+from tests.commands.calling import call
+from tests.features.cut import ENCODER, PATCHES, SIZES, cut, draw, large_scene, said
+from tests.jobs.extraction import work
+
+IMAGES = 12
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A folder with images, masks, their table, and a workspace that has the maps of their patches."""
+    root = tmp_path_factory.mktemp("patches")
+    work(cut(draw(root / "data", IMAGES), root / "w"))
+    return root
+
+
+@pytest.fixture
+def own(done, tmp_path):
+    """A copy of the workspace that a test may harm."""
+    shutil.copytree(done / "w", tmp_path / "w")
+    return open_workspace(tmp_path / "w")
+
+
+def lines(root, version="v001"):
+    with (root / f"features/patches/patch_manifest.{version}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_names_window_mask_split_and_job_of_every_patch(done):
+    rows = lines(done / "w")
+    assert [int(row["patch_id"]) for row in rows] == list(range(len(rows)))
+    by_image = {}
+    for row in rows:
+        by_image.setdefault(row["parent_image"], []).append(row)
+    assert sorted(by_image) == [f"in/{number:02}.png" for number in range(IMAGES)]
+    for name, its_rows in by_image.items():
+        number = int(name[3:5])
+        height, width = SIZES[number % len(SIZES)]
+        covered = np.zeros((height, width), int)
+        for row in its_rows:
+            x, y, wide, tall = (int(row[column]) for column in ("x", "y", "width", "height"))
+            assert (wide, tall) == (48, 48)  # shifted at the edges, never padded
+            covered[y : y + tall, x : x + wide] += 1
+        assert covered.shape == (height, width)
+        assert covered.min() == 1
+        assert {row["mask"] for row in its_rows} == {f"in/{number:02}_mask.png"}
+        assert {row["split"] for row in its_rows} == {("train", "train", "val", "test")[number // 3 % 4]}
+    places = [row["features_path"] for row in rows]
+    for place in dict.fromkeys(places):
+        folder, job = place.rsplit("/", 1)
+        [marker] = (done / "w" / folder).glob(f"done/*/{job}.done")
+        [payload] = (done / "w" / folder).glob(f"shards/*/{json.loads(marker.read_text())['payload']['name']}")
+        index = np.load(payload)["index"].tolist()
+        assert index == [patch for patch, other in enumerate(places) if other == place]
+        assert len(index) <= 16
+
+
+def test_a_patch_has_the_map_of_its_pixels(done):
+    workspace = open_workspace(done / "w")
+    maps = open_patch_maps(workspace)
+    assert (maps.waiting, maps.failed, len(maps)) == (0, 0, len(lines(done / "w")))
+    encoder = open_encoder(workspace.features / maps.spec.folder_name, "cpu")
+    for item in (0, 7, len(maps) - 1):
+        x, y, width, height = maps.cut.windows[item]
+        pixels, _ = large_scene(int(maps.columns.path[maps.index[item]][3:5]))
+        part = np.ascontiguousarray(pixels[y : y + height, x : x + width])
+        expected = encoder.encode(part[None])[0, maps.spec.embed_dim :].reshape(maps.shape)
+        np.testing.assert_allclose(maps.read([item])[0], expected, rtol=2e-3, atol=2e-3)
+    assert maps.cut.is_whole.all()
+
+
+def test_enqueueing_again_adds_nothing_and_another_setting_is_another_version(done, own):
+    table, before = done / "data/table.csv", (own.root / "features/patches/patch_manifest.v001.csv").read_bytes()
+    assert "0 jobs added" in said(table, own.root)
+    assert "0 jobs added" in said(table, own.root, "--patches", "48", "--overlap", "16")  # its masks are known
+    words = said(table, own.root, "--patches", "48", "--overlap", "0")
+    assert "patches v002: " in words
+    assert len(lines(own.root, "v002")) < len(lines(own.root))
+    assert [version.name for version in list_versions(own)] == ["v001", "v002"]
+    assert (own.root / "features/patches/patch_manifest.v001.csv").read_bytes() == before
+
+
+def test_images_that_come_later_are_a_version_of_their_own_and_both_are_read(done, own):
+    grown = draw(own.root.parent / "more", IMAGES + 3)
+    # The same data set at another place: it moved there, and grew.
+    shutil.move(done / "data", done / "away")
+    try:
+        words = said(grown, own.root)
+        work(own)
+        assert "3 new images" in words
+        assert {row["parent_image"] for row in lines(own.root, "v002")} == {f"in/{n}.png" for n in (12, 13, 14)}
+        maps = open_patch_maps(own)
+        assert len(maps) == len(lines(own.root)) + len(lines(own.root, "v002"))
+        assert maps.cut.version == "v002"
+    finally:
+        shutil.move(done / "away", done / "data")
+
+
+def test_killed_between_writing_down_and_queueing_the_same_again_queues_what_was_written(done, tmp_path, monkeypatch):
+    table, root = done / "data/table.csv", tmp_path / "w"
+
+    def killed(workspace, jobs):
+        if jobs:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(planning, "append_jobs", killed)
+    with pytest.raises(AssertionError, match="Aborted!"):
+        cut(table, root)
+    monkeypatch.undo()
+    before = (root / "features/patches/patch_manifest.v001.csv").read_bytes()
+    words = said(table, root)
+    assert (root / "features/patches/patch_manifest.v001.csv").read_bytes() == before
+    workspace = open_workspace(root)
+    assert [version.name for version in list_versions(workspace)] == ["v001"]
+    queued = list(Reader(workspace, frozenset({"patches"})))
+    assert f"{len(queued)} jobs added" in words
+    assert sum(job.stop - job.start for job in queued) == len(lines(root))
+
+
+def test_numbers_that_others_took_meanwhile_make_another_version(done, tmp_path, monkeypatch):
+    table, root = done / "data/table.csv", tmp_path / "w"
+    monkeypatch.setattr(planning, "append_jobs", lambda workspace, jobs: None)
+    cut(table, root)
+    monkeypatch.undo()
+    assert call("enqueue", table, "--weights", "embedded", "-w", root).status == 0  # takes number 0
+    assert "patches v002: " in said(table, root)
+    work(open_workspace(root))
+    assert open_patch_maps(open_workspace(root)).waiting == 0
+
+
+def _damaged(root):
+    path = root / "features/patches/patch_manifest.v001.csv"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b"48,48", b"48,47", 1))
+
+
+def _gone(root):
+    (root / "features/patches/patch_manifest.v001.csv").unlink()
+
+
+def _flipped(root):
+    path = root / "features/patches_v001/patches.json"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b'"overlap": 16', b'"overlap": 17'))
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (_damaged, "was changed: a version of patches never changes. Restore it from a copy"),
+        (_gone, "patch_manifest.v001.csv cannot be read"),
+        (_flipped, "no such patches"),
+    ],
+    ids=["a number", "gone", "a flipped setting"],
+)
+def test_damaged_patches_are_a_mistake_of_one_line(own, harm, words):
+    harm(own.root)
+    with pytest.raises(HeadstartError) as caught:
+        open_patch_maps(own)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--patches", "48", "--overlap", "48"), "an overlap of 48 in windows of 48 leaves no step. Give one from 0 to 47"),
+        (("--patches", "48", "--exif-rotate"), "--exif-rotate changes an image before a patch is cut out of it"),
+        (("--patches", "48", "--fast-decode"), "--fast-decode changes an image before a patch is cut out of it"),
+        (("--patches", "48", "--image-size", "64"), "--image-size is that of a patch, 48"),
+        (("--patches", "48", "--masks", "nowhere"), "--masks nowhere: neither a folder nor a column of the table"),
+    ],
+    ids=["no step", "turned", "drafted", "another size", "no masks"],
+)
+def test_what_cannot_be_cut_is_a_mistake_of_one_line(done, tmp_path, options, words):
+    done_ = call("enqueue", done / "data/table.csv", *ENCODER, *options, "-w", tmp_path / "w")
+    assert done_.status == 1
+    assert words in done_.reason
+
+
+@pytest.mark.parametrize("options", [("--overlap", "8"), ("--masks", "m")], ids=["overlap", "masks"])
+def test_what_is_said_of_patches_without_patches_is_refused(done, tmp_path, options):
+    refused = call("enqueue", done / "data/table.csv", *ENCODER, *options, "-w", tmp_path / "w")
+    assert refused.status == 2
+    assert "--overlap and --masks go with --patches PIXELS" in refused.errors
+
+
+def test_too_small_a_disk_is_said_before_anything_is_queued(done, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**6, 10**6, 1000))
+    refused = call("enqueue", done / "data/table.csv", *ENCODER, *PATCHES, "-w", tmp_path / "w")
+    assert refused.status == 1
+    assert "on disk" in refused.reason
+    assert not (tmp_path / "w/features/jobs_queue.csv").exists()
+
+
+def test_small_and_broken_images_cost_their_own_patches_alone(tmp_path):
+    table = draw(tmp_path / "data", 3)
+    Image.fromarray(np.full((30, 60, 3), 200, np.uint8)).save(tmp_path / "data/in/small.png")
+    (tmp_path / "data/in/broken.png").write_bytes(b"no image")
+    sound = (tmp_path / "data/in/00.png").read_bytes()
+    (tmp_path / "data/in/cut_off.png").write_bytes(sound[: len(sound) // 2])
+    with table.open("a") as file:
+        file.writelines(f"in/{name}.png,train,\n" for name in ("small", "broken", "cut_off"))
+    words = said(table, tmp_path / "w")
+    assert "note: no patches are cut out of 1 image that cannot be read, such as in/broken.png (" in words
+    assert "note: 1 image is smaller than a patch of 48, such as in/small.png (60 x 30)" in words
+    workspace = open_workspace(tmp_path / "w")
+    work(workspace)
+    rows = lines(tmp_path / "w")
+    whole = len([row for row in rows if row["parent_image"] == "in/cut_off.png"])
+    failed = call("status", "--failed", "--json", "-w", tmp_path / "w").json["failed_items"]
+    assert len(failed) == whole > 0
+    assert {item["name"].split("#")[0] for item in failed} == {"in/cut_off.png"}
+    maps = open_patch_maps(workspace)
+    assert (maps.failed, maps.waiting) == (whole, 0)
+    small = [item for item, row in enumerate(maps.index.tolist()) if maps.columns.path[row] == "in/small.png"]
+    assert maps.cut.windows[small].tolist() == [[0, 0, 48, 30], [12, 0, 48, 30]]
+    # What is beyond the edge goes on as the edge is: of one colour, all of it is that colour.
+    encoder = open_encoder(workspace.features / maps.spec.folder_name, "cpu")
+    expected = encoder.encode(np.full((1, 48, 48, 3), 200, np.uint8))[0, maps.spec.embed_dim :].reshape(maps.shape)
+    np.testing.assert_allclose(maps.read(small[:1])[0], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_the_same_job_gives_the_same_bytes(done, own):
+    payloads = {path.name: path.read_bytes() for path in own.features.glob("patches_v001/shards/*/*")}
+    for name in ("shards", "done"):
+        shutil.rmtree(own.features / "patches_v001" / name)
+    work(own)
+    assert {path.name: path.read_bytes() for path in own.features.glob("patches_v001/shards/*/*")} == payloads
+
+
+def test_patches_go_before_what_they_are_of_and_nothing_of_them_is_left(own):
+    [version] = list_versions(own)
+    for kind, name in (("encoder", version.setting.encoder), ("data", version.setting.dataset)):
+        refused = call("remove", kind, name, "--yes", "-w", own.root)
+        assert refused.status == 1
+        assert "They go first: headstart remove patches patches_v001" in refused.reason
+    assert call("remove", "patches", "patches_v001", "--yes", "-w", own.root).status == 0
+    assert not list(own.features.glob("patches*/*"))
+    assert call("remove", "data", version.setting.dataset, "--yes", "-w", own.root).status == 0
+
+
+def test_a_hostile_table_cannot_name_windows_outside_its_image(own):
+    import hashlib
+
+    from headstart.pipeline.doors.records import read_record, seal
+
+    path = own.root / "features/patches/patch_manifest.v001.csv"
+    data = path.read_bytes().replace(b",0,0,48,48,", b",0,99999,48,48,", 1)
+    path.chmod(0o644)
+    path.write_bytes(data)
+    description = own.features / "patches_v001/patches.json"
+    facts = dict(read_record(description, None))
+    facts["sha256"] = hashlib.sha256(data).hexdigest()
+    facts.pop("seal", None)
+    description.chmod(0o644)
+    description.write_bytes(seal(facts))
+    with pytest.raises(HeadstartError, match=r"is damaged \(a patch does not lie in its image\)"):
+        read_patches(own, list_versions(own)[0])
