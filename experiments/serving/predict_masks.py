@@ -118,7 +118,8 @@ def predict_masks(
                 try:
                     if target in written:
                         raise HeadstartError(f"{target} is the mask of another image already. Predict them apart")
-                    with _seen(image, overlap is not None and not request.overlay) as seen:
+                    in_parts = overlap is not None and not request.overlay
+                    with _seen(image, in_parts, spec.transform.exif_rotate) as seen:
                         parts = _parts(workspace, trained, image, overlap) if seen.image is None else NoParts()
                         strips = _strips(trained, maps_of, seen, overlap, parts)
                         numbers = _numbers(about.pixel_values)
@@ -179,15 +180,16 @@ class _Seen:
 
 
 @contextlib.contextmanager
-def _seen(image: NewImage, in_parts: bool) -> Iterator[_Seen]:
-    if in_parts:
+def _seen(image: NewImage, in_parts: bool, is_turned: bool) -> Iterator[_Seen]:
+    """Args: in_parts: if it is large and can be read so. is_turned: as its EXIF orientation says."""
+    if in_parts and not is_turned:
         with opened_new_file(image) as file:
             bands = read_within(lambda: open_bands(file))
             if bands is not None:
                 rows = bands.rows
                 yield _Seen(bands.height, bands.width, lambda top, bottom: read_within(lambda: rows(top, bottom)))
                 return
-    whole = read_within(lambda: open_rgb(read_new_file(image)))
+    whole = read_within(lambda: open_rgb(read_new_file(image), is_turned))
     yield _Seen(whole.height, whole.width, lambda top, bottom: np.asarray(whole)[top:bottom], whole)
 
 

@@ -234,9 +234,12 @@ def _must_be_unchanged(facts: os.stat_result, size: int, mtime_ns: int) -> None:
         raise ImageError("changed", f"size or time differ from the manifest's: {facts.st_size:,} bytes, expected {size:,}")
 
 
-def open_rgb(data: bytes) -> "PillowImage":
-    """The whole image as RGB, in memory: what `decode` would scale. Raises: ImageError, whatever Pillow raised."""
-    return _rgb(_opened(data), None)
+def open_rgb(data: bytes, is_turned: bool = False) -> "PillowImage":
+    """The whole image as RGB, in memory: what `decode` would scale. Args: is_turned: as its EXIF orientation says.
+
+    Raises: ImageError, whatever Pillow raised.
+    """
+    return _rgb(_opened(data), None, is_turned)
 
 
 def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None) -> NDArray[np.uint8]:
@@ -341,7 +344,7 @@ def _other_kind(data: bytes) -> str:
     return next((f"{kind}, not an image" for mark, kind in _OTHER_KINDS if head.startswith(mark)), "")
 
 
-def _rgb(image: "PillowImage", transform: Transform | None) -> "PillowImage":
+def _rgb(image: "PillowImage", transform: Transform | None, is_turned: bool = False) -> "PillowImage":
     from PIL import Image, ImageOps
 
     width, height = image.size
@@ -350,7 +353,7 @@ def _rgb(image: "PillowImage", transform: Transform | None) -> "PillowImage":
             draft(image, transform)
         is_deep = transform is None or transform.deep_colour
         load_pixels(image, is_deep, _opened)  # convert() alone would do it, but copies an image that is RGB already
-        if transform is not None and transform.exif_rotate:
+        if is_turned or (transform is not None and transform.exif_rotate):
             image = ImageOps.exif_transpose(image)
         if transform is None or transform.whole_range:
             return to_rgb(image, is_deep)

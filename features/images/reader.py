@@ -63,8 +63,11 @@ def _bytes_of(row: Row, dataset: Dataset) -> bytes:
     return read_file(Path(dataset.root), image.path, image.size, image.mtime_ns, dataset.allow_symlinks, image.digest)
 
 
-def open_whole_reader(dataset: Dataset) -> "Callable[[Row], PillowImage]":
-    """A function from a row to its image as it is, RGB, for whoever cuts and scales it otherwise. It raises ImageError."""
+def open_whole_reader(dataset: Dataset, is_turned: bool = False) -> "Callable[[Row], PillowImage]":
+    """A function from a row to its image as it is, RGB, for whoever cuts and scales it otherwise. It raises ImageError.
+
+    Args: is_turned: as its EXIF orientation says.
+    """
     if dataset.layout == "hdf5":
         from PIL import Image
 
@@ -75,8 +78,8 @@ def open_whole_reader(dataset: Dataset) -> "Callable[[Row], PillowImage]":
         from .pictures import PictureReader
 
         picture = PictureReader(dataset, None)
-        return lambda row: open_rgb(picture(row))
-    return lambda row: open_rgb(_bytes_of(row, dataset))
+        return lambda row: open_rgb(picture(row), is_turned)
+    return lambda row: open_rgb(_bytes_of(row, dataset), is_turned)
 
 
 class _Hdf5Reader:

@@ -246,7 +246,8 @@ class Masked:
         return codes
 
     def image(self, item: int) -> PillowImage:
-        return open_whole_reader(self.maps.dataset)(self.maps.columns.row(int(self.maps.index[item])))
+        read = open_whole_reader(self.maps.dataset, self.maps.spec.transform.exif_rotate)
+        return read(self.maps.columns.row(int(self.maps.index[item])))
 
     def name_of(self, item: int) -> str:
         return printable(self.maps.columns.path[int(self.maps.index[item])])
@@ -399,8 +400,9 @@ def _mask_of(maps: FeatureMaps, row: int, item: int, file: Path, options: MaskOp
 
 def _size_of(maps: FeatureMaps, row: int) -> tuple[int, int] | None:
     """(height, width) of an image as its map is of it; None if it is away: its map is there all the same."""
+    is_turned = maps.spec.transform.exif_rotate
     try:
-        return size_of_image(Path(maps.dataset.root), maps.columns.path[row], maps.dataset.allow_symlinks, is_turned=True)
+        return size_of_image(Path(maps.dataset.root), maps.columns.path[row], maps.dataset.allow_symlinks, is_turned)
     except (ImageError, SourceGoneError):
         return None
 

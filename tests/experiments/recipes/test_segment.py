@@ -330,6 +330,18 @@ def test_predict_writes_the_regions_of_each_mask_as_polygons(scenes, learned, tm
         assert {one["properties"]["class"] for one in regions} == set(answer["shares"])
 
 
+def test_a_photo_that_is_turned_by_exif_is_compared_with_its_mask_as_the_encoder_saw_it(scenes):
+    place = scenes / "images/train/00.png"
+    sound = place.read_bytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    try:
+        scene(0)[0].save(place, exif=exif)  # 64 x 48 as it lies, 48 x 64 as it is shown; maps are of images as they lie
+        assert found(scenes).notes == ()
+    finally:
+        place.write_bytes(sound)
+
+
 def test_windows_say_of_an_image_of_their_size_what_the_whole_says_and_fit_any_other_size(scenes, learned, tmp_path):
     (tmp_path / "in").mkdir()
     image, _ = scene(3)
