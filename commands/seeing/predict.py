@@ -50,6 +50,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --masks-to: also the regions as GeoJSON, in pixels; needs the extra polygons.",
 )
+@click.option(
+    "--probabilities",
+    is_flag=True,
+    help="With --masks-to: also a .npy of what each class has, a place of the map after the other.",
+)
 @device_option
 @click.option("--allow-symlinks", is_flag=True, help="Follow symbolic links out of a folder.")
 @workspace_option
@@ -64,6 +69,7 @@ def command(
     overlap: int | None,
     overlay: bool,
     polygons: bool,
+    probabilities: bool,
     explain: Path | None,
     device: str,
     allow_symlinks: bool,
@@ -80,8 +86,8 @@ def command(
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    if masks_to is None and (overlap is not None or overlay or polygons):
-        raise click.UsageError("--overlap, --overlay and --polygons go with --masks-to DIR")
+    if masks_to is None and (overlap is not None or overlay or polygons or probabilities):
+        raise click.UsageError("--overlap, --overlay, --polygons and --probabilities go with --masks-to DIR")
     if masks_to is not None and explain is not None:
         raise click.UsageError("--explain goes with a head that says one thing an image, --masks-to with masks")
     opened_workspace = chosen_workspace(workspace)
@@ -91,7 +97,7 @@ def command(
             raise HeadstartError(f"run {run} says one thing an image, no mask. Name a run of the recipe segment: --run N")
         from headstart.experiments.serving.predict_masks import MaskRequest
 
-        request = MaskRequest(masks_to, overlap, overlay, polygons)
+        request = MaskRequest(masks_to, overlap, overlay, polygons, probabilities)
         return _masks(opened_workspace, experiment, images, request, device, allow_symlinks, as_json)
     if experiment is not None and explain is not None:
         raise HeadstartError(

@@ -53,6 +53,9 @@ class Options(RecipeOptions):
     dropout: float = option(0.1, "part of the channels that a conv head drops", at_least=0, below=1)
     fineness: int = option(4, "of the grid that the loss is taken on, relative to the maps", at_least=1, at_most=32)
     flip: float = option(0.5, "part of the maps that are mirrored", at_least=0, at_most=1)
+    crop: float = option(
+        1.0, "edge of the part of the maps that is learned on, another one in each epoch; 1: all", at_least=0.05, at_most=1
+    )
     class_weights: str = option("none", "of the loss", choices=("none", "balanced"))
     dice: float = option(0.0, "weight of the Dice loss besides cross-entropy", at_least=0)
     focal: float = option(0.0, "exponent of the focal loss; 0: cross-entropy", at_least=0)
@@ -71,7 +74,7 @@ def data(options: Options, workspace: Workspace) -> Splits:
     about |= {"channels": masked.maps.shape[0], "encoder": masked.encoder}
     if options.class_weights == "balanced":
         about["class_weights"] = masked.class_weights()
-    train = masked.split("train", options.fineness, options.flip)
+    train = masked.split("train", options.fineness, options.flip, options.crop)
     val, test = (masked.split(name, options.fineness) for name in ("val", "test"))
     settled = {"data": masked.name, "encoder": masked.encoder}
     if masked.maps.cut is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,12 +54,15 @@ class MaskRequest:
             of the mask and of that row, and the same call after a kill goes on with that row.
         overlay: also `<name>_overlay.png`, the classes' colours over the image.
         polygons: also `<name>.geojson`, the regions of each class, see `polygons.polygons_of`.
+        probabilities: also `<name>.npy`, float16 (classes, rows, columns) of the places of the map, which are some pixels apart:
+            at every pixel they would take gigabytes of a large image.
     """
 
     output: Path
     overlap: int | None = None
     overlay: bool = False
     polygons: bool = False
+    probabilities: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,14 @@ def predict_masks(
                     in_parts = overlap is not None and not request.overlay
                     with _seen(image, in_parts, spec.transform.exif_rotate) as seen:
                         parts = _parts(workspace, trained, image, overlap) if seen.image is None else NoParts()
-                        strips = _strips(trained, maps_of, seen, overlap, parts)
+                        fields: list[NDArray[np.float16]] = []
+                        on_field = _keep_probabilities(fields) if request.probabilities else _ignore
+                        strips = _strips(trained, maps_of, seen, overlap, parts, on_field)
                         numbers = _numbers(about.pixel_values)
                         mask, counts = _gathered(strips, (seen.height, seen.width), numbers)
                         _write(target, mask, seen.image if request.overlay else None)
-                        if request.polygons:
-                            names = dict(zip(numbers.tolist(), about.classes, strict=True))
-                            write_output(target.with_suffix(".geojson"), polygons_of(mask, names), remedy=_REMEDY)
+                        names = dict(zip(numbers.tolist(), about.classes, strict=True))
+                        _write_beside(target, request, mask, names, fields)
                         if isinstance(parts, KeptParts):
                             parts.clear()
                 except (ImageError, HeadstartError) as error:
@@ -200,14 +204,45 @@ def _parts(workspace: Workspace, trained: Trained, image: NewImage, overlap: int
     return KeptParts(folder, workspace.files)
 
 
-def _strips(trained: Trained, maps_of: MapsOf, seen: _Seen, overlap: int | None, parts: Parts) -> Iterator[NDArray[np.uint8]]:
-    """The code of each pixel's class, some rows (n, W) after the other."""
+def _ignore(strip: NDArray[np.float32]) -> None:
+    """Where nobody asks for probabilities."""
+
+
+def _keep_probabilities(fields: list[NDArray[np.float16]]) -> Callable[[NDArray[np.float32]], None]:
+    """A function that adds to `fields` what a strip (k, n, w) of numbers says of each class, as parts of one."""
+
+    def keep(strip: NDArray[np.float32]) -> None:
+        powers = np.exp(strip - strip.max(axis=0))
+        fields.append((powers / powers.sum(axis=0)).astype(np.float16))
+
+    return keep
+
+
+def _npy(array: NDArray[np.float16]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _strips(
+    trained: Trained,
+    maps_of: MapsOf,
+    seen: _Seen,
+    overlap: int | None,
+    parts: Parts,
+    on_field: Callable[[NDArray[np.float32]], None] = _ignore,
+) -> Iterator[NDArray[np.uint8]]:
+    """The code of each pixel's class, some rows (n, W) after the other.
+
+    Args: on_field: called with each strip (k, n, w) of what the head says at the places of the map, from top to bottom.
+    """
     spec = maps_of.spec
     assert spec.spatial is not None
     size = seen.height, seen.width
     if overlap is None:
         assert seen.image is not None
         logits = _logits(trained, maps_of, fit(seen.image, spec.transform))
+        on_field(logits)
         yield from enlarged([logits], logits.shape[1], size, (logits.shape[1] / size[0], logits.shape[2] / size[1]))
         return
     _, rows, columns = spec.spatial.shape
@@ -225,14 +260,19 @@ def _strips(trained: Trained, maps_of: MapsOf, seen: _Seen, overlap: int | None,
     places = -(-seen.height // stride), -(-seen.width // stride)
     steps = -(-overlap // stride)
 
+    def said(strip: NDArray[np.float64]) -> NDArray[np.float32]:
+        numbers = strip.astype(np.float32)
+        on_field(numbers)
+        return numbers
+
     def fields() -> Iterator[NDArray[np.float32]]:
         kept = 0
         while (strip := parts.load(str(kept))) is not None:
             kept += 1
-            yield strip.astype(np.float32)
+            yield said(strip)
         for number, (_, strip) in enumerate(stitch(places, (rows, columns), steps, predict, kept), kept):
             parts.keep(str(number), strip)
-            yield strip.astype(np.float32)
+            yield said(strip)
 
     yield from enlarged(fields(), places[0], size, (1 / stride, 1 / stride))
 
@@ -291,6 +331,16 @@ def _between(pixels: int, places: int, scale: float) -> tuple[NDArray[np.int64],
     at = np.clip((np.arange(pixels) + 0.5) * scale - 0.5, 0, places - 1)
     lower = at.astype(np.int64)
     return lower, np.minimum(lower + 1, places - 1), (at - lower).astype(np.float32)
+
+
+def _write_beside(
+    target: Path, request: MaskRequest, mask: NDArray[np.uint8], names: Mapping[int, str], fields: Sequence[NDArray[np.float16]]
+) -> None:
+    """What else is wanted. Args: names: of the numbers in the mask. fields: strips of probabilities."""
+    if request.probabilities:
+        write_output(target.with_suffix(".npy"), _npy(np.concatenate(fields, axis=1)), remedy=_REMEDY)
+    if request.polygons:
+        write_output(target.with_suffix(".geojson"), polygons_of(mask, dict(names)), remedy=_REMEDY)
 
 
 def _write(target: Path, mask: NDArray[np.uint8], image: PillowImage | None) -> None:

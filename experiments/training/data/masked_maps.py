@@ -35,6 +35,7 @@ from .sets import Rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
+    from torch import Tensor
 
 VOID = 255  # code of a pixel that counts nowhere, whatever value it has in the files
 _MOST_CLASSES = 254
@@ -85,8 +86,8 @@ class MaskedMaps:
 
     is_ready = True  # mapped: another process would read what this one reads
 
-    def __init__(self, masked: Masked, items: NDArray[np.int64], fineness: int, flip: float) -> None:
-        self._masked, self._items, self._fineness, self._flip = masked, items, fineness, flip
+    def __init__(self, masked: Masked, items: NDArray[np.int64], fineness: int, flip: float, crop: float) -> None:
+        self._masked, self._items, self._fineness, self._flip, self._crop = masked, items, fineness, flip, crop
         self._targets: dict[int, NDArray[np.uint8]] = {}
 
     def __len__(self) -> int:
@@ -96,6 +97,8 @@ class MaskedMaps:
     def digest(self) -> str:
         masks = [self._masked.looked[item].sha256 for item in self._items.tolist()]
         facts = [self._masked.maps.digest, self._items.tolist(), masks, self._fineness, self._flip]
+        if self._crop < 1:
+            facts.append(self._crop)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -116,8 +119,24 @@ class MaskedMaps:
         for place, row in enumerate(rows.tolist()):
             if self._flip and key.of(row).numpy().random() < self._flip:
                 maps[place], targets[place] = maps[place].flip(-1), targets[place].flip(-1)
+        if self._crop < 1:
+            maps, targets = self._cropped(maps, targets, rows, key)
         known = (targets != VOID).sum((1, 2))
         return Batch({"maps": maps, "target": targets}, weight=known.clamp(min=1).double())
+
+    def _cropped(self, maps: Tensor, targets: Tensor, rows: Rows, key: Key) -> tuple[Tensor, Tensor]:
+        """The same part of each row's map and target, of a size that all rows share."""
+        import torch
+
+        edges = [max(1, round(self._crop * edge)) for edge in maps.shape[2:]]
+        parts = []
+        for place, row in enumerate(rows.tolist()):
+            draw = key.of(row, "crop").numpy()
+            begin = [int(draw.integers(whole - edge + 1)) for whole, edge in zip(maps.shape[2:], edges, strict=True)]
+            (top, left), (height, width), f = begin, edges, self._fineness
+            part = maps[place, :, top : top + height, left : left + width]
+            parts.append((part, targets[place, f * top : f * (top + height), f * left : f * (left + width)]))
+        return torch.stack([part for part, _ in parts]), torch.stack([target for _, target in parts])
 
     def _target(self, item: int, height: int, width: int) -> NDArray[np.uint8]:
         if self._masked.maps.cut is None:
@@ -206,14 +225,14 @@ class Masked:
     files: dict[int, Path]
     notes: tuple[str, ...]
 
-    def split(self, name: str, fineness: int, flip: float = 0.0) -> MaskedMaps:
+    def split(self, name: str, fineness: int, flip: float = 0.0, crop: float = 1.0) -> MaskedMaps:
         """Rows of a split. Of patches: to train on, those that a mask says something of; else all of whole images."""
         chosen = [item for item in self.items.tolist() if self.maps.columns.split[int(self.maps.index[item])] == name]
         cut = self.maps.cut
         if cut is not None:
             is_train = name == "train"
             chosen = [item for item in chosen if (self._says_something(item) if is_train else cut.is_whole[item])]
-        return MaskedMaps(self, np.array(chosen, np.int64), fineness, flip)
+        return MaskedMaps(self, np.array(chosen, np.int64), fineness, flip, crop)
 
     def _says_something(self, item: int) -> bool:
         return any(value != self.options.void for value, _ in self.looked[item].counts)

@@ -89,6 +89,29 @@ def test_a_target_is_the_pixel_in_the_middle_of_each_cell_and_flips_go_with_the_
     assert not torch.equal(one.target, other.target)
 
 
+def test_a_crop_is_one_part_of_map_and_target_alike_and_another_in_another_epoch(scenes):
+    masked = found(scenes)
+    whole, cropped = masked.split("train", 2), masked.split("train", 2, crop=0.5)
+    rows = np.arange(4)
+    assert whole.digest != cropped.digest
+    assert whole.digest == masked.split("train", 2, crop=1.0).digest
+    of_all, places = whole.batch(rows, Key((0,))), []
+    for epoch in (0, 0, 1):
+        one = cropped.batch(rows, Key((epoch,)))
+        assert one.maps.shape == (4, 56, 6, 8)
+        assert one.target.shape == (4, 12, 16)
+        for row in range(4):
+            [(top, left)] = [
+                (top, left)
+                for top in range(7)
+                for left in range(9)
+                if torch.equal(of_all.maps[row, :, top : top + 6, left : left + 8], one.maps[row])
+            ]
+            assert torch.equal(of_all.target[row, 2 * top : 2 * top + 12, 2 * left : 2 * left + 16], one.target[row])
+            places.append((top, left))
+    assert places[:4] == places[4:8] != places[8:]
+
+
 def _resized(masks):
     Image.new("L", (10, 10)).save(masks / "train/00.png")
 
@@ -330,6 +353,21 @@ def test_predict_writes_the_regions_of_each_mask_as_polygons(scenes, learned, tm
         assert {one["properties"]["class"] for one in regions} == set(answer["shares"])
 
 
+@pytest.mark.parametrize("more", [(), ("--overlap", "16")], ids=["whole", "windows"])
+def test_probabilities_are_those_of_the_masks_at_the_places_of_the_map(scenes, learned, tmp_path, more):
+    image, _ = scene(3)
+    image.save(tmp_path / "photo.png")
+    asked = ("--run", "1", "--masks-to", tmp_path / "out", "--probabilities", *more)
+    done = call("predict", tmp_path / "photo.png", *asked, "-w", learned)
+    assert done.status == 0, done.errors
+    said = np.load(tmp_path / "out/photo.npy", allow_pickle=False)
+    assert (said.dtype, said.shape) == (np.float16, (2, SIZE[0] // 4, SIZE[1] // 4))
+    np.testing.assert_allclose(said.astype(float).sum(0), 1, atol=2e-3)
+    mask = np.asarray(Image.open(tmp_path / "out/photo.png"))
+    sure = np.abs(said[1].astype(float) - 0.5) > 0.3
+    assert (said.argmax(0) == mask[2::4, 2::4])[sure].all()
+
+
 def test_a_photo_that_is_turned_by_exif_is_compared_with_its_mask_as_the_encoder_saw_it(scenes):
     place = scenes / "images/train/00.png"
     sound = place.read_bytes()
@@ -429,11 +467,12 @@ def test_a_field_in_strips_is_enlarged_as_the_whole_is(pixels, places):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("--overlap", "4"), 2, "--overlap, --overlay and --polygons go with --masks-to DIR"),
-        (("--polygons",), 2, "--overlap, --overlay and --polygons go with --masks-to DIR"),
+        (("--overlap", "4"), 2, "--overlap, --overlay, --polygons and --probabilities go with --masks-to DIR"),
+        (("--probabilities",), 2, "--overlap, --overlay, --polygons and --probabilities go with --masks-to DIR"),
+        (("--polygons",), 2, "--overlap, --overlay, --polygons and --probabilities go with --masks-to DIR"),
         (("--masks-to", "out", "--overlap", "48"), 1, "leaves no step"),
     ],
-    ids=["windows without masks", "polygons without masks", "no step"],
+    ids=["windows without masks", "probabilities without masks", "polygons without masks", "no step"],
 )
 def test_masks_that_cannot_be_made_are_refused(scenes, learned, arguments, status, said):
     done = call("predict", scenes / "images/test", "--run", "1", *arguments, "-w", learned)
