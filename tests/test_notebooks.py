@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import ROOT
 
-EXTRACT, TRAIN = ("02_feature_extract_microjobs", "03_train_head_fastloop")
+EXTRACT, TRAIN, SEGMENT = ("02_feature_extract_microjobs", "03_train_head_fastloop", "05_seg_patch_from_features")
 needs_nbclient = pytest.mark.skipif(
     find_spec("nbclient") is None or find_spec("ipykernel") is None,
     reason="nbclient and ipykernel are not installed (pip install 'headstart[notebooks]')",
@@ -39,7 +39,7 @@ def payloads(workspace):
     return {path.name: path.stat().st_mtime_ns for path in workspace.glob("features/encoder_*/shards/*/*")}
 
 
-@pytest.mark.parametrize("name", [EXTRACT, TRAIN])
+@pytest.mark.parametrize("name", [EXTRACT, TRAIN, SEGMENT])
 def test_a_notebook_is_kept_without_outputs_and_begins_by_saying_what_it_is(name):
     first, *rest = cells(name)
     assert first["cell_type"] == "markdown"
@@ -66,3 +66,15 @@ def test_both_run_from_top_to_bottom_and_a_disconnect_costs_only_what_was_not_co
     said = run(TRAIN, tmp_path, monkeypatch, [drive])
     assert "open it in a browser" in said
     assert next((tmp_path / "workspace").glob("experiments/*/report/report.html")).stat().st_size > 10_000
+
+
+@needs_nbclient
+def test_masks_from_patches_run_from_top_to_bottom_and_again_compute_nothing_twice(tmp_path, monkeypatch):
+    said = run(SEGMENT, tmp_path, monkeypatch)
+    assert "0 jobs are left" in said
+    assert len(list(tmp_path.glob("masks/*.png"))) == 3
+    [folder] = tmp_path.glob("workspace/experiments/exp_*")
+    assert len(list(folder.glob("shown/*.png"))) == 6
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("workspace/features/patches_v001/shards/*/*")}
+    assert "0 jobs, 0 patches; 0 jobs are left" in run(SEGMENT, tmp_path, monkeypatch)
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("workspace/features/patches_v001/shards/*/*")} == before
