@@ -49,6 +49,7 @@ class PatchesSession:
 
     def __init__(self, workspace: Workspace, job: Job, settings: Settings) -> None:
         from headstart.features.encoders.folder import require_fingerprint
+        from headstart.features.encoders.spec import require_squares
         from headstart.features.extraction.row_encoder import RowEncoder
         from headstart.features.images.windows import WindowReader, kept_bytes
         from headstart.features.manifest.patch_versions import version_of_source
@@ -63,6 +64,7 @@ class PatchesSession:
         self._columns = self._manifest.read_all()
         self._pixels = WindowReader(self._manifest.dataset, version.setting.size)
         self._encoder = RowEncoder(encoder, settings, job.stop - job.start, kept_bytes(self._patches))
+        require_squares(self._encoder.spec, version.setting.size, f"patches {version.name}")
 
     def prepare(self, job: Job) -> Decoding:
         """Begins to read and decode the images of the job's patches; a broken one costs its own patches."""

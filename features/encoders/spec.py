@@ -137,6 +137,13 @@ def projection_of(folder: Path, spec: EncoderSpec) -> Projection | None:
     return read_projection(folder, spec.compression, spec.spatial.shape[0])
 
 
+def require_squares(spec: EncoderSpec, size: int, what: str) -> None:
+    """Raises: HeadstartError unless the encoder sees squares of `size` pixels. Args: what: that is said to be of that size."""
+    if spec.transform.image_size != (size, size):
+        height, width = spec.transform.image_size
+        raise HeadstartError(f"{what} are of {size} x {size} pixels, their encoder sees {width} x {height}. {REPAIR}")
+
+
 def require_pixels(images: NDArray[np.uint8], spec: EncoderSpec) -> None:
     """Raises: ValueError unless `images` are uint8 (n, h, w, 3) of the size that `spec` is for."""
     if images.dtype != np.uint8 or images.shape[1:] != (*spec.transform.image_size, 3):

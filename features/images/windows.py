@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.features.manifest.digests import digest_of_file
 from headstart.features.manifest.parts import Row
+from headstart.features.manifest.patch_versions import PatchVersion
 from headstart.features.manifest.patches import Patches, Window
 from headstart.features.manifest.reading import Dataset
 from headstart.features.sources.blocks import KEPT_BYTES, Blocks
@@ -22,7 +23,7 @@ from .decode import ImageError, opened_file, path_inside, size_in
 from .reader import open_whole_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from PIL.Image import Image as PillowImage
 
@@ -49,6 +50,33 @@ def windows_of(height: int, width: int, size: int, overlap: int) -> list[Window]
         for top in window_starts(height, size, overlap)
         for left in window_starts(width, size, overlap)
     ]
+
+
+def require_windows(version: PatchVersion, patches: Patches, others: Container[int]) -> None:
+    """Raises: HeadstartError unless each image has all its windows, row by row of them, and is none of `others` (rows)."""
+    size, overlap = version.setting.size, version.setting.overlap
+    begins = np.flatnonzero(np.diff(patches.parent, prepend=-1)).tolist()
+    seen = set[int]()
+    expected: dict[tuple[int, int], NDArray[np.int64]] = {}
+    for begin, end in zip(begins, [*begins[1:], len(patches)], strict=True):
+        row, (height, width) = int(patches.parent[begin]), map(int, patches.sizes[begin])
+        if row in others or row in seen:
+            raise HeadstartError(
+                f"{version.source} has patches of row {row} of the data, which has some already. {version.remedy}"
+            )
+        seen.add(row)
+        is_as_cut = (patches.sizes[begin:end] == (height, width)).all()
+        if is_as_cut and (height, width) not in expected:
+            is_as_cut = _count(height, size, overlap) * _count(width, size, overlap) == end - begin  # before they are listed
+            if is_as_cut:
+                expected[height, width] = np.array(windows_of(height, width, size, overlap), np.int64)
+        if not is_as_cut or not np.array_equal(patches.windows[begin:end], expected[height, width]):
+            raise HeadstartError(f"{version.source} is damaged (row {row} of the data is not cut as it says). {version.remedy}")
+
+
+def _count(length: int, window: int, overlap: int) -> int:
+    """Of `window_starts`."""
+    return 1 if length <= window else 1 + -(-(length - window) // (window - overlap))
 
 
 def size_of_image(root: Path, relative: str, allow_symlinks: bool, is_turned: bool = False) -> tuple[int, int]:

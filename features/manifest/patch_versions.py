@@ -23,7 +23,6 @@ from headstart.pipeline.workspace import Workspace
 PATCHES_FILE = "patches.json"
 PATCHES_FORMAT = 1
 PATCHES_PLACE = "features/patches"
-MEND_PATCHES = "Run the same enqueue again: it makes the patches anew, as another version"
 _LARGEST = 2**31
 _NUMBER = r"(\d{3}|[1-9]\d{3,5})"
 _FOLDER = re.compile(rf"patches_v{_NUMBER}")
@@ -82,14 +81,23 @@ class PatchVersion:
         return f"{PATCHES_PLACE}/patch_manifest.{self.name}.csv"
 
     @property
+    def remedy(self) -> str:
+        return remedy_for(self.number)
+
+    @property
     def fingerprint(self) -> str:
         """Digest of everything that decides the bytes of the results."""
         facts = [PATCHES_FORMAT, self.setting.fingerprint, self.setting.size, self.sha256]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def list_versions(workspace: Workspace) -> list[PatchVersion]:
-    """Those that there are, by number. One that is damaged is passed over: whoever works on it says so."""
+def list_versions(workspace: Workspace, is_strict: bool = False) -> list[PatchVersion]:
+    """Those that there are, by number. One that is damaged is passed over: whoever works on it says so.
+
+    Args: is_strict: it is not passed over, for whoever would else read less without a word.
+
+    Raises: HeadstartError if `is_strict` and one is damaged or newer.
+    """
     versions = []
     for folder in paths.folders(workspace.features, "patches_v*"):
         match = _FOLDER.fullmatch(folder.name)
@@ -97,8 +105,15 @@ def list_versions(workspace: Workspace) -> list[PatchVersion]:
             try:
                 versions.append(read_version(workspace, int(match[1])))
             except HeadstartError:
-                continue
+                # Without that file it was killed before anything was queued, or is forgotten.
+                if is_strict and paths.exists(folder / PATCHES_FILE):
+                    raise
     return sorted(versions, key=lambda version: version.number)
+
+
+def remedy_for(number: int) -> str:
+    """What makes patches that are damaged anew."""
+    return f"Make them anew: headstart remove patches patches_v{number:03d}, then the same enqueue again"
 
 
 def next_number(workspace: Workspace) -> int:
@@ -136,12 +151,12 @@ def version_of_folder(workspace: Workspace, folder: str) -> PatchVersion:
 def read_version(workspace: Workspace, number: int) -> PatchVersion:
     """Raises: HeadstartError if its `patches.json` is missing, damaged or newer."""
     folder = workspace.features / f"patches_v{number:03d}"
-    path = folder / PATCHES_FILE
+    path, remedy = folder / PATCHES_FILE, remedy_for(number)
     try:
         with environment_faults(f"cannot read {path}"):
-            facts = read_record(path, PATCHES_FORMAT, MEND_PATCHES)
+            facts = read_record(path, PATCHES_FORMAT, remedy)
     except OSError as error:
-        raise HeadstartError(f"{path} cannot be read ({error.strerror}). {MEND_PATCHES}") from None
+        raise HeadstartError(f"{path} cannot be read ({error.strerror}). {remedy}") from None
     setting = PatchSetting(
         facts.text("dataset", _NAME),
         facts.text("encoder", _NAME),
@@ -151,7 +166,7 @@ def read_version(workspace: Workspace, number: int) -> PatchVersion:
         facts.text("masks"),
     )
     if setting.overlap >= setting.size:
-        raise DamagedError(path, f"says {setting.name}", MEND_PATCHES)
+        raise DamagedError(path, f"says {setting.name}", remedy)
     return PatchVersion(number, setting, facts.integer("patches", 1, _LARGEST), facts.text("sha256", r"[0-9a-f]{64}"), folder)
 
 

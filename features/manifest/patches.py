@@ -24,7 +24,7 @@ from headstart.pipeline.text import reason_of
 from headstart.pipeline.workspace import Workspace
 
 from .csv_lines import columns, written
-from .patch_versions import MEND_PATCHES, PATCHES_FILE, PATCHES_FORMAT, PATCHES_PLACE, PatchSetting, PatchVersion
+from .patch_versions import PATCHES_FILE, PATCHES_FORMAT, PATCHES_PLACE, PatchSetting, PatchVersion
 
 PATCHES_KIND = "patches"  # the module in `jobs/` that does what is queued here
 PATCHES_A_JOB = 16
@@ -32,6 +32,9 @@ _COLUMNS = (
     *("patch_id", "parent_image", "x", "y", "width", "height", "mask", "features_path", "split"),
     *("parent_row", "parent_width", "parent_height"),
 )
+
+
+_LONGEST = 2**24  # edge of an image
 
 
 class Window(NamedTuple):
@@ -86,18 +89,16 @@ def read_patches(workspace: Workspace, version: PatchVersion) -> Patches:
         with environment_faults(f"cannot read {path}"):
             data = reading.read(path, reading.TABLE_BYTES)
     except (OSError, reading.UnreadableError) as error:
-        raise HeadstartError(f"{path} cannot be read ({error}). {MEND_PATCHES}") from None
+        raise HeadstartError(f"{path} cannot be read ({error}). {version.remedy}") from None
     if hashlib.sha256(data).hexdigest() != version.sha256:
-        raise HeadstartError(
-            f"{path} was changed: a version of patches never changes. Restore it from a copy. Or: {MEND_PATCHES}"
-        )
+        raise HeadstartError(f"{path} was changed: a version of patches never changes. Restore it from a copy. {version.remedy}")
     header, _, lines = data.partition(b"\n")
     if header != ",".join(_COLUMNS).encode():
         raise HeadstartError(f"{path} was written by a newer version. Upgrade: pip install -U headstart")
     try:
         named = dict(zip(_COLUMNS, columns(lines, len(_COLUMNS)), strict=True))
     except (csv.Error, ValueError) as error:
-        raise HeadstartError(f"{path} is damaged ({reason_of(error)}). {MEND_PATCHES}") from None
+        raise HeadstartError(f"{path} is damaged ({reason_of(error)}). {version.remedy}") from None
 
     def numbers(*names: str) -> npt.NDArray[np.int64]:
         return np.array([list(map(int, named[name])) for name in names], np.int64)
@@ -106,10 +107,11 @@ def read_patches(workspace: Workspace, version: PatchVersion) -> Patches:
         parent, windows, sizes = numbers("parent_row")[0], numbers(*Window._fields).T, numbers("parent_height", "parent_width").T
         begin, extent = windows[:, 1::-1], windows[:, :1:-1]  # (y, x) and (height, width)
         is_inside = (begin >= 0) & (extent > 0) & (extent <= version.setting.size) & (begin + extent <= sizes)
-        if len(parent) != version.patches or parent.min() < 0 or not is_inside.all():
+        is_known = (sizes < _LONGEST).all() and (windows < _LONGEST).all() and parent.max() < _LONGEST
+        if len(parent) != version.patches or parent.min() < 0 or not (is_known and is_inside.all()):
             raise ValueError("a patch does not lie in its image")
-    except ValueError as error:
-        raise HeadstartError(f"{path} is damaged ({reason_of(error)}). {MEND_PATCHES}") from None
+    except (ValueError, OverflowError) as error:
+        raise HeadstartError(f"{path} is damaged ({reason_of(error)}). {version.remedy}") from None
     return Patches(parent, windows, sizes, named["mask"], [place.rpartition("/")[2] for place in named["features_path"]])
 
 
@@ -119,7 +121,7 @@ def jobs_of(version: PatchVersion, patches: Patches, workspace: Workspace) -> It
     for place in range(1, len(patches) + 1):
         if place == len(patches) or patches.jobs[place] != patches.jobs[begin]:
             if not is_job_id(patches.jobs[begin]):
-                raise HeadstartError(f"{version.source} names a job {patches.jobs[begin][:40]!r}. {MEND_PATCHES}")
+                raise HeadstartError(f"{version.source} names a job {patches.jobs[begin][:40]!r}. {version.remedy}")
             yield Job(patches.jobs[begin], PATCHES_KIND, folder, version.source, begin, place)
             begin = place
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from headstart.features.arrays import offset_in
 from headstart.features.encoders.folder import require_fingerprint
 from headstart.features.encoders.map_compression import Projection
-from headstart.features.encoders.spec import EncoderSpec, projection_of, read_encoder
+from headstart.features.encoders.spec import EncoderSpec, projection_of, read_encoder, require_squares
+from headstart.features.images.windows import require_windows
 from headstart.features.manifest.parts import part_of
 from headstart.features.manifest.patch_versions import PatchVersion, list_versions
 from headstart.features.manifest.patches import Patches, jobs_of, read_patches
@@ -185,6 +186,7 @@ def open_patch_maps(
     spec = read_encoder(folder)
     if spec.spatial is None:
         raise HeadstartError(f"{folder.name} keeps no feature maps. Enqueue the images again with --patches and --maps 8,16,32")
+    require_squares(spec, setting.size, f"patches {versions[-1].name}")
     manifest = open_manifest(workspace.manifests / setting.dataset)
     columns = manifest.read_all(revision)
     live = columns.live.copy()
@@ -197,6 +199,7 @@ def open_patch_maps(
     for one in versions:
         lines = read_patches(workspace, one)
         columns.live_at(lines.parent, setting.dataset)  # that there are such rows at all
+        require_windows(one, lines, wanted)
         counts = live[lines.parent]
         wanted.update(lines.parent[counts].tolist())
         for job in jobs_of(one, lines, workspace):
@@ -218,7 +221,7 @@ def open_patch_maps(
             files.append((marker.payload, offset, len(index)))
     if not kept:
         raise HeadstartError(f"{versions[-1].name} ({setting.name}) has no maps yet. Make some: headstart work")
-    kept.sort(key=lambda item: (item[0], item[2]))  # no image has patches in two versions
+    kept.sort(key=lambda item: (item[0], item[2]))
     index = np.array([row for row, *_ in kept], np.int64)
     there = Counter(index.tolist())
     digest.update(index.tobytes())
@@ -248,7 +251,7 @@ def open_patch_maps(
 
 def _versions_meant(workspace: Workspace, version: str, dataset: str | None, encoder: str | None) -> list[PatchVersion]:
     """All of one setting, ascending."""
-    there = list_versions(workspace)
+    there = list_versions(workspace, is_strict=True)
     fitting = [
         one
         for one in there

@@ -1,6 +1,7 @@
 """Kind `patches`, and the versions that it works on: what is cut out of which image, once and for all."""
 
 import csv
+import hashlib
 import json
 import shutil
 
@@ -10,10 +11,13 @@ from PIL import Image
 
 from headstart.features.encoders.runtime import open_encoder
 from headstart.features.manifest.patch_versions import list_versions
-from headstart.features.manifest.patches import read_patches
+from headstart.features.manifest.patches import jobs_of, read_patches
 from headstart.features.planning import patches as planning
 from headstart.features.store.maps import open_patch_maps
+from headstart.jobs import patches
+from headstart.pipeline.doors.records import read_record, seal
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.kinds import Settings
 from headstart.pipeline.queue import Reader
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
@@ -166,7 +170,7 @@ def _flipped(root):
     [
         (_damaged, "was changed: a version of patches never changes. Restore it from a copy"),
         (_gone, "patch_manifest.v001.csv cannot be read"),
-        (_flipped, "no such patches"),
+        (_flipped, "patches.json is damaged"),
     ],
     ids=["a number", "gone", "a flipped setting"],
 )
@@ -257,20 +261,57 @@ def test_patches_go_before_what_they_are_of_and_nothing_of_them_is_left(own):
     assert call("remove", "data", version.setting.dataset, "--yes", "-w", own.root).status == 0
 
 
-def test_a_hostile_table_cannot_name_windows_outside_its_image(own):
-    import hashlib
+def _rewritten(root, old, new, **facts):
+    """As somebody writes it who wants it to be believed: the digest and the seal are right."""
+    path, description = root / "features/patches/patch_manifest.v001.csv", root / "features/patches_v001/patches.json"
+    data = path.read_bytes()
+    assert old in data
+    data = data.replace(old, new, 1)
+    known = {**read_record(description, None), "sha256": hashlib.sha256(data).hexdigest(), **facts}
+    known.pop("seal", None)
+    for one, content in ((path, data), (description, seal(known))):
+        one.chmod(0o644)
+        one.write_bytes(content)
 
-    from headstart.pipeline.doors.records import read_record, seal
 
-    path = own.root / "features/patches/patch_manifest.v001.csv"
-    data = path.read_bytes().replace(b",0,0,48,48,", b",0,99999,48,48,", 1)
-    path.chmod(0o644)
-    path.write_bytes(data)
-    description = own.features / "patches_v001/patches.json"
-    facts = dict(read_record(description, None))
-    facts["sha256"] = hashlib.sha256(data).hexdigest()
-    facts.pop("seal", None)
-    description.chmod(0o644)
-    description.write_bytes(seal(facts))
-    with pytest.raises(HeadstartError, match=r"is damaged \(a patch does not lie in its image\)"):
-        read_patches(own, list_versions(own)[0])
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b",0,0,48,48,", b",0,99999,48,48,", "is damaged (a patch does not lie in its image)"),
+        (b",0,0,48,48,", b",0,9223372036854775807,48,48,", "is damaged (a patch does not lie in its image)"),
+        (b",0,0,48,48,", b",0,99999999999999999999,48,48,", "is damaged (Python int too large"),
+        (b",0,0,48,48,", b",0,1,48,48,", "is damaged (row 0 of the data is not cut as it says)"),
+        (b",120,90\n", b",16000000,16000000\n", "is damaged (row 0 of the data is not cut as it says)"),
+        (b",val,1,", b",val,0,", "is damaged (row 0 of the data is not cut as it says)"),
+        (b",test,2,", b",test,0,", "has patches of row 0 of the data, which has some already"),
+    ],
+    ids=["outside", "a sum that wraps", "no int64", "elsewhere", "a huge image", "of the image before", "of an image again"],
+)
+def test_a_hostile_list_names_nothing_but_the_windows_of_its_images(own, old, new, words):
+    _rewritten(own.root, old, new)
+    with pytest.raises(HeadstartError) as caught:
+        open_patch_maps(own)
+    assert words in str(caught.value)
+
+
+def test_patches_of_another_size_than_their_encoder_sees_are_refused_before_pixels_are_made(own):
+    _rewritten(own.root, b"", b"", size=2**20, overlap=16)
+    [version] = list_versions(own)
+    with pytest.raises(HeadstartError, match="patches v001 are of 1048576 x 1048576 pixels, their encoder sees 48 x 48"):
+        open_patch_maps(own)
+    for job in jobs_of(version, read_patches(own, version), own):
+        with pytest.raises(HeadstartError, match="their encoder sees 48 x 48"):
+            patches.open_session(own, job, Settings())
+        break
+
+
+def test_a_damaged_version_is_not_left_out_without_a_word_and_what_is_said_makes_it_anew(done, own):
+    table = done / "data/table.csv"
+    said(table, own.root, "--patches", "48", "--overlap", "0")  # another setting, v002
+    _flipped(own.root)
+    with pytest.raises(HeadstartError, match="patches_v001, then the same enqueue again"):
+        open_patch_maps(own, "v002")
+    assert call("remove", "patches", "patches_v001", "--yes", "-w", own.root).status == 0
+    assert "patches v003: " in said(table, own.root)
+    work(own)
+    assert len(open_patch_maps(own, "v003")) == len(lines(own.root, "v003"))
