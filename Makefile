@@ -37,7 +37,7 @@ identity: $(VENV)/dev-installed
 flips: $(VENV)/dev-installed
 	$(BIN)/python -m tests.faults.flips --write
 
-# Two minutes a reader, 40 readers.
+# Two minutes a reader, 66 readers.
 fuzz: $(VENV)/dev-installed
 	$(BIN)/python -m tests.faults.fuzz --write
 

@@ -142,6 +142,8 @@ def read_projection(folder: Path, compression: MapCompression, channels: int) ->
         shapes |= {"scale": (compression.components or channels,)} if compression.is_int8 else {}
         if {name: one.shape for name, one in arrays.items()} != shapes or {one.dtype for one in arrays.values()} != {_FLOAT}:
             raise DamagedArrays("its arrays are not those of these maps")
+        if not all(np.isfinite(one).all() for one in arrays.values()):
+            raise DamagedArrays("it holds NaN or infinity")
     except (OSError, reading.UnreadableError, DamagedArrays) as error:
         raise HeadstartError(f"{path} cannot be read ({error}). {repair}") from None
     return Projection(arrays["mean"], arrays.get("matrix"), arrays.get("scale"))

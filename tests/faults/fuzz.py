@@ -6,6 +6,7 @@ python -m tests.faults.fuzz --seconds 10 --only CSV
 
 import argparse
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from hypothesis import strategies as st
 from headstart.features.images.decode import ImageError
 from headstart.pipeline import paths
 from headstart.pipeline.errors import ExplainedError
-from headstart.pipeline.workspace import open_or_create_workspace
+from headstart.pipeline.workspace import Workspace, open_or_create_workspace, open_workspace
 
 from .__main__ import add_share, conclude
 from .flip_target import Noticed
@@ -325,6 +326,69 @@ def readers(root: Path) -> Iterator[Reader]:
         yield Reader(target.name, (sound,), observe)
         target.path.write_bytes(sound)
         target.restore()
+    yield from of_patches(open_workspace(root / "cut" / "workspace"))
+
+
+def of_patches(cut: Workspace) -> Iterator[Reader]:
+    """What is read of patches once its digest fits, as it does in a workspace from somebody who makes it fit."""
+    from headstart.features.encoders.map_compression import read_projection
+    from headstart.features.encoders.spec import read_encoder
+    from headstart.features.manifest.patch_versions import read_version
+    from headstart.features.manifest.patches import jobs_of, read_patches
+    from headstart.features.store.maps import _checked, open_patch_maps
+    from headstart.pipeline.doors.records import read_record, seal
+    from headstart.pipeline.markers import read_marker
+
+    version = read_version(cut, 1)
+    encoder = cut.features / version.setting.encoder
+    spec = read_encoder(encoder)
+    lines, description, fitted = cut.root / version.source, version.folder / "patches.json", encoder / "encoder.maps.npz"
+    job = next(jobs_of(version, read_patches(cut, version), cut))
+    marker = read_marker(cut, job, version.fingerprint)
+    sound = {path: path.read_bytes() for path in (lines, description, fitted, marker.payload)}
+    facts = dict(read_record(description, None))
+    for path in sound:
+        path.chmod(0o644)
+
+    def restored(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        def look(data: bytes) -> Any:
+            try:
+                return read(data)
+            finally:
+                for path, content in sound.items():
+                    path.write_bytes(content)
+
+        return look
+
+    def of_list(data: bytes) -> None:
+        lines.write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        patches = max(1, data.count(b"\n") - 1)
+        description.write_bytes(seal({**facts, "patches": patches, "sha256": digest}))
+        read = read_version(cut, 1)
+        list(jobs_of(read, read_patches(cut, read), cut))
+        with contextlib.suppress(*_OWN):
+            open_patch_maps(cut)
+
+    def of_description(data: bytes) -> None:
+        description.write_bytes(data)
+        open_patch_maps(cut)
+
+    def of_projection(data: bytes) -> None:
+        fitted.write_bytes(data)
+        assert spec.compression is not None
+        assert spec.spatial is not None
+        compression = replace(spec.compression, sha256=hashlib.sha256(data).hexdigest())
+        read_projection(encoder, compression, spec.spatial.shape[0])
+
+    def of_payload(data: bytes) -> None:
+        marker.payload.write_bytes(data)
+        _checked(replace(marker, sha256=hashlib.sha256(data).hexdigest(), payload_bytes=len(data)), spec, 0)
+
+    yield Reader("list of patches, digest made to fit", (sound[lines],), restored(of_list))
+    yield Reader("patches.json without its seal", (json.dumps(facts, indent=1).encode(),), restored(of_description))
+    yield Reader("encoder.maps.npz, digest made to fit", (sound[fitted],), restored(of_projection))
+    yield Reader("payload of patches, digest made to fit", (sound[marker.payload],), restored(of_payload))
 
 
 def _as_own(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

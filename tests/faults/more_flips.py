@@ -11,6 +11,8 @@ from typing import Any
 
 from headstart.pipeline.doors.records import seal
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace, open_workspace
+from tests.commands.calling import call
+from tests.features.cut import ENCODER, draw
 
 from .flip_target import Noticed, Target
 
@@ -23,6 +25,7 @@ def more_targets(workspace: Workspace) -> Iterator[Target]:
     yield from _of_notes(workspace, encoder)
     yield from _of_labels(workspace)
     yield from _of_copies(workspace)
+    yield from _of_patches(workspace.root.parent / "cut")
 
 
 def _required(read: Callable[[], Any]) -> Callable[[], Any]:
@@ -145,3 +148,50 @@ def _of_copies(workspace: Workspace) -> Iterator[Target]:
 
     yield Target("pack of sync", pack, brought_back)
     yield Target(STATE_FILE, small.root / STATE_FILE, lambda: _state(small))
+
+
+def _of_patches(root: Path) -> Iterator[Target]:
+    from headstart.features.encoders.spec import projection_of, read_encoder
+    from headstart.features.manifest.patch_versions import read_version
+    from headstart.features.manifest.patches import read_patches
+    from headstart.features.store import maps as store
+    from headstart.pipeline.verify import verify
+
+    patches = ("--patches", "48", "--overlap", "0", "--masks", "mask", "--image-size", "48")
+    table = draw(root / "data", 14)  # 8 to train on, which --compress asks for
+    workspace = root / "workspace"
+    for command in (
+        ("enqueue", table, *patches, *ENCODER, "--compress", "pca:4,int8", "-w"),
+        ("work", "--device", "cpu", "-w"),
+    ):
+        done = call(*command, workspace)
+        if done.status:
+            raise RuntimeError(f"{command[0]}: {done.errors}")
+    cut = open_workspace(workspace)
+
+    def opened() -> Any:
+        store._mapped.cache_clear()  # whoever opens them is another process
+        maps = store.open_patch_maps(cut)
+        assert maps.cut is not None
+        if maps.waiting:
+            raise Noticed
+        known = maps.index.tolist(), maps.columns.path, maps.columns.split, maps.waiting, maps.failed, maps.digest
+        of_patches = maps.cut.windows.tolist(), maps.cut.sizes.tolist(), maps.cut.masks, maps.cut.is_whole.tolist()
+        return known, of_patches, hashlib.sha256(maps.read(range(len(maps)))).hexdigest()
+
+    def jobs() -> Any:
+        findings = verify(cut)
+        if findings.torn or findings.problems or findings.pending:
+            raise Noticed
+        return opened()
+
+    [encoder] = cut.features.glob("encoder_*")
+    spec, version = read_encoder(encoder), read_version(cut, 1)
+    [payload, *_] = sorted(version.folder.glob("shards/*/*.npz"))
+    # A training refuses to begin where a patch waits for its job.
+    yield Target("list of patches", cut.root / version.source, opened, read=lambda: read_patches(cut, version))
+    yield Target("patches.json", version.folder / "patches.json", opened, read=lambda: read_version(cut, 1))
+    yield Target("payload of patches (int8 maps)", payload, opened)
+    yield Target("marker of patches", sorted(version.folder.glob("done/*/*.done"))[0], jobs)
+    yield Target("encoder.maps.npz", encoder / "encoder.maps.npz", opened, read=lambda: projection_of(encoder, spec))
+    yield Target("encoder.json with --compress", encoder / "encoder.json", opened, read=lambda: read_encoder(encoder))

@@ -125,6 +125,15 @@ def test_what_was_fitted_for_other_maps_is_a_mistake_of_one_line(tmp_path, compr
         read_projection(tmp_path, named, channels)
 
 
+def test_numbers_that_are_none_are_refused_however_well_their_digest_fits(tmp_path):
+    fitted = fit_projection(places(), parse_compression("pca:4")).projection
+    fitted.matrix[1, 2] = np.nan
+    data = fitted.encode()
+    (tmp_path / PROJECTION_NAME).write_bytes(data)
+    with pytest.raises(HeadstartError, match="it holds NaN or infinity"):
+        read_projection(tmp_path, MapCompression(4, False, hashlib.sha256(data).hexdigest()), CHANNELS)
+
+
 @pytest.mark.parametrize(
     "text", ["pca", "pca:", "pca:0", "pca:x", "int4", "int8,int8", "pca:4,pca:4", "pca:4;int8", "pca:-1", "pca:99999"]
 )
