@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 PROJECTION_NAME = "encoder.maps.npz"
 _MOST_BYTES = 2**28
 _LARGEST = 127  # of a number in a byte
+_LARGEST_HALF = 65504  # of a float16
 _FLOAT = np.dtype(np.float32)
+_LARGEST_SCALE = np.float32(_LARGEST_HALF / _LARGEST)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -106,7 +108,9 @@ class Projection:
                 values = one.reshape(len(one), -1).astype(np.float32) - self.mean[:, None]
                 if self.matrix is not None:
                     values = self.matrix @ values
-                if self.scale is not None:
+                if self.scale is None:
+                    values = np.clip(values, -_LARGEST_HALF, _LARGEST_HALF)
+                else:
                     values = np.clip(np.rint(values / self.scale[:, None]), -_LARGEST, _LARGEST)
                 kept[place] = values.reshape(kept.shape[1:])
         return kept
@@ -144,6 +148,8 @@ def read_projection(folder: Path, compression: MapCompression, channels: int) ->
             raise DamagedArrays("its arrays are not those of these maps")
         if not all(np.isfinite(one).all() for one in arrays.values()):
             raise DamagedArrays("it holds NaN or infinity")
+        if compression.is_int8 and not (arrays["scale"].min() > 0 and arrays["scale"].max() <= _LARGEST_SCALE):
+            raise DamagedArrays("its scale makes numbers that are no float16")
     except (OSError, reading.UnreadableError, DamagedArrays) as error:
         raise HeadstartError(f"{path} cannot be read ({error}). {repair}") from None
     return Projection(arrays["mean"], arrays.get("matrix"), arrays.get("scale"))
@@ -196,7 +202,7 @@ def fit_projection(places: NDArray[np.float32], compression: MapCompression) -> 
     scale: NDArray[np.float32] | None = None
     error = 0.0
     if compression.is_int8:
-        scale = np.maximum(np.abs(values).max(0) / _LARGEST, 1e-12).astype(np.float32)
+        scale = np.clip(np.abs(values).max(0) / _LARGEST, 1e-12, _LARGEST_SCALE).astype(np.float32)
         error = float(np.square(values - np.rint(values / scale) * scale).sum() / max(np.square(values).sum(), 1e-12))
     return Fitted(Projection(mean.astype(np.float32), matrix, scale), share, error)
 

@@ -125,13 +125,32 @@ def test_what_was_fitted_for_other_maps_is_a_mistake_of_one_line(tmp_path, compr
         read_projection(tmp_path, named, channels)
 
 
-def test_numbers_that_are_none_are_refused_however_well_their_digest_fits(tmp_path):
-    fitted = fit_projection(places(), parse_compression("pca:4")).projection
-    fitted.matrix[1, 2] = np.nan
+@pytest.mark.parametrize(
+    ("name", "number", "words"),
+    [
+        ("matrix", np.nan, "it holds NaN or infinity"),
+        ("mean", np.inf, "it holds NaN or infinity"),
+        ("scale", 0, "its scale makes numbers that are no float16"),
+        ("scale", 600, "its scale makes numbers that are no float16"),
+    ],
+    ids=["NaN", "infinity", "all the same", "beyond float16"],
+)
+def test_numbers_that_make_none_are_refused_however_well_their_digest_fits(tmp_path, name, number, words):
+    fitted = fit_projection(places(), parse_compression("pca:4,int8")).projection
+    getattr(fitted, name)[..., 2] = number
     data = fitted.encode()
     (tmp_path / PROJECTION_NAME).write_bytes(data)
-    with pytest.raises(HeadstartError, match="it holds NaN or infinity"):
-        read_projection(tmp_path, MapCompression(4, False, hashlib.sha256(data).hexdigest()), CHANNELS)
+    with pytest.raises(HeadstartError, match=words):
+        read_projection(tmp_path, MapCompression(4, True, hashlib.sha256(data).hexdigest()), CHANNELS)
+
+
+@pytest.mark.parametrize("text", ["pca:4", "int8", "pca:4,int8"])
+@pytest.mark.parametrize("size", [1.0, 65504.0], ids=["fitted to such", "fitted to large ones"])
+def test_the_largest_maps_there_are_stay_numbers(text, size):
+    sample = places() * (size / np.abs(places()).max())
+    projection = fit_projection(sample, parse_compression(text)).projection
+    largest = np.full((1, CHANNELS, 2, 2), 65504, np.float16) * np.resize([1, -1], (CHANNELS, 1, 1)).astype(np.float16)
+    assert np.isfinite(projection.restored(projection.compressed(largest))).all()
 
 
 @pytest.mark.parametrize(
