@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -54,9 +55,9 @@ class Record(dict[str, Any]):
         self.path, self.hint, self.within = path, hint, within
 
     def text(self, key: str, pattern: str = "", longest: int = 1 << 20) -> str:
-        """A string; with `pattern`, one that all of it matches."""
+        """A string; with `pattern`, one that all of it matches, and that a file may be called."""
         value: str = self._of(key, str)
-        if len(value) > longest or (pattern and not re.fullmatch(pattern, value)):
+        if len(value) > longest or (pattern and not (re.fullmatch(pattern, value) and _is_encodable(value))):
             self.refuse(key, value)
         return value
 
@@ -109,6 +110,15 @@ class Record(dict[str, Any]):
         if not isinstance(value, kind):
             self.refuse(key, value)
         return value
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether the system can be given it: JSON may hold half a surrogate pair."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_record(

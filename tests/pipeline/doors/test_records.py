@@ -79,6 +79,7 @@ VALUES = {
     "text of a number": ('{"a": 1}', lambda r: r.text("a")),
     "text of nothing": ("{}", lambda r: r.text("a")),
     "text of another form": ('{"a": "../x"}', lambda r: r.text("a", "[a-z]+")),
+    "name with half a surrogate pair": ('{"a": "x\\ud800"}', lambda r: r.text("a", "x.")),
     "text that is too long": ('{"a": "xxxx"}', lambda r: r.text("a", longest=3)),
     "integer of true": ('{"a": true}', lambda r: r.integer("a")),
     "integer of a fraction": ('{"a": 1.5}', lambda r: r.integer("a")),
