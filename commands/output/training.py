@@ -27,8 +27,7 @@ def training_lines(
     Args: judged: what its `metrics.json` says; database: where all runs are, for the last line; runs: numbers by head.
     """
     numbers = runs or {}
-    entries = [(entry.get("head") or entry["baseline"], entry) for entry in (*judged["heads"], *judged["baselines"])]
-    rows = [(name, headline(entry), name == judged["selected"]) for name, entry in entries]
+    rows = [(name, headline(entry), name == judged["selected"]) for name, entry in _entries(judged).items()]
     rows.sort(key=lambda row: (_value(row[1], "val"), row[2]), reverse=True)
     shown = rows[:_ROWS] if any(is_best for *_, is_best in rows[:_ROWS]) else [*rows[: _ROWS - 1], *(r for r in rows if r[2])]
     name_width = max(len(name) for name, _, _ in shown)
@@ -55,6 +54,11 @@ def training_lines(
             f"{these} {numbers[judged['selected']]}; use it: headstart predict IMAGES --run {numbers[judged['selected']]}"
         )
     return [printable(line) for line in result]
+
+
+def _entries(judged: Mapping[str, Any]) -> dict[str, Any]:
+    """By the name of the head."""
+    return {entry.get("head") or entry["baseline"]: entry for entry in (*judged["heads"], *judged["baselines"])}
 
 
 def _leaks(judged: Mapping[str, Any]) -> Iterator[str]:
@@ -88,7 +92,9 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
         yield f"as good there: {', '.join(by['equals'][:5])}"
     corrected = judged.get("corrected_validation")
     if by.get("of", 1) > 1:
-        promise = f"; without that flattery about {corrected:.4f}" if corrected is not None else ""
+        # Where logistic regression is kept to, the best of all was not chosen, and what choosing it promises may be more.
+        is_less = corrected is not None and corrected < _entries(judged)[judged["selected"]]["val"]["accuracy"]
+        promise = f"; without that flattery about {corrected:.4f}" if is_less else ""
         free = "; on test it is not: nothing was chosen there" if judged["rows"]["test"] else ""
         yield f"the best of several is flattered by validation{promise}{free}"
 

@@ -124,7 +124,7 @@ def baseline_options(function: _Command) -> _Command:
     logistic = click.option(
         "--logistic/--no-logistic",
         default=None,
-        help="The best logistic regression of twelve penalties. [default: yes for classes]",
+        help="The best logistic regression of twelve penalties and two nearer to the best of these. [default: yes for classes]",
     )
     folds = click.option(
         "--folds",

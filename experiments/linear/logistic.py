@@ -144,6 +144,8 @@ def fit_logistic_path(
     parts: Parts | None = None,
     report: Callable[[str], None] = lambda text: None,
     axes: Axes | None = None,
+    begin_at: LinearHead | None = None,
+    name: str = "logistic_heads",
 ) -> list[LinearHead]:
     """Softmax regression for each penalty, features standardized on the training rows, the bias not penalized.
 
@@ -155,6 +157,8 @@ def fit_logistic_path(
         parts: keeps what is solved, a few penalties at a time, and gives back what an earlier call kept.
         report: told how far it is.
         axes: of these rows, if they are known already.
+        begin_at: a head of about these penalties, instead of Newton's step from the priors.
+        name: of its parts, another one for each path of the same rows.
 
     Returns: heads whose weights act on raw, unstandardized features.
     Raises: HeadstartError if targets are numbers, or a penalty is not above 0.
@@ -174,15 +178,16 @@ def fit_logistic_path(
         together = len(penalties) if is_few else _KEPT_TOGETHER
         for first in range(0, len(penalties), together):
             places = falling[first : first + together]
-            raw = kept.load(f"logistic_heads_{first}")
+            raw = kept.load(f"{name}_{first}")
             if raw is None:
                 report(f"logistic regression, penalties {first + 1} to {first + len(places)} of {len(penalties)}")
                 problems = [_Problem(penalties[place], axes) for place in places]
-                if first:  # from the head alone, as whoever goes on after a kill has to
-                    problems[0].begin_at(axes.point(heads[falling[first - 1]]))
+                before = heads[falling[first - 1]] if first else begin_at
+                if before is not None:  # from the head alone, as whoever goes on after a kill has to
+                    problems[0].begin_at(axes.point(before))
                 _solve_in_turn(along_axes, problems, tolerance, check)
                 raw = axes.raw(np.stack([problem.trial for problem in problems]))
-                kept.keep(f"logistic_heads_{first}", raw)
+                kept.keep(f"{name}_{first}", raw)
             heads |= {place: _head(axes, each) for place, each in zip(places, raw, strict=True)}
     return [heads[place] for place in range(len(penalties))]
 

@@ -62,6 +62,60 @@ def logistic_path(
     return scored_path(source, targets, val, penalties, heads)
 
 
+def best_logistic(
+    source: FeatureSource,
+    targets: Targets,
+    train: NDArray[np.int64],
+    statistics: Statistics,
+    val: NDArray[np.int64],
+    check: Callable[[], None] = lambda: None,
+    parts: Parts | None = None,
+    report: Callable[[str], None] = lambda text: None,
+    axes: Axes | None = None,
+) -> tuple[float, LinearHead]:
+    """The penalty of a row that `val` likes best, and its head.
+
+    PENALTIES are 3.5 times apart: two more are fitted, half way to the neighbours of the best, and a parabola through the
+    scores of these five says which. A score on few rows is mostly luck, and five say more than one
+    (`benchmarks/chosen_heads.py`: 0.1 points where there are many rows, nothing lost where there are few).
+    """
+    path = logistic_path(source, targets, train, statistics, val, check=check, parts=parts, report=report, axes=axes)
+    best = path.best
+    if not 0 < best < len(PENALTIES) - 1:
+        return path.penalties[best], path.heads[best]
+    between = tuple(float(np.sqrt(PENALTIES[best] * PENALTIES[neighbour])) for neighbour in (best - 1, best + 1))
+    report("logistic regression, 2 more penalties beside the best")
+    heads = fit_logistic_path(
+        source,
+        targets,
+        train,
+        statistics,
+        between,
+        check=check,
+        parts=parts,
+        axes=axes,
+        begin_at=path.heads[best],
+        name="logistic_heads_near",
+    )
+    nearer = scored_path(source, targets, val, between, heads)
+    order = [(path, best - 1), (nearer, 0), (path, best), (nearer, 1), (path, best + 1)]
+    penalties, scores = [of.penalties[at] for of, at in order], np.array([of.scores[at] for of, at in order])
+    chosen, place = order[best_of(np.round(parabola_through(scores), 9), penalties)]
+    return chosen.penalties[place], chosen.heads[place]
+
+
+def parabola_through(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(5,) values, at the same five equally distant places, of the parabola that is nearest to `scores` (5,).
+
+    Savitzky & Golay, "Smoothing and differentiation of data by simplified least squares procedures", 1964.
+    """
+    middle = scores @ (-3, 12, 17, 12, -3) / 35
+    slope = scores @ (-2, -1, 0, 1, 2) / 10
+    bend = scores @ (2, -1, -2, -1, 2) / 14
+    place = np.arange(-2, 3)
+    return np.asarray(middle + slope * place + bend * place**2)
+
+
 def scored_path(
     source: FeatureSource,
     targets: Targets,

@@ -124,7 +124,7 @@ def data_of(
             shown = ", ".join(f"'{name}'" for name in lone[:3]) + (", ..." if len(lone) > 3 else "")
             notes.append(
                 f"{len(lone)} of {wanted.outputs} classes {verb(len(lone), 'have')} "
-                f"one training image, too few to learn from: {shown}"
+                f"one training image, which is little to learn from: {shown}"
             )
     judged = test[known[test]]
     if not len(judged):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _REDRAWN_S = 0.3
 _LINE_S = 1.0  # between two epochs that a log shows: small data make twenty a second
+_LONG_S = 5.0  # an epoch of which what comes before it is a small part
 
 
 class Narrator:
@@ -27,7 +28,7 @@ class Narrator:
         """Args: name: of the experiment; epochs: it has at most; heads: their names, in the order of what is reported."""
         self._name, self._epochs, self._heads = name, epochs, heads
         self._begun = time.monotonic()
-        self._first: int | None = None
+        self._warm: tuple[int, float] | None = None  # epochs done, and when: the first one also loads and prepares
         self._shown = -_LINE_S
 
     def note(self, text: str) -> None:
@@ -35,15 +36,17 @@ class Narrator:
         _say(f"{self._name}  {text}", is_last=False)
 
     def report(self, epoch: int, progress: list[TrainingProgress]) -> None:
-        """After each epoch, from 0; the time left follows from the epochs since this process began."""
-        self._first = epoch if self._first is None else self._first
+        """After each epoch, from 0; the time left follows from those of this process, but not from a short first one."""
         done, total = epoch + 1, self._epochs
         active = sum(one.is_active for one in progress)
         is_last, now = done == total or not active, time.monotonic()
+        if self._warm is None:
+            self._warm, seconds = (done, now), now - self._begun
+        else:
+            seconds = (now - self._warm[1]) / (done - self._warm[0])
         if not is_last and now - self._shown < _LINE_S and not _is_terminal():
             return
         self._shown = now
-        seconds = (time.monotonic() - self._begun) / (done - self._first)
         best = max(range(len(progress)), key=lambda i: progress[i].best)
         last = progress[best].history[-1]
         loss = "diverged" if last["train_loss"] is None else f"loss {last['train_loss']:.4f}"
@@ -54,7 +57,7 @@ class Narrator:
             loss,
             f"{active} of {plural(len(progress), 'head')} in training" if active < len(progress) else plural(active, "head"),
         ]
-        if done < total and active:
+        if done < total and active and (done > self._warm[0] or seconds > _LONG_S):
             parts.append(f"{span((total - done) * seconds)} left")
         _say("  ".join(parts), is_last=is_last)
 

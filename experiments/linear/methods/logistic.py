@@ -12,12 +12,12 @@ PLACE = 30
 
 def fit(fitting: FittingData) -> Iterator[Baseline]:
     """Raises: HeadstartError if it is asked for of numbers."""
-    from headstart.experiments.linear.penalty_path import logistic_path
+    from headstart.experiments.linear.penalty_path import best_logistic
 
     if not fitting.wanted.logistic:
         return
     data = fitting.data
-    path = logistic_path(
+    penalty, head = best_logistic(
         fitting.source,
         data.targets,
         data.train,
@@ -28,4 +28,4 @@ def fit(fitting: FittingData) -> Iterator[Baseline]:
         report=fitting.report,
         axes=fitting.axes,
     )
-    yield Baseline("logistic", {"l2": path.penalties[path.best]}, path.heads[path.best], has_log_odds=True)
+    yield Baseline("logistic", {"l2": penalty}, head, has_log_odds=True)

@@ -49,3 +49,14 @@ def test_a_log_has_a_line_a_second_at_most_and_always_the_last(clock, capsys):
 @pytest.mark.parametrize(("heads", "words"), [(1, "1 head"), (3, "3 heads")])
 def test_counts_agree_in_number(clock, capsys, heads, words):
     assert lines_of(clock, capsys, 2, 9.0, heads)[0].split("  ")[3] == words
+
+
+def test_a_slow_start_does_not_multiply_the_time_left(clock, capsys):
+    narrator = console.Narrator("exp_0001_x", 200, ["head"])
+    for epoch, seconds in enumerate([2.0, 1.5, 0.1, 1.5]):
+        clock[0] += seconds
+        narrator.report(epoch, [Standing()])
+    lines = capsys.readouterr().err.splitlines()
+    assert "left" not in lines[0]
+    assert lines[1].endswith(f"{console.span(198 * 1.5)} left")
+    assert lines[-1].endswith(f"{console.span(196 * 3.1 / 3)} left")
