@@ -89,6 +89,6 @@ def test_without_a_word_one_linear_head_is_chosen():
 
 def test_a_kind_that_cannot_be_removed_is_refused_in_one_line(trained):
     with pytest.raises(
-        HeadstartError, match="kind is 'folder', expected one of run, experiment, encoder, activations, made, data"
+        HeadstartError, match="kind is 'folder', expected one of run, experiment, encoder, activations, made, patches, data"
     ):
         plan_removal(trained, "folder", "1")
