@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 BATCH_SCALARS = {"loss": "Train/BatchLoss", "accuracy": "Train/BatchAcc", "gradient_norm": "Train/GradientNorm"}
 EPOCH_SCALARS = {"loss": "Loss", "accuracy": "Acc"}
+_SECOND = re.compile(r"events\.out\.tfevents\.(\d{1,12})\.")
+_WAITED_S = 2
 
 
 class TensorBoard:
@@ -40,6 +44,7 @@ class TensorBoard:
                 tags = before.Tags()
                 self._written = {tag: before.Scalars(tag)[-1].step for tag in tags["scalars"]}
                 self._written |= {tag: before.Images(tag)[-1].step for tag in tags["images"]}
+            _wait_for_a_later_name(folder)
             self._writer: Any = SummaryWriter(str(folder))
         except OSError as error:
             raise HeadstartError(f"TensorBoard cannot write {folder}: {error.strerror or error}") from None
@@ -80,6 +85,14 @@ class TensorBoard:
             return False
         self._written[tag] = step
         return True
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """TensorBoard reads files in the order of their names, which begin with a second: those of one second in any order."""
+    names = [_SECOND.match(name) for name in paths.names(folder)] if folder.is_dir() else []
+    newest = max((int(name[1]) for name in names if name is not None), default=0)
+    while newest - _WAITED_S <= int(time.time()) <= newest:  # a clock that was set back further holds nobody up
+        time.sleep(0.01)
 
 
 def _require_plain(folder: Path) -> None:

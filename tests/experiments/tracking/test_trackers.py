@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +67,16 @@ def test_the_confusion_matrix_is_a_picture_every_five_evaluations(accumulator, t
     begun("tiny", epochs=6).run(None, IDENTITY, listeners=[TensorBoard(tmp_path)])
     found = accumulator(tmp_path)
     assert [picture.step for picture in found.Images("Validation/ConfusionMatrix")] == [5 * 20]
+
+
+def test_steps_are_in_order_where_a_process_began_in_the_second_of_the_one_before(accumulator, tmp_path, monkeypatch):
+    """Names of files end with the process, whose numbers begin again from below."""
+    for process, step in ((32_766, 1), (300, 2), (9_999, 3)):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        tracker = TensorBoard(tmp_path)
+        tracker.stepped(SimpleNamespace(numbers={"loss": 0.5}, step=step))
+        tracker.ended(tmp_path)
+    assert [event.step for event in accumulator(tmp_path).Scalars("Train/BatchLoss")] == [1, 2, 3]
 
 
 def test_mlflow_has_every_number_once_in_one_run_after_three_ends(tmp_path, monkeypatch):
