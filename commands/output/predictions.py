@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ def write_table(predictions: Iterator[Prediction], layout: PredictionLayout) -> 
     """Prints a line a prediction; returns how many images had none."""
     from headstart.pipeline.text import printable
 
+    predictions = _begun(predictions)
     image_width = min(_WIDEST, max([5, *(len(printable(name)) for name in layout.images)]))
     label_width = max(5, *(len(printable(name)) for name in layout.names))
     if layout.is_classes:
@@ -66,6 +68,7 @@ def write_csv(predictions: Iterator[Prediction], layout: PredictionLayout) -> in
     """Prints CSV that no spreadsheet runs as a formula, spelled as in manifests; returns how many images had no prediction."""
     from headstart.pipeline.text import number_text
 
+    predictions = _begun(predictions)
     if layout.is_classes:
         columns = ["label", "probability"]
         columns += [f"{word}_{place}" for place in range(2, layout.top + 1) for word in ("label", "probability")]
@@ -101,6 +104,11 @@ def write_json(predictions: Iterator[Prediction], layout: PredictionLayout, abou
             rows[-1]["overlay"] = str(item.overlay)
     click.echo(json.dumps({**about, "predictions": rows}, indent=1))
     return failed
+
+
+def _begun(predictions: Iterator[Prediction]) -> Iterator[Prediction]:
+    """The same ones, the first of them made: what refuses does so before a header stands there without a line."""
+    return itertools.chain(list(itertools.islice(predictions, 1)), predictions)
 
 
 def _best(item: Prediction, layout: PredictionLayout) -> list[tuple[str, float]]:

@@ -1,8 +1,10 @@
 """Lines for a terminal: said on standard error, aligned in columns, as CSV; intervals in words."""
 
 import contextlib
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import click
 
@@ -38,6 +40,33 @@ def say(text: str) -> None:
 
     with contextlib.suppress(OSError, ValueError):
         click.echo(one_line(text), err=True)
+
+
+class Teller:
+    """Says lines while something runs and prints what came out, a note of both only once where a reader sees both.
+
+    A file of standard output alone still has every note beside the numbers that it is about.
+    """
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def say(self, text: str) -> None:
+        self._said.add(text)
+        say(text)
+
+    def show(self, lines: Iterable[str]) -> None:
+        """Prints lines on standard output; where standard error ends at the same place, not those that stand there already."""
+        above = self._said if _is_one_place() else set()
+        for line in lines:
+            if line not in above:
+                click.echo(line)
+
+
+def _is_one_place() -> bool:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    return False
 
 
 def now_and_then(line: Callable[[int, int], str]) -> Callable[[int, int], None]:

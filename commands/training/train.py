@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headstart.commands.options import Duration, as_json, device_option, option_of, ram_budget, vram_budget, workspace_option
-from headstart.commands.output.terminal import aligned, say
+from headstart.commands.output.terminal import Teller, aligned, say
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.recipe_experiment import RecipeExperiment
@@ -149,11 +149,11 @@ def _run(named: NamedRecipe, fields: list[Field], given: dict[str, Any]) -> int:
         ram_bytes=given["ram_budget"],
         vram_bytes=given["vram_budget"],
     )
-    trained = train_recipe(named, values, workspace, **asked, conduct=conduct, time_limit_s=given["time_limit"], report=say)
+    teller, limit_s = Teller(), given["time_limit"]
+    trained = train_recipe(named, values, workspace, **asked, conduct=conduct, time_limit_s=limit_s, report=teller.say)
     if trained.experiment is None or not trained.is_finished:
         return trained.exit_code
-    for line in lines(workspace, trained.experiment, given["as_json"]):
-        click.echo(line)
+    teller.show(lines(workspace, trained.experiment, given["as_json"]))
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headstart.commands.options import Duration, as_json, chosen_workspace, workspace_option
-from headstart.commands.output.terminal import say
+from headstart.commands.output.terminal import Teller
 
 from .head_options import baseline_options, head_options, heads_of, training_options
 
@@ -91,7 +91,7 @@ def command(
     from headstart.experiments.runs.experiment import read_metrics
     from headstart.experiments.train_heads import train_heads
 
-    opened_workspace = chosen_workspace(workspace)
+    opened_workspace, teller = chosen_workspace(workspace), Teller()
     if quantum is not None:
         return _quantum(opened_workspace, quantum, layers, encoder, name, time_limit, as_json, given)
     ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
@@ -114,7 +114,7 @@ def command(
         folds=given["folds"] or 0,
         name=name,
         time_limit_s=time_limit,
-        report=say,
+        report=teller.say,
     )
     if not trained.is_finished:
         if as_json:
@@ -125,8 +125,7 @@ def command(
     if as_json:
         click.echo(json.dumps(as_record(opened_workspace, experiment), indent=1))
         return 0
-    for line in training_lines(experiment, read_metrics(experiment), opened_workspace.database, run_numbers(experiment)):
-        click.echo(line)
+    teller.show(training_lines(experiment, read_metrics(experiment), opened_workspace.database, run_numbers(experiment)))
     return 0
 
 
@@ -155,9 +154,11 @@ def _quantum(
         )
     values = {key: given[key] for key in _OF_THE_CIRCUIT[:-1] if given[key] not in (None, _USUAL.get(key))}
     values |= {"qubits": qubits, "layers": layers} | ({} if encoder is None else {"data": encoder})
-    trained = train_recipe("quantum", values, workspace, device=given["device"], name=name, time_limit_s=time_limit, report=say)
+    teller = Teller()
+    trained = train_recipe(
+        "quantum", values, workspace, device=given["device"], name=name, time_limit_s=time_limit, report=teller.say
+    )
     if trained.experiment is None or not trained.is_finished:
         return trained.exit_code
-    for line in lines(workspace, trained.experiment, as_json):
-        click.echo(line)
+    teller.show(lines(workspace, trained.experiment, as_json))
     return 0

@@ -85,9 +85,9 @@ def refuse_too_large(heads: Sequence[HeadConfig], inputs: int, outputs: int, mem
     if wanted > memory_bytes:
         fit = int(len(heads) * memory_bytes / wanted)
         some = (
-            f"About {fit:,} of them {verb(fit, 'fit')}: divide the grid, or make `hidden` narrower"
+            f"About {fit:,} of them {verb(fit, 'fit')}: divide the grid, or make `--hidden` narrower"
             if fit
-            else "Make `hidden` narrower"
+            else "Make `--hidden` narrower"
         )
         raise HeadstartError(
             f"{plural(len(heads), 'head')} on {plural(inputs, 'input')} {verb(len(heads), 'need')} "

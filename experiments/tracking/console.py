@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _REDRAWN_S = 0.3
 _LINE_S = 1.0  # between two epochs that a log shows: small data make twenty a second
-_LONG_S = 5.0  # an epoch of which what comes before it is a small part
+_LONG_S = 60.0  # a first epoch of which what comes before it, some seconds, is a small part
 
 
 class Narrator:

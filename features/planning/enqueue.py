@@ -280,7 +280,8 @@ def preview_enqueue(
         try:
             specs = [resolve_encoder(encoder)[0]]
         except HeadstartError as error:
-            report(f"note: without --encoder or --weights enqueue will end with: {error}")
+            reason = str(error).partition(": ")[0]
+            report(f"note: enqueue will end here: {reason}. Name --weights FILE, or --weights embedded to try things out")
     for spec in specs:
         _report_encoder(spec, bool(before), report)
     has_maps = encoder.maps or any(spec.spatial and spec.spatial.strides for spec in specs)

@@ -51,6 +51,16 @@ def test_a_look_before_enqueueing_says_what_the_command_says_and_writes_nothing(
     assert not (tmp_path / "w").exists()
 
 
+def test_a_dry_run_without_a_hub_says_so_in_one_short_line(data, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    [note] = [line for line in call("enqueue", data, "--dry-run", "-w", tmp_path / "w").output.splitlines() if "note" in line]
+    assert "cannot get the pretrained weights of efficientnet_b0. Name --weights FILE" in note
+    assert len(note) < 160
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

@@ -85,5 +85,5 @@ def test_seeds_are_more_heads(tmp_path):
 def test_more_than_memory_takes_is_refused_with_what_fits():
     heads = [HeadConfig(name=f"{i}", hidden=(512,)) for i in range(500)]
     refuse_too_large(heads, 1280, 10, 20 * 10**9)
-    with pytest.raises(HeadstartError, match=r"500 heads on 1,280 inputs need about 10.6 GB.*About 189 of them fit"):
+    with pytest.raises(HeadstartError, match=r"500 heads on 1,280 inputs need about 10.6 GB.*About 189 of them fit.*`--hidden`"):
         refuse_too_large(heads, 1280, 10, 4 * 10**9)
