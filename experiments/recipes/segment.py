@@ -57,7 +57,7 @@ class Options(RecipeOptions):
         1.0, "edge of the part of the maps that is learned on, another one in each epoch; 1: all", at_least=0.05, at_most=1
     )
     class_weights: str = option("none", "of the loss", choices=("none", "balanced"))
-    dice: float = option(0.0, "weight of the Dice loss besides cross-entropy", at_least=0)
+    dice: float = option(1.0, "weight of the Dice loss besides cross-entropy: rare classes count as much in it", at_least=0)
     focal: float = option(0.0, "exponent of the focal loss; 0: cross-entropy", at_least=0)
     epochs: int = 10
     batch_size: int = 8
