@@ -8,8 +8,7 @@ every second one byte for byte, the others altered likewise. Pairs that are not 
 mistakes of the audit. Which they are was decided by looking at each: `natural_copies.csv` has those that show one picture. A pair
 that is not in it counts as a mistake, and `--keep DIR` leaves pictures of all such in DIR, to be looked at. `--write` puts the
 table into RESULTS.md. At the end the suspects that were planted are corrected in a table, and heads are trained again: what that
-takes, and
-what logistic regression has on test before and after. About 2 minutes a seed on two quiet cores; with --keep features and
+takes, and what logistic regression has on test before and after. Some minutes a seed; with --keep features and
 answers stay, so that what was killed goes on.
 """
 

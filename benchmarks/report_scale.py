@@ -4,8 +4,8 @@ python -m benchmarks.report_scale CIFAR10.zip [--encoder NAME] [--weights embedd
 
 Wants playwright and a chromium on the PATH. `report` runs on two cores at most, from features and a head that are there. First
 paint is Chromium's own, the largest of `--rounds` openings, each in a new browser. Hover is from a pointer's move over the map
-to the end of what the page does about it, layout included, at the 95th percentile of 2,000. Six minutes on two quiet cores,
-nearly all of it for features; with --keep they stay.
+to the end of what the page does about it, layout included, at the 95th percentile of 2,000. Five minutes
+beside other work, most of it for features; with --keep they stay.
 """
 
 import argparse
