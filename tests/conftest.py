@@ -1,9 +1,14 @@
 """Fixtures of every room."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import tests.support  # noqa: F401  the fake kind becomes known
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace
+
+# How fast examples are drawn says how busy the machine is, not whether the code is right.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -604,7 +604,7 @@ def test_a_manifest_that_needs_more_is_refused_in_one_line(workspace, data, need
         open_manifest(path.parent)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["move", "delete", "restore", "touch", "copy", "rewrite", "enqueue"]), max_size=14), st.data())
 def test_whatever_happens_to_the_files_the_manifest_says_what_is_there(tmp_path_factory, acts, data):
     place = tmp_path_factory.mktemp("identity")

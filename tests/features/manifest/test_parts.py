@@ -19,7 +19,7 @@ TEXT = st.text(st.characters(exclude_categories=()), max_size=20) | st.binary(ma
 COUNT = st.integers(-1, 2**62)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(TEXT, TEXT, TEXT, COUNT, COUNT, TEXT, TEXT), min_size=1, max_size=30, unique_by=lambda row: row[0]),
     st.data(),
