@@ -12,7 +12,7 @@ import click
 
 from headstart.commands.options import as_json, chosen_workspace, run_option, workspace_option
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import plural
+from headstart.pipeline.text import plural, verb
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.recipe_experiment import RecipeExperiment
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 @click.option(
     "--half",
     is_flag=True,
-    help="With --with-encoder: weights in float16, half the size; auxiliary columns are a second input. Also as torchscript.",
+    help="With --with-encoder: weights in float16, half the size (float32 before trees); auxiliary columns are a second input. "
+    "Also as torchscript.",
 )
 @click.option("--logits", is_flag=True, help="Leave out the softmax or sigmoid at the end.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[default: EXPERIMENT-HEAD.SUFFIX here]")
@@ -97,11 +98,17 @@ def _export_half(workspace: Workspace, run: str, form: str, output: Path | None,
 
     path, name, whole = export_half(workspace, run, form, output, force)
     if as_json:
-        facts = {"file": str(path), "run": name, "format": form, "bytes": len(whole.data), "largest_difference": whole.difference}
-        click.echo(json.dumps({**facts, "median_ms": {str(key): value for key, value in whole.median_ms.items()}}, indent=1))
+        facts = {"file": str(path), "run": name, "format": form, "bytes": len(whole.data), "is_half": whole.is_half}
+        compared = {"largest_difference": whole.difference, "images": whole.images, "images_beyond": whole.beyond}
+        median = {str(key): value for key, value in whole.median_ms.items()}
+        click.echo(json.dumps({**facts, **compared, "median_ms": median}, indent=1))
         return
-    click.echo(f"wrote {path}  {size_words(len(whole.data))}, encoder and head of {name} as {form}, weights in float16")
-    click.echo(f"  parity   at most {whole.difference:.1e} from float32 on {plural(whole.images, 'image')}")
+    weights = "weights in float16" if whole.is_half else "weights in float32, for trees make jumps of small differences"
+    click.echo(f"wrote {path}  {size_words(len(whole.data))}, encoder and head of {name} as {form}, {weights}")
+    click.echo(f"  parity   at most {whole.difference:.1e} from float32 on {plural(whole.images, 'image')} of the data")
+    if whole.beyond:
+        differ = verb(whole.beyond, "differ")
+        click.echo(f"  beyond   {plural(whole.beyond, 'image')} {differ} by more than 1e-3: a rounded feature passed a threshold")
     latency = ", ".join(f"{value:.1f} ms with {plural(key, 'thread')}" for key, value in whole.median_ms.items())
     click.echo(f"  latency  {latency}, median, one image at a time")
 

@@ -311,7 +311,8 @@ class QualityHeads(nn.Module):
         if not int(self.answers):
             return self._classic(seen, values)
         if len(seen) == 1:
-            return torch.from_numpy(said_beside(self.kept(self.copies - 1), seen[0].numpy(), values.float().numpy()))
+            said = said_beside(self.kept(self.copies - 1), seen[0].cpu().numpy(), values.float().cpu().numpy())
+            return torch.from_numpy(said).to(values.device)
         return self._forest(torch.cat([seen, values], 1), self.copies - 1)
 
     def _classic(self, seen: Tensor, values: Tensor) -> Tensor:
@@ -362,7 +363,7 @@ class QualityHeads(nn.Module):
 
     def kept(self, number: int) -> Forest:
         """What `keep` was given under that number."""
-        arrays = (one[number].numpy() for one in (self.feature, self.threshold, self.left, self.right, self.value))
+        arrays = (one[number].cpu().numpy() for one in (self.feature, self.threshold, self.left, self.right, self.value))
         feature, threshold, left, right, value = arrays
         return Forest(feature, threshold, left, right, value, float(self.start[number]))
 
@@ -453,7 +454,7 @@ def _answers(model: QualityHeads, batches: Batches) -> dict[str, NDArray[Any]]:
         rows = torch.cat([batch.features, batch.values], 1)
         classic = model.predicted(rows)
         fold = batch.fold.long()
-        trees, only = torch.zeros(len(rows)), torch.zeros(len(rows))
+        trees, only = rows.new_zeros(len(rows)), rows.new_zeros(len(rows))
         for number in range(model.folds):
             mine = fold == number
             if bool(mine.any()):
@@ -461,7 +462,7 @@ def _answers(model: QualityHeads, batches: Batches) -> dict[str, NDArray[Any]]:
                 only[mine] = model.forest(rows[mine], alone + number)
         leaking, last = model.folds, model.copies - 1
         return (
-            classic[fold, torch.arange(len(rows))],
+            classic[fold, torch.arange(len(rows), device=fold.device)],
             trees,
             only,
             classic[leaking],
@@ -599,6 +600,8 @@ class ClassicAnswer(nn.Module):
 
 class TreesAnswer(nn.Module):
     """The last forest alone."""
+
+    has_thresholds = True  # see `serving.whole`
 
     def __init__(self, heads: QualityHeads) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ from PIL import Image
 from headstart.experiments.recipes import quality
 from headstart.experiments.report.write_report import write_report
 from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
+from headstart.experiments.serving import whole as whole_module
 from headstart.experiments.serving.export import check_images
 from headstart.experiments.serving.rank import rank_parameters, read_parameter_grid
 from headstart.experiments.serving.recipe_run import example_of, exported_model, open_trained
@@ -318,6 +319,7 @@ def test_encoder_and_head_are_one_file_of_half_the_size(trained, form, head):
     images = check_images(read_encoder(folder))
     whole = export_whole(folder, module, beside, form, {}, images)
     assert whole.difference <= 1e-3
+    assert whole.is_half == (head == "classic")  # a rounded weight would move features over thresholds
     parameters = sum(one.numel() for one in module.parameters()) + sum(
         one.numel() for one in read_network(folder, read_encoder(folder)).parameters()
     )
@@ -332,7 +334,56 @@ def test_encoder_and_head_are_one_file_of_half_the_size(trained, form, head):
     if form == "onnx":
         session = onnxruntime.InferenceSession(whole.data, providers=["CPUExecutionProvider"])
         [answers] = session.run(None, {"images": images, "beside_1": rows.numpy()})
-        np.testing.assert_allclose(answers, expected, atol=2e-2 if head == "trees" else 2e-3)
+        np.testing.assert_allclose(answers, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("head", "moved", "is_forgiven"),
+    [("trees", 2, True), ("trees", 3, False), ("classic", 1, False)],
+    ids=["one tree image in ten", "more of them", "without thresholds"],
+)
+def test_jumps_are_counted_and_forgiven_of_one_image_in_ten(trained, monkeypatch, head, moved, is_forgiven):
+    workspace = open_workspace(trained / "w")
+    [experiment] = [one for one in list_recipe_experiments(workspace) if one.folder.name.endswith("_quality")]
+    opened = open_trained(experiment)
+    opened.model.answers.fill_(quality.HEADS.index(head))
+    folder, left = workspace.features / opened.about.encoder, [moved]
+    plain = whole_module._opened
+
+    def opened_wrongly(*said):
+        answer = plain(*said)
+
+        def jumping(given):
+            said = answer(given).copy()
+            said[0] += 0.01 if left[0] > 0 else 0
+            left[0] -= 1
+            return said
+
+        return jumping
+
+    monkeypatch.setattr(whole_module, "_opened", opened_wrongly)
+    images = np.tile(check_images(read_encoder(folder)), (5, 1, 1, 1))  # 20, in three parts
+    words = folder, exported_model(opened).eval(), example_of(opened)[1:], "onnx", {}, images
+    if not is_forgiven:
+        with pytest.raises(HeadstartError, match=f"answers for {moved} of 20 images differ from float32, by up to 1"):
+            export_whole(*words)
+        return
+    whole = export_whole(*words)
+    assert whole.beyond == moved
+    assert whole.difference == pytest.approx(0.01, rel=0.1)
+
+
+def test_tensors_are_made_where_the_rows_lie(trained):
+    """On CUDA one that is made without saying where would be on another device; here the other one is `meta`."""
+    workspace = open_workspace(trained / "w")
+    [experiment] = [one for one in list_recipe_experiments(workspace) if one.folder.name.endswith("_quality")]
+    opened = open_trained(experiment)
+    batch = quality.data(opened.options, workspace).train.batch(np.arange(IMAGES * EACH), None)
+    with torch.no_grad(), torch.device("meta"):
+        said = quality._answers(opened.model, [batch])
+        value, _ = quality.loss(opened.model, batch, None)
+    assert value.device.type == "cpu"
+    assert np.isfinite(said["trees"]).all()
 
 
 def test_export_says_size_difference_and_latency(trained, tmp_path):
@@ -341,6 +392,18 @@ def test_export_says_size_difference_and_latency(trained, tmp_path):
     assert said["bytes"] == (tmp_path / "whole.onnx").stat().st_size
     assert said["largest_difference"] <= 1e-3
     assert set(said["median_ms"]) == {"1", "2"}
+    assert (said["images"], said["images_beyond"]) == (IMAGES, 0)  # those of the data set, not made ones
+
+
+def test_export_compares_on_images_of_the_data_or_not_at_all(trained, tmp_path):
+    (trained / "images").rename(trained / "elsewhere")
+    try:
+        done = call("export", "--run", 1, "--with-encoder", "--half", "-o", tmp_path / "whole.onnx", "-w", trained / "w")
+    finally:
+        (trained / "elsewhere").rename(trained / "images")
+    assert done.status == 1
+    assert "can be read, and answers are compared on them. Bring them back" in done.errors
+    assert not (tmp_path / "whole.onnx").exists()
 
 
 @pytest.mark.parametrize(
