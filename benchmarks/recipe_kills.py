@@ -1,4 +1,4 @@
-"""Kills trainings of the three recipes at random moments and at each named point, and compares every byte and row.
+"""Kills trainings of four recipes at random moments and at each named point, and compares every byte and row.
 
 python -m benchmarks.recipe_kills [KILLS] [RECIPE...]     with KILLS random moments each, 30 unless said otherwise
 """
@@ -21,6 +21,7 @@ OPTIONS = {
     "tiny": {},
     "classify": {"encoder": "test_resnet", "image_size": 32, "batch_size": 8, "drop": 0.2, "mixup": 0.2, "ema": 0.9},
     "finetune": {"head": "1", "batch_size": 8},
+    "recogniser": {"composed_lines": 48, "rnn_size": 8, "layers": 1},
 }
 POINTS = ("fsync", "link", "unlink", "replace", "mkdir", "replace_experiment", "check")
 

@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from headstart.pipeline.text import printable
+from headstart.pipeline.text import plural, printable
 
 from .terminal import aligned, interval_text
 
 if TYPE_CHECKING:
+    from headstart.experiments.evaluation.evaluate_handwriting import HandwritingEvaluation
     from headstart.experiments.evaluation.evaluate_run import RunEvaluation
 
 _MANY = 25  # classes beyond which only the worst are listed
@@ -39,6 +40,20 @@ def evaluation_lines(evaluation: RunEvaluation) -> Iterator[str]:
     yield from _classes(metrics)
     yield ""
     yield from _confusions(list(metrics["per_class"]), metrics["confusion_matrix"])
+
+
+def handwriting_lines(evaluation: HandwritingEvaluation) -> Iterator[str]:
+    """How well lines of people and of a network are read, a line of text a way of writing."""
+    texts = plural(evaluation.lines, "text")
+    yield f"{texts} of the split '{evaluation.split}', written by people and by {evaluation.run}, read by {evaluation.reader}"
+    yield from evaluation.notes
+    yield ""
+    rows = [["", "characters wrong", "95 % interval", "first right", "last right", "lines mostly wrong"]]
+    for name, one in evaluation.numbers.items():
+        interval = interval_text(one["character_error_rate_interval"])
+        parts = (f"{one[key]:.4f}" for key in ("first_right", "last_right", "mostly_wrong"))
+        rows.append([name, f"{one['character_error_rate']:.4f}", interval, *parts])
+    yield from aligned(rows, "<>>>>>")
 
 
 def _standings(evaluation: RunEvaluation) -> Iterator[list[str]]:

@@ -13,15 +13,19 @@ from headstart.commands.training.train import judge_again
 
 if TYPE_CHECKING:
     from headstart.experiments.evaluation.evaluate_run import Scored
+    from headstart.pipeline.workspace import Workspace
 
 
 @click.command("evaluate")
 @click.argument("run", default="best", metavar="[best|N]")
 @click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help="Images to judge by.")
 @click.option("--csv", "as_csv", is_flag=True, help="What it says of each image instead, and what is true; one line an image.")
+@click.option(
+    "--reader", metavar="N", help="Of a run of handwriting instead: how well this run of recogniser reads what it writes."
+)
 @as_json
 @workspace_option
-def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | None) -> None:
+def command(run: str, split: str, as_csv: bool, reader: str | None, as_json: bool, workspace: str | None) -> None:
     """Judge a trained head again.
 
     It is read from its file, and the images' features from the cache. Baselines on the same features stand beside it.
@@ -33,9 +37,12 @@ def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | 
     from headstart.experiments.evaluation.evaluate_run import evaluate_run, score_run
     from headstart.experiments.runs.catalog import choose_run, recipe_of_run
 
-    if as_csv and as_json:
-        raise click.UsageError("--csv and --json exclude each other")
+    if as_csv and (as_json or reader is not None):
+        raise click.UsageError(f"--csv and {'--json' if as_json else '--reader'} exclude each other")
     opened_workspace = chosen_workspace(workspace)
+    if reader is not None:
+        _read_by(reader, run, opened_workspace, split, as_json)
+        return
     experiment = recipe_of_run(opened_workspace, run)
     if experiment is not None:
         if as_csv:
@@ -53,6 +60,18 @@ def command(run: str, split: str, as_csv: bool, as_json: bool, workspace: str | 
             click.echo(line)
     if evaluation.is_as_noted is False:
         say("warning: these are not the numbers that training noted: other versions of a library, or another machine")
+
+
+def _read_by(reader: str, run: str, workspace: Workspace, split: str, as_json: bool) -> None:
+    from headstart.commands.output.evaluation import handwriting_lines
+    from headstart.experiments.evaluation.evaluate_handwriting import evaluate_handwriting
+
+    evaluation = evaluate_handwriting(run, reader, workspace, split=split)
+    if as_json:
+        click.echo(json.dumps(evaluation.as_json(), indent=1))
+        return
+    for line in handwriting_lines(evaluation):
+        click.echo(line)
 
 
 def _write_csv(scored: Scored) -> None:

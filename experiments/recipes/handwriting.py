@@ -19,33 +19,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headstart.experiments.strokes.composer import composed
-from headstart.experiments.strokes.data_set import Alphabet, LineSet, alphabet_of
+from headstart.experiments.strokes.data_set import Alphabet
 from headstart.experiments.strokes.drawing import FORMS, DrawingPage, PenCommands, drawn_as
 from headstart.experiments.strokes.line import LONGEST_TEXT, PenLine, as_line
+from headstart.experiments.strokes.line_splits import LineOptions, line_parts
 from headstart.experiments.strokes.mixture import mixture_of, nats
 from headstart.experiments.strokes.network import SynthesisNetwork
 from headstart.experiments.strokes.sampling import Wish
 from headstart.experiments.strokes.sampling import sample as write_lines
-from headstart.experiments.strokes.sources import by_writer, read_lines, read_text
+from headstart.experiments.strokes.sources import read_lines, read_text
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, mean
-from headstart.experiments.training.options import RecipeOptions, SampleOptions, option
+from headstart.experiments.training.options import SampleOptions, option
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import plural
 from headstart.pipeline.workspace import Workspace
 
 _STYLES, _STYLE_CHARACTERS = 12, 40
-_JUDGED = 400  # composed lines of validation, and of test
 
 
 @dataclass(frozen=True)
-class Options(RecipeOptions):
-    lines: Path | None = option(None, "file of lines (.npz, .jsonl, .cpkl); none: composed from fonts")
-    folder: str = option("", "folder of lines instead: IAM-OnDB, or style-N-strokes.npy")
-    composed_lines: int = option(3000, "lines to compose, where none are given", at_least=24)
+class Options(LineOptions):
     rnn_size: int = option(100, "units of each layer", at_least=8, at_most=900)
     layers: int = option(3, "recurrent layers", at_least=1, at_most=4)
     windows: int = option(5, "parts of the window", at_least=1, at_most=50)
@@ -60,25 +55,8 @@ class Options(RecipeOptions):
 
 
 def data(options: Options, workspace: Workspace) -> Splits:
-    if options.lines is not None or options.folder:
-        read = read_lines(options.lines or Path(options.folder))
-        parts, notes = by_writer(read.lines, options.seed), [read.words]
-    else:
-        sizes = {"train": options.composed_lines, "val": _JUDGED, "test": _JUDGED}
-        parts = {name: list(composed(count, 10 * options.seed + place)) for place, (name, count) in enumerate(sizes.items())}
-        notes = [f"{plural(options.composed_lines, 'line')} composed from fonts in 24 hands; all hands are in every split"]
-    alphabet = alphabet_of(parts["train"])
-    for name in ("val", "test"):
-        known = [line for line in parts[name] if not alphabet.unknown(line.text)]
-        if len(known) < len(parts[name]):
-            left_out = plural(len(parts[name]) - len(known), "line")
-            notes.append(f"{left_out} of {name} left out: characters that no training line has")
-        parts[name] = known
-    if not parts["val"]:
-        raise HeadstartError("no line is left to validate on. Give lines of more writers")
-    about = {"alphabet": alphabet.characters, "styles": _styles(parts["val"])}
-    sets = {name: LineSet(lines, alphabet) for name, lines in parts.items()}
-    return Splits(sets["train"], sets["val"], sets["test"] if parts["test"] else None, about, tuple(notes))
+    parted = line_parts(options)
+    return parted.splits({"styles": _styles(parted.parts["val"])})
 
 
 def _styles(lines: list[PenLine]) -> list[dict[str, Any]]:

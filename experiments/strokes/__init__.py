@@ -1,1 +1,1 @@
-"""Handwriting as strokes of a pen: lines from files or fonts, the network that writes them, drawings of what it wrote."""
+"""Handwriting as strokes of a pen: lines from files or fonts, networks that write and read them, drawings of what was written."""

@@ -189,6 +189,7 @@ def commands(photos: Path, workspace: Path, out: Path) -> list[tuple[str, ...]]:
         ("rank", photo, "--run", "{quality}", "--sets", "20", *here),
         ("train", "handwriting", *handwriting, *here),
         ("sample", "{handwriting}", "--text", "Hello", "-o", str(out / "lines"), *here),
+        ("train", "recogniser", *handwriting, *here),
         ("allow", str(data / "mine.py")),
         ("make", str(data / "mine.py"), *here),
         (*enqueue, "--exif-rotate", *there),
