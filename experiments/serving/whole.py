@@ -43,7 +43,7 @@ _THREADS = (1, 2)
 class WholeFile:
     """Attributes:
     data: its bytes.
-    difference: largest one from float32, of answers beyond 1 relative, over `images`.
+    difference: largest one from float32 over `images`, as a part of the image's largest answer where that is beyond 1.
     beyond: of these, how many differ by more than LARGEST_HALF_DIFFERENCE; only a head with thresholds may have some.
     is_half: whether weights are float16.
     median_ms: by threads, of one image at a time.
@@ -95,7 +95,9 @@ def export_whole(
         write = _as_onnx if form == "onnx" else _as_torchscript
         data = write(whole, example, facts, not has_thresholds)
     said = _in_parts(_opened(data, form, 0), given)
-    gaps = (np.abs(said - expected) / np.maximum(1, np.abs(expected))).reshape(len(images), -1).max(1)
+    # A class's number is worth what it is beside those of the other classes; near 0 it is rounded as coarsely as they are.
+    off, sizes = (np.abs(one).reshape(len(images), -1).max(1) for one in (said - expected, expected))
+    gaps = off / np.maximum(1, sizes)
     difference, beyond = float(gaps.max()), int((~(gaps <= LARGEST_HALF_DIFFERENCE)).sum())
     if beyond > (len(images) * _FORGIVEN if has_thresholds else 0):
         raise HeadstartError(
