@@ -67,7 +67,7 @@ def train_heads(
     decided = detected_task(features, tuple(targets)) if task == "auto" else task
     baselines = BaselineOptions(decided == "classification" if logistic is None else logistic, folds)
     request = Request(features, decided, tuple(targets), tuple(auxiliary), chosen, options, name, val_part, baselines)
-    report(f"trains on {features.coverage}, {features.embed_dim:,} features each ({features.folder.name})")
+    report(f"features of {features.coverage}, {features.embed_dim:,} numbers each ({features.folder.name})")
     begun = begin_heads(opened, request)
     for note in (*begun.notes, *idle_settings(request.heads, decided)):
         report(f"note: {note}")

@@ -77,7 +77,8 @@ class TrainHeadSession:
         data = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
         device = usable_device(self._device)
         options = replace(experiment.options.settled(len(data.data.train)), device=device)
-        narrator = Narrator(experiment.folder.name, options.epochs, [head.name for head in experiment.heads])
+        names = [head.name for head in experiment.heads]
+        narrator = Narrator(experiment.folder.name, options.epochs, names, options.by_loss)
         if device != experiment.options.device and experiment.options.device == "cuda":
             narrator.note("goes on without the GPU that it was begun on: the same training, slower, other last digits")
         limit = TimeLimit(check)

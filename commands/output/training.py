@@ -94,9 +94,9 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
     if by.get("of", 1) > 1:
         # Where logistic regression is kept to, the best of all was not chosen, and what choosing it promises may be more.
         is_less = corrected is not None and corrected < _entries(judged)[judged["selected"]]["val"]["accuracy"]
-        promise = f"; without that flattery about {corrected:.4f}" if is_less else ""
-        free = "; on test it is not: nothing was chosen there" if judged["rows"]["test"] else ""
-        yield f"the best of several is flattered by validation{promise}{free}"
+        promise = f": on new images about {corrected:.4f} is to be expected of it" if is_less else ""
+        free = "; the test score is not: nothing was chosen by it" if judged["rows"]["test"] else ""
+        yield f"the validation score of {judged['selected']} is optimistic, for it chose among several{promise}{free}"
 
 
 def _row(name: str, headlines: dict[str, Any], is_best: bool, width: int) -> str:

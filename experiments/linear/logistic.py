@@ -180,7 +180,9 @@ def fit_logistic_path(
             places = falling[first : first + together]
             raw = kept.load(f"{name}_{first}")
             if raw is None:
-                report(f"logistic regression, penalties {first + 1} to {first + len(places)} of {len(penalties)}")
+                report(
+                    f"logistic regression, strengths of regularization {first + 1} to {first + len(places)} of {len(penalties)}"
+                )
                 problems = [_Problem(penalties[place], axes) for place in places]
                 before = heads[falling[first - 1]] if first else begin_at
                 if before is not None:  # from the head alone, as whoever goes on after a kill has to

@@ -24,9 +24,15 @@ _LONG_S = 60.0  # a first epoch of which what comes before it, some seconds, is 
 class Narrator:
     """Says how one training goes."""
 
-    def __init__(self, name: str, epochs: int, heads: Sequence[str]) -> None:
-        """Args: name: of the experiment; epochs: it has at most; heads: their names, in the order of what is reported."""
+    def __init__(self, name: str, epochs: int, heads: Sequence[str], by_loss: bool = False) -> None:
+        """Args:
+        name: of the experiment.
+        epochs: it has at most.
+        heads: their names, in the order of what is reported.
+        by_loss: whether the best epoch is that of the lowest loss on validation.
+        """
         self._name, self._epochs, self._heads = name, epochs, heads
+        self._leads = "lowest loss on validation" if by_loss else "best on validation"
         self._begun = time.monotonic()
         self._warm: tuple[int, float] | None = None  # epochs done, and when: the first one also loads and prepares
         self._shown = -_LINE_S
@@ -48,10 +54,12 @@ class Narrator:
             return
         self._shown = now
         best = max(range(len(progress)), key=lambda i: progress[i].best)
-        last = progress[best].history[-1]
+        # A head that has stopped has no new loss to tell.
+        going = max(range(len(progress)), key=lambda i: (progress[i].is_active, progress[i].best))
+        last = progress[going].history[-1]
         loss = "diverged" if last["train_loss"] is None else f"loss {last['train_loss']:.4f}"
         if progress[best].best_epoch >= 0:
-            loss += f", best on validation {progress[best].best_score:.4f} ({self._heads[best]})"
+            loss += f", {self._leads} {self._heads[best]} with {progress[best].best_score:.4f}"
         parts = [
             f"{self._name}  epoch {done}/{total}",
             loss,
@@ -59,6 +67,8 @@ class Narrator:
         ]
         if done < total and active and (done > self._warm[0] or seconds > _LONG_S):
             parts.append(f"{span((total - done) * seconds)} left")
+        if done < total and not active:
+            parts.append("stopped early: validation got no better")
         _say("  ".join(parts), is_last=is_last)
 
 

@@ -240,7 +240,7 @@ def test_what_is_not_extracted_yet_is_no_mistake_of_the_data(tmp_path, there, to
     done = run(_extracted_in_part(tmp_path, there, to_come))
     said = done.stderr if is_enough else str(done.exception)
     assert isinstance(done.exception, HeadstartError) != is_enough, done.exception
-    assert re.search(r"trains on \d+ of \d+ images" if is_enough else r"work off more jobs.*headstart work", said)
+    assert re.search(r"features of \d+ of \d+ images" if is_enough else r"work off more jobs.*headstart work", said)
     assert ("of classes that training has no image of so far" in said) == ("c val" in there)
     assert not re.search(r"[Mm]ove |[Rr]emove|[Dd]elete|another label", said)
 

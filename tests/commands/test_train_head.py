@@ -20,7 +20,7 @@ from .training import QUICK, record, run
 def test_it_trains_tells_and_then_says_that_it_is_done(root):
     first = run_cli("train-head", "--ablation", *QUICK, "-w", root)
     assert first.returncode == 0, first.stderr
-    assert "trains on 600 of 600 images" in first.stderr
+    assert "features of 600 of 600 images" in first.stderr
     assert re.search(r"epoch 2/2  loss \d", first.stderr)
     for name in ("linear", "mlp-512", "mlp-512-augmented", "ridge", "lda", "nearest-mean"):
         assert re.search(rf"^[* ] {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}$", first.stdout, re.MULTILINE), name
@@ -111,7 +111,7 @@ def test_the_table_is_sorted_by_validation_and_marks_the_chosen_head(root, tmp_p
 def test_before_extraction_is_finished_it_says_on_how_many_it_trains(root):
     job = next(path for path in root.glob("features/encoder_*/done/*/*.done"))
     job.unlink()
-    assert "trains on 500 of 600 images" in run(root).stderr
+    assert "features of 500 of 600 images" in run(root).stderr
 
 
 def test_lost_files_are_made_again_in_the_same_bytes(root):
