@@ -173,7 +173,7 @@ def command(
         keep_missing=keep_missing,
         patches=None if patch_size is None else PatchRequest(patch_size, overlap or 0, masks or ""),
         report=click.echo,
-        progress=now_and_then(lambda done, of: f"read {done:,} of {of:,} images, to know them again"),
+        progress=now_and_then(lambda done, of: f"reading images once, to recognize them if they move: {done:,} of {of:,}"),
     )
     added, restored, fresh = enqueued.added, enqueued.restored, enqueued.fresh
     if enqueued.graph_refused:

@@ -37,8 +37,12 @@ def training_lines(
         f"{experiment.folder.name}: {metric} on {plural(judged['rows']['val'], 'validation image')} "
         f"and {plural(judged['rows']['test'], 'test image')}"
     )
-    result.append(f"  {'':{name_width}}  validation    test  95 % interval")
-    result += [_row(name, headlines, is_best, name_width) for name, headlines, is_best in shown]
+    number_width = max([3, *(len(str(number)) for number in numbers.values())]) if numbers else 0
+    run = f"{'run':>{number_width}}  " if numbers else ""
+    result.append(f"  {run}{'':{name_width}}  validation    test  95 % interval")
+    for name, headlines, is_best in shown:
+        run = f"{numbers.get(name, ''):>{number_width}}  " if numbers else ""
+        result.append(_row(f"{run}{name:{name_width}}", headlines, is_best))
     if len(rows) > len(shown):
         result.append(f"  and {plural(len(rows) - len(shown), 'more head')} in {METRICS}")
     result += _leaks(judged)
@@ -48,11 +52,8 @@ def training_lines(
     result.append(f"numbers  {experiment.folder / METRICS}" + (f", {REPORT}" if experiment.task == "classification" else ""))
     result.append(f"all runs {database}")
     if judged["selected"] in numbers:
-        low, high = min(numbers.values()), max(numbers.values())
-        these = f"runs {low} to {high}, the chosen one is" if high > low else "run"
-        result.append(
-            f"{these} {numbers[judged['selected']]}; use it: headstart predict IMAGES --run {numbers[judged['selected']]}"
-        )
+        result.append(f"use it:  headstart predict IMAGES --run {numbers[judged['selected']]}")
+        result.append("next: headstart report --open")
     return [printable(line) for line in result]
 
 
@@ -94,17 +95,17 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
     if by.get("of", 1) > 1:
         # Where logistic regression is kept to, the best of all was not chosen, and what choosing it promises may be more.
         is_less = corrected is not None and corrected < _entries(judged)[judged["selected"]]["val"]["accuracy"]
-        promise = f": on new images about {corrected:.4f} is to be expected of it" if is_less else ""
-        free = "; the test score is not: nothing was chosen by it" if judged["rows"]["test"] else ""
-        yield f"the validation score of {judged['selected']} is optimistic, for it chose among several{promise}{free}"
+        promise = f"; corrected for that it is about {corrected:.4f}" if is_less else ""
+        free = "; test scores need no correction: nothing was chosen by them" if judged["rows"]["test"] else ""
+        yield f"the validation score of {judged['selected']} flatters, for it chose among several{promise}{free}"
 
 
-def _row(name: str, headlines: dict[str, Any], is_best: bool, width: int) -> str:
+def _row(name: str, headlines: dict[str, Any], is_best: bool) -> str:
     test = headlines.get("test")
     interval = "" if test is None or test["interval"][0] is None else interval_text(test["interval"])
     validation = _shown(headlines, "val") if headlines else "diverged"
     mark = "*" if is_best else " "
-    return f"{mark} {name:{width}}  {validation:>10}  {_shown(headlines, 'test'):>6}  {interval}".rstrip()
+    return f"{mark} {name}  {validation:>10}  {_shown(headlines, 'test'):>6}  {interval}".rstrip()
 
 
 def _cross_validation(entry: dict[str, Any]) -> str:

@@ -93,7 +93,7 @@ def _lines(audit: DataAudit) -> Iterator[str]:
             f"{plural(labels.images, 'labelled image')}, {labels.right * 100:.1f} % called the same by a classifier that did not "
             f"see them; {plural(len(labels.suspects), 'label')} suspect"
         )
-        rows = [["image", "label", "rather", "split", "label's", "rather's"]]
+        rows = [["image", "label", "suggested", "split", "p(label)", "p(suggested)"]]
         for each in labels.suspects[:_SHOWN]:
             names = [printable(each.path), printable(each.label), printable(each.suggested), each.split or "-"]
             rows.append([*names, f"{each.confidence:.4f}", f"{each.suggested_confidence:.4f}"])

@@ -10,8 +10,9 @@ from headstart.experiments.evaluation.intervals import SMALL
 
 from .standings import Standing, Standings
 
-_MOST_NAMED = 5  # classes that a sentence may name
-_MOST = 0.5  # part of the mistakes that is "most"
+_FEW = 4  # mistakes of which no sentence is made
+_MOST_NAMED = 3  # pairs of classes that a sentence may name
+_PART = 0.1  # of the mistakes that a pair must have to be named
 
 
 @dataclass(frozen=True)
@@ -136,30 +137,18 @@ def _mistakes(judged: Judged) -> list[Phrase]:
         return []
     if not judged.pairs:
         return [Phrase(f" Of {judged.standings.images:,} images none is wrong.")]
-    named = confused_classes(judged.pairs)
-    if len(judged.pairs) < 4 or not named:
+    named = frequent_confusions(judged.pairs)
+    if len(judged.pairs) < _FEW or not named:
         return []
-    inside = sum(set(pair) <= set(named) for pair in judged.pairs)
-    return [Phrase(f" {inside:,} of {len(judged.pairs):,} mistakes are between {_listed(named)}.")]
+    said = [f"{count:,} between '{first}' and '{second}'" for first, second, count in named]
+    return [Phrase(f" Of its {len(judged.pairs):,} mistakes, {'; '.join(said)}.")]
 
 
-def confused_classes(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """The fewest classes, taken pair by pair from the most frequent, between which more than half of the mistakes lie.
+def frequent_confusions(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """Two classes and how many mistakes lie between them, either way, the most frequent first.
 
-    Empty if that takes more than five, or nearly all classes that occur: then there is nothing to name.
+    At most three, and only those with two mistakes or more and a tenth of all: others are chance.
     """
-    counts = Counter(frozenset(pair) for pair in pairs)
-    occurring = {name for pair in pairs for name in pair}
-    chosen: set[str] = set()
-    for pair, _ in sorted(counts.items(), key=lambda item: (-item[1], sorted(item[0]))):
-        chosen |= pair
-        inside = sum(count for other, count in counts.items() if other <= chosen)
-        if len(chosen) > _MOST_NAMED:
-            return []
-        if inside > _MOST * len(pairs):
-            return sorted(chosen) if len(chosen) < max(3, len(occurring) - 1) or len(occurring) == 2 else []
-    return []
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    counts = Counter(tuple(sorted(pair)) for pair in pairs)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(first, second, count) for (first, second), count in ranked if count >= max(2, _PART * len(pairs))][:_MOST_NAMED]

@@ -32,7 +32,7 @@ class Narrator:
         by_loss: whether the best epoch is that of the lowest loss on validation.
         """
         self._name, self._epochs, self._heads = name, epochs, heads
-        self._leads = "lowest loss on validation" if by_loss else "best on validation"
+        self._by_loss = by_loss
         self._begun = time.monotonic()
         self._warm: tuple[int, float] | None = None  # epochs done, and when: the first one also loads and prepares
         self._shown = -_LINE_S
@@ -59,17 +59,23 @@ class Narrator:
         last = progress[going].history[-1]
         loss = "diverged" if last["train_loss"] is None else f"loss {last['train_loss']:.4f}"
         if progress[best].best_epoch >= 0:
-            loss += f", {self._leads} {self._heads[best]} with {progress[best].best_score:.4f}"
+            loss += f"  {self._best(best, progress[best].best_score)}"
         parts = [
             f"{self._name}  epoch {done}/{total}",
             loss,
-            f"{active} of {plural(len(progress), 'head')} in training" if active < len(progress) else plural(active, "head"),
+            (f"{active} of " if active < len(progress) else "") + f"{plural(len(progress), 'head')} in training",
         ]
         if done < total and active and (done > self._warm[0] or seconds > _LONG_S):
             parts.append(f"{span((total - done) * seconds)} left")
         if done < total and not active:
             parts.append("stopped early: validation got no better")
         _say("  ".join(parts), is_last=is_last)
+
+    def _best(self, head: int, score: float) -> str:
+        name = self._heads[head]
+        return (
+            f"lowest validation loss: {name}, score {score:.4f}" if self._by_loss else f"best on validation: {name}, {score:.4f}"
+        )
 
 
 def _say(text: str, is_last: bool) -> None:

@@ -23,7 +23,9 @@ def test_it_trains_tells_and_then_says_that_it_is_done(root):
     assert "features of 600 of 600 images" in first.stderr
     assert re.search(r"epoch 2/2  loss \d", first.stderr)
     for name in ("linear", "mlp-512", "mlp-512-augmented", "ridge", "lda", "nearest-mean"):
-        assert re.search(rf"^[* ] {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}$", first.stdout, re.MULTILINE), name
+        assert re.search(
+            rf"^[* ]  +\d+  {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}$", first.stdout, re.MULTILINE
+        ), name
     assert len(re.findall(r"^\*", first.stdout, re.MULTILINE)) == 1
     again = run(root, "--ablation")
     assert again.exception is None
@@ -83,7 +85,7 @@ def test_more_baselines_stand_beside_the_others(root):
     crossed = found["baselines"][1]["cross_validation"]
     assert len(crossed["scores"]) == 4
     shown = run(root, "--logistic", "--folds", "4", "--name", "more").stdout
-    assert re.search(r"^[* ] logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}$", shown, re.MULTILINE)
+    assert re.search(r"^[* ]  +\d+  logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}$", shown, re.MULTILINE)
     assert (
         f"ridge-4-fold: accuracy {crossed['mean']:.4f} on average over 4 folds of the training images, "
         f"standard deviation {crossed['spread']:.4f}"
@@ -101,11 +103,11 @@ def test_the_table_is_sorted_by_validation_and_marks_the_chosen_head(root, tmp_p
     (tmp_path / "grid.yaml").write_text(f"learning_rate: [{rates}]")
     shown = run(root, "--ablation", tmp_path / "grid.yaml").stdout.splitlines()
     rows = [line[2:].split() for line in shown[2:22]]
-    scores = [float(row[1]) for row in rows]
+    scores = [float(row[2]) for row in rows]
     assert scores == sorted(scores, reverse=True)
     assert "  and 6 more heads in metrics.json" in shown
     chosen = record(root, "--ablation", tmp_path / "grid.yaml")["selected"]
-    assert [line[2:].split()[0] for line in shown if line.startswith("*")] == [chosen]
+    assert [line[2:].split()[1] for line in shown if line.startswith("*")] == [chosen]
 
 
 def test_before_extraction_is_finished_it_says_on_how_many_it_trains(root):

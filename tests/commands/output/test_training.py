@@ -46,16 +46,16 @@ def test_why_a_head_was_chosen_is_said_in_a_line(selected, why, expected):
     assert [line.split()[1] for line in marked] == [selected]
     begin = next(number for number, line in enumerate(lines) if "is marked *" in line)
     assert lines[begin : begin + len(expected)] == expected
-    assert lines[begin + len(expected)].startswith(f"the validation score of {selected} is optimistic")
+    assert lines[begin + len(expected)].startswith(f"the validation score of {selected} flatters")
 
 
 @pytest.mark.parametrize(
     ("corrected", "promise"),
-    [(0.75, ": on new images about 0.7500 is to be expected of it"), (0.85, ""), (None, "")],
+    [(0.75, "; corrected for that it is about 0.7500"), (0.85, ""), (None, "")],
     ids=["below the chosen head's own", "above it: of the best, which was not chosen", "too few images"],
 )
 def test_what_is_left_without_flattery_is_never_more_than_what_the_chosen_head_has(corrected, promise):
     experiment = SimpleNamespace(folder=Path("exp_0001_linear"), checkpoints=Path("checkpoints"), task="classification")
     told = {**judged("logistic", {"within_noise": ["linear"]}), "corrected_validation": corrected}
     lines = training_lines(experiment, told, Path("experiments.db"))
-    assert f"the validation score of logistic is optimistic, for it chose among several{promise}" in lines
+    assert f"the validation score of logistic flatters, for it chose among several{promise}" in lines

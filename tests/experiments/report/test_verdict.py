@@ -3,7 +3,7 @@
 import pytest
 
 from headstart.experiments.report.standings import Standing, Standings, standings_of
-from headstart.experiments.report.verdict import Difference, Judged, confused_classes, verdict_of
+from headstart.experiments.report.verdict import Difference, Judged, frequent_confusions, verdict_of
 
 RIDGE = Standing("ridge", True, 0.942, 0.910, 0.963, 0.945)
 MLP = Standing("mlp-512", False, 0.939, 0.906, 0.960, 0.950)
@@ -85,18 +85,33 @@ def test_no_mistake_is_said():
 
 
 PAIRS = {
-    "one pair has most": ([("4", "7")] * 3 + [("a", "b"), ("c", "d")], ["4", "7"]),
-    "pairs share classes": ([("4", "7")] * 3 + [("7", "8")] * 3 + [("a", "b"), ("c", "d"), ("e", "f")], ["4", "7", "8"]),
-    "both directions count": ([("4", "7"), ("7", "4"), ("a", "b")], ["4", "7"]),
+    "one pair": ([("4", "7")] * 3 + [("a", "b"), ("c", "d")], [("4", "7", 3)]),
+    "two pairs that have nothing to do with each other": (
+        [("4", "7")] * 3 + [("8", "9")] * 2 + [("a", "b")],
+        [("4", "7", 3), ("8", "9", 2)],
+    ),
+    "both directions count": ([("4", "7"), ("7", "4"), ("a", "b")], [("4", "7", 2)]),
     "spread over many": ([(f"{i}", f"{i + 1}") for i in range(0, 40, 2)], []),
-    "two classes in all": ([("yes", "no")] * 5, ["no", "yes"]),
-    "all of three classes": ([("a", "b"), ("b", "c"), ("a", "c")] * 2, []),
+    "less than a tenth": ([("4", "7")] * 2 + [(f"{i}", f"{i + 1}") for i in range(10, 50, 2)], []),
+    "three of four": (
+        [("a", "b")] * 5 + [("c", "d")] * 4 + [("e", "f")] * 3 + [("g", "h")] * 2,
+        [("a", "b", 5), ("c", "d", 4), ("e", "f", 3)],
+    ),
 }
 
 
-@pytest.mark.parametrize(("pairs", "names"), PAIRS.values(), ids=PAIRS)
-def test_classes_are_named_where_few_of_them_have_most_mistakes(pairs, names):
-    assert confused_classes(pairs) == names
+@pytest.mark.parametrize(("pairs", "named"), PAIRS.values(), ids=PAIRS)
+def test_the_pairs_of_classes_that_are_confused_often_are_named(pairs, named):
+    assert frequent_confusions(pairs) == named
+
+
+def test_each_number_in_the_sentence_is_of_its_own_pair():
+    words, _ = said(pairs=[("4", "7")] * 3 + [("9", "8")] * 2 + [("a", "b")])
+    assert "Of its 6 mistakes, 3 between '4' and '7'; 2 between '8' and '9'." in words
+
+
+def test_of_few_mistakes_no_sentence_is_made():
+    assert "mistakes" not in said(pairs=[("4", "7")] * 3)[0]
 
 
 def entry(kind, name, test, val):

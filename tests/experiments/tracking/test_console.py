@@ -46,9 +46,9 @@ def test_a_log_has_a_line_a_second_at_most_and_always_the_last(clock, capsys):
     assert lines[-1].split("  ")[1] == "epoch 200/200"
 
 
-@pytest.mark.parametrize(("heads", "words"), [(1, "1 head"), (3, "3 heads")])
+@pytest.mark.parametrize(("heads", "words"), [(1, "1 head in training"), (3, "3 heads in training")])
 def test_counts_agree_in_number(clock, capsys, heads, words):
-    assert lines_of(clock, capsys, 2, 9.0, heads)[0].split("  ")[3] == words
+    assert lines_of(clock, capsys, 2, 9.0, heads)[0].split("  ")[4] == words
 
 
 @pytest.mark.parametrize("first", [2.0, 8.0])
