@@ -227,9 +227,14 @@ def _must_be_regular(facts: os.stat_result) -> None:
         raise ImageError("not_a_file", "a folder" if stat.S_ISDIR(facts.st_mode) else "a FIFO, socket or device")
 
 
-def _must_be_unchanged(facts: os.stat_result, size: int, mtime_ns: int) -> None:
+def require_few_bytes(facts: os.stat_result) -> None:
+    """Raises: ImageError if a file has more bytes than are read of one."""
     if facts.st_size > MAX_FILE_BYTES:
         raise ImageError("too_large", f"{facts.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+
+
+def _must_be_unchanged(facts: os.stat_result, size: int, mtime_ns: int) -> None:
+    require_few_bytes(facts)
     if facts.st_size != size or facts.st_mtime_ns != mtime_ns:
         raise ImageError("changed", f"size or time differ from the manifest's: {facts.st_size:,} bytes, expected {size:,}")
 

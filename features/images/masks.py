@@ -1,8 +1,10 @@
 """Masks that say the class of each pixel: files of numbers (grey or palette, 8 or 16 bits), or of colours with a list of them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,8 @@ from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable, reason_of
 
-from .decode import ImageError, require_decodable
+from .decode import ImageError, opened_file, require_decodable, require_few_bytes
 
-_MASK_BYTES = 1 << 30
 _INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 _CHANNELS = 3
 
@@ -75,18 +76,30 @@ def read_palette(path: Path) -> Palette:
     return Palette(tuple(names), tuple(colours), tuple(void))
 
 
-def mask_files(paths: Sequence[str], columns: Mapping[str, Sequence[str]], root: Path, place: str) -> list[Path]:
-    """The file of each image's mask, whether it is there or not; Path() where a table names none.
+class MaskFile(NamedTuple):
+    """Where an image's mask lies, whether it is there or not.
+
+    Attributes:
+        root: the folder of the data, or that of the masks; what leads out of it is not read.
+        path: relative to it; '' where a table names no mask.
+    """
+
+    root: Path
+    path: str
+
+
+def mask_files(paths: Sequence[str], columns: Mapping[str, Sequence[str]], root: Path, place: str) -> list[MaskFile]:
+    """Where the mask of each image lies.
 
     Args:
         paths: of the images, relative to `root`.
         columns: of their table, a value an image each.
         place: one of these columns, with paths from `root`, or a folder of masks with the stems of the images.
 
-    Raises: HeadstartError if it is neither, or two files of the folder are masks of one image.
+    Raises: HeadstartError if it is neither, the folder is empty, or two files of it are masks of one image.
     """
     if place in columns:
-        return [root / value if value else Path() for value in columns[place]]
+        return [MaskFile(root, _below(root, value)) for value in columns[place]]
     folder = Path(place)
     if not place or not folder.is_dir():
         there = ", ".join(map(printable, columns)) or "none"
@@ -94,26 +107,60 @@ def mask_files(paths: Sequence[str], columns: Mapping[str, Sequence[str]], root:
             f"--masks {printable(place) or 'is missing'}: neither a folder nor a column of the table (there are: {there}). "
             "Give the folder of masks with the stems of the images, or such a column"
         )
-    by_stem: dict[str, list[Path]] = {}
+    by_stem: dict[str, list[PurePath]] = {}
     for file in sorted(folder.rglob("*")):
         if file.is_file() and not file.name.startswith("."):
-            by_stem.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append(file)
+            inside = file.relative_to(folder)
+            by_stem.setdefault(inside.with_suffix("").as_posix(), []).append(inside)
+    if not by_stem:
+        raise HeadstartError(f"--masks {printable(place)} holds no file. Give the folder of masks with the stems of the images")
     doubled = next((files for files in by_stem.values() if len(files) > 1), None)
     if doubled:
-        raise HeadstartError(f"{doubled[0]} and {doubled[1].name} are masks of one image. Remove one of them")
+        raise HeadstartError(f"{folder / doubled[0]} and {doubled[1].name} are masks of one image. Remove one of them")
     stems = [PurePosixPath(path).with_suffix("").as_posix() for path in paths]
-    return [by_stem.get(stem, [folder / f"{stem}.png"])[0] for stem in stems]
+    folder = folder.absolute()
+    return [MaskFile(folder, by_stem.get(stem, [PurePosixPath(f"{stem}.png")])[0].as_posix()) for stem in stems]
 
 
-def read_mask(path: Path, palette: Palette | None = None, void: int = 255) -> NDArray[np.int64]:
+def patch_mask_files(masks: Sequence[str], root: Path, masks_root: str) -> list[MaskFile]:
+    """Where the masks lie that a list of patches names.
+
+    Args:
+        masks: paths from `root`, the folder of the data, or absolute ones; '' for none.
+        masks_root: the folder of masks that was given when patches were cut; '' if they were a column's.
+    """
+    folder = Path(masks_root)
+    return [
+        MaskFile(folder, path.relative_to(folder).as_posix())
+        if masks_root and mask and (path := root / mask).is_relative_to(folder)
+        else MaskFile(root, mask)
+        for mask in masks
+    ]
+
+
+def _below(root: Path, value: str) -> str:
+    """`value` of a table from `root`, also where it is an absolute path below it."""
+    path = Path(value)
+    return path.relative_to(root).as_posix() if value and path.is_relative_to(root) else value
+
+
+def read_mask(mask: MaskFile, allow_symlinks: bool, palette: Palette | None = None, void: int = 255) -> NDArray[np.int64]:
     """(h, w) number of each pixel: its value, index in the image's palette, or place of its colour in `palette` (-1: not listed).
 
-    Raises: ImageError; its code is missing, not_an_image, truncated or too_large, or not_a_mask for colours without a list.
+    Args: allow_symlinks: let links lead out of the mask's folder, as those of images.
+
+    Raises: ImageError, also of the code not_a_mask for colours without a list; SourceGoneError as `read_file`.
     """
+    with opened_file(mask.root, mask.path, allow_symlinks) as file:
+        return _numbers(file, palette, void)
+
+
+def _numbers(file: BinaryIO, palette: Palette | None, void: int) -> NDArray[np.int64]:
     from PIL import Image, UnidentifiedImageError
 
+    require_few_bytes(os.fstat(file.fileno()))
     try:
-        with reading.opened_given(path, _MASK_BYTES) as file, Image.open(file) as image:
+        with Image.open(file) as image:
             require_decodable(image.width, image.height)
             if palette is not None:
                 return palette.numbers(np.asarray(image.convert("RGB")), void)
@@ -122,8 +169,6 @@ def read_mask(path: Path, palette: Palette | None = None, void: int = 255) -> ND
                     "not_a_mask", f"it is {image.mode}, expected one number a pixel. List its colours: --palette FILE"
                 )
             return np.asarray(image).astype(np.int64)
-    except FileNotFoundError:
-        raise ImageError("missing", "there is no such file") from None
     except UnidentifiedImageError:
         raise ImageError("not_an_image", "it is no image") from None
     except Image.DecompressionBombError as error:

@@ -63,6 +63,7 @@ class PatchVersion:
         patches: how many there are.
         sha256: of its lines, hex.
         folder: of the results.
+        masks_root: the folder of masks that was given, absolute; '' if none or a column was.
     """
 
     number: int
@@ -70,6 +71,7 @@ class PatchVersion:
     patches: int
     sha256: str
     folder: Path
+    masks_root: str = ""
 
     @property
     def name(self) -> str:
@@ -167,7 +169,9 @@ def read_version(workspace: Workspace, number: int) -> PatchVersion:
     )
     if setting.overlap >= setting.size:
         raise DamagedError(path, f"says {setting.name}", remedy)
-    return PatchVersion(number, setting, facts.integer("patches", 1, _LARGEST), facts.text("sha256", r"[0-9a-f]{64}"), folder)
+    masks_root = facts.text("masks_root") if "masks_root" in facts else ""
+    sha256 = facts.text("sha256", r"[0-9a-f]{64}")
+    return PatchVersion(number, setting, facts.integer("patches", 1, _LARGEST), sha256, folder, masks_root)
 
 
 def forget_version(version: PatchVersion) -> None:

@@ -54,7 +54,7 @@ class Patches:
         parent: (n,) int64, row of the image in the manifest; patches of an image follow each other, row by row of them.
         windows: (n, 4) int64: x, y, width, height.
         sizes: (n, 2) int64, (height, width) of the image.
-        masks: path of the image's mask, from the root of the data; '' for none.
+        masks: path of the image's mask, from the root of the data or absolute; '' for none.
         jobs: (n,) id of the job that makes its features.
     """
 
@@ -127,7 +127,12 @@ def jobs_of(version: PatchVersion, patches: Patches, workspace: Workspace) -> It
 
 
 def publish_patches(
-    workspace: Workspace, setting: PatchSetting, number: int, lines: Sequence[PatchLine], jobs: Sequence[Job]
+    workspace: Workspace,
+    setting: PatchSetting,
+    number: int,
+    lines: Sequence[PatchLine],
+    jobs: Sequence[Job],
+    masks_root: str = "",
 ) -> PatchVersion:
     """Writes a version down; nothing of it is queued. Args: jobs: that make the features of these lines, in order."""
     folder = workspace.features / f"patches_v{number:03d}"
@@ -139,11 +144,12 @@ def publish_patches(
             height, width = line.size
             rows.append((patch, line.image, *line.window, line.mask, place, line.split, line.parent, width, height))
     data = written(_COLUMNS, rows)
-    version = PatchVersion(number, setting, len(lines), hashlib.sha256(data).hexdigest(), folder)
+    version = PatchVersion(number, setting, len(lines), hashlib.sha256(data).hexdigest(), folder, masks_root)
     workspace.make_folder(workspace.root / PATCHES_PLACE)
     workspace.make_folder(folder)
     workspace.files.publish(workspace.root / version.source, data)
-    facts: dict[str, Any] = {"format": PATCHES_FORMAT, **asdict(setting), "patches": len(lines), "sha256": version.sha256}
+    facts: dict[str, Any] = {"format": PATCHES_FORMAT, **asdict(setting), "masks_root": masks_root}
+    facts |= {"patches": len(lines), "sha256": version.sha256}
     # Last: where it stands, the lines stand too.
     workspace.files.publish(folder / PATCHES_FILE, seal(facts))
     return version

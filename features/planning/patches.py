@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headstart.features.encoders.resolve import EncoderRequest
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
-from headstart.features.images.decode import ImageError
+from headstart.features.images.decode import ImageError, path_inside
 from headstart.features.images.masks import mask_files
 from headstart.features.images.windows import size_of_image, window_starts, windows_of
 from headstart.features.manifest.patch_versions import PatchSetting, PatchVersion, forget_version, list_versions, next_number
@@ -120,6 +120,7 @@ def queue_patches(
     _append(workspace, lost)
     live = [row for row in columns.live.nonzero()[0].tolist() if row not in covered]
     lines, notes = _lines(manifest.dataset, columns, live, setting)
+    masks_root = "" if setting.masks in {"", *columns.extra} else str(Path(setting.masks).absolute())
     for note in notes:
         report(note)
     if not lines:
@@ -133,7 +134,7 @@ def queue_patches(
     work = Work(PATCHES_KIND, workspace.relative(folder), source, len(lines), job_size)
     _, fresh = planned_jobs(workspace, [work], known_kinds(), lambda reader: [])
     # Before the queue: a worker that finds a job finds its patches. Killed in between, the same again queues those jobs.
-    version = publish_patches(workspace, setting, number, lines, fresh)
+    version = publish_patches(workspace, setting, number, lines, fresh, masks_root)
     _append(workspace, fresh)
     report(disk_words(spec, disk_bytes))
     report(f"patches {version.name}: {len(lines):,} of {plural(len({line.parent for line in lines}), 'image')}, {version.source}")
@@ -179,7 +180,7 @@ def _queued_before(workspace: Workspace, versions: Sequence[PatchVersion]) -> tu
 
 def _lines(dataset: Dataset, columns: Columns, rows: Sequence[int], setting: PatchSetting) -> tuple[list[PatchLine], list[str]]:
     """The patches of these images, and what is to be said of those that are small, or have none."""
-    masks = _masks(dataset, columns, rows, setting.masks)
+    masks, notes = _masks(dataset, columns, rows, setting.masks)
     lines: list[PatchLine] = []
     unread: list[str] = []
     small: list[str] = []
@@ -196,7 +197,6 @@ def _lines(dataset: Dataset, columns: Columns, rows: Sequence[int], setting: Pat
             PatchLine(path, window, mask, columns.split[row], row, (height, width))
             for window in windows_of(height, width, setting.size, setting.overlap)
         ]
-    notes = []
     if unread:
         notes.append(
             f"note: no patches are cut out of {plural(len(unread), 'image')} that cannot be read, such as "
@@ -210,14 +210,29 @@ def _lines(dataset: Dataset, columns: Columns, rows: Sequence[int], setting: Pat
     return lines, notes
 
 
-def _masks(dataset: Dataset, columns: Columns, rows: Sequence[int], place: str) -> list[str]:
-    """The mask's path of each image as it is written down: from the root of the data if it lies there; '' for none."""
+def _masks(dataset: Dataset, columns: Columns, rows: Sequence[int], place: str) -> tuple[list[str], list[str]]:
+    """The mask's path of each image as it is written down: from the root of the data if it lies there; '' for none.
+
+    And a note on those that will not be read.
+    """
     if not place:
-        return [""] * len(rows)
+        return [""] * len(rows), []
     root = Path(dataset.root)
     extra = {name: [values[row] for row in rows] for name, values in columns.extra.items()}
     files = mask_files([columns.path[row] for row in rows], extra, root, place)
+    outside: list[str] = []
+    for row, file in zip(rows, files, strict=True):
+        try:
+            path_inside(file.root, file.path, dataset.allow_symlinks)
+        except ImageError as error:
+            outside.append(f"{printable(columns.path[row])} ({printable(file.path)}: {error.reason})")
+    notes = []
+    if outside:
+        notes.append(
+            f"note: of {plural(len(outside), 'image')} the mask leads out of its folder and will not be read, such as "
+            f"{'; '.join(outside[:_SHOWN])}"
+        )
     if place in extra:
-        return extra[place]
-    whole = [file.absolute() for file in files]
-    return [str(file.relative_to(root) if file.is_relative_to(root) else file) for file in whole]
+        return [file.path for file in files], notes
+    whole = [file.root / file.path for file in files]
+    return [str(file.relative_to(root) if file.is_relative_to(root) else file) for file in whole], notes

@@ -16,6 +16,7 @@ from headstart.features.arrays import offset_in
 from headstart.features.encoders.folder import require_fingerprint
 from headstart.features.encoders.map_compression import Projection
 from headstart.features.encoders.spec import EncoderSpec, projection_of, read_encoder, require_squares
+from headstart.features.images.masks import MaskFile, patch_mask_files
 from headstart.features.images.windows import require_windows
 from headstart.features.manifest.parts import part_of
 from headstart.features.manifest.patch_versions import PatchVersion, list_versions
@@ -43,7 +44,7 @@ class Cut:
         size, overlap: edge of a patch and of its overlap with the next, in pixels.
         windows: (n, 4) int64: x, y, width and height in the image.
         sizes: (n, 2) int64: (height, width) of the image.
-        masks: path of the image's mask, from the root of the data; '' for none.
+        masks: where the image's mask lies.
         is_whole: (n,) bool: whether all patches of the image have a map.
     """
 
@@ -52,7 +53,7 @@ class Cut:
     overlap: int
     windows: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    masks: list[str]
+    masks: list[MaskFile]
     is_whole: NDArray[np.bool_]
 
 
@@ -192,7 +193,8 @@ def open_patch_maps(
     live = columns.live.copy()
     live[len(live) if rows is None else rows :] = False
     files = list[tuple[Path, int, int]]()
-    kept = list[tuple[int, Patches, int, tuple[int, int]]]()  # row of the image, lines, patch, place of its map
+    # Row of the image, lines and their masks, patch, place of its map.
+    kept = list[tuple[int, tuple[Patches, list[MaskFile]], int, tuple[int, int]]]()
     wanted: Counter[int] = Counter()
     waiting = 0
     digest = hashlib.sha256(json.dumps([spec.fingerprint, setting.dataset]).encode())
@@ -200,6 +202,7 @@ def open_patch_maps(
         lines = read_patches(workspace, one)
         columns.live_at(lines.parent, setting.dataset)  # that there are such rows at all
         require_windows(one, lines, wanted)
+        masks = patch_mask_files(lines.masks, Path(manifest.dataset.root), one.masks_root)
         counts = live[lines.parent]
         wanted.update(lines.parent[counts].tolist())
         for job in jobs_of(one, lines, workspace):
@@ -214,7 +217,7 @@ def open_patch_maps(
             index, offset = _checked(marker, spec, 0)
             digest.update(f"{one.name} {marker.sha256}".encode())
             kept += [
-                (int(lines.parent[patch]), lines, patch, (len(files), place))
+                (int(lines.parent[patch]), (lines, masks), patch, (len(files), place))
                 for place, patch in enumerate(index.tolist())
                 if counts[patch]
             ]
@@ -241,9 +244,9 @@ def open_patch_maps(
             version=versions[-1].name,
             size=setting.size,
             overlap=setting.overlap,
-            windows=np.array([lines.windows[patch] for _, lines, patch, _ in kept], np.int64),
-            sizes=np.array([lines.sizes[patch] for _, lines, patch, _ in kept], np.int64),
-            masks=[lines.masks[patch] for _, lines, patch, _ in kept],
+            windows=np.array([lines.windows[patch] for _, (lines, _), patch, _ in kept], np.int64),
+            sizes=np.array([lines.sizes[patch] for _, (lines, _), patch, _ in kept], np.int64),
+            masks=[masks[patch] for _, (_, masks), patch, _ in kept],
             is_whole=np.array([there[row] == wanted[row] for row in index.tolist()], np.bool_),
         ),
     )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from headstart.features.encoders.folder import chosen_encoder, encoder_folders
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.images.decode import ImageError
-from headstart.features.images.masks import Palette, mask_files, read_mask
+from headstart.features.images.masks import MaskFile, Palette, mask_files, read_mask
 from headstart.features.images.reader import open_whole_reader
 from headstart.features.images.windows import size_of_image
 from headstart.features.manifest.patch_versions import list_versions
@@ -222,7 +222,7 @@ class Masked:
     items: NDArray[np.int64]
     looked: dict[int, Looked]
     options: MaskOptions
-    files: dict[int, Path]
+    files: dict[int, MaskFile]
     notes: tuple[str, ...]
 
     def split(self, name: str, fineness: int, flip: float = 0.0, crop: float = 1.0) -> MaskedMaps:
@@ -251,7 +251,7 @@ class Masked:
 
     def whole_codes(self, item: int) -> NDArray[np.uint8]:
         """Of all of the image's mask, also where the item is a patch of it."""
-        mask = read_mask(self.files[item], self.options.palette, self.options.void)
+        mask = read_mask(self.files[item], self.maps.dataset.allow_symlinks, self.options.palette, self.options.void)
         codes: NDArray[np.uint8] = self._code_of[np.where((mask >= 0) & (mask < _VALUES), mask, _VALUES)]
         codes[mask == self.options.void] = VOID
         return codes
@@ -363,17 +363,20 @@ def _only_with_maps(workspace: Workspace) -> str | None:
     return keeping[0]
 
 
-def _files(maps: FeatureMaps, place: str) -> dict[int, Path]:
-    """The mask's file of each item, whether it is there or not; Path() where the table names none."""
+def _files(maps: FeatureMaps, place: str) -> dict[int, MaskFile]:
+    """Where each item's mask lies, see `mask_files`."""
     rows, root = maps.index.tolist(), Path(maps.dataset.root)
-    if maps.cut is not None and not place and any(maps.cut.masks):  # as it was said when they were cut
-        return {item: root / mask if mask else Path() for item, mask in enumerate(maps.cut.masks)}
+    if maps.cut is not None and not place and any(mask.path for mask in maps.cut.masks):  # as it was said when they were cut
+        gone = next((folder for folder in {mask.root for mask in maps.cut.masks} - {root} if not folder.is_dir()), None)
+        if gone is not None:
+            raise HeadstartError(f"{gone}, where masks of patches lay, is gone. Say where they are: --masks DIR")
+        return dict(enumerate(maps.cut.masks))
     extra = {name: [values[row] for row in rows] for name, values in maps.columns.extra.items()}
     return dict(enumerate(mask_files([maps.columns.path[row] for row in rows], extra, root, place)))
 
 
 def _looked(
-    maps: FeatureMaps, files: dict[int, Path], options: MaskOptions
+    maps: FeatureMaps, files: dict[int, MaskFile], options: MaskOptions
 ) -> tuple[dict[int, Looked], dict[int, dict[int, int]]]:
     """What is seen of each item's mask, and pixels of each value in each image's (by row) that can be used.
 
@@ -403,14 +406,17 @@ def _counts(mask: NDArray[np.int64]) -> dict[int, int]:
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def _mask_of(maps: FeatureMaps, row: int, item: int, file: Path, options: MaskOptions) -> NDArray[np.int64] | str:
+def _mask_of(maps: FeatureMaps, row: int, item: int, file: MaskFile, options: MaskOptions) -> NDArray[np.int64] | str:
     """(H, W) of an image's mask, or why it cannot be used."""
-    if file == Path():
+    if not file.path:
         return "the table names no mask"
     try:
-        mask = read_mask(file, options.palette, options.void)
+        mask = read_mask(file, maps.dataset.allow_symlinks, options.palette, options.void)
     except ImageError as error:
-        return "there is no mask" if error.code == "missing" else f"the mask cannot be read ({error.reason})"
+        if error.code == "missing":
+            return "there is no mask"
+        what = "its mask leads out of its folder" if error.code == "outside_root" else "the mask cannot be read"
+        return f"{what} ({printable(file.path)}: {error.reason})"
     size = _size_of(maps, row) if maps.cut is None else (int(maps.cut.sizes[item][0]), int(maps.cut.sizes[item][1]))
     if size is not None and size != mask.shape:
         return f"the mask has another size ({mask.shape[1]} x {mask.shape[0]}, the image {size[1]} x {size[0]})"

@@ -37,17 +37,17 @@ def scene(number: int) -> tuple[Image.Image, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """30 images below images/, their masks below masks/, a table that names both, and a workspace with the maps."""
+    """30 images below images/, their masks below images/masks/, a table that names both, and a workspace with the maps."""
     root = tmp_path_factory.mktemp("scenes")
     lines = ["path,split,mask"]
     for number in range(30):
         split = ("train", "train", "val", "test")[number % 4] if number else "train"
         image, mask = scene(number)
-        for folder in ("images", "masks"):
+        for folder in ("images", "images/masks"):
             (root / folder / split).mkdir(parents=True, exist_ok=True)
         image.save(root / f"images/{split}/{number:02}.png")
-        Image.fromarray(mask).save(root / f"masks/{split}/{number:02}.png")
-        lines.append(f"{split}/{number:02}.png,{split},../masks/{split}/{number:02}.png")
+        Image.fromarray(mask).save(root / f"images/masks/{split}/{number:02}.png")
+        lines.append(f"{split}/{number:02}.png,{split},masks/{split}/{number:02}.png")
     (root / "images/table.csv").write_text("\n".join(lines) + "\n")
     work(enqueue(root / "images/table.csv", root / "w", *MAPS))
     return root
@@ -56,7 +56,7 @@ def scenes(tmp_path_factory):
 @pytest.fixture
 def own(scenes, tmp_path):
     """A copy of masks that a test may harm."""
-    shutil.copytree(scenes / "masks", tmp_path / "masks")
+    shutil.copytree(scenes / "images/masks", tmp_path / "masks")
     return tmp_path / "masks"
 
 
@@ -65,7 +65,7 @@ def found(scenes, masks="mask", **options):
 
 
 def test_a_folder_and_a_column_say_the_same_masks(scenes):
-    column, folder = found(scenes), found(scenes, scenes / "masks")
+    column, folder = found(scenes), found(scenes, scenes / "images/masks")
     assert column.split("train", 4).digest == folder.split("train", 4).digest
     assert (column.classes, column.notes, len(column.items)) == (("0", "1"), (), 30)
     batch = folder.split("val", 4).batch(np.arange(3), None)
@@ -148,9 +148,13 @@ LEFT_OUT = "left out because "
             LEFT_OUT + "the mask has another size: 1 image, such as train/00.png: the mask has another size (10 x 10, ",
         ),
         (_void, 29, LEFT_OUT + "the mask is void everywhere: 1 image, such as train/00.png"),
-        (_colours, 29, LEFT_OUT + "the mask cannot be read: 1 image, such as train/00.png: the mask cannot be read (it is RGB"),
+        (
+            _colours,
+            29,
+            LEFT_OUT + "the mask cannot be read: 1 image, such as train/00.png: the mask cannot be read (train/00.png: it is RGB",
+        ),
         (lambda masks: (masks / "train/00.png").unlink(), 29, LEFT_OUT + "there is no mask: 1 image, such as train/00.png"),
-        (lambda masks: (masks / "train/00.png").write_bytes(b"x"), 29, "the mask cannot be read (it is no image)"),
+        (lambda masks: (masks / "train/00.png").write_bytes(b"x"), 29, "the mask cannot be read (train/00.png: it is no image)"),
         (
             _strange,
             30,
@@ -167,6 +171,68 @@ def test_a_mask_that_cannot_be_used_is_counted_and_named_and_costs_nothing_else(
     [note] = masked.notes
     assert said in note
     assert "\n" not in note
+
+
+def _up(data, outside):
+    return f"../{outside.name}"
+
+
+def _absolute(data, outside):
+    return str(outside)
+
+
+def _link(data, outside):
+    (data / "masks/train/link.png").symlink_to(outside)
+    return "masks/train/link.png"
+
+
+def _linked_folder(data, outside):
+    (data / "masks/other").symlink_to(outside.parent)
+    return f"masks/other/{outside.name}"
+
+
+UP, LINK = "absolute paths and '..' are refused", "a symbolic link leads out of the data folder; --allow-symlinks accepts it"
+
+
+@pytest.mark.parametrize(
+    ("lead_out", "why"),
+    [(_up, UP), (_absolute, UP), (_link, LINK), (_linked_folder, LINK)],
+    ids=["upwards", "absolute", "a link", "a linked folder"],
+)
+def test_a_column_that_leads_out_of_the_data_is_counted_and_named_and_not_read(scenes, tmp_path, monkeypatch, lead_out, why):
+    data = shutil.copytree(scenes / "images", tmp_path / "images")
+    outside = shutil.copy(data / "masks/train/00.png", tmp_path / "secret.png")
+    path = lead_out(data, outside)
+    table = data / "table.csv"
+    table.write_text(table.read_text().replace("masks/train/00.png", path))
+    work(enqueue(table, tmp_path / "w", *MAPS))
+    opened = []
+    monkeypatch.setattr(decode, "_open_regular", lambda name, real=decode._open_regular: (opened.append(name), real(name))[1])
+    masked = find_masked(open_workspace(tmp_path / "w"), None, None, MaskOptions("mask"))
+    assert len(masked.items) == 29
+    [note] = masked.notes
+    assert note == (
+        "left out because its mask leads out of its folder: 1 image, such as train/00.png: "
+        f"its mask leads out of its folder ({path}: {why})"
+    )
+    assert len([name for name in opened if "/masks/" in name]) == 29
+    assert not any(name.endswith("secret.png") for name in opened)
+
+
+def test_a_column_may_name_masks_by_absolute_paths_below_the_data(scenes, tmp_path):
+    data = shutil.copytree(scenes / "images", tmp_path / "images")
+    table = data / "table.csv"
+    table.write_text(table.read_text().replace(",masks/", f",{data}/masks/"))
+    work(enqueue(table, tmp_path / "w", *MAPS))
+    assert len(find_masked(open_workspace(tmp_path / "w"), None, None, MaskOptions("mask")).items) == 30
+
+
+def test_a_link_out_of_a_folder_of_masks_is_counted_and_named_and_not_read(scenes, own, tmp_path):
+    outside = shutil.move(own / "train/00.png", tmp_path / "secret.png")
+    (own / "train/00.png").symlink_to(outside)
+    masked = found(scenes, own)
+    assert len(masked.items) == 29
+    assert f"its mask leads out of its folder (train/00.png: {LINK})" in masked.notes[0]
 
 
 def test_values_that_are_no_class_count_as_void(scenes, own):
@@ -201,7 +267,7 @@ def _doubled(masks):
         (
             lambda masks: [path.unlink() for path in masks.rglob("*.png")],
             None,
-            "no mask can be used; left out because there is no",
+            "holds no file. Give the folder of masks with the stems of the images",
         ),
         (lambda masks: shutil.rmtree(masks / "val"), None, "no image with a usable mask is in the split 'val'"),
         (_all_one, None, "all pixels of the training masks have the value 3. Two classes are needed"),
@@ -256,7 +322,7 @@ def test_a_head_learns_the_scenes_and_leaves_its_numbers_and_pictures(scenes, tm
     shutil.copytree(scenes / "w", tmp_path / "w")
     options = (
         "--masks",
-        scenes / "masks",
+        scenes / "images/masks",
         "--head",
         head,
         "--epochs",
@@ -290,7 +356,7 @@ def learned(scenes, tmp_path_factory):
     root = tmp_path_factory.mktemp("learned") / "w"
     shutil.copytree(scenes / "w", root)
     options = ("--epochs", "8", "--batch-size", "4", "--threads", "1")
-    assert call("train", "segment", "--masks", scenes / "masks", *options, "-w", root).status == 0
+    assert call("train", "segment", "--masks", scenes / "images/masks", *options, "-w", root).status == 0
     return root
 
 

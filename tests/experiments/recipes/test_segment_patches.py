@@ -15,7 +15,7 @@ from headstart.features.images.windows import windows_of
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
-from tests.features.cut import SIZES, cut, draw, large_scene
+from tests.features.cut import SIZES, cut, draw, large_scene, said
 from tests.jobs.extraction import work
 
 IMAGES = 12
@@ -148,6 +148,50 @@ def test_masks_are_looked_at_once_an_image_and_a_patch_that_they_say_nothing_of_
     after = len(found.split("train", 1))
     assert after == {_void_patch: before - 1, _strange: before}.get(harm, before - len(windows_of(*SIZES[0], 48, 16)))
     assert not any((found.split("train", 1).truth(row) == VOID).all() for row in range(after))
+
+
+def _masks_apart(root):
+    """The images of `draw`, and their masks in a folder of their own with the same stems."""
+    table = draw(root / "data", IMAGES)
+    (root / "apart/in").mkdir(parents=True)
+    for mask in sorted((root / "data/in").glob("*_mask.png")):
+        mask.rename(root / "apart/in" / f"{mask.name[:2]}.png")
+    return table
+
+
+def test_masks_of_a_folder_apart_are_found_from_anywhere_and_links_out_of_it_are_named_and_not_read(tmp_path, monkeypatch):
+    table = _masks_apart(tmp_path)
+    secret = (tmp_path / "apart/in/00.png").rename(tmp_path / "secret.png")
+    (tmp_path / "apart/in/00.png").symlink_to(secret)
+    monkeypatch.chdir(tmp_path)
+    words = said(table, tmp_path / "w", "--patches", "48", "--overlap", "16", "--masks", "apart")
+    why = "in/00.png: a symbolic link leads out of the data folder; --allow-symlinks accepts it"
+    assert f"of 1 image the mask leads out of its folder and will not be read, such as in/00.png ({why})" in words
+    work(open_workspace(tmp_path / "w"))
+    monkeypatch.chdir("/")
+    found = masked(tmp_path)
+    [note] = found.notes
+    assert note == (
+        f"left out because its mask leads out of its folder: 1 image, such as in/00.png: its mask leads out of its folder ({why})"
+    )
+    assert len({found.name_of(item) for item in found.items.tolist()}) == IMAGES - 1
+    (tmp_path / "apart").rename(tmp_path / "elsewhere")
+    with pytest.raises(HeadstartError, match=r"apart, where masks of patches lay, is gone. Say where they are: --masks DIR"):
+        masked(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "/secret.png"])
+def test_a_column_that_leads_out_of_the_data_is_named_when_patches_are_cut_and_never_read(tmp_path, path):
+    table = draw(tmp_path / "data", IMAGES)
+    (tmp_path / "data/in/00_mask.png").rename(tmp_path / "secret.png")
+    path = path if path.startswith(".") else f"{tmp_path}{path}"
+    table.write_text(table.read_text().replace("in/00_mask.png", path))
+    why = f"{path}: absolute paths and '..' are refused"
+    words = said(table, tmp_path / "w")
+    assert f"of 1 image the mask leads out of its folder and will not be read, such as in/00.png ({why})" in words
+    work(open_workspace(tmp_path / "w"))
+    [note] = masked(tmp_path).notes
+    assert note.endswith(f"such as in/00.png: its mask leads out of its folder ({why})")
 
 
 def test_patches_that_are_not_done_are_said_instead_of_training_on_a_part(own):

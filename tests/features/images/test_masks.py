@@ -3,10 +3,14 @@ import pytest
 from PIL import Image
 
 from headstart.features.images.decode import ImageError
-from headstart.features.images.masks import read_mask, read_palette
+from headstart.features.images.masks import MaskFile, read_mask, read_palette
 from headstart.pipeline.errors import HeadstartError
 
 NUMBERS = np.array([[0, 1, 2], [3, 11, 200]])
+
+
+def read(path, *palette, **options):
+    return read_mask(MaskFile(path.parent, path.name), False, *palette, **options)
 
 
 def _grey(path):
@@ -26,7 +30,7 @@ def _deep(path):
 @pytest.mark.parametrize(("write", "times"), [(_grey, 1), (_palette, 1), (_deep, 300)], ids=["grey", "palette", "16 bits"])
 def test_a_mask_is_the_numbers_in_its_file(tmp_path, write, times):
     write(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), NUMBERS * times)
+    np.testing.assert_array_equal(read(tmp_path / "mask.png"), NUMBERS * times)
 
 
 def test_colours_are_the_classes_of_the_list_and_others_are_told_apart(tmp_path):
@@ -35,7 +39,7 @@ def test_colours_are_the_classes_of_the_list_and_others_are_told_apart(tmp_path)
     assert palette.names == ("car", "tall tree")
     pixels = np.array([[[128, 0, 0], [0, 128, 0]], [[0, 0, 0], [1, 2, 3]]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", palette, void=77), [[0, 1], [77, -1]])
+    np.testing.assert_array_equal(read(tmp_path / "mask.png", palette, void=77), [[0, 1], [77, -1]])
 
 
 def _colours(path):
@@ -57,11 +61,11 @@ def _huge(path):
 @pytest.mark.parametrize(
     ("write", "code", "said"),
     [
-        (lambda path: None, "missing", "there is no such file"),
+        (lambda path: path.with_name("other.png").touch(), "missing", "there is no such file"),
         (lambda path: path.write_bytes(b"no image"), "not_an_image", "it is no image"),
         (_cut, "truncated", ""),
         (_colours, "not_a_mask", "it is RGB, expected one number a pixel. List its colours: --palette FILE"),
-        (lambda path: path.mkdir(), "truncated", ""),
+        (lambda path: path.mkdir(), "not_a_file", "a folder"),
         (_huge, "too_large", ""),
     ],
     ids=["missing", "no image", "cut off", "in colours", "a folder", "billions of pixels"],
@@ -69,7 +73,7 @@ def _huge(path):
 def test_what_is_no_mask_says_so_on_one_line(tmp_path, write, code, said):
     write(tmp_path / "mask.png")
     with pytest.raises(ImageError) as caught:
-        read_mask(tmp_path / "mask.png")
+        read(tmp_path / "mask.png")
     assert caught.value.code == code
     assert said in caught.value.reason
     assert "\n" not in caught.value.reason
