@@ -177,7 +177,6 @@ DOORS = {
     "pictures": door(
         "PIL.Image.open cv2.imread imageio.imread",
         "features/images/decode.py",
-        {"features/images/masks.py": OPENED},
     ),
     "printing": door(
         "print pprint.pprint click.echo click.secho click.echo_via_pager sys.stdout sys.stderr sys.__stdout__ sys.__stderr__",

@@ -54,6 +54,7 @@ STATUS: dict[str, int] = {
 }
 _FORMATS = tuple(IMAGE_FORMATS)
 _TEXT_BYTES = 64 << 20
+_HEAD_BYTES = 256  # by which a file is told that is no image
 _ORIENTATION = 0x0112
 _SIDES_SWAPPED = (5, 6, 7, 8)
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -289,24 +290,29 @@ def size_in(file: BinaryIO, is_turned: bool = False) -> tuple[int, int]:
 
 
 def _opened(data: bytes) -> "PillowImage":
-    """Its header was read, and no pixel."""
+    return open_image(io.BytesIO(data))
+
+
+def open_image(file: BinaryIO) -> "PillowImage":
+    """The image in `file`, which stays open meanwhile: its header was read, and no pixel. Raises: ImageError."""
     from PIL import Image, UnidentifiedImageError
 
     silence_pillow()
-    if not data:
+    head = file.read(_HEAD_BYTES)
+    if not head:
         raise ImageError("not_an_image", "the file is empty")
-    if data.startswith(LFS_POINTER):
+    if head.startswith(LFS_POINTER):
         raise ImageError("not_an_image", "a pointer of Git LFS instead of the image; fetch it: git lfs pull")
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(file, formats=_FORMATS)  # which begins at the beginning
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", reason_of(error)) from None
     except (UnidentifiedImageError, KeyError):  # a KeyError names a format that this build of Pillow lacks
-        if unsupported := _unsupported_tiff(data):
+        if unsupported := _unsupported_tiff(file, head):
             raise ImageError("unsupported", unsupported) from None
-        if data.startswith(_MAGIC):
+        if head.startswith(_MAGIC):
             raise ImageError("truncated", "it begins like an image, but its header is cut off or damaged") from None
-        raise ImageError("not_an_image", _other_kind(data) or f"none of {', '.join(_FORMATS)}") from None
+        raise ImageError("not_an_image", _other_kind(head) or f"none of {', '.join(_FORMATS)}") from None
     except Exception as error:
         raise ImageError("truncated", f"{type(error).__name__}: {reason_of(error)}") from None
     require_decodable(*image.size)
@@ -319,34 +325,34 @@ def _is_turned(image: "PillowImage") -> bool:
     return False
 
 
-def _unsupported_tiff(data: bytes) -> str:
+def _unsupported_tiff(file: BinaryIO, head: bytes) -> str:
     """What Pillow cannot read of a TIFF whose header is sound; '' for anything else."""
     from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, ImageFileDirectory_v2
 
-    if not data.startswith((b"II*\0", b"MM\0*")):
+    if not head.startswith((b"II*\0", b"MM\0*")):
         return ""
     try:
-        directory = ImageFileDirectory_v2(data[:8])
-        file = io.BytesIO(data)
+        directory = ImageFileDirectory_v2(head[:8])
         file.seek(directory.next)
         directory.load(file)
         bands, bits = int(directory.get(SAMPLESPERPIXEL, 1)), directory.get(BITSPERSAMPLE, (1,))
         offsets, counts = directory.get(273, directory.get(324, ())), directory.get(279, directory.get(325, ()))
-        is_whole = all(start + count <= len(data) for start, count in zip(offsets, counts, strict=True)) and len(offsets) > 0
+        size = file.seek(0, os.SEEK_END)
+        is_whole = all(start + count <= size for start, count in zip(offsets, counts, strict=True)) and len(offsets) > 0
     except Exception:  # then it is damaged indeed
         return ""
     many = f"{bands} bands of {'/'.join(map(str, sorted(set(bits))))} bits" if bands > 1 else f"samples of {bits[0]} bits"
     return f"{many}, which Pillow cannot read" if is_whole else ""
 
 
-def _other_kind(data: bytes) -> str:
-    """What `data` is, although it is named as an image that is read; '' if that is not plain."""
-    if data[4:8] == b"ftyp" and b"avif" not in data[:64]:
-        if data[8:12] in _HEIC_BRANDS:
+def _other_kind(head: bytes) -> str:
+    """What begins so, although it is named as an image that is read; '' if that is not plain."""
+    if head[4:8] == b"ftyp" and b"avif" not in head[:64]:
+        if head[8:12] in _HEIC_BRANDS:
             return "HEIC under another name, which is not read. Convert it to JPEG"
         return "a video, not an image"
-    head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return next((f"{kind}, not an image" for mark, kind in _OTHER_KINDS if head.startswith(mark)), "")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((f"{kind}, not an image" for mark, kind in _OTHER_KINDS if text.startswith(mark)), "")
 
 
 def _rgb(image: "PillowImage", transform: Transform | None, is_turned: bool = False) -> "PillowImage":

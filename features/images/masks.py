@@ -1,10 +1,10 @@
 """Masks that say the class of each pixel: files of numbers (grey or palette, 8 or 16 bits), or of colours with a list of them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,13 @@ from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable, reason_of
 
-from .decode import ImageError, opened_file, require_decodable, require_few_bytes
+from .decode import ImageError, open_image, opened_file, require_few_bytes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 _INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
-_CHANNELS = 3
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -144,36 +147,51 @@ def _below(root: Path, value: str) -> str:
     return path.relative_to(root).as_posix() if value and path.is_relative_to(root) else value
 
 
-def read_mask(mask: MaskFile, allow_symlinks: bool, palette: Palette | None = None, void: int = 255) -> NDArray[np.int64]:
+def read_mask(mask: MaskFile, allow_symlinks: bool, palette: Palette | None = None, void: int = 255) -> NDArray[np.integer[Any]]:
     """(h, w) number of each pixel: its value, index in the image's palette, or place of its colour in `palette` (-1: not listed).
+
+    They are of the type that the file has, a byte or two each; four where colours are listed. At most `decode.MAX_PIXELS` are
+    read: a header that claims more is refused before any memory is taken.
 
     Args: allow_symlinks: let links lead out of the mask's folder, as those of images.
 
     Raises: ImageError, also of the code not_a_mask for colours without a list; SourceGoneError as `read_file`.
     """
     with opened_file(mask.root, mask.path, allow_symlinks) as file:
-        return _numbers(file, palette, void)
+        require_few_bytes(os.fstat(file.fileno()))
+        image = open_image(file)
+        if palette is None and image.mode not in _INDEX_MODES:
+            raise ImageError("not_a_mask", f"it is {image.mode}, expected one number a pixel. List its colours: --palette FILE")
+        try:
+            image.load()
+            return _numbers(image, palette, void)
+        except MemoryError:
+            raise ImageError("too_large", f"{image.width} x {image.height} pixels do not fit into memory") from None
+        except Exception as error:  # Pillow raises anything
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's, which `opened_file` explains
+            raise ImageError("truncated", f"{type(error).__name__}: {reason_of(error)}") from None
 
 
-def _numbers(file: BinaryIO, palette: Palette | None, void: int) -> NDArray[np.int64]:
-    from PIL import Image, UnidentifiedImageError
+def _numbers(image: "PillowImage", palette: Palette | None, void: int) -> NDArray[np.integer[Any]]:
+    numbers: NDArray[np.integer[Any]] | None = None
+    for rows in strips((image.height, image.width)):
+        part = image.crop((0, rows.start, image.width, rows.stop))
+        if palette is None:
+            values = np.asarray(part)
+            values = values.astype(np.uint8) if values.dtype == np.bool_ else values
+        else:
+            values = palette.numbers(np.asarray(part.convert("RGB")), void).astype(np.int32)
+        if numbers is None:
+            numbers = np.empty((image.height, image.width), values.dtype)
+        numbers[rows] = values
+    assert numbers is not None
+    return numbers
 
-    require_few_bytes(os.fstat(file.fileno()))
-    try:
-        with Image.open(file) as image:
-            require_decodable(image.width, image.height)
-            if palette is not None:
-                return palette.numbers(np.asarray(image.convert("RGB")), void)
-            if image.mode not in _INDEX_MODES:
-                raise ImageError(
-                    "not_a_mask", f"it is {image.mode}, expected one number a pixel. List its colours: --palette FILE"
-                )
-            return np.asarray(image).astype(np.int64)
-    except UnidentifiedImageError:
-        raise ImageError("not_an_image", "it is no image") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError("too_large", reason_of(error)) from None
-    except ImageError:
-        raise
-    except (OSError, ValueError, SyntaxError, HeadstartError) as error:
-        raise ImageError("truncated", reason_of(error)) from None
+
+def strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of a mask, in order, as many at a time as have about a million pixels: what is made of them takes little memory."""
+    height, width = shape
+    step = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from headstart.features.encoders.folder import chosen_encoder, encoder_folders
 from headstart.features.encoders.spec import read_encoder
 from headstart.features.images.decode import ImageError
-from headstart.features.images.masks import MaskFile, Palette, mask_files, read_mask
+from headstart.features.images.masks import MaskFile, Palette, mask_files, read_mask, strips
 from headstart.features.images.reader import open_whole_reader
 from headstart.features.images.windows import size_of_image
 from headstart.features.manifest.patch_versions import list_versions
@@ -252,8 +252,11 @@ class Masked:
     def whole_codes(self, item: int) -> NDArray[np.uint8]:
         """Of all of the image's mask, also where the item is a patch of it."""
         mask = read_mask(self.files[item], self.maps.dataset.allow_symlinks, self.options.palette, self.options.void)
-        codes: NDArray[np.uint8] = self._code_of[np.where((mask >= 0) & (mask < _VALUES), mask, _VALUES)]
-        codes[mask == self.options.void] = VOID
+        codes = np.empty(mask.shape, np.uint8)
+        for rows in strips(mask.shape):
+            part = mask[rows].astype(np.int64)
+            part[(part < 0) | (part > _VALUES) | (part == self.options.void)] = _VALUES
+            codes[rows] = self._code_of[part]
         return codes
 
     def cut_out(self, item: int, whole: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -390,23 +393,38 @@ def _looked(
         if isinstance(mask, str):
             looked |= dict.fromkeys(items, Looked(mask))
             continue
-        counted[row] = _counts(mask)
+        counts = _counts(mask)
+        if set(counts) == {options.void}:
+            looked |= dict.fromkeys(items, Looked("the mask is void everywhere"))
+            continue
+        counted[row] = counts
         for item in items:
             part = mask
             if maps.cut is not None:
                 x, y, width, height = map(int, maps.cut.windows[item])
                 part = mask[y : y + height, x : x + width]
-            sha256 = hashlib.sha256(str(part.shape).encode() + part.tobytes()).hexdigest()
-            looked[item] = Looked("", sha256, tuple(_counts(part).items()))
+            looked[item] = Looked("", _digest(part), tuple(_counts(part).items()))
     return looked, counted
 
 
-def _counts(mask: NDArray[np.int64]) -> dict[int, int]:
-    values, counts = np.unique(mask, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+def _digest(mask: NDArray[np.integer[Any]]) -> str:
+    """Of its numbers, of whatever type they are, hex."""
+    digest = hashlib.sha256(str(mask.shape).encode())
+    for rows in strips(mask.shape):
+        digest.update(mask[rows].astype(np.int64).tobytes())
+    return digest.hexdigest()
 
 
-def _mask_of(maps: FeatureMaps, row: int, item: int, file: MaskFile, options: MaskOptions) -> NDArray[np.int64] | str:
+def _counts(mask: NDArray[np.integer[Any]]) -> dict[int, int]:
+    """Pixels of each value, by ascending value."""
+    pixels = Counter[int]()
+    for rows in strips(mask.shape):
+        values, counts = np.unique(mask[rows], return_counts=True)
+        pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    return dict(sorted(pixels.items()))
+
+
+def _mask_of(maps: FeatureMaps, row: int, item: int, file: MaskFile, options: MaskOptions) -> NDArray[np.integer[Any]] | str:
     """(H, W) of an image's mask, or why it cannot be used."""
     if not file.path:
         return "the table names no mask"
@@ -420,7 +438,7 @@ def _mask_of(maps: FeatureMaps, row: int, item: int, file: MaskFile, options: Ma
     size = _size_of(maps, row) if maps.cut is None else (int(maps.cut.sizes[item][0]), int(maps.cut.sizes[item][1]))
     if size is not None and size != mask.shape:
         return f"the mask has another size ({mask.shape[1]} x {mask.shape[0]}, the image {size[1]} x {size[0]})"
-    return "the mask is void everywhere" if (mask == options.void).all() else mask
+    return mask
 
 
 def _size_of(maps: FeatureMaps, row: int) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """The recipe segment: masks as data, what of them is refused or named, losses and heads that learn."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 
@@ -15,7 +16,7 @@ from headstart.experiments.serving import predict_masks
 from headstart.experiments.training.data.batch import Facts
 from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.masked_maps import VOID, MaskOptions, at_cells, find_masked
-from headstart.features.images import bands, decode
+from headstart.features.images import bands, decode, masks
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
@@ -154,7 +155,11 @@ LEFT_OUT = "left out because "
             LEFT_OUT + "the mask cannot be read: 1 image, such as train/00.png: the mask cannot be read (train/00.png: it is RGB",
         ),
         (lambda masks: (masks / "train/00.png").unlink(), 29, LEFT_OUT + "there is no mask: 1 image, such as train/00.png"),
-        (lambda masks: (masks / "train/00.png").write_bytes(b"x"), 29, "the mask cannot be read (train/00.png: it is no image)"),
+        (
+            lambda masks: (masks / "train/00.png").write_bytes(b"x"),
+            29,
+            "the mask cannot be read (train/00.png: none of JPEG, PNG",
+        ),
         (
             _strange,
             30,
@@ -233,6 +238,19 @@ def test_a_link_out_of_a_folder_of_masks_is_counted_and_named_and_not_read(scene
     masked = found(scenes, own)
     assert len(masked.items) == 29
     assert f"its mask leads out of its folder (train/00.png: {LINK})" in masked.notes[0]
+
+
+def test_a_mask_has_the_same_digest_whatever_type_its_numbers_have_and_however_many_rows_are_looked_at(scenes, own, monkeypatch):
+    monkeypatch.setattr(masks, "_STRIP_PIXELS", 5 * SIZE[1])
+    _deep(own)
+    masked = found(scenes, own)
+    for item in masked.items.tolist():
+        numbers = np.asarray(Image.open(own / masked.name_of(item))).astype(np.int64)
+        seen = masked.looked[item]
+        assert seen.sha256 == hashlib.sha256(str(SIZE).encode() + numbers.tobytes()).hexdigest()
+        assert seen.counts == tuple(zip(*(part.tolist() for part in np.unique(numbers, return_counts=True)), strict=True))
+        codes = np.where(numbers <= 1, numbers, VOID)
+        np.testing.assert_array_equal(masked.codes(item), codes)
 
 
 def test_values_that_are_no_class_count_as_void(scenes, own):
