@@ -13,7 +13,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -263,7 +263,7 @@ def decode(data: bytes, transform: Transform, elsewhere: "Decoder | None" = None
     if pixels is not None:
         return pixels
     rgb = _rgb(image, transform)
-    if turns and image.getexif().get(_ORIENTATION, 1) in _SIDES_SWAPPED:
+    if turns and _orientation(image) in _SIDES_SWAPPED:
         width, height = height, width
     return fit(rgb, transform, (height, width))  # outside of the above: what fails here is our mistake and not the image's
 
@@ -273,19 +273,10 @@ def size_in(file: BinaryIO, is_turned: bool = False) -> tuple[int, int]:
 
     Raises: ImageError if it is none, or has more pixels than are decoded.
     """
-    from PIL import Image
-
-    silence_pillow()
-    try:
-        with Image.open(file, formats=_FORMATS) as image:
-            width, height = image.size
-            if is_turned and image.getexif().get(_ORIENTATION, 1) in _SIDES_SWAPPED:
-                width, height = height, width
-    except Image.DecompressionBombError as error:
-        raise ImageError("too_large", reason_of(error)) from None
-    except Exception as error:  # Pillow raises anything
-        raise ImageError("not_an_image", reason_of(error)) from None
-    require_decodable(width, height)
+    image = open_image(file)
+    width, height = image.size
+    if is_turned and _orientation(image) in _SIDES_SWAPPED:
+        return width, height
     return height, width
 
 
@@ -320,9 +311,13 @@ def open_image(file: BinaryIO) -> "PillowImage":
 
 
 def _is_turned(image: "PillowImage") -> bool:
+    return _orientation(image) in range(2, 9)
+
+
+def _orientation(image: "PillowImage") -> Any:
     with contextlib.suppress(Exception):  # a damaged EXIF turns nothing
-        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-    return False
+        return image.getexif().get(_ORIENTATION, 1)
+    return 1
 
 
 def _unsupported_tiff(file: BinaryIO, head: bytes) -> str:

@@ -22,7 +22,7 @@ from headstart.pipeline.queue import Reader
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
 from tests.features.cut import ENCODER, PATCHES, SIZES, cut, draw, large_scene, said
-from tests.jobs.extraction import work
+from tests.jobs.extraction import enqueue, work
 
 IMAGES = 12
 
@@ -240,6 +240,28 @@ def test_small_and_broken_images_cost_their_own_patches_alone(tmp_path):
     encoder = open_encoder(workspace.features / maps.spec.folder_name, "cpu")
     expected = encoder.encode(np.full((1, 48, 48, 3), 200, np.uint8))[0, maps.spec.embed_dim :].reshape(maps.shape)
     np.testing.assert_allclose(maps.read(small[:1])[0], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_why_a_patch_failed_is_told_in_the_words_of_a_job_of_whole_images(tmp_path):
+    table = draw(tmp_path / "data", 1)
+    sound = (tmp_path / "data/in/00.png").read_bytes()
+    (tmp_path / "data/in/cut_off.png").write_bytes(sound[: len(sound) // 2])
+    (tmp_path / "data/in/page.png").write_bytes(b"<!doctype html>")
+    with table.open("a") as file:
+        file.writelines(f"in/{name}.png,train,\n" for name in ("cut_off", "page"))
+    words = said(table, tmp_path / "w")
+    work(open_workspace(tmp_path / "w"))
+    work(enqueue(table, tmp_path / "whole"))
+
+    def failed(root):
+        items = call("status", "--failed", "--json", "-w", tmp_path / root).json["failed_items"]
+        return {(item["name"].partition("#")[0], item["code"], item["reason"]) for item in items}
+
+    whole = {name: (code, reason) for name, code, reason in failed("whole")}
+    assert failed("w") == {("in/cut_off.png", *whole["in/cut_off.png"])}
+    assert whole["in/cut_off.png"][1].startswith("OSError: image file is truncated")
+    assert "cannot be read, such as in/page.png (an HTML page, as of a download that failed, not an image)" in words
+    assert whole["in/page.png"][1] in words  # it has no size, so no patch that could fail
 
 
 def test_the_same_job_gives_the_same_bytes(done, own):

@@ -250,8 +250,15 @@ class Masked:
         return whole if self.maps.cut is None else self.cut_out(item, whole)
 
     def whole_codes(self, item: int) -> NDArray[np.uint8]:
-        """Of all of the image's mask, also where the item is a patch of it."""
-        mask = read_mask(self.files[item], self.maps.dataset.allow_symlinks, self.options.palette, self.options.void)
+        """Of all of the image's mask, also where the item is a patch of it. Raises: HeadstartError if it broke meanwhile."""
+        file = self.files[item]
+        try:
+            mask = read_mask(file, self.maps.dataset.allow_symlinks, self.options.palette, self.options.void)
+        except ImageError as error:
+            raise HeadstartError(
+                f"the mask of {self.name_of(item)} can no longer be read ({printable(file.path)}: {error.reason}). "
+                "Put it back, then run the same command again"
+            ) from None
         codes = np.empty(mask.shape, np.uint8)
         for rows in strips(mask.shape):
             part = mask[rows].astype(np.int64)

@@ -253,6 +253,36 @@ def test_a_mask_has_the_same_digest_whatever_type_its_numbers_have_and_however_m
         np.testing.assert_array_equal(masked.codes(item), codes)
 
 
+def test_a_mask_that_breaks_after_it_was_looked_at_is_a_mistake_of_one_line(scenes, own):
+    masked = found(scenes, own)
+    sound = (own / "train/00.png").read_bytes()
+    (own / "train/00.png").write_bytes(sound[:60])
+    [item] = [item for item in masked.items.tolist() if masked.name_of(item) == "train/00.png"]
+    with pytest.raises(HeadstartError) as caught:
+        masked.codes(item)
+    assert str(caught.value).startswith("the mask of train/00.png can no longer be read (train/00.png: OSError: ")
+    assert str(caught.value).endswith(". Put it back, then run the same command again")
+
+
+def test_why_a_mask_cannot_be_decoded_stands_with_the_numbers_of_the_run(scenes, own, tmp_path):
+    shutil.copytree(scenes / "w", tmp_path / "w")
+    sound = (own / "train/00.png").read_bytes()
+    (own / "train/00.png").write_bytes(sound[:60])
+    (own / "val/02.png").write_bytes(b"<!doctype html>")
+    options = ("--masks", own, "--epochs", "1", "--batch-size", "8", "--threads", "1")
+    done = call("train", "segment", *options, "-w", tmp_path / "w")
+    assert done.status == 0, done.errors
+    why = [
+        "train/00.png: the mask cannot be read (train/00.png: OSError: image file is truncated",
+        "val/02.png: the mask cannot be read (val/02.png: an HTML page, as of a download that failed, not an image)",
+    ]
+    [folder] = (tmp_path / "w/experiments").glob("exp_*")
+    [note] = json.loads((folder / "metrics.json").read_text())["notes"]
+    assert "left out because the mask cannot be read: 2 images, such as " in note
+    assert all(words in note for words in why)
+    assert all(words in done.output for words in why)
+
+
 def test_values_that_are_no_class_count_as_void(scenes, own):
     _strange(own)
     masked = found(scenes, own)

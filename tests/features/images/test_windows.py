@@ -103,7 +103,7 @@ def test_the_size_is_told_by_the_header_and_turned_only_if_that_is_asked_for(tmp
 
 @pytest.mark.parametrize(
     ("data", "code"),
-    [(None, "missing"), (b"", "not_an_image"), (b"no image", "not_an_image"), (b"\x89PNG\r\n\x1a\n", "not_an_image")],
+    [(None, "missing"), (b"", "not_an_image"), (b"no image", "not_an_image"), (b"\x89PNG\r\n\x1a\n", "truncated")],
     ids=["missing", "empty", "text", "a header that ends"],
 )
 def test_what_has_no_size_says_why(tmp_path, data, code):
