@@ -88,8 +88,10 @@ def read_patches(workspace: Workspace, version: PatchVersion) -> Patches:
     try:
         with environment_faults(f"cannot read {path}"):
             data = reading.read(path, reading.TABLE_BYTES)
-    except (OSError, reading.UnreadableError) as error:
-        raise HeadstartError(f"{path} cannot be read ({error}). {version.remedy}") from None
+    except OSError as error:
+        raise HeadstartError(f"{path} cannot be read ({error.strerror}). {version.remedy}") from None
+    except reading.UnreadableError as error:
+        raise HeadstartError(f"{error}. Take it away. {version.remedy}") from None
     if hashlib.sha256(data).hexdigest() != version.sha256:
         raise HeadstartError(f"{path} was changed: a version of patches never changes. Restore it from a copy. {version.remedy}")
     header, _, lines = data.partition(b"\n")

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 
 import numpy as np
@@ -157,6 +158,57 @@ def _damaged(root):
 
 def _gone(root):
     (root / "features/patches/patch_manifest.v001.csv").unlink()
+
+
+def _with(harm):
+    """Its list harmed so: by what its bytes become, or by what is made in its place."""
+
+    def write(root):
+        path = root / "features/patches/patch_manifest.v001.csv"
+        data = path.read_bytes()
+        path.unlink()
+        made = harm(path, data)
+        if isinstance(made, bytes):
+            path.write_bytes(made)
+
+    return write
+
+
+LISTS = {
+    "torn": (lambda path, data: data[: len(data) // 2], "was changed: "),
+    "empty": (lambda path, data: b"", "was changed: "),
+    "another header": (lambda path, data: data.replace(b"patch_id", b"patch", 1), "was changed: "),
+    "foreign bytes": (lambda path, data: bytes(range(256)) * 20, "was changed: "),
+    "another line end": (lambda path, data: data.replace(b"\n", b"\r\n"), "was changed: "),
+    "gone": (lambda path, data: None, "cannot be read (No such file or directory). "),
+    "a folder": (lambda path, data: path.mkdir(), "is a folder, expected a file. Take it away. "),
+    "a pipe": (lambda path, data: os.mkfifo(path), "is a pipe, expected a file. Take it away. "),
+}
+
+
+@pytest.mark.parametrize(("harm", "words"), LISTS.values(), ids=LISTS)
+def test_whoever_reads_a_damaged_list_names_it_and_what_helps_and_that_helps(done, tmp_path, harm, words):
+    table, root = done / "data/table.csv", tmp_path / "w"
+    cut(table, root)
+    _with(harm)(root)
+    path, remedy = root / "features/patches/patch_manifest.v001.csv", "headstart remove patches patches_v001"
+    enqueueing = ("enqueue", table, *ENCODER, "--image-size", "48", *PATCHES)
+    for command in (enqueueing, ("work",), ("train", "segment", "--epochs", "1")):
+        refused = call(*command, "-w", root)
+        assert refused.status == 1, command[0]
+        assert refused.errors.count(str(path)) == 1, refused.errors
+        assert f"error: {path} {words}" in refused.errors
+        assert f"{remedy}, then the same enqueue again\n" in refused.errors
+        assert len(refused.errors.splitlines()) == 1
+    status = call("status", "-w", root)  # which reads no list
+    assert (status.status, status.errors) == (0, "")
+    if "Take it away" in words and path.is_dir():
+        path.rmdir()
+    assert call(*remedy.split()[1:], "--yes", "-w", root).status == 0
+    assert "patches v00" in said(table, root)
+    work(open_workspace(root))
+    maps = open_patch_maps(open_workspace(root))
+    assert (maps.waiting, maps.failed) == (0, 0)
 
 
 def _flipped(root):
