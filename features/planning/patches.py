@@ -107,11 +107,12 @@ def queue_patches(
 ) -> QueuedPatches:
     """Queues a job for every `job_size` patches of images that have none in this way yet; inside `queue_lock`.
 
-    Raises: HeadstartError if masks are not where they are said to be, or the disk is too small.
+    Raises: HeadstartError if masks are not where they are said to be, a version is damaged, or the disk is too small.
     """
     setting = PatchSetting(manifest.folder.name, spec.folder_name, spec.fingerprint, patches.size, patches.overlap, patches.masks)
     columns = manifest.read_all()
-    versions = [one for one in list_versions(workspace) if _is_of(one.setting, setting)]
+    # Strict: patches of a version that is passed over would be cut, and computed, once more without a word.
+    versions = [one for one in list_versions(workspace, is_strict=True) if _is_of(one.setting, setting)]
     if not patches.masks and versions:  # as it was said before
         setting = replace(setting, masks=versions[-1].setting.masks)
     restored = tuple(restorable_jobs(workspace, _read(workspace)))

@@ -217,6 +217,17 @@ def _flipped(root):
     path.write_bytes(path.read_bytes().replace(b'"overlap": 16', b'"overlap": 17'))
 
 
+def test_a_version_whose_description_is_damaged_is_not_cut_once_more_without_a_word(done, own):
+    _flipped(own.root)
+    refused = call("enqueue", done / "data/table.csv", *ENCODER, "--image-size", "48", *PATCHES, "-w", own.root)
+    assert refused.status == 1
+    assert f"{own.root / 'features/patches_v001/patches.json'} is damaged" in refused.reason
+    assert "headstart remove patches patches_v001, then the same enqueue again" in refused.reason
+    assert not list(own.root.glob("features/patches_v002/*"))
+    assert call("remove", "patches", "patches_v001", "--yes", "-w", own.root).status == 0
+    assert "patches v002: " in said(done / "data/table.csv", own.root)
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
