@@ -142,7 +142,6 @@ def command(
         (new_classes and labels_file is None, "--new-classes goes with --labels FILE"),
         (dry_run and labels_file is not None, "--dry-run and --labels exclude each other"),
         (patch_size is None and not (overlap is None and masks is None), "--overlap and --masks go with --patches PIXELS"),
-        (dry_run and patch_size is not None, "--dry-run and --patches exclude each other: leave one of them out"),
     )
     for is_made, words in mistakes:
         if is_made:
@@ -158,8 +157,11 @@ def command(
 
     encoder = EncoderRequest(**{field.name: said.pop(field.name) for field in fields(EncoderRequest)})
     options = SourceOptions(**said)
+    patches = None if patch_size is None else PatchRequest(patch_size, overlap or 0, masks or "")
     if dry_run:
-        seen = preview_enqueue(data, workspace, encoder=encoder, job_size=job_size, options=options, report=click.echo)
+        seen = preview_enqueue(
+            data, workspace, encoder=encoder, job_size=job_size, options=options, patches=patches, report=click.echo
+        )
         click.echo(f"dry run: at most {plural(seen.jobs, 'job')} of {seen.job_size}; nothing was written")
         return
     enqueued = enqueue_images(
@@ -171,7 +173,7 @@ def command(
         options=options,
         digest=digest,
         keep_missing=keep_missing,
-        patches=None if patch_size is None else PatchRequest(patch_size, overlap or 0, masks or ""),
+        patches=patches,
         report=click.echo,
         progress=now_and_then(lambda done, of: f"reading images once, to recognize them if they move: {done:,} of {of:,}"),
     )

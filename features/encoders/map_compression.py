@@ -155,6 +155,14 @@ def read_projection(folder: Path, compression: MapCompression, channels: int) ->
     return Projection(arrays["mean"], arrays.get("matrix"), arrays.get("scale"))
 
 
+def require_channels(compression: MapCompression, channels: int) -> None:
+    """Raises: HeadstartError if it keeps more components than there are channels."""
+    if compression.components is not None and compression.components > channels:
+        raise HeadstartError(
+            f"--compress pca:{compression.components}: the maps have {channels} channels. Give at most {channels}"
+        )
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A projection, and what it keeps of the places that it was fitted to.
@@ -176,13 +184,9 @@ def fit_projection(places: NDArray[np.float32], compression: MapCompression) -> 
         places: (m, c), places of maps of some images.
 
     Standardized, because channels of different stages differ by orders of magnitude: else the loudest would be all that is kept.
-    Raises: HeadstartError if there are not so many channels.
+    Raises: as `require_channels`.
     """
-    channels = places.shape[1]
-    if compression.components is not None and compression.components > channels:
-        raise HeadstartError(
-            f"--compress pca:{compression.components}: the maps have {channels} channels. Give at most {channels}"
-        )
+    require_channels(compression, places.shape[1])
     mean = places.mean(0, dtype=np.float64)
     centred = places - mean
     matrix: NDArray[np.float32] | None = None

@@ -118,12 +118,11 @@ def remedy_for(number: int) -> str:
     return f"Make them anew: headstart remove patches patches_v{number:03d}, then the same enqueue again"
 
 
-def next_number(workspace: Workspace) -> int:
-    """Beyond everything that lies there, damaged or half written."""
-    taken = [
-        int(match[1]) for folder in paths.folders(workspace.features, "patches_v*") if (match := _FOLDER.fullmatch(folder.name))
-    ]
-    place = workspace.root / PATCHES_PLACE
+def next_number(root: Path) -> int:
+    """Beyond everything that lies in the workspace at `root`, damaged or half written; 1 where there is none yet."""
+    folders = paths.folders(root / "features", "patches_v*")
+    taken = [int(match[1]) for folder in folders if (match := _FOLDER.fullmatch(folder.name))]
+    place = root / PATCHES_PLACE
     names = paths.names(place) if paths.is_folder(place) else []
     taken += [int(match[1]) for name in names if (match := _SOURCE.fullmatch(f"{PATCHES_PLACE}/{name}"))]
     return max(taken, default=0) + 1

@@ -18,6 +18,7 @@ from headstart.features.encoders.map_compression import (
     MapCompression,
     fit_projection,
     parse_compression,
+    require_channels,
 )
 from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, find_graph
 from headstart.features.encoders.onnx_export import export_graph
@@ -76,6 +77,18 @@ def chosen_compression(
     for name, content in files.items():
         workspace.files.replace(own / name, content)
     return kept
+
+
+def previewed_compression(workspace: Workspace | None, spec: EncoderSpec, request: EncoderRequest) -> EncoderSpec:
+    """`spec` with its maps compressed as is asked for, without a digest where nothing was fitted yet; nothing is.
+
+    Raises: HeadstartError if there are not so many channels.
+    """
+    asked = parse_compression(request.compress)
+    if spec.spatial is not None:
+        require_channels(asked, spec.spatial.shape[0])
+    before = _fitted_before(workspace, spec, asked) if workspace is not None else None
+    return before or replace(spec, compression=asked)
 
 
 def _words(asked: MapCompression, fitted: Fitted, spec: EncoderSpec, kept: EncoderSpec) -> str:

@@ -37,12 +37,12 @@ def disk_words(spec: EncoderSpec, its_bytes: int) -> str:
 
 
 def require_room(folder: Path, spec: EncoderSpec, images: int, job_size: int) -> int:
-    """What `predict_disk` says. `folder` is the encoder's, which need not be there yet; its parent must.
+    """What `predict_disk` says. `folder` is the encoder's; it need not be there yet, nor the workspace.
 
     Raises: HeadstartError if the disk has less room than the features that are not there yet will take.
     """
     predicted = predict_disk(spec, images, job_size)
-    free = shutil.disk_usage(folder.parent).free
+    free = free_bytes(folder)
     if predicted <= free:
         return predicted
     present = sum(paths.stat(path).st_size for path in paths.matching(folder, "shards/*/*"))
@@ -52,6 +52,11 @@ def require_room(folder: Path, spec: EncoderSpec, images: int, job_size: int) ->
         f"features of {images:,} images will take {size_words(predicted - present)} on disk, {folder.parent} has "
         f"{size_words(free)} free. Free some, choose another --workspace, or pass {_less(spec)}"
     )
+
+
+def free_bytes(folder: Path) -> int:
+    """On the disk where `folder` is, or will be made."""
+    return shutil.disk_usage(next(parent for parent in folder.absolute().parents if paths.exists(parent))).free
 
 
 def _less(spec: EncoderSpec) -> str:

@@ -37,7 +37,7 @@ from headstart.pipeline.queue import Reader
 from headstart.pipeline.workspace import Workspace, find_root, has_workspace, open_or_create_workspace, open_workspace
 
 from .disk import disk_words, require_room
-from .patches import PatchRequest, encoder_before, encoder_for, queue_patches, require_files
+from .patches import PatchesPreview, PatchRequest, encoder_before, encoder_for, preview_patches, queue_patches, require_files
 
 KIND = "extract"  # the module in `jobs/` that does what is queued here
 JOB_SIZE = 64
@@ -141,10 +141,7 @@ def enqueue_images(
         folder = dataset_of(workspace, digested.source)
         if there is None and not isinstance(data, Source):
             digested = replace(digested, source=_read_as_before(workspace, folder, Path(data), digested.source, options, report))
-        if patches is None:
-            before = _kept_to(encoders_of(workspace, folder), named)
-        else:
-            before = [] if is_named else encoder_before(workspace, folder, patches)
+        before = _encoders_before(workspace, folder, patches, named)
         ready = named or ([] if before else [_ready(workspace, encoder, held)])
         chosen: list[ChosenEncoder] = [(spec, None) for spec in before] or [*ready]
         for _, tensors in ready:
@@ -221,16 +218,25 @@ def _queued(
 
 def _queued_images(workspace: Workspace, asked: _Asked, report: Callable[[str], None]) -> tuple[Queued, Path, int]:
     """As `_queued`, whole images."""
-    has_maps = any(spec.spatial and spec.spatial.strides for spec, _ in asked.chosen)
-    job_size = asked.job_size or (MAPS_JOB_SIZE if has_maps else JOB_SIZE)
-    workspace.make_folder(workspace.features)
-    disk_bytes = 0
-    for spec, _ in asked.chosen:
-        its_bytes = require_room(workspace.features / spec.folder_name, spec, len(asked.source.images), job_size)
-        report(disk_words(spec, its_bytes))
-        disk_bytes += its_bytes
+    job_size = asked.job_size or _job_size([spec for spec, _ in asked.chosen])
+    disk_bytes = _require_room(workspace.root, [spec for spec, _ in asked.chosen], len(asked.source.images), job_size, report)
     queued = queue_extraction(workspace, asked.source, asked.chosen, job_size, asked.seed, asked.keep_missing, asked.known)
     return queued, queued.folder, disk_bytes
+
+
+def _require_room(root: Path, specs: Sequence[EncoderSpec], images: int, job_size: int, report: Callable[[str], None]) -> int:
+    """The disk that features of whole images will take at most. Raises: HeadstartError if there is less."""
+    disk_bytes = 0
+    for spec in specs:
+        its_bytes = require_room(root / "features" / spec.folder_name, spec, images, job_size)
+        report(disk_words(spec, its_bytes))
+        disk_bytes += its_bytes
+    return disk_bytes
+
+
+def _job_size(specs: Sequence[EncoderSpec]) -> int:
+    """Images a job, if nothing is said."""
+    return MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec in specs) else JOB_SIZE
 
 
 def _ready(
@@ -249,12 +255,16 @@ class EnqueuePreview:
     """What `enqueue_images` would do.
 
     Attributes:
-        jobs: at most; images that are known already need none. job_size: images of each.
+        jobs: at most; images that are known already need none. job_size: images of each, or patches.
+        disk_bytes: that features of all these images, or of the new patches, will take, at most; 0 if the encoder cannot be had.
+        patches: None if whole images are asked for.
     """
 
     source: Source
     jobs: int
     job_size: int
+    disk_bytes: int
+    patches: PatchesPreview | None = None
 
 
 def preview_enqueue(
@@ -264,17 +274,27 @@ def preview_enqueue(
     encoder: EncoderRequest = NOT_NAMED,
     job_size: int | None = None,
     options: SourceOptions | None = None,
+    patches: PatchRequest | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> EnqueuePreview:
     """Reads `data`, and tries the encoder out with its weights, as `enqueue_images` would; writes nothing.
 
+    Nothing is fitted either: what compresses maps, or another precision, is tried by `enqueue_images` alone.
+
     Arguments and errors are its; where the encoder that nobody named cannot be had, a line says so.
     """
-    source = read_data(data, workspace, options or SourceOptions())
+    root = workspace.root if isinstance(workspace, Workspace) else find_root(workspace)
+    opened = open_workspace(root) if has_workspace(root) else None
+    source = read_data(data, opened or root, options or SourceOptions())
     for line in describe(source):
         report(line)
-    named: list[ChosenEncoder] = [resolve_encoder(encoder)] if encoder != NOT_NAMED else []
-    before = _kept_to(_encoders_at(workspace, source), named)
+    is_named = encoder != NOT_NAMED
+    if patches is not None:
+        require_files(source)
+        encoder = encoder_for(encoder, patches)
+    named: list[ChosenEncoder] = [resolve_encoder(encoder)] if is_named else []
+    there = dataset_at(opened, source.root, source.file, source) if opened is not None else None
+    before = _encoders_before(opened, there, patches, named) if opened is not None and there is not None else []
     specs = before or [spec for spec, _ in named]
     if not specs:
         try:
@@ -282,22 +302,29 @@ def preview_enqueue(
         except HeadstartError as error:
             reason = str(error).partition(": ")[0]
             report(f"note: enqueue will end here: {reason}. Name --weights FILE, or --weights embedded to try things out")
+    if encoder.compress and not before:
+        from .compressed import previewed_compression
+
+        specs = [previewed_compression(opened, spec, encoder) for spec in specs]
     for spec in specs:
         _report_encoder(spec, bool(before), report)
-    has_maps = encoder.maps or any(spec.spatial and spec.spatial.strides for spec in specs)
-    size = job_size or (MAPS_JOB_SIZE if has_maps else JOB_SIZE)
-    return EnqueuePreview(source, -(-len(source.images) // size), size)
+    if patches is not None:
+        size = job_size or PATCHES_A_JOB
+        known = (opened, there) if opened is not None and there is not None else None
+        cut = preview_patches(root, known, source, specs[0] if specs else None, patches, size, report)
+        return EnqueuePreview(source, cut.jobs, size, cut.disk_bytes, cut)
+    size = job_size or _job_size(specs)
+    disk_bytes = _require_room(root, specs, len(source.images), size, report)
+    return EnqueuePreview(source, -(-len(source.images) // size), size, disk_bytes)
 
 
-def _encoders_at(workspace: Workspace | Path | str | None, source: Source) -> list[EncoderSpec]:
-    """The encoders of the data set that lies where `source` does, if there is one."""
-    if not isinstance(workspace, Workspace):
-        root = find_root(workspace)
-        if not has_workspace(root):
-            return []
-        workspace = open_workspace(root)
-    there = dataset_at(workspace, source.root, source.file, source)
-    return encoders_of(workspace, there) if there is not None else []
+def _encoders_before(
+    workspace: Workspace, dataset: Path, patches: PatchRequest | None, named: Sequence[ChosenEncoder]
+) -> list[EncoderSpec]:
+    """The encoders that the data set in that folder has already, and goes on with."""
+    if patches is None:
+        return _kept_to(encoders_of(workspace, dataset), named)
+    return [] if named else encoder_before(workspace, dataset, patches)
 
 
 def _kept_to(before: Sequence[EncoderSpec], named: Sequence[ChosenEncoder]) -> list[EncoderSpec]:

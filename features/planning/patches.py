@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from headstart.features.encoders.resolve import EncoderRequest
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
 from headstart.features.images.decode import ImageError, path_inside
 from headstart.features.images.masks import mask_files
 from headstart.features.images.windows import size_of_image, window_starts, windows_of
+from headstart.features.manifest.image_matching import match_images
 from headstart.features.manifest.patch_versions import PatchSetting, PatchVersion, forget_version, list_versions, next_number
 from headstart.features.manifest.patches import PATCHES_KIND, PatchLine, jobs_of, publish_patches, read_patches
-from headstart.features.manifest.reading import Columns, Dataset, Manifest
+from headstart.features.manifest.reading import Columns, Dataset, Manifest, read_columns
 from headstart.features.sources.source import Source
 from headstart.pipeline.enqueue import Work, append_jobs, planned_jobs, restorable_jobs
 from headstart.pipeline.errors import HeadstartError
@@ -28,6 +30,7 @@ from .disk import disk_words, require_room
 
 STRIDES = (8, 16, 32)
 _SHOWN = 3
+_NOTHING_TO_CUT = "--patches: there is no image that can be cut into patches; see the note above"
 
 
 @dataclass(frozen=True)
@@ -109,37 +112,110 @@ def queue_patches(
 
     Raises: HeadstartError if masks are not where they are said to be, a version is damaged, or the disk is too small.
     """
-    setting = PatchSetting(manifest.folder.name, spec.folder_name, spec.fingerprint, patches.size, patches.overlap, patches.masks)
     columns = manifest.read_all()
+    setting, versions = _versions(workspace, manifest.folder, spec, patches)
+    restored = tuple(restorable_jobs(workspace, _read(workspace)))
+    _append(workspace, restored)
+    before = _queued_before(workspace, versions, restored)
+    for version, jobs in before.overtaken:
+        withdraw(workspace, jobs, REMOVED, f"patches {version.name}")
+        forget_version(version)
+    _append(workspace, before.lost)
+    live = [row for row in columns.live.nonzero()[0].tolist() if row not in before.covered]
+    lines = _lines(_of_manifest(manifest.dataset, columns, live), setting, report)
+    if not lines:
+        if not versions:
+            raise HeadstartError(_NOTHING_TO_CUT)
+        return QueuedPatches(versions[-1].folder, restored, tuple(before.lost), 0)
+    number = next_number(workspace.root)
+    planned = PatchVersion(number, setting, len(lines), "", workspace.features / f"patches_v{number:03d}")
+    disk_bytes = require_room(planned.folder, spec, len(lines), job_size)
+    work = Work(PATCHES_KIND, workspace.relative(planned.folder), planned.source, len(lines), job_size)
+    _, fresh = planned_jobs(workspace, [work], known_kinds(), lambda reader: [])
+    # Before the queue: a worker that finds a job finds its patches. Killed in between, the same again queues those jobs.
+    masks_root = "" if setting.masks in {"", *columns.extra} else str(Path(setting.masks).absolute())
+    publish_patches(workspace, setting, number, lines, fresh, masks_root)
+    _append(workspace, fresh)
+    report(disk_words(spec, disk_bytes))
+    report(_words(planned, lines))
+    return QueuedPatches(planned.folder, restored, (*before.lost, *fresh), disk_bytes)
+
+
+@dataclass(frozen=True)
+class PatchesPreview:
+    """What `queue_patches` would do.
+
+    Attributes:
+        version: that it would make, such as v001; '' for none, where there is no patch to add.
+        patches: that it would list, of how many `images`.
+        jobs: that it would queue.
+        disk_bytes: that features of these patches will take, at most; 0 if there is no encoder.
+    """
+
+    version: str
+    patches: int
+    images: int
+    jobs: int
+    disk_bytes: int
+
+
+def preview_patches(
+    root: Path,
+    there: tuple[Workspace, Path] | None,
+    source: Source,
+    spec: EncoderSpec | None,
+    patches: PatchRequest,
+    job_size: int,
+    report: Callable[[str], None],
+) -> PatchesPreview:
+    """What `queue_patches` would do with the images of `source`, at most; it reads their headers, and writes nothing.
+
+    Args:
+        root: of the workspace, which need not be there.
+        there: the workspace, and in it the folder of the data set; None if either is new.
+        spec: None if the encoder cannot be had; then nothing is said of disk.
+
+    Raises: as `queue_patches`.
+    """
+    setting, versions = PatchSetting("", "", "", patches.size, patches.overlap, patches.masks), list[PatchVersion]()
+    lost, places = list[Job](), list(range(len(source.images)))
+    if there is not None and spec is not None:
+        workspace, dataset = there
+        setting, versions = _versions(workspace, dataset, spec, patches)
+        before = _queued_before(workspace, versions, restorable_jobs(workspace, _read(workspace)))
+        rows = match_images(source.images, read_columns(dataset)).rows
+        lost, places = before.lost, [place for place in places if rows[place] not in before.covered]
+    lines = _lines(_of_source(source, places), setting, report)
+    if not lines:
+        if not versions:
+            raise HeadstartError(_NOTHING_TO_CUT)
+        report(f"patches {versions[-1].name}: none to add")
+        return PatchesPreview("", 0, 0, len(lost), 0)
+    number = next_number(root)
+    planned = PatchVersion(number, setting, len(lines), "", root / f"features/patches_v{number:03d}")
+    disk_bytes = 0
+    if spec is not None:
+        disk_bytes = require_room(planned.folder, spec, len(lines), job_size)
+        report(disk_words(spec, disk_bytes))
+    report(_words(planned, lines))
+    jobs = len(lost) - (-len(lines) // job_size)
+    return PatchesPreview(planned.name, len(lines), len({line.parent for line in lines}), jobs, disk_bytes)
+
+
+def _words(version: PatchVersion, lines: Sequence[PatchLine]) -> str:
+    return f"patches {version.name}: {len(lines):,} of {plural(len({line.parent for line in lines}), 'image')}, {version.source}"
+
+
+def _versions(
+    workspace: Workspace, dataset: Path, spec: EncoderSpec, patches: PatchRequest
+) -> tuple[PatchSetting, list[PatchVersion]]:
+    """What is asked for, and the versions that there are of it."""
+    setting = PatchSetting(dataset.name, spec.folder_name, spec.fingerprint, patches.size, patches.overlap, patches.masks)
     # Strict: patches of a version that is passed over would be cut, and computed, once more without a word.
     versions = [one for one in list_versions(workspace, is_strict=True) if _is_of(one.setting, setting)]
     if not patches.masks and versions:  # as it was said before
         setting = replace(setting, masks=versions[-1].setting.masks)
-    restored = tuple(restorable_jobs(workspace, _read(workspace)))
-    _append(workspace, restored)
-    covered, lost = _queued_before(workspace, versions)
-    _append(workspace, lost)
-    live = [row for row in columns.live.nonzero()[0].tolist() if row not in covered]
-    lines, notes = _lines(manifest.dataset, columns, live, setting)
-    masks_root = "" if setting.masks in {"", *columns.extra} else str(Path(setting.masks).absolute())
-    for note in notes:
-        report(note)
-    if not lines:
-        if not versions:
-            raise HeadstartError(f"{manifest.folder.name} has no image that can be cut into patches; see the note above")
-        return QueuedPatches(versions[-1].folder, restored, tuple(lost), 0)
-    number = next_number(workspace)
-    folder = workspace.features / f"patches_v{number:03d}"
-    disk_bytes = require_room(folder, spec, len(lines), job_size)
-    source = PatchVersion(number, setting, len(lines), "", folder).source
-    work = Work(PATCHES_KIND, workspace.relative(folder), source, len(lines), job_size)
-    _, fresh = planned_jobs(workspace, [work], known_kinds(), lambda reader: [])
-    # Before the queue: a worker that finds a job finds its patches. Killed in between, the same again queues those jobs.
-    version = publish_patches(workspace, setting, number, lines, fresh, masks_root)
-    _append(workspace, fresh)
-    report(disk_words(spec, disk_bytes))
-    report(f"patches {version.name}: {len(lines):,} of {plural(len({line.parent for line in lines}), 'image')}, {version.source}")
-    return QueuedPatches(folder, restored, (*lost, *fresh), disk_bytes)
+    return setting, versions
 
 
 def _append(workspace: Workspace, jobs: Sequence[Job]) -> None:
@@ -158,82 +234,114 @@ def _read(workspace: Workspace) -> Reader:
     return reader
 
 
-def _queued_before(workspace: Workspace, versions: Sequence[PatchVersion]) -> tuple[set[int], list[Job]]:
-    """Rows of images that have patches, and jobs of these that were never queued: who wrote them down was killed."""
+class _QueuedBefore(NamedTuple):
+    """Attributes:
+    covered: rows of images that have patches.
+    lost: jobs of these that were never queued: who wrote them down was killed.
+    overtaken: versions whose numbers others took meanwhile. What the queue has of one, if it was killed while it wrote there,
+        is nobody's.
+    """
+
+    covered: set[int]
+    lost: list[Job]
+    overtaken: list[tuple[PatchVersion, list[Job]]]
+
+
+def _queued_before(workspace: Workspace, versions: Sequence[PatchVersion], restored: Sequence[Job]) -> _QueuedBefore:
+    """Args: restored: jobs whose rows the queue had lost, or lacks still."""
     reader = Reader(workspace, known_kinds())
     there = {job.number: job for job in reader}
     there |= {job.number: job for job, _ in reader.withdrawn}
-    there |= {job.number: job for job in reader.foreign}
-    covered, lost = set[int](), list[Job]()
+    there |= {job.number: job for job in (*reader.foreign, *restored)}
+    before = _QueuedBefore(set(), [], [])
     for version in versions:
         lines = read_patches(workspace, version)
         jobs = list(jobs_of(version, lines, workspace))
         absent = [job for job in jobs if job.number not in there]
         if any(there.get(job.number, job) != job for job in jobs):
-            # Others took its numbers meanwhile; what the queue has of it, if it was killed while it wrote there, is nobody's.
-            withdraw(workspace, [job for job in jobs if there.get(job.number) == job], REMOVED, f"patches {version.name}")
-            forget_version(version)
+            before.overtaken.append((version, [job for job in jobs if there.get(job.number) == job]))
             continue
-        covered.update(lines.parent.tolist())
-        lost += absent
-    return covered, lost
+        before.covered.update(lines.parent.tolist())
+        before.lost.extend(absent)
+    return before
 
 
-def _lines(dataset: Dataset, columns: Columns, rows: Sequence[int], setting: PatchSetting) -> tuple[list[PatchLine], list[str]]:
-    """The patches of these images, and what is to be said of those that are small, or have none."""
-    masks, notes = _masks(dataset, columns, rows, setting.masks)
+class _Images(NamedTuple):
+    """What is to be cut; `rows` are its rows of a manifest, or places in a source."""
+
+    root: Path
+    allow_symlinks: bool
+    rows: Sequence[int]
+    paths: list[str]
+    splits: list[str]
+    extra: dict[str, list[str]]
+
+
+def _of_manifest(dataset: Dataset, columns: Columns, rows: Sequence[int]) -> _Images:
+    chosen, splits = [columns.path[row] for row in rows], [columns.split[row] for row in rows]
+    extra = {name: [values[row] for row in rows] for name, values in columns.extra.items()}
+    return _Images(Path(dataset.root), dataset.allow_symlinks, rows, chosen, splits, extra)
+
+
+def _of_source(source: Source, places: Sequence[int]) -> _Images:
+    images = [source.images[place] for place in places]
+    extra = {name: [image.extra[k] for image in images] for k, name in enumerate(source.columns)}
+    chosen, splits = [image.path for image in images], [image.split for image in images]
+    return _Images(source.root, source.allow_symlinks, places, chosen, splits, extra)
+
+
+def _lines(images: _Images, setting: PatchSetting, report: Callable[[str], None]) -> list[PatchLine]:
+    """The patches of these images; what is to be said of those that are small, or have none, is said."""
+    masks = _masks(images, setting.masks, report)
     lines: list[PatchLine] = []
     unread: list[str] = []
     small: list[str] = []
-    for row, mask in zip(rows, masks, strict=True):
-        path = columns.path[row]
+    for row, path, split, mask in zip(images.rows, images.paths, images.splits, masks, strict=True):
         try:
-            height, width = size_of_image(Path(dataset.root), path, dataset.allow_symlinks)
+            height, width = size_of_image(images.root, path, images.allow_symlinks)
         except ImageError as error:
             unread.append(f"{printable(path)} ({error.reason})")
             continue
         if min(height, width) < setting.size:
             small.append(f"{printable(path)} ({width} x {height})")
         lines += [
-            PatchLine(path, window, mask, columns.split[row], row, (height, width))
+            PatchLine(path, window, mask, split, row, (height, width))
             for window in windows_of(height, width, setting.size, setting.overlap)
         ]
     if unread:
-        notes.append(
+        report(
             f"note: no patches are cut out of {plural(len(unread), 'image')} that cannot be read, such as "
             f"{'; '.join(unread[:_SHOWN])}"
         )
     if small:
-        notes.append(
+        report(
             f"note: {plural(len(small), 'image')} {verb(len(small), 'are')} smaller than a patch of {setting.size}, such as "
             f"{'; '.join(small[:_SHOWN])}: what is beyond the edge is as the edge, and no mask counts there"
         )
-    return lines, notes
+    return lines
 
 
-def _masks(dataset: Dataset, columns: Columns, rows: Sequence[int], place: str) -> tuple[list[str], list[str]]:
+def _masks(images: _Images, place: str, report: Callable[[str], None]) -> list[str]:
     """The mask's path of each image as it is written down: from the root of the data if it lies there; '' for none.
 
-    And a note on those that will not be read.
+    Those that will not be read are said.
     """
     if not place:
-        return [""] * len(rows), []
-    root = Path(dataset.root)
-    extra = {name: [values[row] for row in rows] for name, values in columns.extra.items()}
-    files = mask_files([columns.path[row] for row in rows], extra, root, place)
+        return [""] * len(images.rows)
+    root = images.root
+    files = mask_files(images.paths, images.extra, root, place)
     outside: list[str] = []
-    for row, file in zip(rows, files, strict=True):
+    for path, file in zip(images.paths, files, strict=True):
         try:
-            path_inside(file.root, file.path, dataset.allow_symlinks)
+            path_inside(file.root, file.path, images.allow_symlinks)
         except ImageError as error:
-            outside.append(f"{printable(columns.path[row])} ({printable(file.path)}: {error.reason})")
-    notes = []
+            outside.append(f"{printable(path)} ({printable(file.path)}: {error.reason})")
     if outside:
-        notes.append(
+        report(
             f"note: of {plural(len(outside), 'image')} the mask leads out of its folder and will not be read, such as "
             f"{'; '.join(outside[:_SHOWN])}"
         )
-    if place in extra:
-        return [file.path for file in files], notes
+    if place in images.extra:
+        return [file.path for file in files]
     whole = [file.root / file.path for file in files]
-    return [str(file.relative_to(root) if file.is_relative_to(root) else file) for file in whole], notes
+    return [str(file.relative_to(root) if file.is_relative_to(root) else file) for file in whole]

@@ -400,3 +400,58 @@ def test_a_damaged_version_is_not_left_out_without_a_word_and_what_is_said_makes
     assert "patches v003: " in said(table, own.root)
     work(own)
     assert len(open_patch_maps(own, "v003")) == len(lines(own.root, "v003"))
+
+
+def _everything(root):
+    """Each path below it, what it holds and when it was touched."""
+    return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in [root, *root.rglob("*")]}
+
+
+def test_a_dry_run_says_what_enqueue_then_says_and_writes_nothing(tmp_path):
+    table, root = draw(tmp_path / "data", IMAGES), tmp_path / "w"
+    before = _everything(tmp_path)
+    looked = call("enqueue", table, *ENCODER, *PATCHES, "--dry-run", "-w", root).output.splitlines()
+    assert _everything(tmp_path) == before
+    enqueued = call("enqueue", table, *ENCODER, *PATCHES, "-w", root).output.splitlines()
+    rows = lines(root)
+    jobs = -(-len(rows) // 16)
+    assert looked[-1] == f"dry run: at most {jobs} jobs of 16; nothing was written"
+    assert f"{jobs} jobs added to {root / 'features/jobs_queue.csv'}" in enqueued
+    for begin in ("encoder ", "weights ", "disk about ", f"patches v001: {len(rows)} of {IMAGES} images, "):
+        [line] = [line for line in looked if line.startswith(begin)]
+        assert line in enqueued
+
+
+def test_a_dry_run_beside_patches_that_there_are_counts_new_ones_alone_and_touches_none(tmp_path):
+    root = tmp_path / "w"
+    cut(draw(tmp_path / "data", IMAGES), root)
+    table = draw(tmp_path / "data", IMAGES)  # drawn again: other times, the same bytes and sizes
+    cut(table, root)
+    before = _everything(root)
+    same = call("enqueue", table, *ENCODER, *PATCHES, "--dry-run", "-w", root).output
+    assert "patches v001: none to add\n" in same
+    assert "dry run: at most 0 jobs of 16; nothing was written" in same
+    other = call("enqueue", table, *ENCODER, "--patches", "48", "--compress", "pca:9", "--dry-run", "-w", root).output
+    assert "patches v002: " in other
+    assert "map 9 x 12 x 12" in other
+    draw(tmp_path / "more", IMAGES + 3)
+    for path in (tmp_path / "more").rglob("*1[234]*"):
+        path.rename(tmp_path / "data/in" / path.name)
+    shutil.copy(tmp_path / "more/table.csv", table)
+    grown = call("enqueue", table, *ENCODER, *PATCHES, "--dry-run", "-w", root).output
+    assert _everything(root) == before
+    assert "patches v002: " in grown
+    assert next(line for line in grown.splitlines() if line.startswith("patches ")) in said(table, root)
+
+
+@pytest.mark.parametrize(
+    ("options", "free"),
+    [(("--patches", "48", "--overlap", "48"), 10**12), (("--patches", "48", "--masks", "nowhere"), 10**12), (PATCHES, 1000)],
+    ids=["no step", "no masks", "a full disk"],
+)
+def test_a_dry_run_refuses_what_enqueue_refuses(done, tmp_path, monkeypatch, options, free):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(free, 0, free))
+    look, real = (
+        call("enqueue", done / "data/table.csv", *ENCODER, *options, *more, "-w", tmp_path / "w") for more in (["--dry-run"], [])
+    )
+    assert (look.status, look.reason) == (1, real.reason)
