@@ -172,6 +172,32 @@ class Strides(ParamType["tuple[int, ...]"]):
         return tuple(sorted({int(part) for part in parts}))
 
 
+maps_option = click.option(
+    "--maps",
+    type=Strides(),
+    default=(),
+    metavar="8,16,32",
+    help="Also keep feature maps of these strides, brought to the finest one: for segmentation. The encoder then sees the whole "
+    "image, scaled to --image-size.",
+)
+
+
+def patch_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How images are cut into patches; see `features.planning.patches.PatchRequest`."""
+    size = click.option(
+        "--patches",
+        "patch_size",
+        type=click.IntRange(min=1),
+        metavar="PIXELS",
+        help="Cut the images into squares of so many pixels, 16 a job, at their own resolution: for segmentation of images of "
+        "any size. Keeps maps of strides 8, 16 and 32 if --maps says nothing else.",
+    )
+    overlap = click.option(
+        "--overlap", type=click.IntRange(min=0), metavar="PIXELS", help="With --patches: of neighbouring patches. [default: 0]"
+    )
+    return size(overlap(function))
+
+
 ram_budget = click.option(
     "--ram-budget", type=Size(), metavar="SIZE", help="Memory this process may take, such as 600MB: batches are made to fit."
 )

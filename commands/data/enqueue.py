@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from headstart.commands.options import ImageSize, Pool, Strides, chosen_workspace, data_options, weights_option, workspace_option
+from headstart.commands.options import (
+    ImageSize,
+    Pool,
+    chosen_workspace,
+    data_options,
+    maps_option,
+    patch_options,
+    weights_option,
+    workspace_option,
+)
 from headstart.commands.output.terminal import now_and_then
 from headstart.pipeline.text import plural
 from headstart.pipeline.workspace import Workspace
@@ -45,31 +54,14 @@ from headstart.pipeline.workspace import Workspace
     metavar="[POOL]",
     help="Also keep the feature map before pooling, averaged to POOL x POOL if that is given. Write DATA before it.",
 )
-@click.option(
-    "--maps",
-    type=Strides(),
-    default=(),
-    metavar="8,16,32",
-    help="Also keep feature maps of these strides, brought to the finest one: for segmentation. The encoder then sees the whole "
-    "image, scaled to --image-size.",
-)
+@maps_option
 @click.option(
     "--compress",
     default="",
     metavar="pca:N,int8",
     help="Keep these maps smaller: N channels by PCA, numbers in one byte, or both, fitted to a sample of DATA.",
 )
-@click.option(
-    "--patches",
-    "patch_size",
-    type=click.IntRange(min=1),
-    metavar="PIXELS",
-    help="Cut the images into squares of so many pixels, 16 a job, at their own resolution: for segmentation of images of any "
-    "size. Keeps maps of strides 8, 16 and 32 if --maps says nothing else.",
-)
-@click.option(
-    "--overlap", type=click.IntRange(min=0), metavar="PIXELS", help="With --patches: of neighbouring patches. [default: 0]"
-)
+@patch_options
 @click.option("--masks", metavar="DIR|COLUMN", help="With --patches: where their masks lie, for train segment.")
 @click.option(
     "--stages",

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.commands.options import Pool, Size, as_json, data_options, device_option, weights_option, workspace_option
+from headstart.commands.options import (
+    ImageSize,
+    Pool,
+    Size,
+    as_json,
+    data_options,
+    device_option,
+    maps_option,
+    patch_options,
+    weights_option,
+    workspace_option,
+)
 from headstart.commands.output.terminal import say
 from headstart.pipeline.text import plural, span
 
@@ -21,13 +32,17 @@ if TYPE_CHECKING:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--encoder", "encoders", multiple=True, metavar="NAME", help="Any timm model; may be given several times.")
 @weights_option
-@click.option("--image-size", type=click.IntRange(min=1), metavar="N", help="As for enqueue.")
+@click.option("--image-size", type=ImageSize(), metavar="N|HxW", help="As for enqueue.")
 @click.option("--spatial", type=Pool(), is_flag=False, flag_value=0, metavar="[POOL]", help="As for enqueue.")
+@maps_option
+@patch_options
 @click.option("--fast-decode", is_flag=True, help="Also with fast decoding, and how similar its features are.")
 @device_option
 @click.option("--vram", "vram_budget", type=Size(), metavar="SIZE", help="As work's --vram-budget.")
 @click.option("--probe", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Images to try.")
-@click.option("--job-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a job.")
+@click.option(
+    "--job-size", type=click.IntRange(min=1), help="Images a job, or patches. [default: 64; with --maps or --patches 16]"
+)
 @data_options
 @as_json
 @workspace_option
@@ -35,13 +50,16 @@ def command(
     data: Path,
     encoders: tuple[str, ...],
     weights: str,
-    image_size: int | None,
+    image_size: int | tuple[int, int] | None,
     spatial: int | None,
+    maps: tuple[int, ...],
+    patch_size: int | None,
+    overlap: int | None,
     fast_decode: bool,
     device: str,
     vram_budget: int | None,
     probe: int,
-    job_size: int,
+    job_size: int | None,
     as_json: bool,
     workspace: str | None,
     **about_data: Any,
@@ -52,6 +70,9 @@ def command(
     are of this machine as busy as it is now. Only they are kept in the workspace, for `headstart work` to compare; no workspace
     is made for them unless it was named.
     """
+    if patch_size is None and overlap is not None:
+        raise click.UsageError("--overlap goes with --patches PIXELS")
+    from headstart.features.planning.patches import PatchRequest
     from headstart.features.planning.plan import plan
     from headstart.features.sources.source import SourceOptions
 
@@ -62,6 +83,8 @@ def command(
         weights=weights,
         image_size=image_size,
         spatial=spatial,
+        maps=maps,
+        patches=None if patch_size is None else PatchRequest(patch_size, overlap or 0),
         fast_decode=fast_decode,
         device=device,
         vram_bytes=vram_budget,
@@ -85,7 +108,20 @@ def _shown(estimates: Sequence[Estimate]) -> str:
     from headstart.commands.output.terminal import aligned
     from headstart.pipeline.text import size_words
 
-    lines = [["encoder", "time", "images/s", "memory", "GPU memory", "batch", "disk", "cosine mean", "worst"]]
+    patches = estimates[0].patches
+    lines = [
+        [
+            "encoder",
+            "time",
+            "images/s" if patches is None else "patches/s",
+            "memory",
+            "GPU memory",
+            "batch",
+            "disk",
+            "cosine mean",
+            "worst",
+        ]
+    ]
     for estimate in estimates:
         lines.append(
             [
@@ -99,8 +135,12 @@ def _shown(estimates: Sequence[Estimate]) -> str:
                 *("" if value is None else f"{value:.5f}" for value in (estimate.mean_cosine, estimate.worst_cosine)),
             ]
         )
-    notes = [f"for {plural(estimates[0].images, 'image')} with one worker, as busy as this machine is now"]
+    parts = f" in {patches:,} patch{'' if patches == 1 else 'es'}" if patches is not None else ""
+    notes = [f"for {plural(estimates[0].images, 'image')}{parts} with one worker, as busy as this machine is now"]
     notes += dict.fromkeys(f"{estimate.encoder}: {_failures(estimate.failed)}" for estimate in estimates if estimate.failed)
+    notes += dict.fromkeys(
+        f"{estimate.encoder}: enqueue will refuse: {fault}" for estimate in estimates if (fault := estimate.disk_fault)
+    )
     used = [i for i in range(len(lines[0])) if any(line[i] not in ("", "-") for line in lines[1:])]
     return "\n".join([*aligned([[line[i] for i in used] for line in lines], "<" + ">" * (len(used) - 1)), *notes])
 

@@ -36,20 +36,31 @@ def disk_words(spec: EncoderSpec, its_bytes: int) -> str:
     return f"disk about {size_words(its_bytes)} for features{kept_map}"
 
 
-def require_room(folder: Path, spec: EncoderSpec, images: int, job_size: int) -> int:
+def require_room(folder: Path, spec: EncoderSpec, images: int, job_size: int, what: str = "images") -> int:
     """What `predict_disk` says. `folder` is the encoder's; it need not be there yet, nor the workspace.
 
     Raises: HeadstartError if the disk has less room than the features that are not there yet will take.
     """
+    fault = lack_of_room(folder, spec, images, job_size, what)
+    if fault:
+        raise HeadstartError(fault)
+    return predict_disk(spec, images, job_size)
+
+
+def lack_of_room(folder: Path, spec: EncoderSpec, images: int, job_size: int, what: str = "images") -> str:
+    """Why the disk cannot hold the features that are not in the encoder's `folder` yet, and what to do; '' if it can.
+
+    Args: what: that is counted, images or patches.
+    """
     predicted = predict_disk(spec, images, job_size)
     free = free_bytes(folder)
     if predicted <= free:
-        return predicted
+        return ""
     present = sum(paths.stat(path).st_size for path in paths.matching(folder, "shards/*/*"))
     if predicted - present <= free:
-        return predicted
-    raise HeadstartError(
-        f"features of {images:,} images will take {size_words(predicted - present)} on disk, {folder.parent} has "
+        return ""
+    return (
+        f"features of {images:,} {what} will take {size_words(predicted - present)} on disk, {folder.parent} has "
         f"{size_words(free)} free. Free some, choose another --workspace, or pass {_less(spec)}"
     )
 

@@ -218,7 +218,7 @@ def _queued(
 
 def _queued_images(workspace: Workspace, asked: _Asked, report: Callable[[str], None]) -> tuple[Queued, Path, int]:
     """As `_queued`, whole images."""
-    job_size = asked.job_size or _job_size([spec for spec, _ in asked.chosen])
+    job_size = asked.job_size or default_job_size([spec for spec, _ in asked.chosen])
     disk_bytes = _require_room(workspace.root, [spec for spec, _ in asked.chosen], len(asked.source.images), job_size, report)
     queued = queue_extraction(workspace, asked.source, asked.chosen, job_size, asked.seed, asked.keep_missing, asked.known)
     return queued, queued.folder, disk_bytes
@@ -234,7 +234,7 @@ def _require_room(root: Path, specs: Sequence[EncoderSpec], images: int, job_siz
     return disk_bytes
 
 
-def _job_size(specs: Sequence[EncoderSpec]) -> int:
+def default_job_size(specs: Sequence[EncoderSpec]) -> int:
     """Images a job, if nothing is said."""
     return MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec in specs) else JOB_SIZE
 
@@ -313,7 +313,7 @@ def preview_enqueue(
         known = (opened, there) if opened is not None and there is not None else None
         cut = preview_patches(root, known, source, specs[0] if specs else None, patches, size, report)
         return EnqueuePreview(source, cut.jobs, size, cut.disk_bytes, cut)
-    size = job_size or _job_size(specs)
+    size = job_size or default_job_size(specs)
     disk_bytes = _require_room(root, specs, len(source.images), size, report)
     return EnqueuePreview(source, -(-len(source.images) // size), size, disk_bytes)
 

@@ -30,7 +30,7 @@ from .disk import disk_words, require_room
 
 STRIDES = (8, 16, 32)
 _SHOWN = 3
-_NOTHING_TO_CUT = "--patches: there is no image that can be cut into patches; see the note above"
+_NOTHING_TO_CUT = "--patches: DATA has no image that can be read and cut. Give some that open"
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,56 @@ def queue_patches(
         if not versions:
             raise HeadstartError(_NOTHING_TO_CUT)
         return QueuedPatches(versions[-1].folder, restored, tuple(before.lost), 0)
-    number = next_number(workspace.root)
-    planned = PatchVersion(number, setting, len(lines), "", workspace.features / f"patches_v{number:03d}")
-    disk_bytes = require_room(planned.folder, spec, len(lines), job_size)
-    work = Work(PATCHES_KIND, workspace.relative(planned.folder), planned.source, len(lines), job_size)
-    _, fresh = planned_jobs(workspace, [work], known_kinds(), lambda reader: [])
-    # Before the queue: a worker that finds a job finds its patches. Killed in between, the same again queues those jobs.
     masks_root = "" if setting.masks in {"", *columns.extra} else str(Path(setting.masks).absolute())
-    publish_patches(workspace, setting, number, lines, fresh, masks_root)
-    _append(workspace, fresh)
+    planned = _next_version(workspace.root, setting, lines, masks_root)
+    disk_bytes = require_room(planned.folder, spec, len(lines), job_size, "patches")
+    fresh = _published(workspace, planned, lines, job_size)[1]
     report(disk_words(spec, disk_bytes))
     report(_words(planned, lines))
     return QueuedPatches(planned.folder, restored, (*before.lost, *fresh), disk_bytes)
+
+
+def _next_version(root: Path, setting: PatchSetting, lines: Sequence[PatchLine], masks_root: str = "") -> PatchVersion:
+    """As it will be called; nothing of it is written down."""
+    number = next_number(root)
+    return PatchVersion(number, setting, len(lines), "", root / f"features/patches_v{number:03d}", masks_root)
+
+
+def _published(
+    workspace: Workspace, planned: PatchVersion, lines: Sequence[PatchLine], job_size: int
+) -> tuple[PatchVersion, list[Job]]:
+    """The version, written down, and its jobs, queued; inside `queue_lock`."""
+    work = Work(PATCHES_KIND, workspace.relative(planned.folder), planned.source, len(lines), job_size)
+    _, fresh = planned_jobs(workspace, [work], known_kinds(), lambda reader: [])
+    # Before the queue: a worker that finds a job finds its patches. Killed in between, the same again queues those jobs.
+    version = publish_patches(workspace, planned.setting, planned.number, lines, fresh, planned.masks_root)
+    _append(workspace, fresh)
+    return version, fresh
+
+
+def count_patches(source: Source, patches: PatchRequest) -> int:
+    """That the images of `source` are cut into; their headers are read. Raises: HeadstartError if none can be."""
+    require_files(source)
+    setting = PatchSetting("", "", "", patches.size, patches.overlap)
+    return len(_some(_of_source(source, range(len(source.images))), setting))
+
+
+def queue_trial(
+    workspace: Workspace, manifest: Manifest, spec: EncoderSpec, patches: PatchRequest, job_size: int, jobs: int
+) -> PatchVersion:
+    """Queues so many jobs of patches of these images, the first ones again if there are fewer; inside `queue_lock`."""
+    columns = manifest.read_all()
+    setting, _ = _versions(workspace, manifest.folder, spec, patches)
+    lines = _some(_of_manifest(manifest.dataset, columns, range(len(columns.path))), setting)
+    chosen = [lines[place % len(lines)] for place in range(jobs * job_size)]
+    return _published(workspace, _next_version(workspace.root, setting, chosen), chosen, job_size)[0]
+
+
+def _some(images: _Images, setting: PatchSetting) -> list[PatchLine]:
+    lines = _lines(images, setting, lambda note: None)
+    if not lines:
+        raise HeadstartError(_NOTHING_TO_CUT)
+    return lines
 
 
 @dataclass(frozen=True)
@@ -178,7 +216,7 @@ def preview_patches(
     Raises: as `queue_patches`.
     """
     setting, versions = PatchSetting("", "", "", patches.size, patches.overlap, patches.masks), list[PatchVersion]()
-    lost, places = list[Job](), list(range(len(source.images)))
+    lost, places = list[Job](), [*range(len(source.images))]
     if there is not None and spec is not None:
         workspace, dataset = there
         setting, versions = _versions(workspace, dataset, spec, patches)
@@ -191,11 +229,10 @@ def preview_patches(
             raise HeadstartError(_NOTHING_TO_CUT)
         report(f"patches {versions[-1].name}: none to add")
         return PatchesPreview("", 0, 0, len(lost), 0)
-    number = next_number(root)
-    planned = PatchVersion(number, setting, len(lines), "", root / f"features/patches_v{number:03d}")
+    planned = _next_version(root, setting, lines)
     disk_bytes = 0
     if spec is not None:
-        disk_bytes = require_room(planned.folder, spec, len(lines), job_size)
+        disk_bytes = require_room(planned.folder, spec, len(lines), job_size, "patches")
         report(disk_words(spec, disk_bytes))
     report(_words(planned, lines))
     jobs = len(lost) - (-len(lines) // job_size)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from headstart.features.encoders.similarity import cosines
-from headstart.features.encoders.spec import read_encoder
 from headstart.features.sources.source import Source
 from headstart.features.store.load import load_features
 from headstart.pipeline import paths
@@ -52,9 +51,8 @@ def take_probe(source: Source, count: int, rows: int) -> Source:
     return replace(source, images=tuple(chosen[i % len(chosen)] for i in range(rows)), lots=(), notes=())
 
 
-def read_pace(workspace: Workspace, folder: Path, began: float) -> Pace:
-    """From the markers in the encoder's `folder`, JOBS of them; `began` is when the process was started (Unix time)."""
-    fingerprint = read_encoder(folder).fingerprint
+def read_pace(workspace: Workspace, folder: Path, fingerprint: str, began: float) -> Pace:
+    """From the JOBS markers of that fingerprint in `folder`; `began` is when the process was started (Unix time)."""
     markers = [read_marker(workspace, job, fingerprint) for job in recorded_jobs(workspace, within=folder)]
     times = sorted(paths.stat(path).st_mtime for path in paths.matching(folder, "done/*/*.done"))
     items = sum(marker.items for marker in markers)

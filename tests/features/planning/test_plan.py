@@ -93,7 +93,7 @@ def quick_trial(monkeypatch):
 
     pace = Pace(begin_s=3.0, image_s=0.5, rss_bytes=10**8, vram_bytes=None, batch=2, failed=0.0)
     monkeypatch.setattr(plan, "_run_worker", lambda workspace, options: None)
-    monkeypatch.setattr(plan, "read_pace", lambda workspace, folder, began: pace)
+    monkeypatch.setattr(plan, "read_pace", lambda workspace, folder, fingerprint, began: pace)
 
 
 def test_a_plan_makes_no_workspace_that_nobody_named(photos, tmp_path, monkeypatch, quick_trial):
@@ -158,8 +158,68 @@ def test_a_trial_that_was_too_short_for_the_clock_has_no_speed(photos, tmp_path,
 
     pace = Pace(begin_s=3.0, image_s=0.0, rss_bytes=10**8, vram_bytes=None, batch=2, failed=0.0)
     monkeypatch.setattr(plan, "_run_worker", lambda workspace, options: None)
-    monkeypatch.setattr(plan, "read_pace", lambda workspace, folder, began: pace)
+    monkeypatch.setattr(plan, "read_pace", lambda workspace, folder, fingerprint, began: pace)
     options = ["--weights", "embedded", "--job-size", "2", "-w", tmp_path / "w"]
     [row] = call("plan", photos, *options, "--json").json
     assert (row["images_per_second"], row["seconds"]) == (None, 3.0)
     assert "images/s" not in call("plan", photos, *options).output
+
+
+def test_a_plan_of_patches_counts_them_all_and_predicts_what_they_take(tmp_path):
+    from tests.commands.calling import call
+    from tests.features.cut import PATCHES, cut, draw
+    from tests.jobs.extraction import work
+
+    table = draw(tmp_path / "data", 12)
+    words = ("--encoder", "test_efficientnet", "--weights", "random:0", "--maps", "4,8", *PATCHES[:4], "--device", "cpu")
+    done = run_cli("plan", table, *words, "--probe", "3", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [planned] = json.loads(done.stdout)
+    workspace = cut(table, tmp_path / "w")
+    patches = (workspace.root / "features/patches/patch_manifest.v001.csv").read_text().count("\n") - 1
+    assert (planned["images"], planned["patches"], planned["disk_fault"]) == (12, patches, "")
+    work(workspace)
+    files = [*workspace.features.glob("patches_v001/shards/*/*"), *workspace.features.glob("patches_v001/done/*/*")]
+    taken = sum(-(-path.stat().st_size // 4096) * 4096 for path in files)
+    assert taken <= planned["disk_bytes"] <= 1.25 * taken
+    assert planned["seconds"] > 0
+    assert call("plan", table, "--overlap", "8").errors.endswith("--overlap goes with --patches PIXELS\n")
+
+
+def test_a_plan_says_that_enqueue_will_refuse_what_the_disk_cannot_hold(tmp_path, monkeypatch, quick_trial):
+    import shutil
+
+    from tests.commands.calling import call
+    from tests.features.cut import ENCODER, PATCHES, draw
+
+    table = draw(tmp_path / "data", 12)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**12, 0, 10**12))
+    assert "enqueue will refuse" not in call("plan", table, *ENCODER, *PATCHES[:4], "-w", tmp_path / "w").output
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(1000, 0, 1000))
+    said = call("plan", table, *ENCODER, *PATCHES[:4], "-w", tmp_path / "w").output
+    refused = call("enqueue", table, *ENCODER, *PATCHES[:4], "-w", tmp_path / "w").reason
+    assert f"test_efficientnet: enqueue will refuse: {refused}" in said
+    assert "for 12 images in " in said
+    # Features of whole images by that encoder are none of the patches'.
+    [encoder] = (tmp_path / "w/features").glob("encoder_*")
+    (encoder / "shards/0000").mkdir(parents=True)
+    with (encoder / "shards/0000/job.npz").open("wb") as file:
+        file.truncate(10**9)
+    assert refused in call("plan", table, *ENCODER, *PATCHES[:4], "-w", tmp_path / "w").output
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--patches", "48", "--overlap", "48"), "leaves no step"),
+        (("--patches", "48", "--fast-decode"), "--fast-decode changes an image before a patch is cut out of it"),
+        (("--patches", "48", "--image-size", "64"), "--image-size is that of a patch, 48"),
+    ],
+    ids=["no step", "drafted", "another size"],
+)
+def test_a_plan_of_patches_refuses_what_enqueue_refuses(photos, tmp_path, more, words):
+    from tests.commands.calling import call
+
+    look, real = (call(name, photos, "--weights", "embedded", *more, "-w", tmp_path / "w") for name in ("plan", "enqueue"))
+    assert words in look.reason
+    assert (look.status, look.reason) == (1, real.reason)
