@@ -184,9 +184,15 @@ def fit_projection(places: NDArray[np.float32], compression: MapCompression) -> 
         places: (m, c), places of maps of some images.
 
     Standardized, because channels of different stages differ by orders of magnitude: else the loudest would be all that is kept.
-    Raises: as `require_channels`.
+    Raises: as `require_channels`; HeadstartError if there are not more places than components.
     """
     require_channels(compression, places.shape[1])
+    if compression.components is not None and compression.components >= len(places):
+        # Beyond what so few places span, directions are arbitrary, and a scale fitted to nothing would cut off all that comes.
+        raise HeadstartError(
+            f"--compress pca:{compression.components} needs more than {compression.components} places of maps to be fitted to, "
+            f"and a sample of these images has {len(places)}. Give pca:{len(places) - 1} at most, or more images"
+        )
     mean = places.mean(0, dtype=np.float64)
     centred = places - mean
     matrix: NDArray[np.float32] | None = None

@@ -55,8 +55,8 @@ def chosen_compression(
     """`spec` with its maps compressed as is asked for, what was fitted in its folder.
 
     What was fitted once in a workspace serves all its data sets: another sample would give other features. Where splits are
-    given, training images alone are looked at; with `patch_size` a patch of each.
-    Raises: HeadstartError if hardly an image can be decoded, or there are not so many channels.
+    given, training images alone are looked at; with `patch_size` patches of them.
+    Raises: HeadstartError if hardly an image can be decoded, or there are not so many channels, or places of maps.
     """
     asked = parse_compression(request.compress)
     before = _fitted_before(workspace, spec, asked)

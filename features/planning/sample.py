@@ -32,42 +32,53 @@ def decoded_sample(
     flag: str,
     patch_size: int | None = None,
 ) -> tuple[NDArray[np.uint8], list[Row]]:
-    """(n, h, w, 3) of `count` images at most, drawn by `seed`, and their rows; those that cannot be decoded are left out.
+    """(n, h, w, 3) of `count` images at most, drawn by `seed`, and the row of each; what cannot be decoded is left out.
 
     Args:
         workspace: a temporary one, which gets a manifest of them.
         flag: what asks for it, for the message.
-        patch_size: edge of a patch that is drawn from each instead.
+        patch_size: edge of patches that are drawn from the images instead, several of each where there are few images.
 
-    Raises: HeadstartError if hardly an image can be decoded.
+    Raises: HeadstartError if hardly an image, or patch, can be decoded.
     """
     places = np.random.default_rng(seed).permutation(len(source.images))[:count]
     sample = replace(source, images=tuple(source.images[i] for i in sorted(places)), lots=(), notes=())
     manifest = add_images(workspace, sample, seed).manifest
-    read = open_reader(manifest.dataset, spec.transform) if patch_size is None else _patches(manifest.dataset, patch_size, seed)
-    pixels, rows = [], []
+    if patch_size is None:
+        read, what = _whole(manifest.dataset, spec), "images"
+    else:
+        read, what = _patches(manifest.dataset, patch_size, seed, -(-count // len(places))), "patches"
+    pixels: list[NDArray[np.uint8]] = []
+    rows: list[Row] = []
     for part in manifest.parts:
         for row in manifest.rows(part.name, 0, part.rows):
             try:
-                pixels.append(read(row))
+                decoded = read(row)
             except ImageError:
                 continue  # `work` says so
-            rows.append(row)
+            pixels += decoded
+            rows += [row] * len(decoded)
     if len(rows) < _LEAST_IMAGES:
         raise HeadstartError(
-            f"{flag} is tried out on images of the data, and only {len(rows)} can be decoded, at least {_LEAST_IMAGES} are "
+            f"{flag} is tried out on {what} of the data, and only {len(rows)} can be decoded, at least {_LEAST_IMAGES} are "
             "needed. Leave it out"
         )
-    return np.stack(pixels), rows
+    return np.stack(pixels[:count]), rows[:count]
 
 
-def _patches(dataset: Dataset, size: int, seed: int) -> Callable[[Row], NDArray[np.uint8]]:
-    """From a row to one patch of its image, as the encoder sees patches."""
+def _whole(dataset: Dataset, spec: EncoderSpec) -> Callable[[Row], list[NDArray[np.uint8]]]:
+    read = open_reader(dataset, spec.transform)
+    return lambda row: [read(row)]
+
+
+def _patches(dataset: Dataset, size: int, seed: int, each: int) -> Callable[[Row], list[NDArray[np.uint8]]]:
+    """From a row to so many patches of its image at most, as the encoder sees patches."""
     pixels = WindowReader(dataset, size)
 
-    def read(row: Row) -> NDArray[np.uint8]:
+    def read(row: Row) -> list[NDArray[np.uint8]]:
         height, width = size_of_image(Path(dataset.root), row.image.path, dataset.allow_symlinks)
         chosen = windows_of(height, width, size, 0)
-        return pixels(row, chosen[int(np.random.default_rng([seed, row.index]).integers(len(chosen)))], (height, width))
+        draw = np.random.default_rng([seed, row.index]).choice(len(chosen), min(each, len(chosen)), replace=False)
+        return [pixels(row, chosen[place], (height, width)) for place in sorted(draw.tolist())]
 
     return read

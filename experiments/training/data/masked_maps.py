@@ -334,7 +334,8 @@ def find_masked(workspace: Workspace, data: str | None, encoder: str | None, opt
     if cut is not None:
         notes += _not_whole(maps, items)
     if not len(items):
-        raise HeadstartError(f"--masks {options.place}: no mask can be used; {notes[0] if notes else 'there is none'}")
+        fix = ". Give others, or another --void" if any(one.flaw for one in looked.values()) else ""
+        raise HeadstartError(f"--masks {options.place}: no mask can be used; {notes[0] if notes else 'there is none'}{fix}")
     seen = _values_by_split(maps, counted)
     values, names = _classes(seen, options)
     notes += _value_notes(maps, counted, seen, values, names, options)

@@ -303,6 +303,11 @@ def _all_one(masks):
         Image.new("L", SIZE[::-1], 3).save(path)
 
 
+def _all_void(masks):
+    for path in masks.rglob("*.png"):
+        Image.new("L", SIZE[::-1], 255).save(path)
+
+
 def _doubled(masks):
     Image.new("L", SIZE[::-1]).save(masks / "train/00.tif")
 
@@ -317,11 +322,12 @@ def _doubled(masks):
             None,
             "holds no file. Give the folder of masks with the stems of the images",
         ),
+        (_all_void, None, "the mask is void everywhere. Give others, or another --void"),
         (lambda masks: shutil.rmtree(masks / "val"), None, "no image with a usable mask is in the split 'val'"),
         (_all_one, None, "all pixels of the training masks have the value 3. Two classes are needed"),
         (_doubled, None, "are masks of one image. Remove one of them"),
     ],
-    ids=["no folder", "not said", "empty folder", "no validation", "one class", "two of one image"],
+    ids=["no folder", "not said", "empty folder", "all void", "no validation", "one class", "two of one image"],
 )
 def test_masks_that_teach_nothing_are_a_mistake_of_one_line(scenes, own, harm, place, said):
     harm(own)

@@ -115,3 +115,47 @@ def test_a_head_on_compressed_maps_predicts_what_it_was_judged_by_and_exports_it
         [window] = session.run(None, {"images": np.asarray(Image.open(tmp_path / f"data/{number:02}.png"))[None]})
         assert np.mean(window[0].argmax(0) == mask[2::4, 2::4]) > 0.97
     assert np.abs(confusions - judged["confusion_matrix"]).sum() <= 20
+
+
+PATCHED = ("--encoder", "test_efficientnet", "--weights", "random:0", "--patches", "64", "--compress")
+
+
+def _drawn(folder, count, edge):
+    folder.mkdir()
+    for number in range(count):
+        picture(edge, edge, number).save(folder / f"{number}.png")
+    return folder
+
+
+def test_one_large_image_is_enough_to_fit_to_because_its_patches_are_many(tmp_path):
+    done = call("enqueue", _drawn(tmp_path / "one", 1, 256), *PATCHED, "pca:16,int8", "-w", tmp_path / "w")
+    assert done.status == 0, done.reason
+    assert "maps compressed by pca:16,int8: " in done.output
+    assert "patches v001: 16 of 1 image, " in done.output
+
+
+@pytest.mark.parametrize(
+    ("count", "edge", "more", "said"),
+    [
+        (1, 128, ("pca:16,int8",), "only 4 can be decoded, at least 8 are needed. Leave it out"),
+        (
+            2,
+            128,
+            ("pca:64", "--maps", "32"),
+            "needs more than 64 places of maps to be fitted to, and a sample of these images has 32",
+        ),
+        (2, 128, ("pca:32", "--maps", "32"), "Give pca:31 at most, or more images"),
+    ],
+    ids=["four patches", "fewer places than components", "as many places as components"],
+)
+def test_too_few_patches_to_fit_to_are_a_mistake_of_one_line(tmp_path, count, edge, more, said):
+    done = call("enqueue", _drawn(tmp_path / "few", count, edge), *PATCHED, *more, "-w", tmp_path / "w")
+    assert done.status == 1
+    assert said in done.reason
+    assert "\n" not in done.reason
+    assert not (tmp_path / "w/features/jobs_queue.csv").exists()
+
+
+def test_what_the_message_offers_is_taken(tmp_path):
+    words = (*PATCHED, "pca:31", "--maps", "32", "-w", tmp_path / "w")
+    assert call("enqueue", _drawn(tmp_path / "few", 2, 128), *words).status == 0
