@@ -13,7 +13,7 @@ from headstart.commands.output.terminal import aligned
 from headstart.pipeline.text import plural
 
 if TYPE_CHECKING:
-    from headstart.features.planning.data_sets import DatasetSummary
+    from headstart.features.planning.data_sets import DatasetSummary, PatchSet
 
 
 @click.group("data")
@@ -25,7 +25,7 @@ def command() -> None:
 @as_json
 @workspace_option
 def list_command(as_json: bool, workspace: str | None) -> None:
-    """Each data set: its images, the rows that are retired, and where it lies."""
+    """Each data set: its images, the rows that are retired, where it lies, and what it was cut into by enqueue --patches."""
     from headstart.features.planning.data_sets import list_data
 
     listed = list_data(chosen_workspace(workspace))
@@ -36,6 +36,10 @@ def list_command(as_json: bool, workspace: str | None) -> None:
     else:
         rows = [[one.name, f"{one.images:,}", f"{one.retired:,}", _place(one)] for one in listed]
         click.echo("\n".join(aligned([["data set", "images", "retired", "lies at"], *rows], "<>><")))
+        sets = [[one.name, *_patch_cells(each)] for one in listed for each in one.patch_sets]
+        if sets:
+            header = ["data set", "version", "patch", "overlap", "patches", "images", "masks"]
+            click.echo("\n".join(["", *aligned([header, *sets], "<<>>>><")]))
 
 
 @command.command("show")
@@ -61,6 +65,7 @@ def show_command(name: str, as_json: bool, workspace: str | None) -> None:
         ("classes", f"{one.classes:,}"),
         ("splits", ", ".join(f"{split} {count:,}" for split, count in one.splits.items())),
         ("encoders", ", ".join(one.encoders) or "none"),
+        *(("patches", _patch_words(each)) for each in one.patch_sets),
     ]
     click.echo("\n".join(f"{what:9} {text}" for what, text in lines))
 
@@ -77,6 +82,19 @@ def move_command(old: str, new: Path, workspace: str | None) -> None:
 
     moved = move_data(old, new, chosen_workspace(workspace))
     click.echo(f"{moved.folder.name} lies at {printable(place_of(moved.dataset))}")
+
+
+def _patch_cells(one: PatchSet) -> list[str]:
+    from headstart.pipeline.text import printable
+
+    images = "?" if one.images is None else f"{one.images:,}"
+    return [one.version, str(one.size), str(one.overlap), f"{one.patches:,}", images, printable(one.masks) or "none"]
+
+
+def _patch_words(one: PatchSet) -> str:
+    version, size, overlap, patches, images, masks = _patch_cells(one)
+    of = f"{images} image{'' if one.images == 1 else 's'}"
+    return f"{version}: {patches} of {of}, {size} x {size} pixels that overlap by {overlap}, masks {masks}"
 
 
 def _place(one: DatasetSummary) -> str:

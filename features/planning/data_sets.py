@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from headstart.features.manifest.dataset_matching import is_there, move_dataset, named_dataset, place_of
+from headstart.features.manifest.patch_versions import PatchVersion, list_versions
+from headstart.features.manifest.patches import read_patches
 from headstart.features.manifest.reading import Manifest, list_datasets, open_manifest
 from headstart.pipeline.enqueue import queue_lock
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .enqueue import encoders_of
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """A version of patches of a data set, as it was written down.
+
+    Attributes:
+        version: such as v001.
+        size, overlap: in pixels of the image.
+        patches: how many there are, of how many `images`; None for images if its list cannot be read.
+        masks: where masks lie, as it was given; '' for nowhere.
+        encoder: folder of it.
+    """
+
+    version: str
+    size: int
+    overlap: int
+    patches: int
+    images: int | None
+    masks: str
+    encoder: str
 
 
 @dataclass(frozen=True)
@@ -26,7 +51,8 @@ class DatasetSummary:
         images: that count; retired: rows that no longer do, by their `reasons`.
         without_digest: of the images; copies: those with the bytes of another.
         classes: labels but the empty one; splits: images of each.
-        encoders: folders of those that jobs of it are of.
+        encoders: folders of those that jobs of it are of, whole images.
+        patch_sets: what it was cut into, by version.
     """
 
     name: str
@@ -42,6 +68,7 @@ class DatasetSummary:
     classes: int
     splits: dict[str, int]
     encoders: list[str]
+    patch_sets: list[PatchSet]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -90,4 +117,12 @@ def _data_set(workspace: Workspace, folder: Path) -> DatasetSummary:
         classes=len({columns.label[row] for row in live} - {""}),
         splits=dict(sorted(splits.items())),
         encoders=[spec.folder_name for spec in encoders_of(workspace, folder)],
+        patch_sets=[_patch_set(workspace, one) for one in list_versions(workspace) if one.setting.dataset == folder.name],
     )
+
+
+def _patch_set(workspace: Workspace, version: PatchVersion) -> PatchSet:
+    setting, images = version.setting, None
+    with contextlib.suppress(HeadstartError):  # `work` and `verify` say what is wrong with it; the others are still listed
+        images = len(set(read_patches(workspace, version).parent.tolist()))
+    return PatchSet(version.name, setting.size, setting.overlap, version.patches, images, setting.masks, setting.encoder)

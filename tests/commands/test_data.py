@@ -90,3 +90,33 @@ def digests_of(root):
 def test_a_workspace_without_data_says_so(workspace):
     assert "headstart enqueue DATA" in call("data", "list", "-w", workspace.root).output
     assert "it has: none" in call("data", "show", "pets", "-w", workspace.root).reason
+
+
+def test_patches_of_a_data_set_are_listed_by_version_with_or_without_masks(tmp_path):
+    from tests.features.cut import cut
+    from tests.features.cut import draw as draw_scenes
+
+    table, root = draw_scenes(tmp_path / "scenes", 12), tmp_path / "w"
+    cut(table, root)
+    cut(table, root, "--patches", "32")
+    counts = [
+        (root / f"features/patches/patch_manifest.{version}.csv").read_text().count("\n") - 1 for version in ("v001", "v002")
+    ]
+    [one] = call("data", "list", "--json", "-w", root).json
+    encoders = [each.pop("encoder") for each in one["patch_sets"]]
+    assert all((root / "features" / encoder).is_dir() for encoder in encoders)
+    assert one["patch_sets"] == [
+        {"version": "v001", "size": 48, "overlap": 16, "patches": counts[0], "images": 12, "masks": "mask"},
+        {"version": "v002", "size": 32, "overlap": 0, "patches": counts[1], "images": 12, "masks": ""},
+    ]
+    listed = call("data", "list", "-w", root).output.splitlines()
+    assert listed[-3].split() == ["data", "set", "version", "patch", "overlap", "patches", "images", "masks"]
+    assert [line.split()[1:] for line in listed[-2:]] == [
+        ["v001", "48", "16", str(counts[0]), "12", "mask"],
+        ["v002", "32", "0", str(counts[1]), "12", "none"],
+    ]
+    shown = call("data", "show", one["name"], "-w", root).output
+    assert f"patches   v001: {counts[0]} of 12 images, 48 x 48 pixels that overlap by 16, masks mask\n" in shown
+    # A list that is gone takes nothing from what is known beside it, and says no wrong number.
+    (root / "features/patches/patch_manifest.v001.csv").unlink()
+    assert "of ? images" in call("data", "show", one["name"], "-w", root).output
