@@ -1,4 +1,4 @@
-"""Kills trainings of four recipes at random moments and at each named point, and compares every byte and row.
+"""Kills trainings of five recipes at random moments and at each named point, and compares every byte and row.
 
 python -m benchmarks.recipe_kills [KILLS] [RECIPE...]     with KILLS random moments each, 30 unless said otherwise
 """
@@ -22,6 +22,11 @@ OPTIONS = {
     "classify": {"encoder": "test_resnet", "image_size": 32, "batch_size": 8, "drop": 0.2, "mixup": 0.2, "ema": 0.9},
     "finetune": {"head": "1", "batch_size": 8},
     "recogniser": {"composed_lines": 48, "rnn_size": 8, "layers": 1},
+    "quantum": {"batch_size": 8},
+}
+ENCODERS = {  # whose features a recipe trains on
+    "finetune": ("--encoder", "test_resnet", "--weights", "random:0", "--image-size", 32),
+    "quantum": ("--weights", "embedded"),
 }
 POINTS = ("fsync", "link", "unlink", "replace", "mkdir", "replace_experiment", "check")
 
@@ -48,10 +53,10 @@ def prepared(folder: Path, recipe: str) -> tuple[Path, dict]:
     workspace.parent.mkdir(parents=True, exist_ok=True)
     if recipe == "classify":
         options["data"] = str(photos(folder / "photos"))
-    if recipe == "finetune":
-        encoder = ("--encoder", "test_resnet", "--weights", "random:0", "--image-size", 32)
-        command("enqueue", photos(folder / "photos"), *encoder, "-w", workspace)
+    if recipe in ENCODERS:
+        command("enqueue", photos(folder / "photos"), *ENCODERS[recipe], "-w", workspace)
         command("work", "--device", "cpu", "-w", workspace)
+    if recipe == "finetune":
         command("train-head", "--epochs", 1, "-w", workspace)
     return workspace, options
 
