@@ -24,11 +24,10 @@ MAPS = ("--image-size", "360x480", "--maps", "8,16,32")
 class Timed(Notes):
     """Wall clock of commands, by name."""
 
-    def once(self, name: str, *words: object) -> None:
-        if name not in self.took:
-            begun = time.monotonic()
-            headstart(*words)
-            self.keep(name, time.monotonic() - begun)
+    def measured(self, *words: object) -> float:
+        begun = time.monotonic()
+        headstart(*words)
+        return time.monotonic() - begun
 
 
 def table(camvid: Path, folder: Path) -> Path:
