@@ -87,6 +87,24 @@ def test_a_resume_that_forgets_one_field_ends_otherwise(field, in_the_middle, un
     assert facts_of(loop) != uninterrupted["noise"]
 
 
+def test_a_state_that_was_read_is_kept_again_in_the_same_bytes(tmp_path, monkeypatch):
+    recipe, _ = RECIPES["noise"]
+    make = recipe.model
+
+    def with_a_number(*given):
+        """Its name has no dot: each dictionary of the model's state has the same string object, and a file says so."""
+        model = make(*given)
+        model.register_buffer("sharpness", torch.ones(1))
+        return model
+
+    monkeypatch.setattr(recipe, "model", with_a_number)
+    begun("noise").run(keeper(tmp_path / "once"), IDENTITY)
+    loop = begun("noise", tmp_path / "once")
+    keeper(tmp_path / "again").keep(loop.progress.step, IDENTITY, loop.state())
+    [again] = (tmp_path / "again").iterdir()
+    assert again.name == max(path.name for path in (tmp_path / "once").glob("step_*"))
+
+
 def test_a_resume_that_forgets_the_best_weights_ends_without_them(in_the_middle):
     recipe, _ = RECIPES["noise"]
     options = options_of("noise")
