@@ -1,6 +1,6 @@
 """Kills trainings of five recipes at random moments and at each named point, and compares every byte and row.
 
-python -m benchmarks.recipe_kills [KILLS] [RECIPE...]     with KILLS random moments each, 30 unless said otherwise
+python -m benchmarks.recipe_kills [KILLS] [RECIPE...]     with KILLS deaths at random moments each, 30 unless said otherwise
 """
 
 import json
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +48,9 @@ def command(*words: object) -> None:
         raise SystemExit(done.stderr)
 
 
-def prepared(folder: Path, recipe: str) -> tuple[Path, dict]:
-    """A workspace in which the training can begin, and its options."""
+def prepared(folder: Path, recipe: str) -> dict:
+    """Its options; what it needs before it can begin is in the workspace `prepared`."""
     workspace, options = folder / "prepared", dict(OPTIONS[recipe])
-    workspace.parent.mkdir(parents=True, exist_ok=True)
     if recipe == "classify":
         options["data"] = str(photos(folder / "photos"))
     if recipe in ENCODERS:
@@ -58,7 +58,7 @@ def prepared(folder: Path, recipe: str) -> tuple[Path, dict]:
         command("work", "--device", "cpu", "-w", workspace)
     if recipe == "finetune":
         command("train-head", "--epochs", 1, "-w", workspace)
-    return workspace, options
+    return options
 
 
 def trained(root: Path, recipe: str, options: dict, events: list[object]) -> tuple[int, int, dict]:
@@ -73,25 +73,43 @@ def trained(root: Path, recipe: str, options: dict, events: list[object]) -> tup
     return deaths, count, outcome
 
 
+def storm(folder: Path, recipe: str, options: dict, events: int, kills: int) -> Iterator[tuple[int, dict]]:
+    """Trainings that are killed a few times each, anywhere from the begin to the end, until `kills` died; deaths and outcomes.
+
+    All deaths in one training would be close together, and many of them before the first state: each begins with the same events.
+    """
+    draw, deaths = random.Random(1), 0
+    while deaths < kills:
+        moments = [draw.randrange(1, events // 2) for _ in range(min(4, kills - deaths))]
+        died, _, outcome = trained(copied(folder, f"killed {deaths}"), recipe, options, moments)
+        deaths += died
+        yield died, outcome
+
+
+def copied(folder: Path, name: str) -> Path:
+    """The prepared workspace under another name; none, if the recipe needs none."""
+    if (folder / "prepared").exists():
+        shutil.copytree(folder / "prepared", folder / name)
+    return folder / name
+
+
 def main() -> None:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     for recipe in sys.argv[2:] or OPTIONS:
         begun = time.monotonic()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            workspace, options = prepared(folder, recipe)
-            for copy in ("whole", "killed", "points"):
-                if workspace.exists():
-                    shutil.copytree(workspace, folder / copy)
-            _, events, expected = trained(folder / "whole", recipe, options, [])
-            draw = random.Random(1)
-            moments = [draw.randrange(1, max(2, events * 2 // kills)) for _ in range(kills)]
-            deaths, _, outcome = trained(folder / "killed", recipe, options, moments)
-            at_points, _, after_points = trained(folder / "points", recipe, options, [f"{p}:{n}" for p in POINTS for n in (1, 2)])
-        same = "every byte and row is that of an uninterrupted one" if outcome == expected == after_points else "DIFFERS"
+            options = prepared(folder, recipe)
+            _, events, expected = trained(copied(folder, "whole"), recipe, options, [])
+            storms = list(storm(folder, recipe, options, events, kills))
+            points = [f"{p}:{n}" for p in POINTS for n in (1, 2)]
+            at_points, _, after_points = trained(copied(folder, "points"), recipe, options, points)
+        is_same = all(outcome == expected for outcome in (after_points, *(outcome for _, outcome in storms)))
+        deaths = sum(died for died, _ in storms)
+        said = "every byte and row is that of an uninterrupted one" if is_same else "DIFFERS"
         print(
-            f"{recipe}: {deaths} deaths at {kills} random moments of {events} events, {at_points} at {2 * len(POINTS)} named "
-            f"points: {same} ({time.monotonic() - begun:.0f} s)",
+            f"{recipe}: {deaths} deaths at random moments of {events} events in {len(storms)} trainings, {at_points} at "
+            f"{len(points)} named points: {said} ({time.monotonic() - begun:.0f} s)",
             flush=True,
         )
 

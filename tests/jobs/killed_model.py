@@ -61,7 +61,9 @@ def outcome_of(workspace: Workspace) -> dict[str, str]:
         *folder.glob("shown/*"),
         *folder.glob("figures/*"),
     ]
-    result = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+    # What a kill cut short is no result: verify --repair removes it.
+    whole = [path for path in sorted(paths) if not path.name.startswith(".tmp-")]
+    result = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in whole}
     connection = sqlite3.connect(workspace.database)
     for table in ("runs", "metrics"):
         rows = connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4").fetchall()
