@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import io
 import re
+import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +67,7 @@ class Checkpoints:
         import torch
 
         buffer = io.BytesIO()
-        torch.save({**state, "identity": identity}, buffer)
+        torch.save(_one_object_a_text({**state, "identity": identity}), buffer)
         data = buffer.getvalue()
         with environment_faults(f"cannot write {self.folder}"):
             self.files.make_folder(self.folder)
@@ -95,6 +97,24 @@ class Checkpoints:
         yield from sorted(paths.matching(self.folder, "step_*.pt"), reverse=True)[_KEPT:]
         # Whoever was killed while writing left up to a whole state.
         yield from (path for path in paths.matching(self.folder, f"{TEMPORARY_PREFIX}*") if is_abandoned(path))
+
+
+def _one_object_a_text(value: Any) -> Any:
+    """The same state in new containers, in which equal texts are one object and nothing else but tensors is shared.
+
+    A pickle also tells what is one object in memory, and that is not the same after a resume as in one go.
+    """
+    if isinstance(value, str):
+        return sys.intern(str(value))
+    if isinstance(value, OrderedDict):
+        result = OrderedDict((_one_object_a_text(key), _one_object_a_text(each)) for key, each in value.items())
+        vars(result).update(_one_object_a_text(vars(value)))  # a module's versions
+        return result
+    if isinstance(value, dict):
+        return {_one_object_a_text(key): _one_object_a_text(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_one_object_a_text(each) for each in value])
+    return value
 
 
 def _digest(data: bytes) -> str:
