@@ -97,7 +97,7 @@ def _finished(
         same=f"the same heads on the same {counts['train']:,} training images",
         again="train them again",
         begun=f", begun on {counts['train']:,} training images",
-        about=f"{experiment.folder.name}: {experiment.task}, {heads} and baselines, {counts['train']:,} train, "
+        about=f"{experiment.folder.name}: {experiment.task}, {heads} beside baselines, {counts['train']:,} train, "
         f"{counts['val']:,} val and {counts['test']:,} test images",
     )
     return finish(workspace, begun, words, settings, time_limit_s, report, removed_files)

@@ -65,6 +65,7 @@ class TrainHeadSession:
         from headstart.experiments.heads.trainer import train
         from headstart.experiments.runs.experiment_data import experiment_data
         from headstart.experiments.runs.head_experiment import best_head_path
+        from headstart.experiments.training.early_stopping import monitor_for
         from headstart.experiments.training.state.checkpoints import Checkpoints
         from headstart.experiments.training.state.kept_parts import KeptParts
         from headstart.experiments.training.time_limit import TimeLimit
@@ -78,7 +79,8 @@ class TrainHeadSession:
         device = usable_device(self._device)
         options = replace(experiment.options.settled(len(data.data.train)), device=device)
         names = [head.name for head in experiment.heads]
-        narrator = Narrator(experiment.folder.name, options.epochs, names, options.by_loss)
+        metric = monitor_for(options.monitor, experiment.task)
+        narrator = Narrator(experiment.folder.name, options.epochs, names, metric, options.by_loss)
         if device != experiment.options.device and experiment.options.device == "cuda":
             narrator.note("goes on without the GPU that it was begun on: the same training, slower, other last digits")
         limit = TimeLimit(check)

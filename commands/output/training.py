@@ -39,7 +39,7 @@ def training_lines(
     )
     number_width = max([3, *(len(str(number)) for number in numbers.values())]) if numbers else 0
     run = f"{'run':>{number_width}}  " if numbers else ""
-    result.append(f"  {run}{'':{name_width}}  validation    test  95 % interval")
+    result.append(f"  {run}{'':{name_width}}  validation    test  95 % interval of test")
     for name, headlines, is_best in shown:
         run = f"{numbers.get(name, ''):>{number_width}}  " if numbers else ""
         result.append(_row(f"{run}{name:{name_width}}", headlines, is_best))
@@ -85,7 +85,8 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
         others = ", ".join(by["within_noise"][:5])
         yield (
             f"chosen is marked *: {judged['selected']}; {others} did better on "
-            f"{plural(judged['rows']['val'], 'validation image')}, but such a lead over logistic may be luck"
+            f"{plural(judged['rows']['val'], 'validation image')}, but such a lead over logistic may be luck, "
+            "so the simpler one is taken"
         )
     else:
         yield f"best on validation is marked *: {judged['selected']} has the best {by['metric']} {heads}on validation"

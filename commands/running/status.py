@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def command(failed: bool, disk: bool, as_json: bool, workspace: str | None) -> None:
     """Show what is done, running, pending and failed."""
     from headstart.pipeline.status import read_failures, read_status
-    from headstart.pipeline.text import one_line, printable
+    from headstart.pipeline.text import one_line
 
     opened_workspace = chosen_workspace(workspace)
     status = read_status(opened_workspace)
@@ -59,12 +59,20 @@ def command(failed: bool, disk: bool, as_json: bool, workspace: str | None) -> N
     if disk:
         for line in _disk_lines(listed["disk"]):
             click.echo(one_line(line))
-    for item in listed.get("failed_items", []):
-        click.echo(one_line(f"{item['job_id']}  {printable(item['name'])}  {item['code']}: {item['reason']}"))
-    for job in listed.get("quarantined_jobs", []):
-        click.echo(one_line(f"{job['job_id']}  quarantined: {'; '.join(job['reasons'])}"))
-    for job in listed.get("suspect_jobs", []):
-        click.echo(f"{job['job_id']}  suspect: {job['deaths']} workers died with it in hand; its items are tried one by one")
+    for line in _failure_lines(listed) if failed else []:
+        click.echo(one_line(line))
+
+
+def _failure_lines(listed: dict[str, Any]) -> list[str]:
+    from headstart.pipeline.text import printable
+
+    lines = [f"{item['job_id']}  {printable(item['name'])}  {item['code']}: {item['reason']}" for item in listed["failed_items"]]
+    lines += [f"{job['job_id']}  quarantined: {'; '.join(job['reasons'])}" for job in listed["quarantined_jobs"]]
+    lines += [
+        f"{job['job_id']}  suspect: {job['deaths']} workers died with it in hand; its items are tried one by one"
+        for job in listed["suspect_jobs"]
+    ]
+    return lines or ["no image failed, no job is quarantined or suspect"]
 
 
 def _paragraph(kind: str, folder: str, tally: Tally, workers: int) -> list[str]:

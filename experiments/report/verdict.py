@@ -112,11 +112,13 @@ def _against(judged: Judged, rival: Standing) -> list[Phrase]:
     if judged.against is not None:
         low, high = judged.against.low, judged.against.high
         words = "better than" if low > 0 else "worse than" if high < 0 else "not clearly better than"
-        gap = f"{judged.against.value * 100:+.1f} points, {low * 100:+.1f} to {high * 100:+.1f}"
+        points, side = abs(judged.against.value * 100), "ahead" if judged.against.value >= 0 else "behind"
+        gap = f"{points:.1f} points {side}, 95 % interval {low * 100:+.1f} to {high * 100:+.1f}"
+        same = f"{judged.standings.images:,} {'test' if judged.standings.split == 'test' else 'validation'} images"
         return [
             Phrase(" It is "),
             Phrase(words + named, True),
-            Phrase(f" ({value}){role}: on the same images the difference is {gap}."),
+            Phrase(f" ({value}){role}: on the same {same} it is {gap}."),
         ]
     if shown.low is None or shown.high is None or rival.low is None or rival.high is None:
         return []
@@ -141,7 +143,9 @@ def _mistakes(judged: Judged) -> list[Phrase]:
     if len(judged.pairs) < _FEW or not named:
         return []
     said = [f"{count:,} between '{first}' and '{second}'" for first, second, count in named]
-    return [Phrase(f" Of its {len(judged.pairs):,} mistakes, {'; '.join(said)}.")]
+    rest = len(judged.pairs) - sum(count for *_, count in named)
+    said += [f"{rest:,} between others"] if rest else []
+    return [Phrase(f" The {len(judged.pairs):,} mistakes of {judged.standings.shown.name}: {'; '.join(said)}.")]
 
 
 def frequent_confusions(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str, int]]:

@@ -24,15 +24,16 @@ _LONG_S = 60.0  # a first epoch of which what comes before it, some seconds, is 
 class Narrator:
     """Says how one training goes."""
 
-    def __init__(self, name: str, epochs: int, heads: Sequence[str], by_loss: bool = False) -> None:
+    def __init__(self, name: str, epochs: int, heads: Sequence[str], metric: str, by_loss: bool = False) -> None:
         """Args:
         name: of the experiment.
         epochs: it has at most.
         heads: their names, in the order of what is reported.
+        metric: what the score on validation is: accuracy, loss (whose score is minus it) or pearson.
         by_loss: whether the best epoch is that of the lowest loss on validation.
         """
         self._name, self._epochs, self._heads = name, epochs, heads
-        self._by_loss = by_loss
+        self._metric, self._by_loss = metric, by_loss
         self._begun = time.monotonic()
         self._warm: tuple[int, float] | None = None  # epochs done, and when: the first one also loads and prepares
         self._shown = -_LINE_S
@@ -57,7 +58,7 @@ class Narrator:
         # A head that has stopped has no new loss to tell.
         going = max(range(len(progress)), key=lambda i: (progress[i].is_active, progress[i].best))
         last = progress[going].history[-1]
-        loss = "diverged" if last["train_loss"] is None else f"loss {last['train_loss']:.4f}"
+        loss = "diverged" if last["train_loss"] is None else f"training loss {last['train_loss']:.4f}"
         if progress[best].best_epoch >= 0:
             loss += f"  {self._best(best, progress[best].best_score)}"
         parts = [
@@ -72,9 +73,11 @@ class Narrator:
         _say("  ".join(parts), is_last=is_last)
 
     def _best(self, head: int, score: float) -> str:
-        name = self._heads[head]
+        name, score = self._heads[head], -score if self._metric == "loss" else score
         return (
-            f"lowest validation loss: {name}, score {score:.4f}" if self._by_loss else f"best on validation: {name}, {score:.4f}"
+            f"lowest validation loss: {name}, {self._metric} {score:.4f}"
+            if self._by_loss
+            else f"best on validation: {name}, {self._metric} {score:.4f}"
         )
 
 

@@ -187,9 +187,8 @@ class Loop:
         self.scaler.load_state_dict(state["scaler"])
         if self.mean is not None:
             self.mean.load_state_dict(state["mean"])
-        best, device = state["best"], self.conduct.device
-        # Names of the model and not of the file: the bytes of a state also tell which names are one object in memory.
-        self.best = None if best is None else {name: best[name].to(device) for name in self.judged_model.state_dict()}
+        best = state["best"]
+        self.best = None if best is None else {name: tensor.to(self.conduct.device) for name, tensor in best.items()}
 
     def _move(self) -> None:
         """Another device takes the training over: it is the same one, but for how sums are rounded."""

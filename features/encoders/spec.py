@@ -163,7 +163,10 @@ def read_encoder(folder: Path) -> EncoderSpec:
             raise HeadstartError(f"{path} was written by a newer version. Upgrade: pip install -U headstart")
         return _parse(path, facts)
     except FileNotFoundError:
-        raise DamagedEncoderError(f"{folder} holds no encoder: {SPEC_NAME} is missing. Run the same enqueue again") from None
+        raise DamagedEncoderError(
+            f"{folder} holds no encoder: {SPEC_NAME} is missing. headstart status lists the folders that hold one; "
+            "if it was deleted, run the same enqueue again"
+        ) from None
     except OSError as error:
         raise TryLaterError(f"{path} cannot be read: {error.strerror}. Check the disk or mount.") from error
     except DamagedError as error:

@@ -26,7 +26,8 @@ WHY = {
         "logistic",
         {"within_noise": ["linear"], "equals": ["ridge"]},
         [
-            "chosen is marked *: logistic; linear did better on 30 validation images, but such a lead over logistic may be luck",
+            "chosen is marked *: logistic; linear did better on 30 validation images, but such a lead over logistic may be luck, "
+            "so the simpler one is taken",
             "as good there: ridge",
         ],
     ),

@@ -107,7 +107,7 @@ def test_the_pairs_of_classes_that_are_confused_often_are_named(pairs, named):
 
 def test_each_number_in_the_sentence_is_of_its_own_pair():
     words, _ = said(pairs=[("4", "7")] * 3 + [("9", "8")] * 2 + [("a", "b")])
-    assert "Of its 6 mistakes, 3 between '4' and '7'; 2 between '8' and '9'." in words
+    assert "The 6 mistakes of mlp-512: 3 between '4' and '7'; 2 between '8' and '9'; 1 between others." in words
 
 
 def test_of_few_mistakes_no_sentence_is_made():

@@ -26,7 +26,7 @@ def clock(monkeypatch):
 
 
 def lines_of(clock, capsys, epochs: int, seconds: float, heads: int = 1) -> list[str]:
-    narrator = console.Narrator("exp_0001_x", epochs, [f"head-{i}" for i in range(heads)])
+    narrator = console.Narrator("exp_0001_x", epochs, [f"head-{i}" for i in range(heads)], "accuracy")
     for epoch in range(epochs):
         clock[0] += seconds
         narrator.report(epoch, [Standing() for _ in range(heads)])
@@ -53,7 +53,7 @@ def test_counts_agree_in_number(clock, capsys, heads, words):
 
 @pytest.mark.parametrize("first", [2.0, 8.0])
 def test_a_slow_start_does_not_multiply_the_time_left(clock, capsys, first):
-    narrator = console.Narrator("exp_0001_x", 200, ["head"])
+    narrator = console.Narrator("exp_0001_x", 200, ["head"], "accuracy")
     for epoch, seconds in enumerate([first, 1.5, 0.1, 1.5]):
         clock[0] += seconds
         narrator.report(epoch, [Standing()])
@@ -61,3 +61,11 @@ def test_a_slow_start_does_not_multiply_the_time_left(clock, capsys, first):
     assert "left" not in lines[0]
     assert lines[1].endswith(f"{console.span(198 * 1.5)} left")
     assert lines[-1].endswith(f"{console.span(196 * 3.1 / 3)} left")
+
+
+@pytest.mark.parametrize(("metric", "words"), [("accuracy", "accuracy 0.5000"), ("loss", "loss -0.5000")])
+def test_what_the_number_is_stands_before_it(clock, capsys, metric, words):
+    narrator = console.Narrator("exp_0001_x", 2, ["head"], metric)
+    clock[0] += 9.0
+    narrator.report(0, [Standing()])
+    assert f"best on validation: head, {words}" in capsys.readouterr().err
