@@ -23,6 +23,8 @@ from headstart.features.store.packing import open_cache
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.workspace import Workspace, as_workspace
 
+_NAMED = 4  # heads that a line names
+
 
 def train_heads(
     heads: Sequence[HeadConfig] | None = None,
@@ -93,6 +95,8 @@ def _finished(
 ) -> Ending[HeadExperiment]:
     experiment, counts = begun.experiment, begun.experiment.counts
     heads = f"{len(experiment.heads)} head{'s' if len(experiment.heads) > 1 else ''}"
+    if len(experiment.heads) <= _NAMED:
+        heads += f" ({', '.join(head.name for head in experiment.heads)})"
     words = Words(
         same=f"the same heads on the same {counts['train']:,} training images",
         again="train them again",

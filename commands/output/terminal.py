@@ -70,12 +70,13 @@ def _is_one_place() -> bool:
 
 
 def now_and_then(line: Callable[[int, int], str]) -> Callable[[int, int], None]:
-    """Says every few seconds how far something is, by `line(done, of)`; nothing where it takes no longer."""
-    said = [time.monotonic()]
+    """Says every few seconds how far something is, by `line(done, of)`, and that it is done; nothing where it takes no longer."""
+    said, has_said = time.monotonic(), False
 
     def progress(done: int, of: int) -> None:
-        if time.monotonic() - said[0] > _PROGRESS_S:
-            said[0] = time.monotonic()
+        nonlocal said, has_said
+        if time.monotonic() - said > _PROGRESS_S or (has_said and done == of):
+            said, has_said = time.monotonic(), done < of
             say(line(done, of))
 
     return progress

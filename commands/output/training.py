@@ -48,7 +48,7 @@ def training_lines(
     result += _leaks(judged)
     result += [_cross_validation(entry) for entry in judged["baselines"] if "cross_validation" in entry]
     result += _reasons(judged)
-    result.append(f"heads    {best_head_path(experiment)}")
+    result.append(f"chosen   {best_head_path(experiment)} ({judged['selected']})")
     result.append(f"numbers  {experiment.folder / METRICS}" + (f", {REPORT}" if experiment.task == "classification" else ""))
     result.append(f"all runs {database}")
     if judged["selected"] in numbers:
@@ -98,7 +98,7 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
         is_less = corrected is not None and corrected < _entries(judged)[judged["selected"]]["val"]["accuracy"]
         promise = f"; corrected for that it is about {corrected:.4f}" if is_less else ""
         free = "; test scores need no correction: nothing was chosen by them" if judged["rows"]["test"] else ""
-        yield f"the validation score of {judged['selected']} flatters, for it chose among several{promise}{free}"
+        yield f"the validation score of {judged['selected']} flatters, because the choice was made by it{promise}{free}"
 
 
 def _row(name: str, headlines: dict[str, Any], is_best: bool) -> str:

@@ -107,18 +107,20 @@ def _worth(judged: Judged) -> list[Phrase]:
 def _against(judged: Judged, rival: Standing) -> list[Phrase]:
     shown = judged.standings.shown
     value = score_words(judged.standings.metric, rival.value)
-    role = f", the best {'baseline' if rival.is_baseline else 'trained head'} on validation"
+    kind = "baseline" if rival.is_baseline else "trained head"
+    role = f", the best {kind} on validation"
     named = f" {rival.name}"
     if judged.against is not None:
         low, high = judged.against.low, judged.against.high
         words = "better than" if low > 0 else "worse than" if high < 0 else "not clearly better than"
-        points, side = abs(judged.against.value * 100), "ahead" if judged.against.value >= 0 else "behind"
-        gap = f"{points:.1f} points {side}, 95 % interval {low * 100:+.1f} to {high * 100:+.1f}"
         same = f"{judged.standings.images:,} {'test' if judged.standings.split == 'test' else 'validation'} images"
+        numbers = f"{score_words(judged.standings.metric, shown.value)} against {value}"
+        interval = f"95 % interval {low * 100:+.1f} to {high * 100:+.1f}"
         return [
             Phrase(" It is "),
             Phrase(words + named, True),
-            Phrase(f" ({value}){role}: on the same {same} it is {gap}."),
+            Phrase(f", the {kind} that did best on validation: on the same {same} {numbers}, "),
+            Phrase(f"a difference of {judged.against.value * 100:+.1f} points, {interval}."),
         ]
     if shown.low is None or shown.high is None or rival.low is None or rival.high is None:
         return []

@@ -59,11 +59,10 @@ class Narrator:
         going = max(range(len(progress)), key=lambda i: (progress[i].is_active, progress[i].best))
         last = progress[going].history[-1]
         loss = "diverged" if last["train_loss"] is None else f"training loss {last['train_loss']:.4f}"
-        if progress[best].best_epoch >= 0:
-            loss += f"  {self._best(best, progress[best].best_score)}"
         parts = [
             f"{self._name}  epoch {done}/{total}",
-            loss,
+            *([f"{self._heads[going]}: {loss}"] if active or progress[best].best_epoch < 0 else []),
+            *([self._best(best, progress[best].best_score)] if progress[best].best_epoch >= 0 else []),
             (f"{active} of " if active < len(progress) else "") + f"{plural(len(progress), 'head')} in training",
         ]
         if done < total and active and (done > self._warm[0] or seconds > _LONG_S):

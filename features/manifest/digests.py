@@ -115,6 +115,8 @@ def digest_images(
         if when == "auto" and elapsed > _JUDGED_AFTER_S and left_s > _WORTH_S:
             journal.flush()
             return Digested(_with(source, digests), done, len(unread) - done, left_s)
+    if done:
+        report(done, done)
     return Digested(_with(source, digests), done)
 
 

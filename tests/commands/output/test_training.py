@@ -59,4 +59,4 @@ def test_what_is_left_without_flattery_is_never_more_than_what_the_chosen_head_h
     experiment = SimpleNamespace(folder=Path("exp_0001_linear"), checkpoints=Path("checkpoints"), task="classification")
     told = {**judged("logistic", {"within_noise": ["linear"]}), "corrected_validation": corrected}
     lines = training_lines(experiment, told, Path("experiments.db"))
-    assert f"the validation score of logistic flatters, for it chose among several{promise}" in lines
+    assert f"the validation score of logistic flatters, because the choice was made by it{promise}" in lines
