@@ -75,7 +75,7 @@ def now_and_then(line: Callable[[int, int], str]) -> Callable[[int, int], None]:
 
     def progress(done: int, of: int) -> None:
         nonlocal said, has_said
-        if time.monotonic() - said > _PROGRESS_S or (has_said and done == of):
+        if has_said if done == of else time.monotonic() - said > _PROGRESS_S:
             said, has_said = time.monotonic(), done < of
             say(line(done, of))
 

@@ -138,7 +138,11 @@ def _by_split(metrics: Sequence[MetricRow]) -> dict[str, dict[str, float | None]
 
 def _no_runs(workspace: Workspace) -> HeadstartError:
     there = any(paths.exists(folder / "done") for folder in workspace.features.glob("encoder_*"))
-    advice = "Train heads on its features: headstart train-head" if there else "Make features first: headstart work"
+    advice = (
+        "Train heads on its features: headstart train-head"
+        if there
+        else "Make features first, then heads: headstart work, headstart train-head"
+    )
     return HeadstartError(f"{workspace.root} has no finished run yet. {advice}")
 
 

@@ -246,7 +246,7 @@ def given_readers(root: Path) -> Iterator[Reader]:
     from headstart.experiments.training.options import read_config
     from headstart.features.arrays import unpack_npy
     from headstart.features.images.decode import open_rgb
-    from headstart.features.images.masks import read_mask, read_palette
+    from headstart.features.images.masks import MaskFile, read_mask, read_palette
     from headstart.features.manifest.digests import digest_images
     from headstart.features.networks.weights_file import read_tensors
     from headstart.features.sources.find import find_images
@@ -300,7 +300,7 @@ def given_readers(root: Path) -> Iterator[Reader]:
     yield Reader("palette", (b"128 0 0 car\n0 0 0 void\n",), in_file("palette.txt", read_palette))
     pictures = tuple(_pictures(photo))
     yield Reader("image", pictures, lambda data: open_rgb(data).load())
-    yield Reader("mask", pictures, in_file("mask.png", read_mask))
+    yield Reader("mask", pictures, in_file("mask.png", lambda path: read_mask(MaskFile(path.parent, path.name), False)))
     yield Reader("weights (safetensors)", (_small_safetensors(),), in_file("w.safetensors", read_tensors))
     yield Reader("weights (.pt)", (_small_pt(),), in_file("w.pt", read_tensors))
 
