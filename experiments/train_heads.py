@@ -101,7 +101,15 @@ def _finished(
         same=f"the same heads on the same {counts['train']:,} training images",
         again="train them again",
         begun=f", begun on {counts['train']:,} training images",
-        about=f"{experiment.folder.name}: {experiment.task}, {heads} beside baselines, {counts['train']:,} train, "
-        f"{counts['val']:,} val and {counts['test']:,} test images",
+        about=f"{experiment.folder.name}: {experiment.task}, {heads} trained in epochs, baselines fitted beside them; "
+        f"{counts['train']:,} train, {counts['val']:,} val and {counts['test']:,} test images" + _augmentation(experiment.heads),
     )
     return finish(workspace, begun, words, settings, time_limit_s, report, removed_files)
+
+
+def _augmentation(heads: Sequence[HeadConfig]) -> str:
+    """What 'augmented' means here, where images are augmented elsewhere."""
+    varied = [head.name for head in heads if head.noise or head.mixup]
+    if not varied or len(heads) > _NAMED:
+        return ""
+    return f"; {' and '.join(varied)}: features, not images, are varied at random in training (noise, mixup)"

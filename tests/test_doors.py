@@ -150,6 +150,7 @@ DOORS = {
         "fsspec.filesystem fsspec.open fsspec.open_files fsspec.url_to_fs fsspec.core.url_to_fs",
         # Where the user named an address.
         "features/networks/weights_hub.py experiments/tracking/mlflow.py pipeline/executors/* pipeline/objects.py",
+        {"commands/output/terminal.py": "a page that it just wrote, by its path, and only with --open"},
     ),
     "locks": door("fcntl.flock fcntl.lockf filelock.FileLock filelock.SoftFileLock", "pipeline/doors/locks.py"),
     "code": door(

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import click
 
@@ -40,6 +41,14 @@ def say(text: str) -> None:
 
     with contextlib.suppress(OSError, ValueError):
         click.echo(one_line(text), err=True)
+
+
+def show_in_browser(page: Path) -> None:
+    """Opens a page where somebody can look at it; says where there is no browser, in one line."""
+    import webbrowser  # not while a command starts
+
+    if not webbrowser.open(page.absolute().as_uri()):
+        say("no browser was found on this machine: open the page by hand, or copy it to one that has a browser")
 
 
 class Teller:

@@ -48,7 +48,7 @@ def training_lines(
     result += _leaks(judged)
     result += [_cross_validation(entry) for entry in judged["baselines"] if "cross_validation" in entry]
     result += _reasons(judged)
-    result.append(f"chosen   {best_head_path(experiment)} ({judged['selected']})")
+    result.append(f"chosen   {judged['selected']}, saved as {best_head_path(experiment)}")
     result.append(f"numbers  {experiment.folder / METRICS}" + (f", {REPORT}" if experiment.task == "classification" else ""))
     result.append(f"all runs {database}")
     if judged["selected"] in numbers:

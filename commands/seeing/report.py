@@ -7,7 +7,7 @@ import json
 import click
 
 from headstart.commands.options import as_json, chosen_workspace, workspace_option
-from headstart.commands.output.terminal import say
+from headstart.commands.output.terminal import say, show_in_browser
 
 
 @click.command("report")
@@ -38,4 +38,4 @@ def command(what: str, is_opened: bool, as_json: bool, workspace: str | None) ->
     if written.missing:
         say(f"warning: {plural(written.missing, 'picture')} could not be read again and are grey; is their disk mounted?")
     if is_opened:
-        click.launch(str(written.path))
+        show_in_browser(written.path)

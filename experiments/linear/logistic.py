@@ -180,9 +180,8 @@ def fit_logistic_path(
             places = falling[first : first + together]
             raw = kept.load(f"{name}_{first}")
             if raw is None:
-                report(
-                    f"logistic regression, strengths of regularization {first + 1} to {first + len(places)} of {len(penalties)}"
-                )
+                which = f"{first + 1} to {first + len(places)} of " if len(places) < len(penalties) else ""
+                report(f"logistic regression: trying {which}{len(penalties)} strengths of regularization")
                 problems = [_Problem(penalties[place], axes) for place in places]
                 before = heads[falling[first - 1]] if first else begin_at
                 if before is not None:  # from the head alone, as whoever goes on after a kill has to

@@ -84,7 +84,7 @@ def best_logistic(
     if not 0 < best < len(PENALTIES) - 1:
         return path.penalties[best], path.heads[best]
     between = tuple(float(np.sqrt(PENALTIES[best] * PENALTIES[neighbour])) for neighbour in (best - 1, best + 1))
-    report("logistic regression, 2 more strengths beside the best")
+    report("logistic regression: trying 2 more strengths of regularization near the best")
     heads = fit_logistic_path(
         source,
         targets,

@@ -81,7 +81,7 @@ def write_report(
         return _written_recipe(opened, recipe, report)
     experiment, shown = chosen_experiment(opened, str(what))
     metrics = read_metrics(experiment)
-    report("reading features and answers")
+    report("reading the features, and what the head predicts from them")
     head = head_of(experiment, metrics, shown)
     data = experiment_data(opened, experiment)
     answers = ask_head(head, data)
@@ -114,7 +114,7 @@ def _written(subject: Subject, report: Callable[[str], None]) -> WrittenReport:
         content = pages.render(page)
         if len(content.encode()) <= LARGEST_PAGE:
             break
-    report("writing")
+    report("writing the page and its figures")
     folder = subject.experiment.folder / FOLDER
     subject.workspace.make_folder(folder)
     figures = list(_figures(subject, folder, charts, maps))
@@ -127,7 +127,7 @@ def _written(subject: Subject, report: Callable[[str], None]) -> WrittenReport:
 
 def _written_recipe(workspace: Workspace, experiment: RecipeExperiment, report: Callable[[str], None]) -> WrittenReport:
     page, charts = recipe_page(experiment)
-    report("writing")
+    report("writing the page and its figures")
     folder = experiment.folder / FOLDER
     workspace.make_folder(folder)
     written = _chart_files(workspace, folder, charts)

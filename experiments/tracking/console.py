@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from headstart.pipeline.text import plural, span
+from headstart.pipeline.text import span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,16 +24,15 @@ _LONG_S = 60.0  # a first epoch of which what comes before it, some seconds, is 
 class Narrator:
     """Says how one training goes."""
 
-    def __init__(self, name: str, epochs: int, heads: Sequence[str], metric: str, by_loss: bool = False) -> None:
+    def __init__(self, name: str, epochs: int, heads: Sequence[str], metric: str) -> None:
         """Args:
         name: of the experiment.
         epochs: it has at most.
         heads: their names, in the order of what is reported.
         metric: what the score on validation is: accuracy, loss (whose score is minus it) or pearson.
-        by_loss: whether the best epoch is that of the lowest loss on validation.
         """
         self._name, self._epochs, self._heads = name, epochs, heads
-        self._metric, self._by_loss = metric, by_loss
+        self._metric = metric
         self._begun = time.monotonic()
         self._warm: tuple[int, float] | None = None  # epochs done, and when: the first one also loads and prepares
         self._shown = -_LINE_S
@@ -54,30 +53,29 @@ class Narrator:
         if not is_last and now - self._shown < _LINE_S and not _is_terminal():
             return
         self._shown = now
-        best = max(range(len(progress)), key=lambda i: progress[i].best)
-        # A head that has stopped has no new loss to tell.
-        going = max(range(len(progress)), key=lambda i: (progress[i].is_active, progress[i].best))
-        last = progress[going].history[-1]
-        loss = "diverged" if last["train_loss"] is None else f"training loss {last['train_loss']:.4f}"
-        parts = [
-            f"{self._name}  epoch {done}/{total}",
-            *([f"{self._heads[going]}: {loss}"] if active or progress[best].best_epoch < 0 else []),
-            *([self._best(best, progress[best].best_score)] if progress[best].best_epoch >= 0 else []),
-            (f"{active} of " if active < len(progress) else "") + f"{plural(len(progress), 'head')} in training",
-        ]
+        parts = [f"{self._name}  epoch {done} of at most {total}", *self._standing(progress, active)]
         if done < total and active and (done > self._warm[0] or seconds > _LONG_S):
             parts.append(f"{span((total - done) * seconds)} left")
         if done < total and not active:
-            parts.append("stopped early: validation got no better")
+            parts.append("stopped early: no longer better on validation")
         _say("  ".join(parts), is_last=is_last)
 
-    def _best(self, head: int, score: float) -> str:
-        name, score = self._heads[head], -score if self._metric == "loss" else score
-        return (
-            f"lowest validation loss: {name}, {self._metric} {score:.4f}"
-            if self._by_loss
-            else f"best on validation: {name}, {self._metric} {score:.4f}"
-        )
+    def _standing(self, progress: list[TrainingProgress], active: int) -> Iterator[str]:
+        """The loss of one head; of several, whose losses say little beside each other, how many go on and which one leads."""
+        if len(progress) > 1:
+            yield (f"{active} of " if active < len(progress) else "") + f"{len(progress)} heads in training"
+        elif active:
+            loss = progress[0].history[-1]["train_loss"]
+            yield "diverged" if loss is None else f"training loss {loss:.4f}"
+        # By the score of each head's best epoch, as in the table at the end, whatever an epoch is judged by.
+        best = max(range(len(progress)), key=lambda i: progress[i].best_score)
+        if progress[best].best_epoch < 0:
+            if len(progress) > 1 or not active:
+                yield "none has a finite loss on validation yet" if active else "diverged"
+            return
+        score = progress[best].best_score
+        number = f"{self._metric} {-score if self._metric == 'loss' else score:.4f}"
+        yield f"leads on validation: {self._heads[best]}, {number}" if len(progress) > 1 else f"best on validation: {number}"
 
 
 def _say(text: str, is_last: bool) -> None:

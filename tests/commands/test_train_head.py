@@ -21,7 +21,8 @@ def test_it_trains_tells_and_then_says_that_it_is_done(root):
     first = run_cli("train-head", "--ablation", *QUICK, "-w", root)
     assert first.returncode == 0, first.stderr
     assert "features of 600 of 600 images" in first.stderr
-    assert re.search(r"epoch 2/2  [a-z0-9-]+: training loss \d", first.stderr)
+    assert re.search(r"epoch 2 of at most 2  3 heads in training  leads on validation: [a-z0-9-]+, accuracy \d", first.stderr)
+    assert "mlp-512-augmented: features, not images, are varied" in first.stderr
     for name in ("linear", "mlp-512", "mlp-512-augmented", "ridge", "lda", "nearest-mean"):
         assert re.search(
             rf"^[* ]  +\d+  {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}$", first.stdout, re.MULTILINE

@@ -35,20 +35,46 @@ def lines_of(clock, capsys, epochs: int, seconds: float, heads: int = 1) -> list
 
 def test_a_log_has_a_line_an_epoch_where_epochs_are_long(clock, capsys):
     lines = lines_of(clock, capsys, 3, 90.0)
-    assert [line.split("  ")[1] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert [line.split("  ")[1] for line in lines] == [f"epoch {epoch} of at most 3" for epoch in (1, 2, 3)]
     assert lines[0].endswith("3m 00s left")
 
 
 def test_a_log_has_a_line_a_second_at_most_and_always_the_last(clock, capsys):
     lines = lines_of(clock, capsys, 200, 0.05)
     assert 8 <= len(lines) <= 12
-    assert lines[0].split("  ")[1] == "epoch 1/200"
-    assert lines[-1].split("  ")[1] == "epoch 200/200"
+    assert lines[0].split("  ")[1] == "epoch 1 of at most 200"
+    assert lines[-1].split("  ")[1] == "epoch 200 of at most 200"
 
 
-@pytest.mark.parametrize(("heads", "words"), [(1, "1 head in training"), (3, "3 heads in training")])
-def test_counts_agree_in_number(clock, capsys, heads, words):
-    assert lines_of(clock, capsys, 2, 9.0, heads)[0].split("  ")[4] == words
+@pytest.mark.parametrize(
+    ("heads", "words"),
+    [
+        (1, ["training loss 1.0000", "best on validation: accuracy 0.5000"]),
+        (3, ["3 heads in training", "leads on validation: head-0, accuracy 0.5000"]),
+    ],
+)
+def test_one_head_says_its_loss_and_of_several_the_one_that_leads_is_named(clock, capsys, heads, words):
+    assert lines_of(clock, capsys, 2, 9.0, heads)[0].split("  ")[2:4] == words
+
+
+def test_of_several_heads_the_one_leads_that_the_table_at_the_end_has_first(clock, capsys):
+    narrator = console.Narrator("exp_0001_x", 9, ["low-loss", "accurate", "stopped"], "accuracy")
+    clock[0] += 9.0
+    standings = [Standing((-0.1, 0.90), 0.90), Standing((-0.2, 0.95), 0.95), Standing((-0.3, 0.5), 0.5, is_active=False)]
+    narrator.report(0, standings)
+    assert capsys.readouterr().err.strip().split("  ")[2:4] == [
+        "2 of 3 heads in training",
+        "leads on validation: accurate, accuracy 0.9500",
+    ]
+
+
+@pytest.mark.parametrize(("heads", "words"), [(1, "diverged"), (2, "none has a finite loss on validation yet")])
+def test_a_training_whose_loss_is_no_number_says_so(clock, capsys, heads, words):
+    narrator = console.Narrator("exp_0001_x", 9, ["a", "b"][:heads], "accuracy")
+    clock[0] += 9.0
+    lost = Standing(best_epoch=-1, best_score=float("-inf"), history=[{"train_loss": None}])
+    narrator.report(0, [lost] * heads)
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("first", [2.0, 8.0])
@@ -68,4 +94,4 @@ def test_what_the_number_is_stands_before_it(clock, capsys, metric, words):
     narrator = console.Narrator("exp_0001_x", 2, ["head"], metric)
     clock[0] += 9.0
     narrator.report(0, [Standing()])
-    assert f"best on validation: head, {words}" in capsys.readouterr().err
+    assert f"best on validation: {words}" in capsys.readouterr().err
