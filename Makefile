@@ -53,7 +53,9 @@ check: $(VENV)/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q tests/test_names.py tests/test_doors.py tests/test_cli_docs.py tests/test_api_docs.py
 	$(BIN)/python tools/stage.py build/stage
-	cd build/stage && MYPYPATH=. ../../$(BIN)/mypy --cache-dir ../mypy_cache --config-file ../../pyproject.toml -p headstart
+	cd build/stage && for system in linux win32 darwin; do \
+		MYPYPATH=. ../../$(BIN)/mypy --platform $$system --cache-dir ../mypy_cache/$$system --config-file ../../pyproject.toml -p headstart || exit 1; \
+	done
 	cd build/stage && PYTHONPATH=. ../../$(BIN)/lint-imports --cache-dir ../import_cache --config ../../pyproject.toml
 
 format: $(VENV)/dev-installed

@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 from .doors import python
 from .text import rough_size_words
 
+WINDOWS_CRASH = 0xC0000000  # from here on Windows's exit statuses are errors of its own, such as a wrong address
 _TICK_S = 0.02
 
 
@@ -120,6 +121,8 @@ class Child:
 
 def how_it_ended(status: int) -> str:
     """A negative exit status is a signal's number, as `subprocess` has it."""
+    if status >= WINDOWS_CRASH:
+        return f"ended its process with exit status {status:#x}"
     if status >= 0:
         return f"ended its process with exit status {status}"
     try:
@@ -154,10 +157,21 @@ def follow_parent(parent: int, is_expendable: bool) -> None:
         if is_expendable:
             with contextlib.suppress(OSError):
                 Path("/proc/self/oom_score_adj").write_text("1000")
-    if os.name != "nt":
-        import resource
+    if sys.platform == "win32":  # which tells nobody of a parent's end, and writes no core files
+        threading.Thread(target=end_after, args=(parent,), name="parent", daemon=True).start()
+        return
+    import resource
 
-        # It may crash over what a stranger wrote; a core file of that would lie wherever the user happens to stand.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if os.name != "nt" and os.getppid() != parent:
+    # It may crash over what a stranger wrote; a core file of that would lie wherever the user happens to stand.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if os.getppid() != parent:
         os._exit(1)
+
+
+def end_after(parent: int) -> None:
+    """Waits for the end of another process, then ends this one at once."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(parent).wait()
+    os._exit(1)

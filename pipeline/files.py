@@ -8,6 +8,7 @@ import errno
 import functools
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import FileIO
@@ -53,13 +54,18 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
     import tempfile  # half a millisecond that only few need
 
     place, prefix = Path(tempfile.gettempdir()), f"headstart-{purpose}-"
-    for left in paths.folders(place, f"{prefix}*") if hasattr(os, "geteuid") else ():
+    for left in paths.folders(place, f"{prefix}*"):
         # Of this user alone: in a folder that all may write to, anybody may have made one of that name.
         with contextlib.suppress(OSError):
-            if paths.stat(left).st_uid == os.geteuid() and _is_of_the_dead(left.name.removeprefix(prefix)):
+            if _is_own(left) and _is_of_the_dead(left.name.removeprefix(prefix)):
                 paths.remove_tree(left)
     with tempfile.TemporaryDirectory(prefix=f"{prefix}{_token_of_writer(os.getpid())}-") as folder:
         yield Path(folder)
+
+
+def _is_own(path: Path) -> bool:
+    # On Windows each user has a place of their own for temporary files.
+    return sys.platform == "win32" or paths.stat(path).st_uid == os.geteuid()
 
 
 @contextlib.contextmanager

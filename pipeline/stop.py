@@ -17,8 +17,14 @@ LEAVE_S = 9.0
 _ONE_REQUEST_S = 0.3  # a terminal tells the whole process group, and the supervisor passes the same on
 
 
+if sys.platform == "win32":
+    LEAVING = (signal.SIGTERM, signal.SIGINT, signal.SIGBREAK)  # the last: CTRL_BREAK_EVENT, or the window was closed
+else:
+    LEAVING = (signal.SIGTERM, signal.SIGINT)
+
+
 class Stop:
-    """Whether a worker has been asked to leave. As a context manager it listens to SIGTERM and SIGINT.
+    """Whether a worker has been asked to leave. As a context manager it listens to the signals of LEAVING.
 
     Args:
         abandon: called before the process is left in the middle of something; must give claims back and nothing else.
@@ -34,7 +40,7 @@ class Stop:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in LEAVING:
                 self._previous[number] = signal.signal(number, self._receive)
         return self
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -105,5 +106,5 @@ class Watchdog:
 
 
 def _arm(cpu_s: float) -> None:
-    if hasattr(signal, "ITIMER_PROF"):
+    if sys.platform != "win32":  # which has no such timer: code that holds the interpreter's lock hangs for good there
         signal.setitimer(signal.ITIMER_PROF, cpu_s)

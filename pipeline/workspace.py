@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def find_root(given: Path | str | None) -> Path:
 
 def _refuse_others(root: Path) -> None:
     """Raises: HeadstartError if a workspace that nobody named belongs to another user, who may have put it there for others."""
-    if not hasattr(os, "geteuid"):
+    if sys.platform == "win32":  # whose files have no owner's number
         return
     mine = {os.geteuid()}
     if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
@@ -181,6 +182,8 @@ def _refuse_others(root: Path) -> None:
 
 
 def _user(number: int) -> str:
+    if sys.platform == "win32":
+        return f"user {number}"
     import pwd
 
     try:

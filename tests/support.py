@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import headstart.jobs
 from headstart.pipeline.enqueue import Work, append_work, queue_lock
@@ -31,14 +32,13 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-def spawn_python(code: str, *arguments: str) -> subprocess.Popen:
-    """Starts `code` in a process of its own that knows the fake kind."""
+def spawn_python(code: str, *arguments: str, **options: Any) -> subprocess.Popen:
+    """Starts `code` in a process of its own that knows the fake kind; options as of `subprocess.Popen`."""
     prelude = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import headstart.jobs; headstart.jobs.__path__.append({str(FAKES)!r})\n"
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", prelude + code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", prelude + code, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def run_python(code: str, *arguments: str) -> tuple[int, str, str]:

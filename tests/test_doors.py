@@ -104,7 +104,7 @@ DOORS = {
         "subprocess.getstatusoutput os.system os.popen os.execv os.execve os.execvp os.spawnv os.posix_spawn os.fork pty.spawn "
         "multiprocessing.Process concurrent.futures.ProcessPoolExecutor",
         "pipeline/doors/python.py pipeline/doors/programs.py",
-        {"cli.py": "itself, in another mode", "pipeline/supervisor.py": "itself, before anything was read"},
+        {"cli.py": "itself, in another mode", "pipeline/forked.py": "itself, before anything was read"},
     ),
     "records": door(
         "json.load json.loads json.JSONDecoder",

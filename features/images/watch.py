@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -76,6 +77,8 @@ class Effort:
             return False  # the thread has ended
 
     def _processor_s(self) -> float:
+        if sys.platform == "win32":  # which has no clock of a thread that another one could read
+            return 0.0
         return 0.0 if self._clock is None else time.clock_gettime(self._clock)
 
 

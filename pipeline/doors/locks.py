@@ -1,12 +1,13 @@
 """Locks between processes: a file below the workspace that one of them holds. Cut by nobody, followed nowhere.
 
-The kernel lets go of it when its holder dies. Where there is no `flock`, `filelock` knows what the system has instead.
+The kernel lets go of it when its holder dies. On Windows, which has no `flock`, `filelock` knows what there is instead.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,7 @@ class LockTimeout(Exception):
 def held(path: Path, timeout_s: float) -> Iterator[None]:
     """Holds `path`, made if absent. Raises: LockTimeout; LinkError; UnreadableError if something else stands there; OSError."""
     descriptor = paths.open_file(path, os.O_RDWR | os.O_CREAT)
-    try:
-        import fcntl
-    except ImportError:
+    if sys.platform == "win32":
         os.close(descriptor)
         from filelock import FileLock, Timeout
 
@@ -40,6 +39,8 @@ def held(path: Path, timeout_s: float) -> Iterator[None]:
         except Timeout:
             raise LockTimeout(path) from None
         return
+    import fcntl
+
     with reading.stream(descriptor, path) as file:
         end = time.monotonic() + timeout_s
         while True:

@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """A process of `module_command` or `code_command`; options as of `subprocess.Popen`."""
+    """A process of `module_command`, `code_command` or what this one was started with; options as of `subprocess.Popen`."""
     import subprocess
 
     return subprocess.Popen(list(command), **{"env": environment(), **options})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -23,6 +24,11 @@ _GPUS = "/proc/driver/nvidia/gpus"
 
 
 def open_executor(workspace: Workspace, launch: Launch) -> Processes:
+    """Raises: HeadstartError where processes have no sessions, or the machine has too few GPUs."""
+    if sys.platform == "win32":
+        raise HeadstartError(
+            "--on local needs sessions, which Windows has none of. Run headstart work in a window for each worker"
+        )
     return Processes(workspace, launch)
 
 
@@ -81,6 +87,8 @@ class Processes:
         return len(list(self._members()))
 
     def _leaders(self) -> Iterator[tuple[psutil.Process, str]]:
+        if sys.platform == "win32":
+            return
         for process, place in self._members():
             try:
                 if os.getsid(process.pid) == process.pid:

@@ -1,10 +1,14 @@
 import os
 import signal
+import subprocess
 import time
+from time import sleep
 
 import pytest
 
+from headstart.pipeline import supervisor
 from headstart.pipeline.status import quarantined_jobs
+from headstart.pipeline.supervisor import Supervision
 from tests.support import run_python, spawn_python
 
 from .suspects import FOLDER, enqueue_fragile, outcome, squares
@@ -24,9 +28,15 @@ def run(supervision):
 sys.exit(supervisor.supervised(run))
 """
 
+# Where there is no fork, as on Windows; tried here.
+COMMAND = "supervisor.supervised(run) if supervisor.OF_PARENT in os.environ else supervisor.supervised_command()"
 
-def supervise(body, log):
-    return SUPERVISE.replace("BODY", body), str(log)
+
+def supervise(body, log, call="supervisor.supervised(run)"):
+    return SUPERVISE.replace("BODY", body).replace("supervisor.supervised(run)", call), str(log)
+
+
+with_and_without_fork = pytest.mark.parametrize("call", ["supervisor.supervised(run)", COMMAND], ids=["fork", "command"])
 
 
 def is_gone(pid):
@@ -44,6 +54,7 @@ def children(log):
     return [int(line) for line in log.read_text().split()]
 
 
+@with_and_without_fork
 @pytest.mark.parametrize(
     ("body", "code", "count"),
     [
@@ -56,15 +67,76 @@ def children(log):
     ],
     ids=["done", "try later", "two crashes", "two that were ended for their time", "only crashes", "crashes after some jobs"],
 )
-def test_a_worker_that_dies_is_started_again_until_it_ends_or_nothing_is_ever_done(tmp_path, body, code, count):
-    status, _, errors = run_python(*supervise(body, tmp_path / "log"))
+def test_a_worker_that_dies_is_started_again_until_it_ends_or_nothing_is_ever_done(tmp_path, body, code, count, call):
+    status, _, errors = run_python(*supervise(body, tmp_path / "log", call))
     assert status == code, errors
     assert len(children(tmp_path / "log")) == count
 
 
-def test_jobs_are_counted_over_all_workers(tmp_path):
+@with_and_without_fork
+def test_jobs_are_counted_over_all_workers(tmp_path, call):
     body = "supervision.job_finished(); os.kill(os.getpid(), signal.SIGKILL) if number < 4 else None; return supervision.jobs"
-    assert run_python(*supervise(body, tmp_path / "log"))[0] == 4
+    assert run_python(*supervise(body, tmp_path / "log", call))[0] == 4
+
+
+def test_an_error_of_windows_is_a_death_and_no_answer_of_the_worker(capfd, monkeypatch):
+    class Workers:
+        is_asked = False
+        statuses = iter([0xC0000005, 1])
+
+        def start(self):
+            return False
+
+        def wait_for_child(self):
+            return next(self.statuses)
+
+    monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0)
+    assert supervisor._last_status(Workers(), Supervision()) == 1
+    assert capfd.readouterr().err == "the worker ended its process with exit status 0xc0000005; the next one goes on\n"
+
+
+def test_no_worker_starts_after_a_signal_that_came_at_the_end_of_a_pause(monkeypatch):
+    class Workers:
+        is_asked = False
+        starts = 0
+
+        def start(self):
+            self.starts += 1
+            assert self.starts == 1
+            return False
+
+        def wait_for_child(self):
+            return -signal.SIGSEGV
+
+    workers = Workers()
+    monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(supervisor.time, "sleep", lambda seconds: (sleep(seconds), setattr(workers, "is_asked", True)))
+    assert supervisor._last_status(workers, Supervision()) == 128 + signal.SIGSEGV
+
+
+def test_a_console_that_tells_a_command_and_its_worker_of_its_end_ends_both(tmp_path):
+    body = """
+    seen = []
+    signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    print("ready", flush=True)
+    while not seen:
+        time.sleep(0.01)
+    os._exit(124)
+"""
+    process = spawn_python(*supervise(body, tmp_path / "log", COMMAND), start_new_session=True)
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 124
+    assert len(children(tmp_path / "log")) == 1
+
+
+def test_a_process_ends_after_another_that_is_not_its_parent(tmp_path):
+    process = spawn_python("import sys; sys.stdin.read()", stdin=subprocess.PIPE)
+    follower = spawn_python(f"from headstart.pipeline.child import end_after; print(1, flush=True); end_after({process.pid})")
+    assert follower.stdout.readline() == "1\n"
+    assert follower.poll() is None
+    process.communicate()
+    assert follower.wait(30) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -89,9 +161,9 @@ def test_a_signal_reaches_the_worker_once_and_ends_both(tmp_path, number):
 # before it waits, a moment too short to be met by trying.
 FORWARD = """
 import os, signal, threading, time
-from headstart.pipeline.supervisor import _Forwarding
-with _Forwarding() as forwarding:
-    if forwarding.fork() == 0:
+from headstart.pipeline.forked import Forwarding
+with Forwarding() as forwarding:
+    if forwarding.start():
         time.sleep(600)
         os._exit(0)
     threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()

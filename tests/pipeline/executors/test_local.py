@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+import sys
 
 import psutil
 import pytest
 
 from headstart.pipeline import launch as launching
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.executor import executor_of
+from headstart.pipeline.executor import Launch, executor_of
+from headstart.pipeline.executors import local
 from headstart.pipeline.launch import Asked, begin, follow, stop
 
 from .launching import LAUNCHED, done, ended, launch, outcome, outcome_of_one, wait_until, workspace_of
@@ -107,6 +109,13 @@ def test_workers_that_end_again_and_again_in_vain_are_not_started_for_ever(tmp_p
         follow(workspace, "local")
     stop(workspace)
     assert "cannot be opened" in (workspace.root / "launches/local/worker_0.log").read_text()
+
+
+def test_where_processes_have_no_sessions_it_is_refused(tmp_path, monkeypatch):
+    workspace = workspace_of(tmp_path / "w", 1)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(HeadstartError, match="Run headstart work in a window for each worker"):
+        local.open_executor(workspace, Launch("headstart-00000000", "local", 1))
 
 
 def test_each_worker_has_gpus_of_its_own_and_more_than_there_are_are_refused(tmp_path, monkeypatch):
