@@ -1,6 +1,7 @@
 """The list of jobs: an append-only CSV that says what is to be done. What is done, the files say."""
 
 import os
+import re
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ _READ_AT_ONCE = 1 << 20
 _MOST_PROBLEMS = 1000
 _APPENDED_S = 10.0  # how long one write may take
 _NONE = ("", "", "")
+_SEPARATOR = re.compile("[,;\t]")  # a spreadsheet saves with the one of its language; no field holds any, or a quote
+_ROUNDED = re.compile(r"\d+(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
 
 
 class Missing:
@@ -187,7 +190,7 @@ class Reader:
                     # Half-written: by a crash in `enqueue`, which restores it, or by one that has not ended yet.
                     is_under_way = time.time() - os.fstat(raw.fileno()).st_mtime < _APPENDED_S
                     break
-                checked = self._checked(number, line.rstrip("\r\n").split(","))
+                checked = self._checked(number, _fields(line))
                 if checked is not None:
                     if source != _NONE:
                         self.ranges.add(source, run, stop)
@@ -224,8 +227,8 @@ class Reader:
     def _checked(self, number: int, fields: list[str]) -> Job | None:
         if number == 1:
             header = ",".join(fields)
-            if header.lstrip("\ufeff") != HEADER:
-                self._problem(1, f"expected the header {HEADER}, found {header[:60]!r}")
+            if header != HEADER:
+                self._problem(1, f"expected the header {HEADER}, found {header[:60]!r}; save it as CSV, in UTF-8")
             return None
         flaw = self._flaw(fields)
         job = _job(fields) if is_job_id(fields[0]) else None
@@ -254,7 +257,9 @@ class Reader:
             if not is_plain_path(path):
                 return f"{path!r} is not a path inside the workspace; the row is passed over"
         if _job(fields) is None:
-            return f"{start!r} to {stop!r} is not a range of items; the row is passed over"
+            is_rounded = any(map(_ROUNDED.fullmatch, (start, stop)))
+            hint = ", a spreadsheet rounded it. Delete the row, then enqueue the same data again" if is_rounded else ""
+            return f"{start!r} to {stop!r} is not a range of items; the row is passed over{hint}"
         return None
 
     def _order(self, line: int, job: int) -> str | None:
@@ -293,6 +298,14 @@ def _next_job(job_id: str, source: tuple[str, str, str], start: int, end: str) -
     except ValueError:
         return None
     return tuple.__new__(Job, (job_id, *source, start, stop)) if start < stop else None
+
+
+def _fields(line: str) -> list[str]:
+    """Of a row as it was written, or as a spreadsheet saved it: with another separator, quotes, or a byte order mark."""
+    text = line.rstrip("\r\n").removeprefix("\ufeff")
+    separator = _SEPARATOR.search(text)
+    fields = text.split(separator[0] if separator else ",")
+    return [field[1:-1] if len(field) > 1 and field[0] == field[-1] == '"' else field for field in fields]
 
 
 def _job(fields: list[str]) -> Job | None:

@@ -93,6 +93,20 @@ def test_the_table_of_an_audit_is_taken_as_it_is_and_changes_nothing(place):
     assert labels(place) == before
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "byte order mark"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL], ids=["", "quotes"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["commas", "semicolons", "tabs"])
+def test_the_table_of_an_audit_that_a_spreadsheet_saved_is_taken_as_it_is(place, separator, quoting, mark):
+    table = place / "labels.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        file.write(mark)
+        rows = [("path", "label"), ("train/bright/008.png", "dark"), ("train/dark/000.png", "")]
+        csv.writer(file, delimiter=separator, quoting=quoting).writerows(rows)
+    assert table.read_bytes().endswith(b"\r\n")
+    done = call("enqueue", "--labels", table, "-w", place / "w")
+    assert "2 labels changed, 1 of them to none" in done.output, done.errors
+
+
 def test_a_corrected_label_counts_at_once_without_any_job_done_again(place):
     workspace = open_workspace(place / "w")
     before = digests(workspace)

@@ -107,6 +107,12 @@ def test_a_queue_torn_inside_its_header_is_written_anew(workspace):
             "job_000001,fake,features/fake,features/source,20,10", "line 3: '20' to '10' is not a range", id="backwards"
         ),
         pytest.param("job_000001,fake,features/fake,features/source,x,10", "line 3: 'x' to '10' is not a range", id="no number"),
+        pytest.param(
+            "job_000001;fake;features/fake;features/source;10;2E+01",
+            "passed over, a spreadsheet rounded it. Delete the row",
+            id="rounded",
+        ),
+        pytest.param('job_000001,fake,features/fake,features/source,"10,20', "is not a range", id="one quote"),
         pytest.param("job_000001,fake,features/fake,features/source,-1,10", "is not a range", id="negative"),
         pytest.param("job_000000,fake,features/fake,features/source,10,20", "line 3: job_000000 appears twice", id="repeated"),
         pytest.param("job_999999999,fake,features/fake,features/source,10,20", "is far beyond job_000000", id="absurd number"),
@@ -137,13 +143,26 @@ def test_rows_of_a_kind_that_only_another_version_knows_keep_their_numbers_and_i
 def test_a_header_edited_by_hand_is_named(workspace):
     jobs = enqueue_fakes(workspace, 10)
     edit(workspace, lambda lines: ["id;kind\n", *lines[1:]])
-    assert read(workspace) == (jobs, [f"jobs_queue.csv line 1: expected the header {HEADER}, found 'id;kind'"])
+    assert read(workspace) == (
+        jobs,
+        [f"jobs_queue.csv line 1: expected the header {HEADER}, found 'id,kind'; save it as CSV, in UTF-8"],
+    )
 
 
-def test_a_spreadsheet_that_saves_line_ends_of_its_own_harms_nothing(workspace):
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "byte order mark"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("quote", ["", '"'], ids=["", "quotes"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["commas", "semicolons", "tabs"])
+def test_a_queue_that_a_spreadsheet_saved_is_the_same_queue(workspace, separator, quote, end, mark):
     jobs = enqueue_fakes(workspace, 30)
-    workspace.queue.write_bytes(b"\xef\xbb\xbf" + workspace.queue.read_bytes().replace(b"\n", b"\r\n"))
+    rows = workspace.queue.read_text().splitlines()
+    saved = "".join(separator.join(f"{quote}{field}{quote}" for field in row.split(",")) + end for row in rows)
+    workspace.queue.write_bytes((mark + saved).encode())
     assert read(workspace) == (jobs, [])
+    assert enqueue_fakes(workspace, 30) == []
+    more = enqueue_fakes(workspace, 50)  # rows with commas below those
+    assert [(job.job_id, job.start, job.stop) for job in more] == [("job_000003", 30, 40), ("job_000004", 40, 50)]
+    assert read(workspace) == (jobs + more, [])
 
 
 def test_rows_in_another_order_are_the_same_queue(workspace):
