@@ -50,12 +50,18 @@ def choose_device(asked: str) -> str:
 
 
 def usable_device(asked: str) -> str:
-    """`choose_device`. Raises: HeadstartError if a GPU was asked for and torch can use none."""
-    if asked == "cuda":
+    """`choose_device`. Raises: HeadstartError if a GPU (cuda, cuda:1 ...) was asked for and torch cannot use that one."""
+    name, _, number = asked.partition(":")
+    if name == "cuda":
         import torch
 
         if not torch.cuda.is_available():
-            raise HeadstartError("--device cuda: torch finds no CUDA device here. Use --device cpu, or leave --device out")
+            raise HeadstartError(f"--device {asked}: torch finds no CUDA device here. Use --device cpu, or leave --device out")
+        numbers = list(map(str, range(torch.cuda.device_count())))
+        if asked != name and number not in numbers:
+            raise HeadstartError(
+                f"--device {asked}: torch finds {', '.join(f'cuda:{each}' for each in numbers)}. Name one of them"
+            )
     return choose_device(asked)
 
 

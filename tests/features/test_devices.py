@@ -5,7 +5,8 @@ import pynvml
 import pytest
 
 from headstart.features import devices
-from headstart.features.devices import choose_device, cores, device_to_go_on, has_nvidia_device
+from headstart.features.devices import choose_device, cores, device_to_go_on, has_nvidia_device, usable_device
+from headstart.pipeline.errors import HeadstartError
 
 from .samples import python_says
 
@@ -101,6 +102,29 @@ print(cores())
 """
     assert cores() >= 1
     assert python_says(code) == ("1\n", "")
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "words"),
+    [
+        ("cuda", 0, "--device cuda: torch finds no CUDA device here"),
+        ("cuda:1", 0, "--device cuda:1: torch finds no CUDA device here"),
+        ("cuda:2", 2, "--device cuda:2: torch finds cuda:0, cuda:1. Name one of them"),
+        ("cuda:", 1, "--device cuda:: torch finds cuda:0. Name one of them"),
+    ],
+)
+def test_a_gpu_that_is_not_here_is_refused_by_its_name(asked, count, words, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: count > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    with pytest.raises(HeadstartError, match=words):
+        usable_device(asked)
+
+
+@pytest.mark.parametrize("asked", ["cuda", "cuda:1", "cpu"])
+def test_a_device_that_is_here_is_usable(asked, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert usable_device(asked) == asked
 
 
 @pytest.mark.parametrize(
