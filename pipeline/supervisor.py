@@ -5,7 +5,6 @@ import mmap
 import os
 import signal
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -151,6 +150,8 @@ class _Commands:
         return False
 
     def wait_for_child(self) -> int:
+        import subprocess  # some milliseconds that no worker with a fork pays
+
         while True:  # in short waits: on Windows no handler runs in a long one
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self._process.wait(_TICK_S)
