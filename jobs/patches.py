@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.pipeline.job import Job
@@ -95,6 +96,8 @@ class PatchesSession:
         from headstart.features.manifest.parts import Row
 
         parent = self._columns.row(int(self._patches.parent[patch]))
+        if self._patches.is_unread[patch]:
+            return Row(parent.image, patch, parent.retired)
         window = self._patches.window(patch)
         image = parent.image._replace(path=f"{parent.image.path}#{','.join(map(str, window))}")
         return Row(image, patch, parent.retired)
@@ -102,9 +105,15 @@ class PatchesSession:
     def _read(self, row: Row) -> NDArray[np.uint8]:
         from PIL import Image
 
+        from headstart.features.images.decode import ImageError
         from headstart.features.images.transform import fit
+        from headstart.features.images.windows import size_of_image
 
         patch = row.index
+        if self._patches.is_unread[patch]:
+            dataset = self._manifest.dataset
+            size_of_image(Path(dataset.root), row.image.path, dataset.allow_symlinks)
+            raise ImageError("changed", "it could not be read when it was to be cut into patches, now it can; enqueue it again")
         parent = self._columns.row(int(self._patches.parent[patch]))
         height, width = map(int, self._patches.sizes[patch])
         pixels = self._pixels(parent, self._patches.window(patch), (height, width))

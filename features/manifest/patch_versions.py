@@ -21,7 +21,7 @@ from headstart.pipeline.files import environment_faults
 from headstart.pipeline.workspace import Workspace
 
 PATCHES_FILE = "patches.json"
-PATCHES_FORMAT = 1
+PATCHES_FORMAT = 2  # 1 lists no image that could not be read; a version without such images is still written as 1
 PATCHES_PLACE = "features/patches"
 _LARGEST = 2**31
 _NUMBER = r"(\d{3}|[1-9]\d{3,5})"
@@ -89,7 +89,7 @@ class PatchVersion:
     @property
     def fingerprint(self) -> str:
         """Digest of everything that decides the bytes of the results."""
-        facts = [PATCHES_FORMAT, self.setting.fingerprint, self.setting.size, self.sha256]
+        facts = [1, self.setting.fingerprint, self.setting.size, self.sha256]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

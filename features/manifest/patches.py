@@ -34,6 +34,7 @@ _COLUMNS = (
 )
 
 
+UNREAD = (0, 0)  # size of an image that could not be read when it was to be cut; its one window is as large
 _LONGEST = 2**24  # edge of an image
 
 
@@ -69,6 +70,12 @@ class Patches:
 
     def window(self, patch: int) -> Window:
         return Window(*map(int, self.windows[patch]))
+
+    @property
+    def is_unread(self) -> npt.NDArray[np.bool_]:
+        """(n,): the line is no patch but an image whose size could not be read; its job says why, as of any image."""
+        unread: npt.NDArray[np.bool_] = (self.sizes == UNREAD).all(axis=1)
+        return unread
 
 
 class PatchLine(NamedTuple):
@@ -108,7 +115,8 @@ def read_patches(workspace: Workspace, version: PatchVersion) -> Patches:
     try:
         parent, windows, sizes = numbers("parent_row")[0], numbers(*Window._fields).T, numbers("parent_height", "parent_width").T
         begin, extent = windows[:, 1::-1], windows[:, :1:-1]  # (y, x) and (height, width)
-        is_inside = (begin >= 0) & (extent > 0) & (extent <= version.setting.size) & (begin + extent <= sizes)
+        is_some = (extent > 0) | (sizes == UNREAD).all(axis=1, keepdims=True)
+        is_inside = (begin >= 0) & is_some & (extent >= 0) & (extent <= version.setting.size) & (begin + extent <= sizes)
         is_known = (sizes < _LONGEST).all() and (windows < _LONGEST).all() and parent.max() < _LONGEST
         if len(parent) != version.patches or parent.min() < 0 or not (is_known and is_inside.all()):
             raise ValueError("a patch does not lie in its image")
@@ -150,7 +158,8 @@ def publish_patches(
     workspace.make_folder(workspace.root / PATCHES_PLACE)
     workspace.make_folder(folder)
     workspace.files.publish(workspace.root / version.source, data)
-    facts: dict[str, Any] = {"format": PATCHES_FORMAT, **asdict(setting), "masks_root": masks_root}
+    written_as = PATCHES_FORMAT if any(line.size == UNREAD for line in lines) else 1  # older versions read what they can
+    facts: dict[str, Any] = {"format": written_as, **asdict(setting), "masks_root": masks_root}
     facts |= {"patches": len(lines), "sha256": version.sha256}
     # Last: where it stands, the lines stand too.
     workspace.files.publish(folder / PATCHES_FILE, seal(facts))

@@ -122,7 +122,9 @@ def _data_set(workspace: Workspace, folder: Path) -> DatasetSummary:
 
 
 def _patch_set(workspace: Workspace, version: PatchVersion) -> PatchSet:
-    setting, images = version.setting, None
+    setting, patches, images = version.setting, version.patches, None
     with contextlib.suppress(HeadstartError):  # `work` and `verify` say what is wrong with it; the others are still listed
-        images = len(set(read_patches(workspace, version).parent.tolist()))
-    return PatchSet(version.name, setting.size, setting.overlap, version.patches, images, setting.masks, setting.encoder)
+        lines = read_patches(workspace, version)
+        cut = lines.parent[~lines.is_unread]
+        patches, images = len(cut), len(set(cut.tolist()))
+    return PatchSet(version.name, setting.size, setting.overlap, patches, images, setting.masks, setting.encoder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from headstart.features.images.masks import mask_files
 from headstart.features.images.windows import size_of_image, window_starts, windows_of
 from headstart.features.manifest.image_matching import match_images
 from headstart.features.manifest.patch_versions import PatchSetting, PatchVersion, forget_version, list_versions, next_number
-from headstart.features.manifest.patches import PATCHES_KIND, PatchLine, jobs_of, publish_patches, read_patches
+from headstart.features.manifest.patches import PATCHES_KIND, UNREAD, PatchLine, Window, jobs_of, publish_patches, read_patches
 from headstart.features.manifest.reading import Columns, Dataset, Manifest, read_columns
 from headstart.features.sources.source import Source
 from headstart.pipeline.enqueue import Work, append_jobs, planned_jobs, restorable_jobs
@@ -122,10 +122,10 @@ def queue_patches(
         forget_version(version)
     _append(workspace, before.lost)
     live = [row for row in columns.live.nonzero()[0].tolist() if row not in before.covered]
-    lines = _lines(_of_manifest(manifest.dataset, columns, live), setting, report)
+    lines = _lines(_of_manifest(manifest.dataset, columns, live), setting, report, before.unread)
+    if not versions and not _cut(lines):
+        raise HeadstartError(_NOTHING_TO_CUT)
     if not lines:
-        if not versions:
-            raise HeadstartError(_NOTHING_TO_CUT)
         return QueuedPatches(versions[-1].folder, restored, tuple(before.lost), 0)
     masks_root = "" if setting.masks in {"", *columns.extra} else str(Path(setting.masks).absolute())
     planned = _next_version(workspace.root, setting, lines, masks_root)
@@ -173,7 +173,7 @@ def queue_trial(
 
 
 def _some(images: _Images, setting: PatchSetting) -> list[PatchLine]:
-    lines = _lines(images, setting, lambda note: None)
+    lines = _cut(_lines(images, setting, lambda note: None))
     if not lines:
         raise HeadstartError(_NOTHING_TO_CUT)
     return lines
@@ -216,17 +216,18 @@ def preview_patches(
     Raises: as `queue_patches`.
     """
     setting, versions = PatchSetting("", "", "", patches.size, patches.overlap, patches.masks), list[PatchVersion]()
-    lost, places = list[Job](), [*range(len(source.images))]
+    lost, places, unread = list[Job](), [*range(len(source.images))], set[int]()
     if there is not None and spec is not None:
         workspace, dataset = there
         setting, versions = _versions(workspace, dataset, spec, patches)
         before = _queued_before(workspace, versions, restorable_jobs(workspace, _read(workspace)))
         rows = match_images(source.images, read_columns(dataset)).rows
-        lost, places = before.lost, [place for place in places if rows[place] not in before.covered]
-    lines = _lines(_of_source(source, places), setting, report)
+        lost, unread = before.lost, {place for place in places if rows[place] in before.unread}
+        places = [place for place in places if rows[place] not in before.covered]
+    lines = _lines(_of_source(source, places), setting, report, unread)
+    if not versions and not _cut(lines):
+        raise HeadstartError(_NOTHING_TO_CUT)
     if not lines:
-        if not versions:
-            raise HeadstartError(_NOTHING_TO_CUT)
         report(f"patches {versions[-1].name}: none to add")
         return PatchesPreview("", 0, 0, len(lost), 0)
     planned = _next_version(root, setting, lines)
@@ -236,11 +237,18 @@ def preview_patches(
         report(disk_words(spec, disk_bytes))
     report(_words(planned, lines))
     jobs = len(lost) - (-len(lines) // job_size)
-    return PatchesPreview(planned.name, len(lines), len({line.parent for line in lines}), jobs, disk_bytes)
+    cut = _cut(lines)
+    return PatchesPreview(planned.name, len(cut), len({line.parent for line in cut}), jobs, disk_bytes)
 
 
 def _words(version: PatchVersion, lines: Sequence[PatchLine]) -> str:
-    return f"patches {version.name}: {len(lines):,} of {plural(len({line.parent for line in lines}), 'image')}, {version.source}"
+    cut = _cut(lines)
+    return f"patches {version.name}: {len(cut):,} of {plural(len({line.parent for line in cut}), 'image')}, {version.source}"
+
+
+def _cut(lines: Sequence[PatchLine]) -> list[PatchLine]:
+    """Those that are patches, not images that could not be read."""
+    return [line for line in lines if line.size != UNREAD]
 
 
 def _versions(
@@ -274,12 +282,14 @@ def _read(workspace: Workspace) -> Reader:
 class _QueuedBefore(NamedTuple):
     """Attributes:
     covered: rows of images that have patches.
+    unread: rows of images that are listed as ones that could not be read.
     lost: jobs of these that were never queued: who wrote them down was killed.
     overtaken: versions whose numbers others took meanwhile. What the queue has of one, if it was killed while it wrote there,
         is nobody's.
     """
 
     covered: set[int]
+    unread: set[int]
     lost: list[Job]
     overtaken: list[tuple[PatchVersion, list[Job]]]
 
@@ -290,7 +300,7 @@ def _queued_before(workspace: Workspace, versions: Sequence[PatchVersion], resto
     there = {job.number: job for job in reader}
     there |= {job.number: job for job, _ in reader.withdrawn}
     there |= {job.number: job for job in (*reader.foreign, *restored)}
-    before = _QueuedBefore(set(), [], [])
+    before = _QueuedBefore(set(), set(), [], [])
     for version in versions:
         lines = read_patches(workspace, version)
         jobs = list(jobs_of(version, lines, workspace))
@@ -298,7 +308,8 @@ def _queued_before(workspace: Workspace, versions: Sequence[PatchVersion], resto
         if any(there.get(job.number, job) != job for job in jobs):
             before.overtaken.append((version, [job for job in jobs if there.get(job.number) == job]))
             continue
-        before.covered.update(lines.parent.tolist())
+        before.covered.update(lines.parent[~lines.is_unread].tolist())
+        before.unread.update(lines.parent[lines.is_unread].tolist())
         before.lost.extend(absent)
     return before
 
@@ -327,8 +338,11 @@ def _of_source(source: Source, places: Sequence[int]) -> _Images:
     return _Images(source.root, source.allow_symlinks, places, chosen, splits, extra)
 
 
-def _lines(images: _Images, setting: PatchSetting, report: Callable[[str], None]) -> list[PatchLine]:
-    """The patches of these images; what is to be said of those that are small, or have none, is said."""
+def _lines(images: _Images, setting: PatchSetting, report: Callable[[str], None], listed: Container[int] = ()) -> list[PatchLine]:
+    """The patches of these images; what is to be said of those that are small, or have none, is said.
+
+    Of an image that cannot be read there is a line without pixels, so that its job records why, unless it is `listed` already.
+    """
     masks = _masks(images, setting.masks, report)
     lines: list[PatchLine] = []
     unread: list[str] = []
@@ -338,6 +352,8 @@ def _lines(images: _Images, setting: PatchSetting, report: Callable[[str], None]
             height, width = size_of_image(images.root, path, images.allow_symlinks)
         except ImageError as error:
             unread.append(f"{printable(path)} ({error.reason})")
+            if row not in listed:
+                lines.append(PatchLine(path, Window(0, 0, *UNREAD), mask, split, row, UNREAD))
             continue
         if min(height, width) < setting.size:
             small.append(f"{printable(path)} ({width} x {height})")
@@ -348,7 +364,7 @@ def _lines(images: _Images, setting: PatchSetting, report: Callable[[str], None]
     if unread:
         report(
             f"note: no patches are cut out of {plural(len(unread), 'image')} that cannot be read, such as "
-            f"{'; '.join(unread[:_SHOWN])}"
+            f"{'; '.join(unread[:_SHOWN])}. After work, status --failed lists {'it' if len(unread) == 1 else 'them'}"
         )
     if small:
         report(

@@ -196,6 +196,7 @@ def open_patch_maps(
     # Row of the image, lines and their masks, patch, place of its map.
     kept = list[tuple[int, tuple[Patches, list[MaskFile]], int, tuple[int, int]]]()
     wanted: Counter[int] = Counter()
+    unread = set[int]()
     waiting = 0
     digest = hashlib.sha256(json.dumps([spec.fingerprint, setting.dataset]).encode())
     for one in versions:
@@ -203,7 +204,8 @@ def open_patch_maps(
         columns.live_at(lines.parent, setting.dataset)  # that there are such rows at all
         require_windows(one, lines, wanted)
         masks = patch_mask_files(lines.masks, Path(manifest.dataset.root), one.masks_root)
-        counts = live[lines.parent]
+        unread.update(lines.parent[live[lines.parent] & lines.is_unread].tolist())
+        counts = live[lines.parent] & ~lines.is_unread
         wanted.update(lines.parent[counts].tolist())
         for job in jobs_of(one, lines, workspace):
             here = counts[job.start : job.stop]
@@ -235,7 +237,7 @@ def open_patch_maps(
         columns=columns,
         index=index,
         waiting=waiting,
-        failed=sum(wanted.values()) - len(kept) - waiting,
+        failed=sum(wanted.values()) - len(kept) - waiting + len(unread - wanted.keys()),
         digest=digest.hexdigest(),
         _files=tuple(files),
         _places=np.array([place for *_, place in kept], np.int64),

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from headstart.features.encoders.runtime import open_encoder
+from headstart.features.images.decode import ImageError
 from headstart.features.manifest.patch_versions import list_versions
 from headstart.features.manifest.patches import jobs_of, read_patches
 from headstart.features.planning import patches as planning
@@ -293,10 +294,10 @@ def test_small_and_broken_images_cost_their_own_patches_alone(tmp_path):
     rows = lines(tmp_path / "w")
     whole = len([row for row in rows if row["parent_image"] == "in/cut_off.png"])
     failed = call("status", "--failed", "--json", "-w", tmp_path / "w").json["failed_items"]
-    assert len(failed) == whole > 0
-    assert {item["name"].split("#")[0] for item in failed} == {"in/cut_off.png"}
+    assert len(failed) == whole + 1 > 1
+    assert {item["name"].split("#")[0] for item in failed} == {"in/cut_off.png", "in/broken.png"}
     maps = open_patch_maps(workspace)
-    assert (maps.failed, maps.waiting) == (whole, 0)
+    assert (maps.failed, maps.waiting) == (whole + 1, 0)
     small = [item for item, row in enumerate(maps.index.tolist()) if maps.columns.path[row] == "in/small.png"]
     assert maps.cut.windows[small].tolist() == [[0, 0, 48, 30], [12, 0, 48, 30]]
     # What is beyond the edge goes on as the edge is: of one colour, all of it is that colour.
@@ -321,10 +322,77 @@ def test_why_a_patch_failed_is_told_in_the_words_of_a_job_of_whole_images(tmp_pa
         return {(item["name"].partition("#")[0], item["code"], item["reason"]) for item in items}
 
     whole = {name: (code, reason) for name, code, reason in failed("whole")}
-    assert failed("w") == {("in/cut_off.png", *whole["in/cut_off.png"])}
+    assert failed("w") == {(name, *whole[name]) for name in ("in/cut_off.png", "in/page.png")}
     assert whole["in/cut_off.png"][1].startswith("OSError: image file is truncated")
     assert "cannot be read, such as in/page.png (an HTML page, as of a download that failed, not an image)" in words
-    assert whole["in/page.png"][1] in words  # it has no size, so no patch that could fail
+    assert whole["in/page.png"][1] in words
+
+
+def test_an_image_that_could_not_be_read_is_listed_once_and_cut_when_it_can_be(tmp_path):
+    table, broken = draw(tmp_path / "data", 3), tmp_path / "data/in/later.png"
+    sound = (tmp_path / "data/in/00.png").read_bytes()
+    broken.write_bytes(b"no image")
+    with table.open("a") as file:
+        file.write("in/later.png,train,in/00_mask.png\n")
+    preview = said(table, tmp_path / "w", *PATCHES, "--dry-run")
+    assert not (tmp_path / "w").exists()
+    words = said(table, tmp_path / "w")
+    cut = len(lines(tmp_path / "w")) - 1
+    assert f"patches v001: {cut} of 3 images" in preview
+    assert f"patches v001: {cut} of 3 images" in words
+    assert "After work, status --failed lists it" in words
+    [row] = [row for row in lines(tmp_path / "w") if row["parent_image"] == "in/later.png"]
+    assert {row[name] for name in ("x", "y", "width", "height", "parent_width", "parent_height")} == {"0"}
+    workspace = open_workspace(tmp_path / "w")
+    work(workspace)
+    assert "0 jobs added" in said(table, tmp_path / "w")
+    [listed] = call("data", "list", "--json", "-w", tmp_path / "w").json
+    assert (listed["patch_sets"][0]["patches"], listed["patch_sets"][0]["images"]) == (cut, 3)
+    maps = open_patch_maps(workspace)
+    assert (len(maps), maps.failed) == (cut, 1)
+    broken.write_bytes(sound)
+    assert "patches v002: " in said(table, tmp_path / "w")
+    work(workspace)
+    assert {row["parent_image"] for row in lines(tmp_path / "w", "v002")} == {"in/later.png"}
+    maps = open_patch_maps(workspace)
+    assert (len(maps), maps.failed, maps.waiting) == (cut + len(lines(tmp_path / "w", "v002")), 0, 0)
+    assert maps.cut.is_whole.all()
+
+
+def test_an_image_that_could_not_be_opened_is_cut_when_it_can_be_though_it_did_not_change(tmp_path, monkeypatch):
+    table = draw(tmp_path / "data", 2)
+    size_of_image = planning.size_of_image
+
+    def refused(root, path, allow_symlinks):
+        if path == "in/01.png":
+            raise ImageError("missing", "PermissionError: Permission denied")
+        return size_of_image(root, path, allow_symlinks)
+
+    monkeypatch.setattr(planning, "size_of_image", refused)
+    workspace = cut(table, tmp_path / "w")
+    monkeypatch.undo()
+    work(workspace)
+    [failed] = call("status", "--failed", "--json", "-w", tmp_path / "w").json["failed_items"]
+    assert (failed["name"], failed["code"]) == ("in/01.png", "changed")
+    assert "now it can; enqueue it again" in failed["reason"]
+    assert "patches v002: " in said(table, tmp_path / "w")
+    work(workspace)
+    maps = open_patch_maps(workspace)
+    assert sorted({maps.columns.path[row] for row in maps.index.tolist()}) == ["in/00.png", "in/01.png"]
+    assert (maps.failed, maps.cut.is_whole.all()) == (0, True)
+
+
+@pytest.mark.parametrize("is_broken", [False, True], ids=["all can be read", "one cannot"])
+def test_only_a_version_that_lists_an_unread_image_is_of_the_newer_format(is_broken, tmp_path):
+    table = draw(tmp_path / "data", 1)
+    if is_broken:
+        (tmp_path / "data/in/00.png").rename(tmp_path / "data/in/sound.png")
+        (tmp_path / "data/in/00.png").write_bytes(b"no image")
+        with table.open("a") as file:
+            file.write("in/sound.png,train,in/00_mask.png\n")
+    cut(table, tmp_path / "w")
+    facts = json.loads((tmp_path / "w/features/patches_v001/patches.json").read_text())
+    assert facts["format"] == (2 if is_broken else 1)
 
 
 def test_the_same_job_gives_the_same_bytes(done, own):
