@@ -180,6 +180,12 @@ maps_option = click.option(
     help="Also keep feature maps of these strides, brought to the finest one: for segmentation. The encoder then sees the whole "
     "image, scaled to --image-size.",
 )
+compress_option = click.option(
+    "--compress",
+    default="",
+    metavar="pca:N,int8",
+    help="Keep these maps smaller: N channels by PCA, numbers in one byte, or both, fitted to a sample of DATA.",
+)
 
 
 def patch_options(function: Callable[..., Any]) -> Callable[..., Any]:

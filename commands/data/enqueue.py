@@ -12,6 +12,7 @@ from headstart.commands.options import (
     ImageSize,
     Pool,
     chosen_workspace,
+    compress_option,
     data_options,
     maps_option,
     patch_options,
@@ -55,12 +56,7 @@ from headstart.pipeline.workspace import Workspace
     help="Also keep the feature map before pooling, averaged to POOL x POOL if that is given. Write DATA before it.",
 )
 @maps_option
-@click.option(
-    "--compress",
-    default="",
-    metavar="pca:N,int8",
-    help="Keep these maps smaller: N channels by PCA, numbers in one byte, or both, fitted to a sample of DATA.",
-)
+@compress_option
 @patch_options
 @click.option("--masks", metavar="DIR|COLUMN", help="With --patches: where their masks lie, for train segment.")
 @click.option(

@@ -14,6 +14,7 @@ from headstart.commands.options import (
     Pool,
     Size,
     as_json,
+    compress_option,
     data_options,
     device_option,
     maps_option,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--image-size", type=ImageSize(), metavar="N|HxW", help="As for enqueue.")
 @click.option("--spatial", type=Pool(), is_flag=False, flag_value=0, metavar="[POOL]", help="As for enqueue.")
 @maps_option
+@compress_option
 @patch_options
 @click.option("--fast-decode", is_flag=True, help="Also with fast decoding, and how similar its features are.")
 @device_option
@@ -53,6 +55,7 @@ def command(
     image_size: int | tuple[int, int] | None,
     spatial: int | None,
     maps: tuple[int, ...],
+    compress: str,
     patch_size: int | None,
     overlap: int | None,
     fast_decode: bool,
@@ -84,6 +87,7 @@ def command(
         image_size=image_size,
         spatial=spatial,
         maps=maps,
+        compress=compress,
         patches=None if patch_size is None else PatchRequest(patch_size, overlap or 0),
         fast_decode=fast_decode,
         device=device,

@@ -28,6 +28,7 @@ from headstart.features.encoders.runtime import open_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec, projection_of, read_encoder
 from headstart.features.networks.embedded_encoder import EmbeddedWeights
+from headstart.features.networks.weights import Weights
 from headstart.features.sources.source import Source
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
@@ -46,7 +47,7 @@ def chosen_compression(
     workspace: Workspace,
     source: Source,
     spec: EncoderSpec,
-    weights: EmbeddedWeights | Path,
+    weights: Weights | EmbeddedWeights | Path,
     request: EncoderRequest,
     seed: int,
     report: Callable[[str], None],

@@ -26,6 +26,7 @@ from headstart.pipeline.errors import ExplainedError, HeadstartError
 from headstart.pipeline.files import temporary_folder
 from headstart.pipeline.workspace import Workspace, find_root, has_workspace, named_root, open_or_create_workspace
 
+from .compressed import chosen_compression
 from .disk import lack_of_room, predict_disk
 from .enqueue import default_job_size, queue_extraction
 from .forecast import Forecast, keep_forecast
@@ -103,6 +104,7 @@ def plan(
     maps: tuple[int, ...] = (),
     patches: PatchRequest | None = None,
     fast_decode: bool = False,
+    compress: str = "",
     device: str = "auto",
     vram_bytes: int | None = None,
     probe: int = 32,
@@ -118,7 +120,7 @@ def plan(
         data: a folder, a table or an HDF5 file; or what `find_images` made of one.
         encoders: names of timm's; None is the one that `enqueue_images` would take.
         workspace: a folder; None is the one that every command would take, see `find_root`.
-        weights, image_size, spatial, maps: see `EncoderRequest`.
+        weights, image_size, spatial, maps, compress: see `EncoderRequest`. What compresses is fitted as `enqueue_images` would.
         patches: of the images, instead of whole ones, as in `enqueue_images`.
         fast_decode: also tries each encoder with fast decoding, and compares the features.
         device: auto, cpu or cuda.
@@ -130,7 +132,7 @@ def plan(
     Raises: HeadstartError if data, encoder or weights are not what they should be, or the trial run fails.
     """
     source = data if isinstance(data, Source) else find_images(Path(data), options or SourceOptions())
-    asked = EncoderRequest(None, weights, image_size, fast_decode=fast_decode, spatial=spatial, maps=maps)
+    asked = EncoderRequest(None, weights, image_size, fast_decode=fast_decode, spatial=spatial, maps=maps, compress=compress)
     asked = asked if patches is None else encoder_for(asked, patches)
     count = len(source.images) if patches is None else count_patches(source, patches)
     root = find_root(workspace)
@@ -142,7 +144,10 @@ def plan(
             trial = open_or_create_workspace(place / "workspace")
             exact: Path | None = None
             for is_fast in (False, True) if fast_decode else (False,):
-                encoder = resolve_encoder(replace(asked, model=model, fast_decode=is_fast))
+                request = replace(asked, model=model, fast_decode=is_fast)
+                encoder = resolve_encoder(request)
+                if compress:
+                    encoder = _compressed(trial, source, encoder, request, patches), encoder[1]
                 spec = encoder[0]
                 size = job_size or (PATCHES_A_JOB if patches is not None else default_job_size([spec]))
                 folder, results, fingerprint = _queued_trial(trial, source, encoder, patches, size, probe)
@@ -175,6 +180,18 @@ def plan(
                     )
                 )
     return ExtractionPlan(tuple(estimates), forecasts, *_keep(workspace, forecasts))
+
+
+def _compressed(
+    trial: Workspace,
+    source: Source,
+    encoder: tuple[EncoderSpec, Weights | EmbeddedWeights],
+    request: EncoderRequest,
+    patches: PatchRequest | None,
+) -> EncoderSpec:
+    """The encoder with smaller maps, fitted to the sample that `enqueue` would look at: the same to the bit."""
+    size = None if patches is None else patches.size
+    return chosen_compression(trial, source, *encoder, request, 0, lambda line: None, size)
 
 
 def _disk_fault(root: Path, spec: EncoderSpec, count: int, job_size: int, is_of_patches: bool) -> str:

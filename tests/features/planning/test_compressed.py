@@ -9,8 +9,11 @@ from PIL import Image
 from headstart.features.encoders.map_compression import PROJECTION_NAME
 from headstart.features.encoders.spec import projection_of, read_encoder
 from headstart.features.planning.disk import predict_disk
+from headstart.features.planning.forecast import read_forecast
 from headstart.features.store.maps import open_maps
+from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
+from tests.features import cut
 from tests.features.samples import picture
 from tests.jobs.extraction import encoder_of, enqueue, enqueued, work
 from tests.jobs.killed_masks import ENCODER, drawn
@@ -159,3 +162,32 @@ def test_too_few_patches_to_fit_to_are_a_mistake_of_one_line(tmp_path, count, ed
 def test_what_the_message_offers_is_taken(tmp_path):
     words = (*PATCHED, "pca:31", "--maps", "32", "-w", tmp_path / "w")
     assert call("enqueue", _drawn(tmp_path / "few", 2, 128), *words).status == 0
+
+
+def test_a_plan_is_of_the_encoder_that_enqueue_would_fit(photos, smaller, tmp_path):
+    options = ("--weights", "random:0", *MAPS, "--device", "cpu", "--probe", "8", "--json", "-w", tmp_path / "w")
+    [planned] = call("plan", photos, *options, *SMALLER).json
+    [whole] = call("plan", photos, *options).json
+    spec = read_encoder(encoder_of(smaller))
+    assert planned["disk_bytes"] == predict_disk(spec, 20, 8) < whole["disk_bytes"] / 2
+    assert planned["seconds"] > 0
+    # What `work` then compares itself with is this forecast: what was fitted is the same to the bit.
+    assert read_forecast(open_workspace(tmp_path / "w"), spec.fingerprint) is not None
+
+
+def test_a_plan_refuses_what_compresses_no_maps(photos, tmp_path):
+    look, real = (call(name, photos, "--weights", "embedded", *SMALLER, "-w", tmp_path / "w") for name in ("plan", "enqueue"))
+    assert "makes feature maps smaller, and none are kept" in look.reason
+    assert look.reason == real.reason
+
+
+def test_a_plan_of_patches_predicts_the_disk_of_smaller_maps(tmp_path):
+    table = cut.draw(tmp_path / "data", 12)
+    words = (*cut.ENCODER, *cut.PATCHES[:4], *SMALLER)
+    options = ("--device", "cpu", "--probe", "3", "--json", "-w", tmp_path / "w")
+    [planned] = call("plan", table, *words, *options).json
+    workspace = cut.cut(table, tmp_path / "w", *words[len(cut.ENCODER) :])
+    work(workspace)
+    files = [*workspace.features.glob("patches_v001/shards/*/*"), *workspace.features.glob("patches_v001/done/*/*")]
+    taken = sum(-(-path.stat().st_size // 4096) * 4096 for path in files)
+    assert taken <= planned["disk_bytes"] <= 1.25 * taken
