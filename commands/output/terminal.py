@@ -102,4 +102,6 @@ def next_command(kinds: set[str]) -> str:
     """What there is to do when everything of these kinds is done."""
     if kinds & {"train_head", "train_model"}:
         return "headstart runs, and headstart report for the best one"
+    if "patches" in kinds:
+        return "headstart train segment" + (", or headstart train-head for whole images" if "extract" in kinds else "")
     return "headstart train-head"

@@ -81,7 +81,7 @@ def command(
     ($HEADSTART_PICTURE_S), costs its own line; the exit status is 1 then.
     """
     from headstart.commands.output.predictions import PredictionLayout, write_csv, write_json, write_table
-    from headstart.experiments.runs.catalog import recipe_of_run
+    from headstart.experiments.runs.catalog import BEST, recipe_of_run
     from headstart.experiments.serving.predict import predict
 
     if as_csv and as_json:
@@ -93,6 +93,8 @@ def command(
     opened_workspace = chosen_workspace(workspace)
     experiment = recipe_of_run(opened_workspace, run)
     if masks_to is not None:
+        if experiment is None and run == BEST:
+            raise HeadstartError("--masks-to: it is not said whose masks. Name a run of the recipe segment: --run N")
         if experiment is None:
             raise HeadstartError(f"run {run} says one thing an image, no mask. Name a run of the recipe segment: --run N")
         from headstart.experiments.serving.predict_masks import MaskRequest

@@ -212,6 +212,11 @@ def _best(workspace: Workspace) -> Chosen:
         experiment.folder.name: experiment for experiment in list_head_experiments(workspace) if is_finished(experiment)
     }
     newest = max(experiments.values(), key=lambda experiment: experiment.number, default=None)
+    if newest is None and all(run.task == RECIPE_TASK for run, _ in runs):
+        raise HeadstartError(
+            f"'best' is chosen among runs of headstart train-head, and there is none. Name another run by its number, such as "
+            f"{runs[-1][0].run}: headstart runs lists them"
+        )
     if newest is None:
         raise HeadstartError(
             f"the experiments of {plural(len(runs), 'run')} are gone from {workspace.experiments}. Restore them from a copy"

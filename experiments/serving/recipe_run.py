@@ -46,6 +46,11 @@ def open_trained(experiment: RecipeExperiment) -> Trained:
     return Trained(experiment, recipe, options, Facts(final.about), built(recipe, options, final))
 
 
+def makes_masks(trained: Trained) -> bool:
+    """Whether it says a class for each place of a map, see `recipes.segment`."""
+    return "pixel_values" in trained.about
+
+
 def predict_files(
     trained: Trained, places: Sequence[Path], allow_symlinks: bool = False
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -54,7 +59,8 @@ def predict_files(
 
     recipe, name = trained.recipe, trained.experiment.recipe
     if not has(recipe, "predict"):
-        raise HeadstartError(f"the recipe {name} cannot predict: it has no function predict(model, files, options, about)")
+        way = ". Say where its masks go: --masks-to DIR" if makes_masks(trained) else ""
+        raise HeadstartError(f"the recipe {name} cannot predict: it has no function predict(model, files, options, about){way}")
     images = find_new_images(places, allow_symlinks)
     paths = [Path(image.root) / image.path for image in images]
     with torch.inference_mode(), asking("predict"):
@@ -74,8 +80,9 @@ def exported_model(trained: Trained) -> nn.Module:
 def example_of(trained: Trained) -> tuple[Any, ...]:
     """Arguments of the model, of two rows. Raises: HeadstartError if the recipe says none."""
     if not has(trained.recipe, "example"):
+        way = ". Add --with-encoder --half: from pixels to masks" if makes_masks(trained) else ""
         raise HeadstartError(
-            f"the recipe {trained.experiment.recipe} cannot be exported: it has no function example(options, about)"
+            f"the recipe {trained.experiment.recipe} cannot be exported: it has no function example(options, about){way}"
         )
     with asking("example"):
         return cast(Exporting, trained.recipe).example(trained.options, trained.about)

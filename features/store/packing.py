@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headstart.features.encoders.folder import SPEC_NAME, encoder_folders
 from headstart.features.encoders.spec import EncoderSpec, read_encoder
+from headstart.features.manifest.patch_versions import list_versions
 from headstart.pipeline import paths
 from headstart.pipeline.doors import records
 from headstart.pipeline.doors.locks import held_or_later
@@ -52,6 +53,11 @@ def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> Cach
     spec = read_encoder(folder)
     markers = {_key(marker.job.job_id, marker.sha256): marker for marker in finished_markers(workspace, folder)}
     if not any(marker.ok for marker in markers.values()):
+        if any(one.setting.encoder == folder.name for one in list_versions(workspace)):
+            raise HeadstartError(
+                f"{folder} has features of patches, none of whole images. Learn on patches: headstart train segment; or enqueue "
+                "the images without --patches"
+            )
         raise HeadstartError(f"{folder} has no features yet. Make some: headstart work")
     try:
         with _locked(workspace, folder):

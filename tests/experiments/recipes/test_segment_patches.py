@@ -224,3 +224,44 @@ def test_where_both_are_there_patches_are_taken_only_if_they_are_asked_for(own):
     assert find_masked(workspace, None, None, options, "v001").maps.cut is not None
     with pytest.raises(HeadstartError, match=r"no such patches as v009 in .*; there are v001: patches of 48 that overlap by 16"):
         find_masked(workspace, None, None, options, "v009")
+
+
+def test_a_head_on_patches_is_exported_with_its_encoder_where_no_whole_image_has_features(own, tmp_path):
+    import onnxruntime
+
+    assert call("train", "segment", "--epochs", "1", "--threads", "1", "-w", own / "w").status == 0
+    export = ("export", "--run", "1", "--with-encoder", "--half", "--output", tmp_path / "window.onnx", "-w", own / "w")
+    done = call(*export)
+    assert done.status == 0, done.errors
+    assert "from float32 on 40 images of the data" in done.output
+    session = onnxruntime.InferenceSession(str(tmp_path / "window.onnx"), providers=["CPUExecutionProvider"])
+    [window] = session.run(None, {"images": large_scene(3)[0][None, :48, :48]})
+    assert window.shape[:2] == (1, 2)
+    shutil.rmtree(own / "data/in")
+    assert "none of the images of patches v001 that were tried can be read" in call(*export, "--force").reason
+
+
+def test_what_comes_next_after_patches_is_the_recipe_that_learns_on_them(own):
+    assert "next: headstart train segment\n" in call("work", "-w", own / "w").errors
+    refused = call("train-head", "-w", own / "w").reason
+    assert "has features of patches, none of whole images. Learn on patches: headstart train segment" in refused
+
+
+def test_a_file_of_the_head_alone_is_refused_with_the_way_to_one_of_pixels(own, tmp_path):
+    assert call("train", "segment", "--epochs", "1", "--threads", "1", "-w", own / "w").status == 0
+    refused = call("export", "--run", "1", "--output", tmp_path / "head.onnx", "-w", own / "w").reason
+    assert "Add --with-encoder --half" in refused
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--masks-to", "out"), "it is not said whose masks. Name a run of the recipe segment: --run N"),
+        (("--run", "1"), "Say where its masks go: --masks-to DIR"),
+        ((), "among runs of headstart train-head, and there is none. Name another run by its number, such as 1"),
+    ],
+    ids=["no run named", "no place for masks", "nothing said"],
+)
+def test_predict_says_what_a_run_of_masks_alone_needs(words, said, own):
+    assert call("train", "segment", "--epochs", "1", "--threads", "1", "-w", own / "w").status == 0
+    assert said in call("predict", own / "data/in/00.png", *words, "-w", own / "w").reason
