@@ -510,6 +510,7 @@ def _value_notes(
 ) -> list[str]:
     notes = []
     known = {*values, options.void}
+    whose = "--classes" if options.classes else "the training masks"
     strange = Counter[int]()
     where: dict[int, str] = {}
     for row, counts in counted.items():
@@ -518,7 +519,7 @@ def _value_notes(
                 strange[value] += count
                 where.setdefault(value, printable(maps.columns.path[row]))
     for value, count in sorted(strange.items())[:_SHOWN]:
-        what = "a colour that is not listed" if value < 0 else f"the value {value}, which is no class of the training masks"
+        what = "a colour that is not listed" if value < 0 else f"the value {value}, which is no class of {whose}"
         notes.append(
             f"{plural(count, 'pixel')} {verb(count, 'have')} {what} (first in {where[value]}) and {verb(count, 'count')} as void"
         )

@@ -226,6 +226,11 @@ def test_where_both_are_there_patches_are_taken_only_if_they_are_asked_for(own):
         find_masked(workspace, None, None, options, "v009")
 
 
+def test_a_value_that_classes_do_not_name_is_said_to_be_none_of_these(done):
+    [note] = masked(done, classes=("ground",)).notes
+    assert "pixels have the value 1, which is no class of --classes (first in in/" in note
+
+
 def test_a_head_on_patches_is_exported_with_its_encoder_where_no_whole_image_has_features(own, tmp_path):
     import onnxruntime
 
