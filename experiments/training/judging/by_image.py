@@ -50,10 +50,14 @@ def pearson_metric(
 
 
 def _moments(said: _Array, true: _Array, unit: NDArray[np.int64]) -> _Array:
-    """(images, 7) sums of 1, x, y, xx, yy, xy and (x - y)^2, counted from the means: sums then lose no digit."""
-    middle = true.mean()
-    x, y = said - middle, true - middle
-    return _summed(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, (x - y) ** 2], 1), unit)
+    """(images, 7) sums of 1, x, y, xx, yy, xy and (said - true)^2, x and y counted from the means: sums then lose no digit."""
+    x, y = _centred(said), _centred(true)
+    return _summed(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, (said - true) ** 2], 1), unit)
+
+
+def _centred(values: _Array) -> _Array:
+    """Exactly 0 where all are alike: what is left by rounding would else correlate with anything."""
+    return np.asarray(values - (values[0] if np.ptp(values) == 0 else values.mean()))
 
 
 def _summed(rows: _Array, unit: NDArray[np.int64]) -> _Array:
@@ -83,6 +87,6 @@ def _ranks(values: _Array) -> _Array:
 def _within(said: _Array, true: _Array, unit: NDArray[np.int64]) -> Iterator[float]:
     order = np.argsort(unit, kind="stable")
     for rows in np.split(order, np.cumsum(np.bincount(unit))[:-1]):
-        x, y = said[rows] - said[rows].mean(), true[rows] - true[rows].mean()
+        x, y = _centred(said[rows]), _centred(true[rows])
         if len(rows) >= 3 and x.any() and y.any():
             yield float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()))

@@ -37,8 +37,9 @@ def test_an_offset_costs_no_digit():
     assert moved.value == pytest.approx(pearsonr(said, wanted)[0], abs=1e-6)
 
 
-def test_one_answer_for_all_has_no_correlation():
+@pytest.mark.parametrize("answer", [0.5, 0.1, -1 / 3, 1e6 / 7])
+def test_one_answer_for_all_has_no_correlation(answer):
     _, wanted, image = rows()
-    numbers = {one.name: one.value for one in number_metrics(np.full(240, 0.5), wanted, image)}
+    numbers = {one.name: one.value for one in number_metrics(np.full(240, answer), wanted, image)}
     assert np.isnan(numbers["pearson"])
     assert "within_image_pearson" not in numbers
