@@ -48,12 +48,15 @@ def handwriting_lines(evaluation: HandwritingEvaluation) -> Iterator[str]:
     yield f"{texts} of the split '{evaluation.split}', written by people and by {evaluation.run}, read by {evaluation.reader}"
     yield from evaluation.notes
     yield ""
-    rows = [["", "characters wrong", "95 % interval", "first right", "last right", "lines mostly wrong"]]
+    rows = [["", "characters wrong", "95 % interval", "first right", "last right", "lines mostly wrong", "slant r"]]
     for name, one in evaluation.numbers.items():
         interval = interval_text(one["character_error_rate_interval"])
         parts = (f"{one[key]:.4f}" for key in ("first_right", "last_right", "mostly_wrong"))
-        rows.append([name, f"{one['character_error_rate']:.4f}", interval, *parts])
-    yield from aligned(rows, "<>>>>>")
+        leaning = "none" if one["slant_r"] is None else f"{one['slant_r']:.2f}"
+        rows.append([name, f"{one['character_error_rate']:.4f}", interval, *parts, leaning])
+    yield from aligned(rows, "<>>>>>>")
+    yield ""
+    yield "slant r: how far the slant of lines goes with that of the lines that prime, which only those named primed have seen"
 
 
 def _standings(evaluation: RunEvaluation) -> Iterator[list[str]]:

@@ -37,8 +37,8 @@ class HandwritingEvaluation:
         run, reader: names of the experiments.
         lines: how many texts.
         notes: what was left out.
-        numbers: by 'real', 'bias 0' and so on, and 'primed': see `strokes.legibility`, each number with its 95 % interval over
-            lines.
+        numbers: by 'real', 'bias 0' and so on, and 'primed': see `strokes.legibility`, and slant_r, the correlation of the slant
+            with that of the lines that prime, each number with its 95 % interval over lines. None: it does not exist.
     """
 
     run: str
@@ -82,6 +82,7 @@ def evaluate_handwriting(
     from headstart.experiments.strokes.network import SynthesisNetwork
     from headstart.experiments.strokes.recogniser import RecogniserNetwork, recognised
     from headstart.experiments.strokes.sampling import Wish, sample
+    from headstart.experiments.strokes.slant import slant_carried
 
     opened = as_workspace(workspace)
     writing, writer, alphabet = _trained(opened, run, SynthesisNetwork, "writes, such as one of handwriting")
@@ -90,15 +91,17 @@ def evaluate_handwriting(
     chosen = Key((seed, "legibility")).numpy().permutation(len(lines))[:most_lines]
     lines = [lines[place] for place in np.sort(chosen)]
     texts, hands = [line.text for line in lines], [*lines[1:], lines[0]]
-    said = {"real": recognised(network, Alphabet(letters), lines)}
+    written = {"real": lines}
     wishes = {f"bias {bias:g}": [Wish(text, bias, number=number) for number, text in enumerate(texts)] for bias in BIASES}
     wishes["primed"] = [
         Wish(text, _PRIMED_BIAS, hand, number) for number, (text, hand) in enumerate(zip(texts, hands, strict=True))
     ]
     for name, wanted in wishes.items():
-        written = [one.line for one in sample(writer, Alphabet(alphabet), wanted, seed)]
-        said[name] = recognised(network, Alphabet(letters), written)
-    numbers = {name: numbers_of(list(legibility(read, texts))) for name, read in said.items()}
+        written[name] = [one.line for one in sample(writer, Alphabet(alphabet), wanted, seed)]
+    numbers = {
+        name: numbers_of([*legibility(recognised(network, Alphabet(letters), ours), texts), slant_carried(ours, hands)])
+        for name, ours in written.items()
+    }
     return HandwritingEvaluation(writing.folder.name, reading.folder.name, split, len(lines), notes, numbers)
 
 

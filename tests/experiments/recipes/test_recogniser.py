@@ -63,6 +63,9 @@ def test_what_a_network_writes_is_read_beside_what_people_wrote(writing):
     shown = call("evaluate", writer, "--reader", reader, "-w", root).output
     assert "written by people and by exp_0002_handwriting, read by exp_0001_recogniser" in shown
     assert "characters wrong" in shown
+    for name, one in said["numbers"].items():
+        assert one["slant_r"] is None or -1 <= one["slant_r"] <= 1, name
+    assert said["numbers"]["primed"]["slant_r"] != said["numbers"]["bias 1"]["slant_r"]
 
 
 def test_who_cannot_judge_is_said(writing):
