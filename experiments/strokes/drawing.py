@@ -15,6 +15,7 @@ from .sources import as_json_lines
 
 _LINE_SPACING = 1.6  # of the height that letters have
 _LETTER_UNITS = 4.0  # a lower-case letter's height, about, in units
+_DOT_MM = 0.01
 _LONG_UNITS = 80.0  # a shorter line has no direction that could be told from its letters
 
 
@@ -86,15 +87,18 @@ def _upright(line: PenLine) -> list[Floats]:
 
 def as_svg(laid: Laid) -> bytes:
     """One path a stroke, without fill; sizes in millimetres."""
-    paths = "".join(f'<path d="M{_pairs(stroke, "L")}"/>\n' for stroke in laid.strokes)
+    paths = "".join(f'<path d="M{_points(stroke)}"/>\n' for stroke in laid.strokes)
     size = f'width="{laid.width:.2f}mm" height="{laid.height:.2f}mm" viewBox="0 0 {laid.width:.2f} {laid.height:.2f}"'
     style = 'fill="none" stroke="black" stroke-width="0.35" stroke-linecap="round" stroke-linejoin="round"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n<g {style}>\n{paths}</g>\n</svg>\n'.encode()
 
 
-def _pairs(stroke: Floats, between: str) -> str:
-    points = stroke if len(stroke) > 1 else np.repeat(stroke, 2, axis=0)  # a dot is a line without length
-    return between.join(f"{x:.3f} {y:.3f}" for x, y in points)
+def _points(stroke: Floats) -> str:
+    """A dot is a very short line: vpype leaves out what has no length."""
+    points = [f"{x:.3f} {y:.3f}" for x, y in stroke]
+    if len(set(points)) == 1:
+        points = [points[0], f"{stroke[0, 0] + _DOT_MM:.3f} {stroke[0, 1]:.3f}"]
+    return "L".join(points)
 
 
 def as_gcode(laid: Laid, pen: PenCommands) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from headstart.experiments.strokes.drawing import FORMS, DrawingPage, PenCommands, as_gcode, as_png, as_svg, drawn_as, laid_out
+from headstart.experiments.strokes.line import PenLine
 from headstart.pipeline.errors import HeadstartError
 
 from .made import lines
@@ -16,15 +17,46 @@ from .made import lines
 
 def test_svg_has_one_path_a_stroke_in_millimetres_within_the_margins():
     laid = laid_out(lines(3), DrawingPage(width=100, margin=10))
-    root = ElementTree.fromstring(as_svg(laid))
-    paths = [element.get("d") for element in root.iter() if element.tag.endswith("path")]
+    paths = paths_of(as_svg(laid))
     assert len(paths) == sum(len(line.strokes) for line in lines(3))
-    assert root.get("width") == "100.00mm"
-    numbers = np.array([[float(x) for x in pair.split()] for path in paths for pair in path[1:].split("L")])
+    assert ElementTree.fromstring(as_svg(laid)).get("width") == "100.00mm"
+    numbers = np.concatenate(paths)
     assert numbers[:, 0].min() >= 10 - 1e-3
     assert numbers[:, 0].max() <= 90 + 1e-3
     assert numbers[:, 1].min() >= 10 - 1e-3
     assert numbers[:, 1].max() <= laid.height - 10 + 1e-3
+
+
+def with_a_dot():
+    """A line that ends in a stroke of a single point."""
+    [line] = lines(1)
+    return PenLine(np.append(line.offsets, [[5, 0]], axis=0), np.append(line.ends, True), f"{line.text}.", line.writer)
+
+
+def paths_of(svg):
+    """Points of each path, in millimetres."""
+    paths = [element.get("d") for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("path")]
+    return [np.array([[float(x) for x in pair.split()] for pair in path[1:].split("L")]) for path in paths]
+
+
+@pytest.mark.parametrize("letter", [3.0, 0.001], ids=["a dot", "letters smaller than what is rounded"])
+def test_every_path_has_a_length(letter):
+    laid = laid_out([with_a_dot()], DrawingPage(letter=letter))
+    assert all(np.ptp(path, axis=0).max() > 0 for path in paths_of(as_svg(laid)))
+
+
+def test_vpype_reads_every_path_at_its_place_and_the_size_of_the_page(tmp_path):
+    vpype = pytest.importorskip("vpype", reason="needs vpype, of the extra `plotter`")
+    laid = laid_out([with_a_dot(), *lines(3)], DrawingPage(width=100, height=150, margin=10))
+    (tmp_path / "lines.svg").write_bytes(as_svg(laid))
+    read = vpype.read_multilayer_svg(str(tmp_path / "lines.svg"), quantization=0.01)
+    one_mm = vpype.convert_length("1mm")
+    assert read.page_size == pytest.approx((100 * one_mm, 150 * one_mm))
+    paths = [path for layer in read.layers.values() for path in layer]
+    assert len(paths) == len(laid.strokes)
+    for path, stroke in zip(paths, laid.strokes, strict=True):
+        for place in (0, -1):
+            assert abs(path[place] / one_mm - complex(*stroke[place])) < 0.02
 
 
 def simulated(code, pen):
