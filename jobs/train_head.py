@@ -80,7 +80,7 @@ class TrainHeadSession:
         options = replace(experiment.options.settled(len(data.data.train)), device=device)
         names = [head.name for head in experiment.heads]
         metric = monitor_for(options.monitor, experiment.task)
-        narrator = Narrator(experiment.folder.name, options.epochs, names, metric)
+        narrator = Narrator(experiment.folder.name, options.epochs, names, metric, options.by_loss)
         if device != experiment.options.device and experiment.options.device == "cuda":
             narrator.note("goes on without the GPU that it was begun on: the same training, slower, other last digits")
         limit = TimeLimit(check)

@@ -13,7 +13,9 @@ ROOMS = ("pipeline", "features", "experiments", "jobs", "commands")
 # Names that a rule gives to every module of a sort, and why.
 BY_RULE = {
     **dict.fromkeys(("IS_FOLDER", "NEEDS", "SUFFIX", "files"), "what `export-features` asks of each format"),
-    **dict.fromkeys(("PLACE", "SIMPLICITY", "fit"), "what each method of a baseline has, see `experiments/linear/method.py`"),
+    **dict.fromkeys(
+        ("PLACE", "SIMPLICITY", "TITLE", "fit"), "what each method of a baseline has, see `experiments/linear/method.py`"
+    ),
     "FORMAT": "the version of the one format that the module writes",
     "HEADER": "the first line of the one CSV that the module writes",
     "PAYLOADS_IN_OBJECTS": "what a kind says whose payloads may lie in an object store, see `pipeline/kinds.py`",

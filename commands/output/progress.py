@@ -97,7 +97,7 @@ class ProgressDisplay:
 
     def _rates(self, finished: Finished) -> str:
         elapsed = time.monotonic() - self._begun
-        text = f"{self.items.total() / elapsed:.1f} {_what(finished)}s/s on average"
+        text = f"{self.items.total() / elapsed:.1f} {_what(finished)}s/s since the start"
         if self._workers > 1:
             text += f", {plural(self._workers - 1, 'other worker')}"
         gained = self._total.done - (self._done_at_start or 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.evaluation.publish import headline
+from headstart.experiments.linear.method import title_of_baseline
 from headstart.experiments.runs.experiment import METRICS, REPORT
 from headstart.experiments.runs.head_experiment import best_head_path
 from headstart.pipeline.text import plural, printable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from headstart.experiments.runs.head_experiment import HeadExperiment
 
 _ROWS = 20
+_INTERVAL_WIDTH = len("95 % interval of test")
 
 
 def training_lines(
@@ -40,9 +42,11 @@ def training_lines(
     number_width = max([3, *(len(str(number)) for number in numbers.values())]) if numbers else 0
     run = f"{'run':>{number_width}}  " if numbers else ""
     result.append(f"  {run}{'':{name_width}}  validation    test  95 % interval of test")
+    baselines = {entry["baseline"] for entry in judged["baselines"]}
     for name, headlines, is_best in shown:
         run = f"{numbers.get(name, ''):>{number_width}}  " if numbers else ""
-        result.append(_row(f"{run}{name:{name_width}}", headlines, is_best))
+        what = f"baseline: {title_of_baseline(name) or name}" if name in baselines else ""
+        result.append(_row(f"{run}{name:{name_width}}", headlines, is_best, what))
     if len(rows) > len(shown):
         result.append(f"  and {plural(len(rows) - len(shown), 'more head')} in {METRICS}")
     result += _leaks(judged)
@@ -98,15 +102,15 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
         is_less = corrected is not None and corrected < _entries(judged)[judged["selected"]]["val"]["accuracy"]
         promise = f"; corrected for that it is about {corrected:.4f}" if is_less else ""
         free = "; test scores need no correction: nothing was chosen by them" if judged["rows"]["test"] else ""
-        yield f"the validation score of {judged['selected']} flatters, because the choice was made by it{promise}{free}"
+        yield f"the validation score of {judged['selected']} is too good, because the choice was made by it{promise}{free}"
 
 
-def _row(name: str, headlines: dict[str, Any], is_best: bool) -> str:
+def _row(name: str, headlines: dict[str, Any], is_best: bool, what: str) -> str:
     test = headlines.get("test")
     interval = "" if test is None or test["interval"][0] is None else interval_text(test["interval"])
     validation = _shown(headlines, "val") if headlines else "diverged"
     mark = "*" if is_best else " "
-    return f"{mark} {name}  {validation:>10}  {_shown(headlines, 'test'):>6}  {interval}".rstrip()
+    return f"{mark} {name}  {validation:>10}  {_shown(headlines, 'test'):>6}  {interval:{_INTERVAL_WIDTH}}  {what}".rstrip()
 
 
 def _cross_validation(entry: dict[str, Any]) -> str:

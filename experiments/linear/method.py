@@ -82,7 +82,8 @@ class FittingData:
 class Method(Protocol):
     """A module in `methods/`. Importing it imports nothing heavy.
 
-    One whose baselines are not named after its file has `NAMES` beside, a regular expression that their names match whole.
+    One whose baselines are not named after its file has `NAMES` beside, a regular expression that their names match whole;
+    `TITLE`, what people call it, stands beside them in tables.
 
     Attributes:
         SIMPLICITY: of heads that do equally well, that of the method with the least is chosen: fewer choices first.
@@ -98,10 +99,11 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class NamedMethod:
-    """A method, and the names that its baselines may have."""
+    """A method, the names that its baselines may have, and what people call it, or ''."""
 
     method: Method
     names: re.Pattern[str]
+    title: str
 
 
 def known_methods() -> tuple[NamedMethod, ...]:
@@ -112,6 +114,11 @@ def known_methods() -> tuple[NamedMethod, ...]:
 def is_baseline(name: str) -> bool:
     """Whether a baseline may have this name, or one that differs in case alone: files of heads are named after them."""
     return any(each.names.fullmatch(name) for each in known_methods())
+
+
+def title_of_baseline(name: str) -> str:
+    """What people call its method; '' if that says nothing more, or no method here fits one of this name."""
+    return next((each.title for each in known_methods() if each.names.fullmatch(name)), "")
 
 
 def simplicity_of_baseline(name: str) -> int:
@@ -140,4 +147,4 @@ def _loaded(name: str) -> NamedMethod:
             f"{module.__file__} fits no baseline yet: {'; '.join(missing)}. {__name__}.Method says what it needs"
         )
     names = getattr(module, "NAMES", re.escape(name.replace("_", "-")))
-    return NamedMethod(cast(Method, module), re.compile(names, re.IGNORECASE))
+    return NamedMethod(cast(Method, module), re.compile(names, re.IGNORECASE), getattr(module, "TITLE", ""))

@@ -91,7 +91,7 @@ def write_report(
 
 def _written(subject: Subject, report: Callable[[str], None]) -> WrittenReport:
     everything, sample = looked_at(subject)
-    report(f"arranging {plural(len(everything), 'image')} on a map")
+    report(f"placing {plural(len(everything), 'image')} on a map, similar ones close together")
     maps = maps_of(subject.data.data.source, everything, sample)
     report(f"making thumbnails of {plural(len(sample), 'image')}")
     pictures = Pictures(subject.data.features)

@@ -24,15 +24,16 @@ _LONG_S = 60.0  # a first epoch of which what comes before it, some seconds, is 
 class Narrator:
     """Says how one training goes."""
 
-    def __init__(self, name: str, epochs: int, heads: Sequence[str], metric: str) -> None:
+    def __init__(self, name: str, epochs: int, heads: Sequence[str], metric: str, by_loss: bool = False) -> None:
         """Args:
         name: of the experiment.
         epochs: it has at most.
         heads: their names, in the order of what is reported.
         metric: what the score on validation is: accuracy, loss (whose score is minus it) or pearson.
+        by_loss: whether the best epoch is that of the lowest loss on validation.
         """
         self._name, self._epochs, self._heads = name, epochs, heads
-        self._metric = metric
+        self._metric, self._by_loss = metric, by_loss
         self._begun = time.monotonic()
         self._warm: tuple[int, float] | None = None  # epochs done, and when: the first one also loads and prepares
         self._shown = -_LINE_S
@@ -74,7 +75,10 @@ class Narrator:
                 yield "none has a finite loss on validation yet" if active else "diverged"
             return
         score = progress[best].best_score
-        number = f"{self._metric} {-score if self._metric == 'loss' else score:.4f}"
+        kind = "epoch of lowest loss" if self._by_loss and self._metric != "loss" else "best epoch"
+        number = (
+            f"{self._metric} {-score if self._metric == 'loss' else score:.4f} in its {kind}, {progress[best].best_epoch + 1}"
+        )
         yield f"leads on validation: {self._heads[best]}, {number}" if len(progress) > 1 else f"best on validation: {number}"
 
 

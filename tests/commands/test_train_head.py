@@ -25,7 +25,9 @@ def test_it_trains_tells_and_then_says_that_it_is_done(root):
     assert "mlp-512-augmented: features, not images, are varied" in first.stderr
     for name in ("linear", "mlp-512", "mlp-512-augmented", "ridge", "lda", "nearest-mean"):
         assert re.search(
-            rf"^[* ]  +\d+  {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}$", first.stdout, re.MULTILINE
+            rf"^[* ]  +\d+  {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}(  +baseline: [a-z ]+)?$",
+            first.stdout,
+            re.MULTILINE,
         ), name
     assert len(re.findall(r"^\*", first.stdout, re.MULTILINE)) == 1
     again = run(root, "--ablation")
@@ -86,7 +88,11 @@ def test_more_baselines_stand_beside_the_others(root):
     crossed = found["baselines"][1]["cross_validation"]
     assert len(crossed["scores"]) == 4
     shown = run(root, "--logistic", "--folds", "4", "--name", "more").stdout
-    assert re.search(r"^[* ]  +\d+  logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}$", shown, re.MULTILINE)
+    assert re.search(
+        r"^[* ]  +\d+  logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}  +baseline: logistic regression$",
+        shown,
+        re.MULTILINE,
+    )
     assert (
         f"ridge-4-fold: accuracy {crossed['mean']:.4f} on average over 4 folds of the training images, "
         f"standard deviation {crossed['spread']:.4f}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from headstart.experiments.linear.method import Baseline, FittingData
 
+TITLE = "logistic regression"
 SIMPLICITY = 50
 PLACE = 30
 

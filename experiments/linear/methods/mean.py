@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from headstart.experiments.linear.method import Baseline, FittingData
 
+TITLE = "the mean of all training images"
 SIMPLICITY = 10
 PLACE = 40
 

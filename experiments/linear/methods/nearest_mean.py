@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from headstart.experiments.linear.method import Baseline, FittingData
 
+TITLE = "the class whose mean is nearest"
 SIMPLICITY = 20
 PLACE = 60
 

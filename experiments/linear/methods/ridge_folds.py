@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from headstart.experiments.linear.method import Baseline, FittingData
 
 NAMES = r"ridge-\d+-fold"
+TITLE = "ridge regression, its penalty chosen by folds"
 SIMPLICITY = 60
 PLACE = 20
 

@@ -47,7 +47,7 @@ def test_why_a_head_was_chosen_is_said_in_a_line(selected, why, expected):
     assert [line.split()[1] for line in marked] == [selected]
     begin = next(number for number, line in enumerate(lines) if "is marked *" in line)
     assert lines[begin : begin + len(expected)] == expected
-    assert lines[begin + len(expected)].startswith(f"the validation score of {selected} flatters")
+    assert lines[begin + len(expected)].startswith(f"the validation score of {selected} is too good")
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,19 @@ def test_what_is_left_without_flattery_is_never_more_than_what_the_chosen_head_h
     experiment = SimpleNamespace(folder=Path("exp_0001_linear"), checkpoints=Path("checkpoints"), task="classification")
     told = {**judged("logistic", {"within_noise": ["linear"]}), "corrected_validation": corrected}
     lines = training_lines(experiment, told, Path("experiments.db"))
-    assert f"the validation score of logistic flatters, because the choice was made by it{promise}" in lines
+    assert f"the validation score of logistic is too good, because the choice was made by it{promise}" in lines
+
+
+def test_what_is_a_baseline_is_said_by_a_name_that_people_know():
+    experiment = SimpleNamespace(folder=Path("exp_0001_linear"), checkpoints=Path("checkpoints"), task="classification")
+    told = judged("linear", {})
+    told["baselines"][0]["baseline"] = "of a later version"
+    rows = [
+        line for line in training_lines(experiment, told, Path("experiments.db")) if line[2:].startswith(("linear", "of ", "log"))
+    ]
+    assert [row.partition("0.0000 to 1.0000")[2].strip() for row in rows] == [""] * 3  # no test split, no interval
+    assert [row.split("none")[1].strip() for row in rows] == [
+        "",
+        "baseline: of a later version",
+        "baseline: logistic regression",
+    ]

@@ -10,6 +10,7 @@ from headstart.experiments.linear.method import (
     known_methods,
     least_simplicity_of_trained,
     simplicity_of_baseline,
+    title_of_baseline,
 )
 from headstart.pipeline.errors import HeadstartError
 from tests.experiments.trainings import CLASSES, NUMBERS
@@ -50,12 +51,19 @@ def test_methods_that_ship_are_as_simple_as_they_always_were():
     assert simplicity_of_baseline("of a later version") == len(SHIPPED) < least_simplicity_of_trained()
 
 
+def test_each_method_that_ships_has_a_name_that_people_know():
+    assert all(title_of_baseline(name) for name in SHIPPED)
+    assert title_of_baseline("LDA") == "linear discriminant analysis"
+    assert title_of_baseline("of a later version") == ""
+
+
 def test_a_file_is_enough_for_a_baseline(folder):
     (folder / "commonest_class.py").write_text(WHOLE.format(name="commonest-class", simplicity=15, has_log_odds=True))
     fitted, _ = fit_baselines(CLASSES, BaselineOptions(logistic=True))
     assert [each.name for each in fitted] == ["ridge", "commonest-class", "logistic", "lda", "nearest-mean"]
     assert [each.name for each in fitted if each.has_log_odds] == ["commonest-class", "logistic"]
     assert [simplicity_of_baseline(name) for name in ("mean", "commonest-class", "nearest-mean")] == [0, 1, 2]
+    assert title_of_baseline("commonest-class") == ""
     assert is_baseline("commonest-class")
     assert is_baseline("Commonest-Class")
     assert not is_baseline("commonest")

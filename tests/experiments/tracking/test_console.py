@@ -49,8 +49,8 @@ def test_a_log_has_a_line_a_second_at_most_and_always_the_last(clock, capsys):
 @pytest.mark.parametrize(
     ("heads", "words"),
     [
-        (1, ["training loss 1.0000", "best on validation: accuracy 0.5000"]),
-        (3, ["3 heads in training", "leads on validation: head-0, accuracy 0.5000"]),
+        (1, ["training loss 1.0000", "best on validation: accuracy 0.5000 in its best epoch, 1"]),
+        (3, ["3 heads in training", "leads on validation: head-0, accuracy 0.5000 in its best epoch, 1"]),
     ],
 )
 def test_one_head_says_its_loss_and_of_several_the_one_that_leads_is_named(clock, capsys, heads, words):
@@ -64,8 +64,19 @@ def test_of_several_heads_the_one_leads_that_the_table_at_the_end_has_first(cloc
     narrator.report(0, standings)
     assert capsys.readouterr().err.strip().split("  ")[2:4] == [
         "2 of 3 heads in training",
-        "leads on validation: accurate, accuracy 0.9500",
+        "leads on validation: accurate, accuracy 0.9500 in its best epoch, 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "by_loss", "words"),
+    [("accuracy", True, "epoch of lowest loss"), ("accuracy", False, "best epoch"), ("loss", True, "best epoch")],
+)
+def test_which_epoch_a_score_is_of_is_said(clock, capsys, metric, by_loss, words):
+    narrator = console.Narrator("exp_0001_x", 9, ["head"], metric, by_loss)
+    clock[0] += 9.0
+    narrator.report(3, [Standing(best_epoch=2)])
+    assert f"0.5000 in its {words}, 3\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("heads", "words"), [(1, "diverged"), (2, "none has a finite loss on validation yet")])
