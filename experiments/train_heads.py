@@ -21,6 +21,7 @@ from headstart.features.manifest.reading import list_datasets
 from headstart.features.store.cached_features import CachedFeatures, of_dataset
 from headstart.features.store.packing import open_cache
 from headstart.pipeline.kinds import Settings
+from headstart.pipeline.text import plural
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 _NAMED = 4  # heads that a line names
@@ -94,22 +95,22 @@ def _finished(
     report: Callable[[str], None],
 ) -> Ending[HeadExperiment]:
     experiment, counts = begun.experiment, begun.experiment.counts
-    heads = f"{len(experiment.heads)} head{'s' if len(experiment.heads) > 1 else ''}"
-    if len(experiment.heads) <= _NAMED:
-        heads += f" ({', '.join(head.name for head in experiment.heads)})"
     words = Words(
         same=f"the same heads on the same {counts['train']:,} training images",
         again="train them again",
         begun=f", begun on {counts['train']:,} training images",
-        about=f"{experiment.folder.name}: {experiment.task}, {heads} trained in epochs, baselines fitted beside them; "
-        f"{counts['train']:,} train, {counts['val']:,} val and {counts['test']:,} test images" + _augmentation(experiment.heads),
+        about=f"{experiment.folder.name}: {experiment.task}, {counts['train']:,} train, {counts['val']:,} val and "
+        f"{counts['test']:,} test images; {_about_heads(experiment.heads)}, beside baselines that are solved directly",
     )
     return finish(workspace, begun, words, settings, time_limit_s, report, removed_files)
 
 
-def _augmentation(heads: Sequence[HeadConfig]) -> str:
-    """What 'augmented' means here, where images are augmented elsewhere."""
-    varied = [head.name for head in heads if head.noise or head.mixup]
-    if not varied or len(heads) > _NAMED:
-        return ""
-    return f"; {' and '.join(varied)}: features, not images, are varied at random in training (noise, mixup)"
+def _about_heads(heads: Sequence[HeadConfig]) -> str:
+    """What they are: 'head' and 'augmented' mean other things elsewhere."""
+    what = f"{plural(len(heads), 'head')}, small networks on the features, trained in epochs"
+    return f"{what}: {', '.join(map(_about_head, heads))}" if len(heads) <= _NAMED else what
+
+
+def _about_head(head: HeadConfig) -> str:
+    layers = f"hidden layer of {' and '.join(map(str, head.hidden))}" if head.hidden else "no hidden layer"
+    return f"{head.name} ({layers}{', on features varied at random' if head.noise or head.mixup else ''})"

@@ -36,8 +36,8 @@ def training_lines(
     metric = "accuracy" if experiment.task == "classification" else "Pearson r"
     result = [f"note: {note}" for note in judged["notes"]]  # first of all: they say what the numbers below are worth
     result.append(
-        f"{experiment.folder.name}: {metric} on {plural(judged['rows']['val'], 'validation image')} "
-        f"and {plural(judged['rows']['test'], 'test image')}"
+        f"{experiment.folder.name}: {metric} on {plural(judged['rows']['val'], 'validation image')}, which sort the rows, and "
+        f"{plural(judged['rows']['test'], 'test image')}"
     )
     number_width = max([3, *(len(str(number)) for number in numbers.values())]) if numbers else 0
     run = f"{'run':>{number_width}}  " if numbers else ""
@@ -54,7 +54,7 @@ def training_lines(
     result += _reasons(judged)
     result.append(f"chosen   {judged['selected']}, saved as {best_head_path(experiment)}")
     result.append(f"numbers  {experiment.folder / METRICS}" + (f", {REPORT}" if experiment.task == "classification" else ""))
-    result.append(f"all runs {database}")
+    result.append(f"all runs headstart runs lists them, from {database}")
     if judged["selected"] in numbers:
         result.append(f"use it:  headstart predict IMAGES --run {numbers[judged['selected']]}")
         result.append("next: headstart report --open")
@@ -102,7 +102,7 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
         is_less = corrected is not None and corrected < _entries(judged)[judged["selected"]]["val"]["accuracy"]
         promise = f"; corrected for that it is about {corrected:.4f}" if is_less else ""
         free = "; test scores need no correction: nothing was chosen by them" if judged["rows"]["test"] else ""
-        yield f"the validation score of {judged['selected']} is too good, because the choice was made by it{promise}{free}"
+        yield f"the validation score of {judged['selected']} is too good, because the head was chosen by it{promise}{free}"
 
 
 def _row(name: str, headlines: dict[str, Any], is_best: bool, what: str) -> str:

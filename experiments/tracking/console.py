@@ -58,7 +58,8 @@ class Narrator:
         if done < total and active and (done > self._warm[0] or seconds > _LONG_S):
             parts.append(f"{span((total - done) * seconds)} left")
         if done < total and not active:
-            parts.append("stopped early: no longer better on validation")
+            falls = "the validation loss falls no more" if self._by_loss else "no longer better on validation"
+            parts.append(f"stopped early: {falls}")
         _say("  ".join(parts), is_last=is_last)
 
     def _standing(self, progress: list[TrainingProgress], active: int) -> Iterator[str]:
@@ -68,18 +69,16 @@ class Narrator:
         elif active:
             loss = progress[0].history[-1]["train_loss"]
             yield "diverged" if loss is None else f"training loss {loss:.4f}"
-        # By the score of each head's best epoch, as in the table at the end, whatever an epoch is judged by.
-        best = max(range(len(progress)), key=lambda i: progress[i].best_score)
+        best = max(range(len(progress)), key=lambda i: progress[i].best)
         if progress[best].best_epoch < 0:
             if len(progress) > 1 or not active:
                 yield "none has a finite loss on validation yet" if active else "diverged"
             return
-        score = progress[best].best_score
-        kind = "epoch of lowest loss" if self._by_loss and self._metric != "loss" else "best epoch"
-        number = (
-            f"{self._metric} {-score if self._metric == 'loss' else score:.4f} in its {kind}, {progress[best].best_epoch + 1}"
-        )
-        yield f"leads on validation: {self._heads[best]}, {number}" if len(progress) > 1 else f"best on validation: {number}"
+        # What epochs are judged by, which never gets worse: an accuracy beside the lowest loss would now and then.
+        by_loss = self._by_loss or self._metric == "loss"
+        number = -progress[best].best[0] if by_loss else progress[best].best_score
+        best_so_far = "lowest validation loss" if by_loss else f"best validation {self._metric}"
+        yield f"{best_so_far} so far: {number:.4f}" + (f" ({self._heads[best]})" if len(progress) > 1 else "")
 
 
 def _say(text: str, is_last: bool) -> None:

@@ -21,11 +21,14 @@ def test_it_trains_tells_and_then_says_that_it_is_done(root):
     first = run_cli("train-head", "--ablation", *QUICK, "-w", root)
     assert first.returncode == 0, first.stderr
     assert "features of 600 of 600 images" in first.stderr
-    assert re.search(r"epoch 2 of at most 2  3 heads in training  leads on validation: [a-z0-9-]+, accuracy \d", first.stderr)
-    assert "mlp-512-augmented: features, not images, are varied" in first.stderr
+    assert re.search(
+        r"epoch 2 of at most 2  3 heads in training  (lowest|best) validation [a-z]+ so far: \d\.\d{4} \([a-z0-9-]+\)",
+        first.stderr,
+    )
+    assert "mlp-512-augmented (hidden layer of 512, on features varied at random), beside baselines" in first.stderr
     for name in ("linear", "mlp-512", "mlp-512-augmented", "ridge", "lda", "nearest-mean"):
         assert re.search(
-            rf"^[* ]  +\d+  {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}(  +baseline: [a-z ]+)?$",
+            rf"^[* ]  +\d+  {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}(  +baseline: [a-z, ]+)?$",
             first.stdout,
             re.MULTILINE,
         ), name
@@ -89,7 +92,7 @@ def test_more_baselines_stand_beside_the_others(root):
     assert len(crossed["scores"]) == 4
     shown = run(root, "--logistic", "--folds", "4", "--name", "more").stdout
     assert re.search(
-        r"^[* ]  +\d+  logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}  +baseline: logistic regression$",
+        r"^[* ]  +\d+  logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}  +baseline: logistic regression, [a-z ]+$",
         shown,
         re.MULTILINE,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from headstart.experiments.linear.method import Baseline, FittingData
 
-TITLE = "logistic regression"
+TITLE = "logistic regression, a linear head solved directly"
 SIMPLICITY = 50
 PLACE = 30
 

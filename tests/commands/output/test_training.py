@@ -59,7 +59,7 @@ def test_what_is_left_without_flattery_is_never_more_than_what_the_chosen_head_h
     experiment = SimpleNamespace(folder=Path("exp_0001_linear"), checkpoints=Path("checkpoints"), task="classification")
     told = {**judged("logistic", {"within_noise": ["linear"]}), "corrected_validation": corrected}
     lines = training_lines(experiment, told, Path("experiments.db"))
-    assert f"the validation score of logistic is too good, because the choice was made by it{promise}" in lines
+    assert f"the validation score of logistic is too good, because the head was chosen by it{promise}" in lines
 
 
 def test_what_is_a_baseline_is_said_by_a_name_that_people_know():
@@ -73,5 +73,5 @@ def test_what_is_a_baseline_is_said_by_a_name_that_people_know():
     assert [row.split("none")[1].strip() for row in rows] == [
         "",
         "baseline: of a later version",
-        "baseline: logistic regression",
+        "baseline: logistic regression, a linear head solved directly",
     ]

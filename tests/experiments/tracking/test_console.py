@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from headstart.experiments.tracking import console
+from headstart.experiments.training.early_stopping import TrainingProgress
 
 
 @dataclass
@@ -49,34 +50,32 @@ def test_a_log_has_a_line_a_second_at_most_and_always_the_last(clock, capsys):
 @pytest.mark.parametrize(
     ("heads", "words"),
     [
-        (1, ["training loss 1.0000", "best on validation: accuracy 0.5000 in its best epoch, 1"]),
-        (3, ["3 heads in training", "leads on validation: head-0, accuracy 0.5000 in its best epoch, 1"]),
+        (1, ["training loss 1.0000", "best validation accuracy so far: 0.5000"]),
+        (3, ["3 heads in training", "best validation accuracy so far: 0.5000 (head-0)"]),
     ],
 )
 def test_one_head_says_its_loss_and_of_several_the_one_that_leads_is_named(clock, capsys, heads, words):
     assert lines_of(clock, capsys, 2, 9.0, heads)[0].split("  ")[2:4] == words
 
 
-def test_of_several_heads_the_one_leads_that_the_table_at_the_end_has_first(clock, capsys):
-    narrator = console.Narrator("exp_0001_x", 9, ["low-loss", "accurate", "stopped"], "accuracy")
-    clock[0] += 9.0
-    standings = [Standing((-0.1, 0.90), 0.90), Standing((-0.2, 0.95), 0.95), Standing((-0.3, 0.5), 0.5, is_active=False)]
-    narrator.report(0, standings)
-    assert capsys.readouterr().err.strip().split("  ")[2:4] == [
-        "2 of 3 heads in training",
-        "leads on validation: accurate, accuracy 0.9500 in its best epoch, 1",
-    ]
-
-
 @pytest.mark.parametrize(
     ("metric", "by_loss", "words"),
-    [("accuracy", True, "epoch of lowest loss"), ("accuracy", False, "best epoch"), ("loss", True, "best epoch")],
+    [
+        ("accuracy", False, "best validation accuracy so far: 0.9500 (b)"),
+        ("accuracy", True, "lowest validation loss so far: 0.3000 (a)"),
+        ("loss", False, "lowest validation loss so far: 0.4000 (b)"),
+    ],
 )
-def test_which_epoch_a_score_is_of_is_said(clock, capsys, metric, by_loss, words):
-    narrator = console.Narrator("exp_0001_x", 9, ["head"], metric, by_loss)
+def test_what_is_told_of_validation_never_gets_worse(clock, capsys, metric, by_loss, words):
+    one, other = TrainingProgress(), TrainingProgress()
+    epochs = [(0.4, 0.90, 0.8, 0.95), (0.3, 0.80, 0.7, 0.93)]
+    for epoch, (loss, score, other_loss, other_score) in enumerate(epochs):
+        one.note_epoch(epoch, 1.0, loss, score if metric != "loss" else -loss - 1, 0, by_loss)
+        other.note_epoch(epoch, 1.0, other_loss, other_score if metric != "loss" else -0.4, 0, by_loss)
+    narrator = console.Narrator("exp_0001_x", 9, ["a", "b"], metric, by_loss)
     clock[0] += 9.0
-    narrator.report(3, [Standing(best_epoch=2)])
-    assert f"0.5000 in its {words}, 3\n" in capsys.readouterr().err
+    narrator.report(1, [one, other])
+    assert capsys.readouterr().err.strip().split("  ")[2:4] == ["2 heads in training", words]
 
 
 @pytest.mark.parametrize(("heads", "words"), [(1, "diverged"), (2, "none has a finite loss on validation yet")])
@@ -98,11 +97,3 @@ def test_a_slow_start_does_not_multiply_the_time_left(clock, capsys, first):
     assert "left" not in lines[0]
     assert lines[1].endswith(f"{console.span(198 * 1.5)} left")
     assert lines[-1].endswith(f"{console.span(196 * 3.1 / 3)} left")
-
-
-@pytest.mark.parametrize(("metric", "words"), [("accuracy", "accuracy 0.5000"), ("loss", "loss -0.5000")])
-def test_what_the_number_is_stands_before_it(clock, capsys, metric, words):
-    narrator = console.Narrator("exp_0001_x", 2, ["head"], metric)
-    clock[0] += 9.0
-    narrator.report(0, [Standing()])
-    assert f"best on validation: {words}" in capsys.readouterr().err
