@@ -54,7 +54,7 @@ def training_lines(
     result += _reasons(judged)
     result.append(f"chosen   {judged['selected']}, saved as {best_head_path(experiment)}")
     result.append(f"numbers  {experiment.folder / METRICS}" + (f", {REPORT}" if experiment.task == "classification" else ""))
-    result.append(f"all runs headstart runs lists them, from {database}")
+    result.append(f"all runs {database} (headstart runs lists them)")
     if judged["selected"] in numbers:
         result.append(f"use it:  headstart predict IMAGES --run {numbers[judged['selected']]}")
         result.append("next: headstart report --open")

@@ -56,4 +56,4 @@ def overlay_words(subject: Subject) -> str:
     """How to read them."""
     of = "the answer" if subject.is_classes else f"a larger {subject.head.names[0]}"
     sure = "" if is_exact(subject.head) else " (its slope there: the head has hidden layers)"
-    return f"in the middle in orange what in it spoke for {of}{sure}, as coarse as the encoder's last map"
+    return f"in orange what in it spoke for {of}{sure}, as coarse as the encoder's last feature map"

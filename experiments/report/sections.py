@@ -101,20 +101,20 @@ def _mistakes_section(subject: Subject, pictures: Pictures, report: Callable[[st
         caption, alternative = _caption(subject, position, neighbour)
         over = None if spoke is None else jpeg(squared(spoke, _PAIR_EDGE))
         items.append(pages.mistake_markup(jpeg(one), jpeg(other), caption, alternative, spoke=over))
-    middle = "" if overlays is None else f", {overlay_words(subject)}"
+    middle = "" if overlays is None else f"Middle: {overlay_words(subject)}. "
     total, judged = len(subject.mistakes), len(subject.answers.judged)
     if subject.is_classes:
         counted = f"{total:,} of {judged:,} {where} images wrong" + (f", {len(shown)} of them here" if total > len(shown) else "")
         how = (
-            f"{counted}. Left the image{middle}, right the nearest of the training images (fainter) with its label and the "
-            "cosine of their features (1: the same). Where that one looks alike and bears the label that was said, the image's "
-            "own may be wrong."
+            f"{counted}. Left: the image. {middle}Right, fainter: the training image nearest to it, its label and the cosine of "
+            "their features (1: the same). Where that one looks alike and bears the label that was said, the image's own may be "
+            "wrong."
         )
         heading = "What it gets wrong, most certain first"
     else:
         how = (
-            f"The largest errors of {judged:,} {where} images. Left the image{middle}, right the nearest of the training images "
-            "(fainter) with its value."
+            f"The largest errors of {judged:,} {where} images. Left: the image. {middle}Right, fainter: the training image "
+            "nearest to it, with its value."
         )
         heading = "Where it errs most"
     kind = "mistakes" if overlays is None else "mistakes three"
@@ -171,7 +171,7 @@ def _class_sections(subject: Subject, charts: list[Chart]) -> list[pages.Section
     metrics = own_metrics(subject)
     names, matrix = list(metrics["per_class"]), metrics["confusion_matrix"]
     if len(names) <= _MANY_CLASSES:
-        how = "Rows are true, columns are said. What is right is grey. A click shows the images."
+        how = "Rows are true, columns are predicted classes. What is right is grey. A click shows the images."
         confusions = pages.matrix_markup(names, matrix)
     else:
         how = "The most frequent confusions. A click shows the images."

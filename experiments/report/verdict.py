@@ -39,6 +39,7 @@ class Judged:
     commonest: the class that training has most often, and its part of the judged images; None for numbers.
     against: the shown head less its best rival, see `rival_of`; None where that was not compared.
     pairs: (true, said) of each mistake.
+    unsure_of: heads that did better on validation than the chosen one, but not beyond doubt, so that the simplest was taken.
     """
 
     standings: Standings
@@ -47,6 +48,7 @@ class Judged:
     commonest: tuple[str, float] | None
     against: Difference | None
     pairs: Sequence[tuple[str, str]]
+    unsure_of: Sequence[str] = ()
 
 
 def rival_of(standings: Standings) -> Standing | None:
@@ -74,6 +76,9 @@ def _choice(judged: Judged, is_selected: bool) -> list[Phrase]:
         parts = [Phrase(name, True), Phrase(f"{kind} is shown; validation chose another head.")]
     elif not standings.others:
         parts = [Phrase(name, True), Phrase(f"{kind} is the only head.")]
+    elif judged.unsure_of:
+        lead = f"{judged.unsure_of[0]} did better there, but that may be luck, so the simpler one is taken"
+        parts = [Phrase(name, True), Phrase(f"{kind} was chosen on {validation}: {lead}.")]
     else:
         parts = [Phrase(name, True), Phrase(f"{kind} was chosen on {validation}.")]
     if standings.split != "test":
@@ -146,7 +151,9 @@ def _mistakes(judged: Judged) -> list[Phrase]:
         return []
     said = [f"{count:,} between '{first}' and '{second}'" for first, second, count in named]
     rest = len(judged.pairs) - sum(count for *_, count in named)
-    said += [f"{rest:,} between others"] if rest else []
+    if rest:
+        most = Counter(tuple(sorted(pair)) for pair in judged.pairs).most_common()[len(named)][1]
+        said.append(f"{rest:,} between others" + (f", at most {most} between any two" if most < rest else ""))
     return [Phrase(f" The {len(judged.pairs):,} mistakes of {judged.standings.shown.name}: {'; '.join(said)}.")]
 
 

@@ -147,7 +147,13 @@ def _judged(subject: Subject, standings: Standings) -> Judged:
         commonest = names[most], float((codes[positions] == most).mean())
         pairs = [(names[codes[i]], names[subject.answers.said[i]]) for i in subject.mistakes.tolist()]
     return Judged(
-        standings, sample.units, "groups" if sample.is_grouped else "images", commonest, _difference(subject, standings), pairs
+        standings,
+        sample.units,
+        "groups" if sample.is_grouped else "images",
+        commonest,
+        _difference(subject, standings),
+        pairs,
+        subject.metrics["selected_by"].get("within_noise", ()),
     )
 
 

@@ -106,18 +106,20 @@ def learning_chart(history: Mapping[str, Any], shown: str, best_epochs: Mapping[
             drawing.text(left - 8, up(tick) + 4, _tick(metric, tick), "soft end")
         drawing.text(left, height - 8, "epoch 1", "soft")
         drawing.text(width - right, height - 8, str(last), "soft end")
+        # Each that is named has a colour of its own, so that its line, its dot and its name are seen to belong together.
+        hues = {name: f"hue{number}" for number, name in enumerate(name for name in named if name != shown)} | {shown: "chosen"}
         ordered = sorted(curves, key=lambda name: name == shown)
         for name in ordered:
             points = [(across(epoch), up(value)) for epoch, value in curves[name]]
-            drawing.path(points, "chosen" if name == shown else "", 2.2 if name == shown else 1.2)
+            drawing.path(points, hues.get(name, ""), 2.2 if name == shown else 1.4)
             best = best_epochs.get(name)
             if best is not None and name in named and best < len(points):
-                drawing.circle(
-                    *points[best], 4 if name == shown else 3, "chosen" if name == shown else "dot", note=f"kept: epoch {best + 1}"
-                )
+                drawing.circle(*points[best], 4.5 if name == shown else 4, hues[name], note=f"kept: epoch {best + 1}")
         places = apart([up(curves[name][-1][1]) + 4 for name in named], 15, 12, bottom + 8)
         for name, place in zip(named, places, strict=True):
-            drawing.text(width - right + 8, place, name, "chosen bold" if name == shown else "soft", max(8, int(right / 8.2)))
+            drawing.text(
+                width - right + 8, place, name, f"{hues[name]}{' bold' if name == shown else ''}", max(8, int(right / 8.2))
+            )
         return drawing
 
     return Chart("learning", {"metric": metric, "heads": {name: dict(points) for name, points in curves.items()}}, draw)
@@ -217,7 +219,7 @@ def classes_chart(per_class: Mapping[str, Mapping[str, Any]], matrix: Sequence[S
             is_bad = row["high"] < mean
             drawing.text(left - 10, y + 4, row["class"], "end", max(6, int((left - 12) / 7)))
             drawing.rectangle(left, y - 6, scale(row["f1"]) - left, 12, "bar wrong" if is_bad else "bar")
-            drawing.line(scale(row["low"]), y, scale(row["high"]), y, "axis", 1)
+            drawing.line(scale(row["low"]), y, scale(row["high"]), y, "whisker", 1.5)
             drawing.text(width - right + 10, y + 4, f"{row['f1']:.2f}", "bold" if is_bad else "")
             drawing.text(width, y + 4, f"of {row['images']:,}", "soft end")
         drawing.text(left, height - 6, "0", "soft mid")

@@ -16,7 +16,11 @@ ALONE = (
     ".grid{stroke:#e6e3dc}.axis{stroke:#6a6862}.line{stroke:#6a6862;fill:none}.dot{fill:#1d1c1a}.rest{stroke:#6a6862;fill:#6a6862}"
     ".chosen{stroke:#2456c9;fill:#2456c9}.wrong{stroke:#c2410c;fill:#c2410c}.line.chosen{fill:none}text.chosen,text.wrong{stroke:none}"
     ".bar{fill:#c9c6bf}.bar.wrong{fill:#c2410c;stroke:none}.bar.chosen{fill:#2456c9;stroke:none}.bold{font-weight:650}"
-    ".end{text-anchor:end}.mid{text-anchor:middle}"
+    ".end{text-anchor:end}.mid{text-anchor:middle}.bar.wrong{opacity:.6}.whisker{stroke:#1d1c1a}"
+)
+ALONE += "".join(
+    f".hue{number}{{stroke:{hue};fill:{hue}}}.line.hue{number}{{fill:none}}text.hue{number}{{stroke:none}}"
+    for number, hue in enumerate(("#0f766e", "#b45309", "#7e22ce", "#be185d", "#4d7c0f"))
 )
 
 

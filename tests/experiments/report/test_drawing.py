@@ -1,5 +1,7 @@
 """Charts draw the numbers that lie beside them."""
 
+import re
+from collections import Counter
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -132,6 +134,14 @@ def test_the_epoch_that_was_kept_is_marked_for_every_head_that_is_named():
     chart = learning_chart({"monitor": "accuracy", "heads": courses}, "a baseline", {"one": 3, "two": None})
     notes = [each.text for each in drawn(chart, WIDE).iter() if each.tag.endswith("title")]
     assert [note for note in notes if note and note.startswith("kept")] == ["kept: epoch 4"]
+
+
+def test_line_dot_and_name_of_a_head_have_one_colour_that_no_other_has():
+    courses = {name: {"epochs": [{"epoch": e, "val_score": e / 10} for e in range(9)]} for name in ("one", "two", "shown")}
+    chart = learning_chart({"monitor": "accuracy", "heads": courses}, "shown", dict.fromkeys(courses, 3))
+    coloured = [each for each in drawn(chart, WIDE).iter() if re.search("hue|chosen", each.get("class", ""))]
+    styles = Counter(each.get("class").removeprefix("line ").removesuffix(" bold") for each in coloured)
+    assert styles == {"hue0": 3, "hue1": 3, "chosen": 3}
 
 
 @pytest.mark.parametrize("others", [0, 3], ids=["one head", "with baselines"])

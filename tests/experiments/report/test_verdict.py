@@ -24,9 +24,10 @@ def said(
     split="test",
     metric="accuracy",
     is_selected=True,
+    unsure_of=(),
 ):
     standings = Standings(metric, split, 309, 310, shown, tuple(others))
-    parts = verdict_of(Judged(standings, units, unit_words, commonest, against, pairs), is_selected)
+    parts = verdict_of(Judged(standings, units, unit_words, commonest, against, pairs, unsure_of), is_selected)
     return "".join(part.words for part in parts), [part.words for part in parts if part.is_claim]
 
 
@@ -108,6 +109,16 @@ def test_the_pairs_of_classes_that_are_confused_often_are_named(pairs, named):
 def test_each_number_in_the_sentence_is_of_its_own_pair():
     words, _ = said(pairs=[("4", "7")] * 3 + [("9", "8")] * 2 + [("a", "b")])
     assert "The 6 mistakes of mlp-512: 3 between '4' and '7'; 2 between '8' and '9'; 1 between others." in words
+
+
+def test_what_is_between_others_says_how_often_the_most_frequent_of_them_is():
+    words, _ = said(pairs=[("a", "b")] * 5 + [("c", "d")] * 4 + [("e", "f")] * 3 + [("h", "g"), ("g", "h"), ("i", "j")])
+    assert "3 between 'e' and 'f'; 3 between others, at most 2 between any two." in words
+
+
+def test_why_the_best_on_validation_was_not_chosen_is_said():
+    words, _ = said(unsure_of=["wide"])
+    assert "validation images: wide did better there, but that may be luck, so the simpler one is taken." in words
 
 
 def test_of_few_mistakes_no_sentence_is_made():
