@@ -152,7 +152,7 @@ def _mistakes(judged: Judged) -> list[Phrase]:
     said = [f"{count:,} between '{first}' and '{second}'" for first, second, count in named]
     rest = len(judged.pairs) - sum(count for *_, count in named)
     if rest:
-        most = Counter(tuple(sorted(pair)) for pair in judged.pairs).most_common()[len(named)][1]
+        _, most = _between_classes(judged.pairs)[len(named)]
         said.append(f"{rest:,} between others" + (f", at most {most} between any two" if most < rest else ""))
     return [Phrase(f" The {len(judged.pairs):,} mistakes of {judged.standings.shown.name}: {'; '.join(said)}.")]
 
@@ -162,6 +162,11 @@ def frequent_confusions(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str
 
     At most three, and only those with two mistakes or more and a tenth of all: others are chance.
     """
-    counts = Counter(tuple(sorted(pair)) for pair in pairs)
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ranked = _between_classes(pairs)
     return [(first, second, count) for (first, second), count in ranked if count >= max(2, _PART * len(pairs))][:_MOST_NAMED]
+
+
+def _between_classes(pairs: Sequence[tuple[str, str]]) -> list[tuple[tuple[str, ...], int]]:
+    """How many mistakes lie between two classes, either way: the most frequent first, then by name."""
+    counts = Counter(tuple(sorted(pair)) for pair in pairs)
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
