@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.features.devices import cores
 from headstart.features.images.decode import ImageError
-from headstart.features.images.reader import Pixels, open_reader
+from headstart.features.images.reader import Decoding, Pixels, open_reader, storage_order
 from headstart.features.images.transform import Transform
-from headstart.features.images.watch import read_within
+from headstart.features.images.watch import MOST_LEFT, Decoders
+from headstart.features.manifest.parts import Row
 from headstart.features.manifest.reading import Columns, open_manifest
 from headstart.features.store.cached_features import CachedFeatures
 from headstart.pipeline.errors import ExplainedError
@@ -47,18 +46,26 @@ class Pictures:
 
     def as_encoded(self, positions: NDArray[np.int64] | Sequence[int], transform: Transform) -> list[Pixels | None]:
         """(h, w, 3) uint8 of each, as an encoder of that transform gets it; None where there is none any more."""
-        readers = [open_reader(manifest.dataset, transform) for manifest in self._manifests]
-        with ThreadPoolExecutor(cores(), "thumbnail") as pool:
-            taken = list(pool.map(partial(self._pixels, readers), map(int, positions)))
+        positions = np.asarray(positions, np.int64)
+        taken: list[Pixels | None] = [None] * len(positions)
+        rows, pool = self._cached.rows, Decoders(cores(), MOST_LEFT)
+        try:
+            for number in np.unique(rows.dataset[positions]).tolist():
+                places = np.flatnonzero(rows.dataset[positions] == number).tolist()
+                dataset, columns = self._manifests[number].dataset, self._columns[number]
+                wanted = [columns.row(index) for index in rows.index[positions[places]].tolist()]
+                read = partial(_read, open_reader(dataset, transform))
+                decoding = Decoding(wanted, transform.image_size, read, pool, storage_order(dataset, wanted))
+                for i in decoding.good():
+                    taken[places[i]] = decoding.images[i]
+        finally:
+            pool.shutdown(cancel_futures=True)
         self.missing += sum(pixels is None for pixels in taken)
         return taken
 
-    def _pixels(self, readers: Sequence[Any], position: int) -> Pixels | None:
-        rows = self._cached.rows
-        number, index = int(rows.dataset[position]), int(rows.index[position])
-        row = self._columns[number].row(index)
-        try:
-            pixels: Pixels = read_within(lambda: readers[number](row))
-            return pixels
-        except (ImageError, ExplainedError):  # the disk that they lie on may not be there: a page without them says the rest
-            return None
+
+def _read(read: Callable[[Row], Pixels], row: Row) -> Pixels:
+    try:
+        return read(row)
+    except ExplainedError as error:  # the disk that they lie on may not be there: a page without them says the rest
+        raise ImageError("missing", str(error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,10 @@ COMPONENTS = 50  # that t-SNE sees of the features
 _FEWEST = 12  # different images below which t-SNE has nothing to arrange
 _PERPLEXITY = 30.0
 _BLOCK = 4096
-_STEPS = 400  # the first 250 pull clusters apart
+# scikit-learn's own way first pulls clusters apart for 250 steps. Beginning from PCA without that keeps more of the neighbours
+# after 250 than that after 400: of CIFAR-10's features 26 % instead of 22, of digits 51 instead of 50.
+_STEPS = 250
+_EXAGGERATION = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,19 @@ def maps_of(source: FeatureSource, positions: NDArray[np.int64], sample: NDArray
     # Equal rows would start at one place with a spread of 0, of which scikit-learn makes NaN, and its tree then crashes.
     if rows.shape[1] < 2 or len(np.unique(rows, axis=0)) < _FEWEST:
         return maps
+    # Its threads would wait for each other by counting, which takes four times as long where others work beside it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sklearn.manifold import TSNE
 
-    perplexity = min(_PERPLEXITY, (len(sample) - 1) / 3)
-    points = TSNE(2, perplexity=perplexity, angle=0.7, init="pca", random_state=seed, max_iter=_STEPS, n_jobs=None).fit_transform(
-        rows
-    )
+    points = TSNE(
+        2,
+        perplexity=min(_PERPLEXITY, (len(sample) - 1) / 3),
+        early_exaggeration=_EXAGGERATION,
+        angle=0.7,
+        init="pca",
+        random_state=seed,
+        max_iter=_STEPS,
+    ).fit_transform(rows)
     return [Map("t-SNE", sample, fitted(_lying(points))), *maps]
 
 

@@ -28,7 +28,7 @@ PICTURE_S_NAME = "HEADSTART_PICTURE_S"
 PICTURE_BYTES = 4 * 2**30  # the largest that is decoded takes 1.5 GB
 TICK_S = 0.1
 _START_S = 60.0  # a Python of its own, on a machine that is busy
-_MOST_LEFT = 4  # each may hold the memory of the largest picture
+MOST_LEFT = 4  # each may hold the memory of the largest picture
 _COMPUTING = 0.1  # with ten processes a core, a decoder still gets as much
 _LEFT = "decoder that was left behind"
 
@@ -89,8 +89,10 @@ class Decoders(Executor):
         left_behind: threads that never came back.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, most_left: int | None = None) -> None:
+        """Args: most_left: threads that may be left behind, each with what it holds; None where children decode from then on."""
         self.threads = threads
+        self._most_left = most_left
         self.left_behind = 0
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: set[Future[Any]] = set()
@@ -117,8 +119,9 @@ class Decoders(Executor):
         return future
 
     def leave_behind(self) -> None:
-        """A call will not come back: whoever waits goes on without it."""
+        """A call will not come back: whoever waits goes on without it. Raises: HeadstartError if there are too many such."""
         self.left_behind += 1
+        _require_few_left(self.left_behind, self._most_left)
         self._start()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -219,10 +222,14 @@ def read_within(read: Callable[[], _T]) -> _T:
     while not _is_over(future):
         if effort and effort[0].is_beyond(seconds):
             thread.name = _LEFT
-            if sum(other.name == _LEFT for other in threading.enumerate()) >= _MOST_LEFT:
-                raise HeadstartError(f"{_MOST_LEFT} pictures took more than {seconds:g} s each and go on. Leave them out")
+            _require_few_left(sum(other.name == _LEFT for other in threading.enumerate()), MOST_LEFT)
             raise too_long(seconds)
     return future.result()
+
+
+def _require_few_left(left: int, most: int | None) -> None:
+    if most is not None and left >= most:
+        raise HeadstartError(f"{most} pictures took more than {picture_seconds():g} s each and go on. Leave them out")
 
 
 def _is_over(future: Future[Any]) -> bool:
