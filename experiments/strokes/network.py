@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .mixture import NUMBERS_A_COMPONENT
+from .window_layer import WindowLayer
 
 _FIRST_STRIDE = 0.1  # characters that a window moves on at each point, before anything was learnt: ten points a character
 
@@ -23,7 +24,6 @@ class Written:
     Attributes:
         hidden, cell: (b, width) of the first layer.
         place: (b, k) characters that each part of the window has moved.
-        window: (b, symbols + 1) what it reads.
         upper: hidden and cell of each other layer, (1, b, width).
         seen: (b, u) how much of it lies on each character.
     """
@@ -31,7 +31,6 @@ class Written:
     hidden: Tensor
     cell: Tensor
     place: Tensor
-    window: Tensor
     upper: tuple[tuple[Tensor, Tensor], ...]
     seen: Tensor
 
@@ -60,9 +59,7 @@ class SynthesisNetwork(nn.Module):
         rows, none = len(text), self.to_window.weight.new_zeros
         upper = tuple((none(1, rows, self.width), none(1, rows, self.width)) for _ in self.upper)
         seen = none(text.shape)
-        return Written(
-            none(rows, self.width), none(rows, self.width), none(rows, self.windows), none(rows, self.symbols + 1), upper, seen
-        )
+        return Written(none(rows, self.width), none(rows, self.width), none(rows, self.windows), upper, seen)
 
     def forward(self, steps: Tensor, text: Tensor, state: Written | None = None) -> tuple[Tensor, Written]:
         """Numbers (b, t, 6 m + 1) for the step after each of `steps` (b, t, 3), and where the network then stands.
@@ -79,36 +76,17 @@ class SynthesisNetwork(nn.Module):
             outputs.append(below)
             upper.append(after)
         numbers: Tensor = self.to_numbers(torch.cat(outputs, dim=2))
-        return numbers, Written(state.hidden, state.cell, state.place, state.window, tuple(upper), state.seen)
+        return numbers, Written(state.hidden, state.cell, state.place, tuple(upper), state.seen)
 
     def _first_layer(self, steps: Tensor, text: Tensor, characters: Tensor, state: Written) -> tuple[Tensor, Tensor, Written]:
-        """The only part that goes point by point: the window depends on the layer, and the layer on the window.
-
-        What the window brings to the layer's gates is a mean of rows that are made once, one a character.
-        """
-        weight, of_steps = self.first.weight_ih, self.first.weight_ih[:, :3]
-        gates = F.linear(steps, of_steps, self.first.bias_ih + self.first.bias_hh)  # (b, t, 4 h)
-        keys = characters @ weight[:, 3:].T  # (b, u, 4 h)
-        recurrent, width = self.first.weight_hh.T, self.width
-        positions = torch.arange(1, text.shape[1] + 1, device=text.device, dtype=steps.dtype)
-        is_there = (text > 0).to(steps.dtype)
-        hidden, cell, place, seen = state.hidden, state.cell, state.place, state.seen
-        hiddens, seens = [], []
-        from_window = torch.bmm(seen[:, None], keys)[:, 0]
-        for gate in gates.unbind(dim=1):
-            mixed = torch.addmm(gate + from_window, hidden, recurrent)
-            inner = mixed[:, 2 * width : 3 * width].tanh()
-            entrance, forget = mixed[:, : 2 * width].sigmoid().chunk(2, dim=1)
-            cell = torch.addcmul(forget * cell, entrance, inner)
-            hidden = mixed[:, 3 * width :].sigmoid() * cell.tanh()
-            height, narrow, stride = F.softplus(self.to_window(hidden)).chunk(3, dim=1)
-            place = place + stride
-            gap = place[:, :, None] - positions
-            seen = (height[:, :, None] * (-narrow[:, :, None] * gap * gap).exp()).sum(dim=1) * is_there
-            from_window = torch.bmm(seen[:, None], keys)[:, 0]
-            hiddens.append(hidden)
-            seens.append(seen)
-        weights = torch.stack(seens, dim=1)  # (b, t, u)
-        reading = torch.bmm(weights, characters)
-        after = Written(hidden, cell, place, reading[:, -1], state.upper, seen)
-        return torch.stack(hiddens, dim=1), reading, after
+        """What the window brings to the layer's gates is a mean of rows that are made once, one a character."""
+        weight, to_window, is_there = self.first.weight_ih, self.to_window, (text > 0).to(steps.dtype)
+        # In full precision whatever --amp says: far into a line, bfloat16 would round away the window's stride.
+        with torch.autocast(steps.device.type, enabled=False):
+            gates = F.linear(steps, weight[:, :3], self.first.bias_ih + self.first.bias_hh)  # (b, t, 4 h)
+            keys = characters @ weight[:, 3:].T  # (b, u, 4 h)
+            before = (state.hidden, state.cell, state.place, state.seen)
+            weights = (self.first.weight_hh, to_window.weight, to_window.bias)
+            hidden, seen, cell, place = WindowLayer.apply(gates, keys, *weights, is_there, *before)
+            reading = torch.bmm(seen, characters)
+        return hidden, reading, Written(hidden[:, -1], cell, place, state.upper, seen[:, -1])

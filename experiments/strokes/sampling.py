@@ -150,4 +150,4 @@ def _together(states: Sequence[Written]) -> Written:
         )
         for layer in range(len(states[0].upper))
     )
-    return Written(rows("hidden"), rows("cell"), rows("place"), rows("window"), upper, rows("seen"))
+    return Written(rows("hidden"), rows("cell"), rows("place"), upper, rows("seen"))

@@ -71,3 +71,13 @@ def test_before_anything_was_learnt_the_window_moves_a_character_in_ten_points()
         network.to_window.weight.zero_()
         state = network(torch.zeros(3, 30, 3, dtype=torch.float64), text)[1]
     torch.testing.assert_close(state.place, torch.full_like(state.place, 3.0))
+
+
+def test_in_bfloat16_the_window_stays_in_full_precision():
+    network, steps, text = (part.float() for part in made())
+    text = text.long()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs, state = network(steps, text)
+    outputs.sum().backward()
+    assert state.place.dtype == torch.float32
+    torch.testing.assert_close(state.place, network(steps, text)[1].place)
