@@ -1,4 +1,4 @@
-"""Kills trainings of five recipes at random moments and at each named point, and compares every byte and row.
+"""Kills trainings of six recipes at random moments and at each named point, and compares every byte and row.
 
 python -m benchmarks.recipe_kills [KILLS] [RECIPE...]     with KILLS deaths at random moments each, 30 unless said otherwise
 """
@@ -22,6 +22,7 @@ OPTIONS = {
     "tiny": {},
     "classify": {"encoder": "test_resnet", "image_size": 32, "batch_size": 8, "drop": 0.2, "mixup": 0.2, "ema": 0.9},
     "finetune": {"head": "1", "batch_size": 8},
+    "handwriting": {"composed_lines": 48, "rnn_size": 8, "layers": 2, "windows": 2, "mixtures": 2},
     "recogniser": {"composed_lines": 48, "rnn_size": 8, "layers": 1},
     "quantum": {"batch_size": 8},
 }
