@@ -67,7 +67,7 @@ def drawn(mixture: Mixture, uniform: Tensor, normal: Tensor) -> Tensor:
     reached = mixture.log_weight.exp().cumsum(dim=-1)
     last = mixture.log_weight.shape[-1] - 1
     chosen = (uniform[:, :1] >= reached).sum(dim=-1).clamp(max=last)  # rounding may leave the sum below one
-    rows = torch.arange(len(chosen))
+    rows = torch.arange(len(chosen), device=chosen.device)
     mean, scale = mixture.mean[rows, chosen], mixture.log_scale[rows, chosen].exp()
     rho = mixture.correlation[rows, chosen]
     x = normal[:, 0]

@@ -61,16 +61,16 @@ class _Writing:
         self._network, self._wishes = network, wishes
         primes = [f"{wish.prime.text} " if wish.prime else "" for wish in wishes]
         numbers = [alphabet.numbers(prime + wish.text) for prime, wish in zip(primes, wishes, strict=True)]
-        self._texts = torch.zeros((len(wishes), max(map(len, numbers))), dtype=torch.int64)
+        device = self._device = network.to_window.weight.device
+        self._texts = torch.zeros((len(wishes), max(map(len, numbers))), dtype=torch.int64, device=device)
         for row, characters in enumerate(numbers):
-            self._texts[row, : len(characters)] = torch.tensor(characters)
-        self._ends = torch.tensor([len(characters) - 1 for characters in numbers])
-        self._begins = torch.tensor([len(prime) for prime in primes])
-        self._bias = torch.tensor([wish.bias for wish in wishes])
+            self._texts[row, : len(characters)] = torch.tensor(characters, device=device)
+        self._ends = torch.tensor([len(characters) - 1 for characters in numbers], device=device)
+        self._begins = [len(prime) for prime in primes]
+        self._bias = torch.tensor([wish.bias for wish in wishes], device=device)
         self._most = _MOST_POINTS * max(len(wish.text) for wish in wishes) + 2 * _PATIENCE
-        self._draws = [self._drawn(Key((seed, "sample", wish.text, wish.number)), self._most) for wish in wishes]
-        self._uniform = torch.stack([uniform for uniform, _ in self._draws])
-        self._normal = torch.stack([normal for _, normal in self._draws])
+        draws = [self._drawn(Key((seed, "sample", wish.text, wish.number)), self._most) for wish in wishes]
+        self._uniform, self._normal = (torch.stack(column).to(device) for column in zip(*draws, strict=True))
 
     @staticmethod
     def _drawn(key: Key, count: int) -> tuple[Tensor, Tensor]:
@@ -81,14 +81,14 @@ class _Writing:
     def run(self) -> list[WrittenLine]:
         state, step = self._primed()
         rows = len(self._wishes)
-        written, left = [], torch.full((rows,), -1)  # points left after the window has reached the end; -1: not yet
-        lengths, is_done = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.bool)
-        rested = torch.zeros(self._texts.shape, dtype=torch.bool)
-        is_whole = torch.zeros(rows, dtype=torch.bool)
+        left = torch.full_like(self._ends, -1)  # points left after the window has reached the end; -1: not yet
+        lengths, is_done = torch.zeros_like(self._ends), torch.zeros_like(self._ends, dtype=torch.bool)
+        is_whole, rested = torch.zeros_like(is_done), torch.zeros_like(self._texts, dtype=torch.bool)
+        each, written = torch.arange(rows, device=self._device), []
         for number in range(self._most):
             outputs, state = self._network(step, self._texts, state)
             place = state.seen.argmax(dim=1)
-            rested[torch.arange(rows), place] |= ~is_done
+            rested[each, place] |= ~is_done
             at_end = place >= self._ends
             left = torch.where(at_end & (left < 0), _PATIENCE, left) - (left > 0).long()
             point = drawn(mixture_of(outputs[:, 0], self._bias), self._uniform[:, number], self._normal[:, number])
@@ -110,7 +110,7 @@ class _Writing:
 
     def _primed(self) -> tuple[Written | None, Tensor]:
         """Where the network stands after the primes, and the pen's last step there; the primes are no part of what is written."""
-        first = torch.zeros(len(self._wishes), 1, 3)
+        first = self._uniform.new_zeros(len(self._wishes), 1, 3)
         first[:, :, 2] = 1
         primes = [wish.prime for wish in self._wishes]
         if not any(primes):
@@ -123,14 +123,14 @@ class _Writing:
                 steps.append(first[:1])
                 continue
             points = np.concatenate([prime.offsets, prime.ends[:, None]], axis=1).astype(np.float32)
-            taken = torch.cat([first[:1], torch.from_numpy(points)[None]], dim=1)
+            taken = torch.cat([first[:1], torch.from_numpy(points)[None].to(self._device)], dim=1)
             states.append(self._network(taken[:, :-1], text)[1])
             steps.append(taken[:, -1:])
         return _together(states), torch.cat(steps)
 
     def _sample(self, row: int, points: Tensor, is_whole: bool, rested: Tensor) -> WrittenLine:
-        begin, end = int(self._begins[row]), int(self._ends[row])
-        numbers = points.double().numpy().round(4)  # what differs behind that is how a machine rounds
+        begin, end = self._begins[row], int(self._ends[row])
+        numbers = points.cpu().double().numpy().round(4)  # what differs behind that is how a machine rounds
         offsets, ends = numbers[:, :2].astype(np.float32), numbers[:, 2] > 0
         if len(ends):
             ends[-1] = True

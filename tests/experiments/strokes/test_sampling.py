@@ -31,6 +31,16 @@ def test_a_line_is_the_same_beside_others():
     np.testing.assert_allclose(alone.line.offsets[:count], beside.line.offsets[:count], atol=1e-3)
 
 
+def test_every_tensor_is_made_where_the_network_is():
+    wishes = [Wish("ab c"), Wish("ba", prime=lines(1)[0])]
+    expected = sample(network(), Alphabet("abc "), wishes)
+    model = network()
+    with torch.device("meta"):  # what is made without a word on where lands there and can be used with nothing
+        written = sample(model, Alphabet("abc "), wishes)
+    for mine, theirs in zip(written, expected, strict=True):
+        assert mine.line.offsets.tobytes() == theirs.line.offsets.tobytes()
+
+
 def test_a_prime_changes_what_is_written_and_is_cut_from_it():
     prime = lines(1)[0]
     [plain], [primed] = (sample(network(), Alphabet("abc "), [Wish("ab c", prime=one)]) for one in (None, prime))
