@@ -105,7 +105,8 @@ def option_of(field: "Field") -> Callable[..., Any]:
     if field.about.choices and not field.is_many:
         return click.option(field.flag, field.name, type=click.Choice(field.about.choices), default=None, help=help)
     metavar = {"int": "N", "float": "X", "str": "TEXT", "Path": "FILE"}[field.type.__name__]
-    return click.option(field.flag, field.name, default=None, metavar=f"{metavar},..." if field.is_many else metavar, help=help)
+    several = f"{metavar},..." if field.about.separator == "," else f"{metavar} ..."
+    return click.option(field.flag, field.name, default=None, metavar=several if field.is_many else metavar, help=help)
 
 
 class Duration(ParamType[float]):

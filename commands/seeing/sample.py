@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from headstart.pipeline.errors import HeadstartError
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.recipe_experiment import RecipeExperiment
+    from headstart.experiments.training.options import Field
 
 
 @click.command(
@@ -75,9 +77,23 @@ def _values(experiment: RecipeExperiment, context: click.Context, is_help: bool)
         with click.Context(asking, info_name=asking.name) as inner:
             click.echo(asking.get_help(inner))
         return None
-    with asking.make_context(asking.name, list(context.args)) as inner:
+    with asking.make_context(asking.name, _joined(context.args, fields)) as inner:
         asking.invoke(inner)
     return {field.name: said[field.name] for field in fields if said[field.name] is not None}
+
+
+def _joined(words: Sequence[str], fields: Sequence[Field]) -> list[str]:
+    """Several words behind a flag that takes several values are one: `--biases 1 2` says `--biases 1,2`."""
+    separators = {field.flag: field.about.separator for field in fields if field.is_many}
+    joined, flag = list[str](), ""
+    for word in words:
+        if word.startswith("--"):
+            flag = word
+        elif flag in separators and joined[-1] != flag:
+            joined[-1] += separators[flag] + word
+            continue
+        joined.append(word)
+    return joined
 
 
 def _write(

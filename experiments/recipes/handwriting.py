@@ -27,7 +27,7 @@ from headstart.experiments.strokes.mixture import mixture_of, nats
 from headstart.experiments.strokes.network import SynthesisNetwork
 from headstart.experiments.strokes.sampling import Wish
 from headstart.experiments.strokes.sampling import sample as write_lines
-from headstart.experiments.strokes.sources import read_lines, read_text
+from headstart.experiments.strokes.sources import drawn_line, read_lines, read_text
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
@@ -122,10 +122,13 @@ def show(model: SynthesisNetwork, batches: Batches) -> Iterator[tuple[str, Any]]
 @dataclass(frozen=True)
 class Sampling(SampleOptions):
     text: str = option("", "what to write; a new line begins at \\n")
+    lines: tuple[str, ...] = option((), "what to write instead, line by line: --lines 'First line' Second", separator="\n")
     text_file: Path | None = option(None, "file with the text instead")
     biases: tuple[float, ...] = option((1.0,), "of each line, in turn: 0 as learnt, 2 very tidy", at_least=0, at_most=10)
     styles: tuple[int, ...] = option((), "hands to write in, in turn: numbers of kept lines; none: any hand", at_least=0)
-    own_hand: Path | None = option(None, "file of one line of yours (.jsonl or .npz) to go on in; goes before styles")
+    list_styles: bool = option(False, "write nothing but these hands: a picture in their order, and what each line says")
+    own_hand: Path | None = option(None, "file of one line of yours (.svg, .jsonl or .npz) to go on in; goes before styles")
+    own_text: str = option("", "what your line says, where it is an SVG")
     wrap: int = option(0, "characters after which a line ends at the latest; 0: lines are as given", at_least=0)
     format: str = option("svg", "of the file", choices=FORMS)
     width: float = option(210.0, "of the page, mm", at_least=10, at_most=5000)
@@ -138,6 +141,17 @@ class Sampling(SampleOptions):
 
 
 def sample(model: SynthesisNetwork, wanted: Sampling, options: Options, about: Facts) -> Iterator[tuple[str, bytes]]:
+    page = DrawingPage(wanted.width, wanted.height, wanted.margin, wanted.letter, wanted.align)
+    pen = PenCommands(wanted.pen_up, wanted.pen_down)
+    if wanted.list_styles:
+        hands = [_style(about, number) for number in range(len(about.styles))]
+        if not hands:
+            raise HeadstartError(
+                f"the model has kept no hands: no line of validation has {_STYLE_CHARACTERS} characters or fewer"
+            )
+        yield "styles.txt", "".join(f"{number}  {hand.text}\n" for number, hand in enumerate(hands)).encode()
+        yield f"styles.{wanted.format}", drawn_as(wanted.format, hands, page, pen)
+        return
     alphabet, lines = Alphabet(about.alphabet), _lines_of(wanted)
     unknown = alphabet.unknown("".join(lines))
     if unknown:
@@ -148,13 +162,17 @@ def sample(model: SynthesisNetwork, wanted: Sampling, options: Options, about: F
         for number, line in enumerate(lines)
     ]
     samples = write_lines(model, alphabet, wishes, wanted.seed)
-    page = DrawingPage(wanted.width, wanted.height, wanted.margin, wanted.letter, wanted.align)
-    pen = PenCommands(wanted.pen_up, wanted.pen_down)
     yield f"handwriting.{wanted.format}", drawn_as(wanted.format, [one.line for one in samples], page, pen)
 
 
 def _lines_of(wanted: Sampling) -> list[str]:
+    said = [
+        flag for flag, value in (("--text", wanted.text), ("--lines", wanted.lines), ("--text-file", wanted.text_file)) if value
+    ]
+    if len(said) > 1:
+        raise HeadstartError(f"{' and '.join(said)} each say what to write; give one of them")
     text = wanted.text.replace("\\n", "\n") if wanted.text_file is None else read_text(wanted.text_file)
+    text = "\n".join(wanted.lines) or text
     lines = [" ".join(line.split()) for line in text.splitlines()]
     if wanted.wrap:
         lines = [part for line in lines for part in textwrap.wrap(line, wanted.wrap)]
@@ -167,9 +185,19 @@ def _lines_of(wanted: Sampling) -> list[str]:
     return lines
 
 
+def _own_line(path: Path, said: str) -> PenLine:
+    if path.suffix.lower() == ".svg":
+        if not said.strip():
+            raise HeadstartError(f"{path} does not tell what is written there. Pass --own-text 'Hello there'")
+        return drawn_line(path, said)
+    if said:
+        raise HeadstartError(f"--own-text is for an SVG; {path} says itself what is written there")
+    return read_lines(path).lines[0]
+
+
 def _primes(wanted: Sampling, about: Facts, alphabet: Alphabet) -> list[PenLine | None]:
     if wanted.own_hand is not None:
-        own = read_lines(wanted.own_hand).lines[0]
+        own = _own_line(wanted.own_hand, wanted.own_text)
         unknown = alphabet.unknown(own.text)
         if unknown:
             raise HeadstartError(f"{wanted.own_hand} says {', '.join(map(repr, unknown))}, which the model does not know")

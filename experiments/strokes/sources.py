@@ -20,6 +20,7 @@ from headstart.pipeline.text import one_line, plural
 
 from .line import LineError, PenLine, as_line, pen_line
 from .pickled import RefusedPickle, unpickled
+from .svg_lines import svg_strokes
 
 _FILE_BYTES = 1 << 30
 _XML_BYTES = 16 << 20
@@ -54,6 +55,8 @@ def read_lines(place: Path) -> ReadLines:
     """
     readers = {".npz": _npz, ".jsonl": _json_lines, ".cpkl": _pickled, ".pkl": _pickled}
     try:
+        if not place.exists():
+            raise HeadstartError(f"there is no file or folder {place}")
         if place.is_dir():
             read = _iam(place) if (place / "lineStrokes").is_dir() else _style_files(place)
         elif place.suffix.lower() in readers:
@@ -69,6 +72,18 @@ def read_lines(place: Path) -> ReadLines:
     if not read.lines:
         raise HeadstartError(f"{place} has no line that can be used ({one_line(read.words)})")
     return read
+
+
+def drawn_line(place: Path, text: str) -> PenLine:
+    """The one line that an SVG shows. Raises: HeadstartError if it cannot be read, or is no line of that text."""
+    try:
+        return pen_line(svg_strokes(reading.read_given(place, _XML_BYTES)), text, "own hand")
+    except LineError as error:
+        raise HeadstartError(
+            f"{place} shows no line to go on in: {error}. Draw '{one_line(text)[:40]}' with paths alone"
+        ) from None
+    except OSError as error:
+        raise HeadstartError(f"{place} cannot be read: {error.strerror or error}") from None
 
 
 def by_writer(lines: Sequence[PenLine], seed: int) -> dict[str, list[PenLine]]:

@@ -30,6 +30,7 @@ class About:
         help: one line.
         at_least, at_most, below: bounds of a number, or of each of several.
         choices: all values that are allowed, () for no such list.
+        separator: between several values in one text.
     """
 
     help: str
@@ -37,6 +38,7 @@ class About:
     at_most: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    separator: str = ","
 
 
 def option(
@@ -47,12 +49,13 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     choices: tuple[str, ...] = (),
+    separator: str = ",",
 ) -> Any:
     """A field of an options class. Its type may be int, float, str, bool, Path, a tuple of numbers, or one of these or None.
 
     A `Path` is a file of the user's: its bytes are part of what a training is, and it is kept with the training.
     """
-    return dataclasses.field(default=default, metadata={"about": About(help, at_least, at_most, below, choices)})
+    return dataclasses.field(default=default, metadata={"about": About(help, at_least, at_most, below, choices, separator)})
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,13 @@ def _converted(value: Any, field: Field, where: str) -> Any:
     if value is None and field.may_be_none:
         return None
     if field.is_many:
-        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+        parts = (
+            value.split(field.about.separator)
+            if isinstance(value, str)
+            else value
+            if isinstance(value, list | tuple)
+            else [value]
+        )
         return tuple(_single(part, field, where) for part in parts)
     return _single(value, field, where)
 

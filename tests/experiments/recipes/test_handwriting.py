@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,35 @@ def test_a_line_of_ones_own_is_gone_on_in(trained, source, tmp_path):
     assert sampled(trained, tmp_path / "own", "--text", "abc", "--format", "npy", "--own-hand", own).read_bytes() != plain
 
 
+OWN = '<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0l20 5 5-5"/><path d="M30 5C40 0 40 9 50 4"/></svg>'
+
+
+def test_a_line_that_was_drawn_as_svg_is_gone_on_in(trained, tmp_path):
+    own = tmp_path / "own.svg"
+    own.write_text(OWN)
+    plain = sampled(trained, tmp_path / "plain", "--text", "abc", "--format", "npy").read_bytes()
+    primed = sampled(trained, tmp_path / "own", "--text", "abc", "--format", "npy", "--own-hand", own, "--own-text", "ab")
+    assert primed.read_bytes() != plain
+
+
+def test_lines_biases_and_styles_may_stand_side_by_side(trained, tmp_path):
+    said = ("--lines", "ab c", "ba", "--biases", 0, 3, "--styles", 0, 1, "--format", "json")
+    path = sampled(trained, tmp_path / "a", *said)
+    expected = sampled(trained, tmp_path / "b", "--text", "ab c\\nba", "--biases", "0,3", "--styles", "0,1", "--format", "json")
+    assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["ab c", "ba"]
+    assert path.read_bytes() == expected.read_bytes()
+
+
+def test_kept_hands_are_drawn_and_said_by_their_numbers(trained, tmp_path):
+    done = call("sample", 1, "-w", trained, "-o", tmp_path, "--list-styles", "--format", "json")
+    assert done.status == 0, done.errors
+    said = [line.split("  ") for line in (tmp_path / "styles.txt").read_text().splitlines()]
+    drawn = [json.loads(line) for line in (tmp_path / "styles.json").read_text().splitlines()]
+    assert [f"style {number}" for number, _ in said] == [one["writer"] for one in drawn]
+    assert [text for _, text in said] == [one["text"] for one in drawn]
+    assert len(said) > 1
+
+
 def test_what_was_written_can_be_learnt_from_again(trained, tmp_path):
     path = sampled(trained, tmp_path / "a", "--text", "abc abc", "--format", "json")
     path = path.rename(path.with_suffix(".jsonl"))
@@ -116,6 +146,11 @@ REFUSED = {
     "a line of 500 characters": (("--text", "a" * 500), "--wrap 40"),
     "a style that is not there": (("--text", "a", "--styles", "99"), "no style 99"),
     "a bias that is none": (("--text", "a", "--biases", "much"), "biases"),
+    "a comma, which is no end of a line": (("--lines", "a,b"), "does not know ','"),
+    "two texts": (("--text", "a", "--lines", "b", "c"), "--text and --lines each say"),
+    "an SVG that says nothing": (("--text", "a", "--own-hand", "own.svg"), "--own-text"),
+    "an SVG with an arc": (("--text", "a", "--own-hand", "own.svg", "--own-text", "ab"), "path command A"),
+    "a text beside one": (("--text", "a", "--own-hand", "own.jsonl", "--own-text", "ab"), "is for an SVG"),
     "an unknown option": (("--text", "a", "--colour", "red"), "--colour"),
     "a file that is not there": (("--text-file", "nowhere.txt"), "no such file"),
     "a page without room": (("--text", "a", "--width", "20", "--margin", "10"), "no room"),
@@ -123,11 +158,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("arguments", "reason"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_written_is_said_in_one_line(trained, tmp_path, arguments, reason):
-    done = call("sample", 1, "-w", trained, "-o", tmp_path, *arguments)
+def test_what_cannot_be_written_is_said_in_one_line(trained, tmp_path, monkeypatch, arguments, reason):
+    (tmp_path / "given").mkdir()
+    monkeypatch.chdir(tmp_path / "given")
+    Path("own.svg").write_text("<svg><path d='M0 0A1 1 0 0 0 2 2'/></svg>")
+    Path("own.jsonl").write_text("{}")
+    done = call("sample", 1, "-w", trained, "-o", tmp_path / "written", *arguments)
     assert done.status in (1, 2)
     assert reason in done.errors
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("written/*"))
 
 
 def test_help_of_a_run_lists_what_its_recipe_can_be_told(trained):

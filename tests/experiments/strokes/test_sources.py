@@ -134,7 +134,8 @@ def written(name, content):
 
 
 BAD = {
-    "nothing there": (lambda folder: folder / "no.npz", "cannot be read"),
+    "nothing there": (lambda folder: folder / "no.npz", "there is no file or folder"),
+    "no folder there": (lambda folder: folder / "no", "there is no file or folder"),
     "another format": (written("a.txt", b"x"), "holds no lines"),
     "an empty folder": (lambda folder: folder, "style-N-strokes.npy"),
     "no zip": (written("a.npz", b"x"), "cannot be read"),
