@@ -9,6 +9,7 @@ Graves, "Generating Sequences With Recurrent Neural Networks", 2013 (arXiv 1308.
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -117,6 +118,20 @@ def show(model: SynthesisNetwork, batches: Batches) -> Iterator[tuple[str, Any]]
     wishes = [Wish(text, bias, number=number) for number, bias in enumerate((0.0, 1.0, 2.0)) for text in texts if text]
     samples = write_lines(model, alphabet, wishes)
     yield "samples.png", drawn_as("png", [sample.line for sample in samples], DrawingPage(), PenCommands())
+    hands = {f"style {number}": _style(batches.about, number) for number in range(min(2, len(batches.about.styles)))}
+    primed = [(name, Wish(one.text, one.bias, hand, one.number)) for name, hand in hands.items() for one in wishes]
+    shown = [*(("any", one) for one in wishes), *primed]
+    lines = [one.line for one in [*samples, *write_lines(model, alphabet, [wish for _, wish in primed])]]
+    written = [
+        {
+            "text": wish.text,
+            "bias": f"{wish.bias:g}",
+            "hand": hand,
+            "strokes": [np.round(part, 1).tolist() for part in line.strokes],
+        }
+        for (hand, wish), line in zip(shown, lines, strict=True)
+    ]
+    yield "strokes.json", json.dumps({"lines": written}).encode()
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,53 @@
   } catch { /* likewise */ }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => themed.forEach((draw) => draw()));
 
+  // --- lines of a pen, written beforehand: the one that is meant, stroke by stroke
+  const pen = (lines) => {
+    const typed = $("pen-text"), bias = $("pen-bias"), hand = $("pen-hand"), paper = $("paper");
+    const texts = [...new Set(lines.map((line) => line.text))];
+    const PACE = 150; // points a second
+    let frame = 0;
+    const meant = () => {
+      const want = typed.value.trim().toLowerCase();
+      const like = [(t) => t === want, (t) => t.startsWith(want), (t) => t.includes(want)];
+      const text = like.map((is) => texts.find((t) => is(t.toLowerCase()))).find((t) => t !== undefined);
+      return lines.find((line) => line.text === text && line.bias === bias.value && line.hand === hand.value);
+    };
+    const write = () => {
+      cancelAnimationFrame(frame);
+      paper.replaceChildren();
+      const line = meant();
+      $("pen-said").textContent = line ? line.text : "That was not written beforehand. headstart sample RUN --text writes it.";
+      paper.toggleAttribute("hidden", !line);
+      if (!line) return;
+      const all = line.strokes.flat(), xs = all.map((p) => p[0]), ys = all.map((p) => p[1]);
+      const [left, top] = [Math.min(...xs) - 3, Math.min(...ys) - 3];
+      paper.setAttribute("viewBox", `${left} ${top} ${Math.max(...xs) + 3 - left} ${Math.max(...ys) + 3 - top}`);
+      const paths = line.strokes.map(() => paper.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "path")));
+      const show = (count) => {
+        let left = count;
+        line.strokes.forEach((stroke, place) => {
+          const points = stroke.slice(0, Math.max(0, left));
+          left -= stroke.length;
+          paths[place].setAttribute("d", points.length ? `M${points.join("L")}${points.length === 1 ? "h.01" : ""}` : "");
+        });
+      };
+      if (matchMedia("(prefers-reduced-motion: reduce)").matches) { show(all.length); return; }
+      const begun = performance.now();
+      const step = (now) => {
+        const count = Math.ceil(((now - begun) / 1000) * PACE);
+        show(count);
+        if (count < all.length) frame = requestAnimationFrame(step);
+      };
+      frame = requestAnimationFrame(step);
+    };
+    typed.value = texts[0];
+    typed.onchange = bias.onchange = hand.onchange = $("pen-write").onclick = write;
+    $("pen-controls").hidden = false;
+    write();
+  };
+  if ($("pen-lines")) pen(read("pen-lines"));
+
   if (!$("facts")) return;
   const facts = read("facts");
   const n = facts.n;

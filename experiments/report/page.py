@@ -52,6 +52,7 @@ class Page:
     """Attributes:
     facts, names, sheets: what the script draws from; None for a page without images.
     made_of: what it was made of, for the foot.
+    pen: lines that the script draws stroke by stroke, see `pen_section`.
     """
 
     title: str
@@ -61,6 +62,7 @@ class Page:
     facts: Mapping[str, Any] | None = None
     names: Sequence[str] = ()
     sheets: Sheets | None = None
+    pen: Sequence[Mapping[str, Any]] = ()
 
 
 def render(page: Page) -> str:
@@ -221,7 +223,7 @@ def _made_of(facts: Mapping[str, str]) -> str:
 
 def _data(page: Page) -> str:
     if page.facts is None:
-        return ""
+        return _json("pen-lines", list(page.pen)) if page.pen else ""
     parts = [_json("facts", page.facts), _json("names", list(page.names))]
     for number, image in enumerate(page.sheets.images if page.sheets is not None else ()):
         parts.append(f'<script type="text/plain" id="sheet-{number}">{image}</script>')

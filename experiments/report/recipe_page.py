@@ -26,6 +26,7 @@ from headstart.pipeline.workspace import Workspace
 
 from . import page as pages
 from .markup import plain, tag, text
+from .pen_section import FILE, PenLines, pen_lines
 from .verdict import Phrase
 
 _PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".svg": "image/svg+xml"}
@@ -58,12 +59,23 @@ def recipe_page(experiment: RecipeExperiment) -> tuple[pages.Page, list[Chart]]:
     """The page and the charts on it, of a training that is finished or still going. Raises: HeadstartError if it is damaged."""
     judged = read_metrics(experiment)
     charts: list[Chart] = []
+    written = _written(experiment)
     if judged:
         answer, sections = _finished(experiment, judged, charts)
     else:
         answer, sections = _going(experiment)
     title = f"{experiment.folder.name}: {answer.number}"
-    return pages.Page(title, answer, sections, _facts(experiment, judged)), charts
+    sections = sections if written is None else [written.section, *sections]
+    return pages.Page(title, answer, sections, _facts(experiment, judged), pen=() if written is None else written.lines), charts
+
+
+def _written(experiment: RecipeExperiment) -> PenLines | None:
+    from headstart.experiments.evaluation.publish_recipe import SHOWN
+
+    try:
+        return pen_lines(reading.read(experiment.folder / SHOWN / FILE))
+    except (OSError, reading.UnreadableError, paths.LinkError):
+        return None
 
 
 def _finished(
@@ -191,7 +203,7 @@ def _entries(experiment: RecipeExperiment) -> list[Any]:
 
 def _shown(folder: Path) -> pages.Section | None:
     """Pictures and texts, each by its file's name; what is neither is named."""
-    files = sorted(paths.matching(folder, "*"), key=lambda path: path.name)
+    files = sorted((path for path in paths.matching(folder, "*") if path.name != FILE), key=lambda path: path.name)
     if not files:
         return None
     items: list[str] = []

@@ -1,5 +1,6 @@
 """A report as a person meets it: in a real browser, walked through by pointer and keyboard, in both themes, wide and narrow."""
 
+import json
 import shutil
 from importlib import resources
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ import pytest
 from headstart.experiments.report.write_report import write_report
 
 from .test_report import CHROMIUM, hostile
+from .test_report_recipe import page_that_shows
 
 FIXTURES = (hostile,)  # of that module, used here, too
 if find_spec("playwright") is None:
@@ -164,3 +166,38 @@ def test_without_a_script_the_page_still_says_the_answer(browser, path, tmp_path
     assert "%" in page.locator(".big").inner_text()
     assert page.locator("h2").count() > 4
     context.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The page of a recipe that wrote two texts at two biases beforehand."""
+    folder = tmp_path_factory.mktemp("written")
+    one = {"hand": "any", "strokes": [[[0, 0], [5, 5]], [[9, 0]]]}
+    lines = [{**one, "text": text, "bias": bias} for text in ("Hello there", "and <b>more</b>") for bias in ("0", "2")]
+    lines[-1]["strokes"] = [[[n, n % 7] for n in range(200)]]
+    show = f"\n\ndef show(model, batches):\n    yield 'strokes.json', {json.dumps({'lines': lines})!r}.encode()\n"
+    return page_that_shows(folder, show)
+
+
+def test_a_line_is_found_by_a_part_of_its_text_and_drawn_stroke_by_stroke(browser, written):
+    with Opened(browser, written) as page:
+        page.wait_for_selector("#paper path[d$='h.01']", state="attached")  # the dot comes last
+        assert page.locator("#paper path").count() == 2
+        page.locator("#pen-text").fill("MORE")
+        page.locator("#pen-bias").select_option("2")
+        assert page.locator("#pen-said").inner_text() == "and <b>more</b>"
+        drawn = "document.querySelector('#paper path').getAttribute('d').split('L').length"
+        assert page.evaluate(drawn) < 200  # not all at once
+        page.wait_for_selector("#paper path[d$='199,3']", state="attached")
+        page.locator("#pen-text").fill("something else")
+        page.locator("#pen-write").click()
+        assert "headstart sample" in page.locator("#pen-said").inner_text()
+        assert not page.locator("#paper").is_visible()
+
+
+def test_who_wants_no_motion_sees_the_whole_line_at_once(browser, written):
+    with Opened(browser, written) as page:
+        page.emulate_media(reduced_motion="reduce")
+        page.locator("#pen-text").fill("and")
+        page.locator("#pen-bias").select_option("2")
+        assert page.evaluate("document.querySelector('#paper path').getAttribute('d').split('L').length") == 200

@@ -1,5 +1,6 @@
 """`headstart report` of a recipe's training: finished, still going, and with whatever it chose to show."""
 
+import json
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from headstart.experiments.report.write_report import write_report
 
 from .calling import call
 from .test_report import HOSTILE, Elements
-from .test_train import begun_and_left, configuration, mine, train
+from .test_train import MINE, begun_and_left, configuration, mine, train
 
 FIXTURES = (configuration, mine)  # of that module, used here, too
 SHOW = """
@@ -42,6 +43,48 @@ def test_the_page_has_the_number_the_curves_and_what_the_recipe_shows(shown):
     assert "data:image/svg+xml;base64," in content  # as an image, in which no script runs
     assert "model.bin" in content
     assert write_report("line", shown).path.read_text() == content
+
+
+def page_that_shows(folder, show):
+    """The page of a training of a small recipe that ends with the function `show`."""
+    recipe = folder / "mine.py"
+    recipe.write_text(MINE + show)
+    (folder / "neighbour.py").write_text("OFFSET = 0.5\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CONFIG", str(folder / "configuration"))
+        done = train(folder, recipe, "--name", "line")
+    assert done.status == 0, done.errors
+    return write_report("line", folder / "workspace").path
+
+
+LINE = {"text": "</script>", "bias": "1", "hand": "any", "strokes": [[[0, 0], [1, 2]]]}
+DAMAGED_STROKES = {
+    "no JSON": b"{",
+    "a list": b"[]",
+    "no lines": {"lines": []},
+    "a line without text": {"lines": [{**LINE, "text": None, "strokes": []}]},
+    "points that are no pairs": {"lines": [{**LINE, "strokes": [[[1, 2, 3]]]}]},
+    "text for a number": {"lines": [{**LINE, "strokes": [[["a", 2]]]}]},
+    "numbers that are none": b'{"lines": [{"text": "a", "bias": "1", "hand": "b", "strokes": [[[1e999, 1]]]}]}',
+}
+
+
+def test_lines_that_were_written_beforehand_are_on_the_page_and_their_text_is_no_markup(tmp_path):
+    content = page_that_shows(tmp_path, show_strokes({"lines": [LINE]})).read_text()
+    assert "How it writes" in content
+    assert content.count("</script>") == 2  # of the lines and of the page's own
+
+
+@pytest.mark.parametrize("said", DAMAGED_STROKES.values(), ids=DAMAGED_STROKES)
+def test_strokes_that_are_none_are_left_out(said, tmp_path):
+    content = page_that_shows(tmp_path, show_strokes(said)).read_text()
+    assert "How it writes" not in content
+    assert "How error went" in content
+
+
+def show_strokes(said):
+    data = said if isinstance(said, bytes) else json.dumps(said).encode()
+    return f"\n\ndef show(model, batches):\n    yield 'strokes.json', {data!r}\n"
 
 
 def test_nothing_that_a_recipe_shows_is_markup(shown):

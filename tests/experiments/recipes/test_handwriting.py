@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from headstart.experiments.report.pen_section import pen_lines
 from headstart.experiments.strokes.sources import as_json_lines, read_lines
 from tests.commands.calling import call
 from tests.experiments.strokes.made import lines
@@ -39,6 +40,15 @@ def test_it_learns_and_says_nats_of_points_and_of_lines(trained):
     scores = [entry["val"]["nats_per_point"] for entry in history]
     assert scores[-1] < scores[0]
     assert (experiment / "shown" / "samples.png").stat().st_size > 100
+
+
+def test_its_report_draws_lines_at_each_bias_and_in_hands_that_it_kept(trained):
+    shown = trained / "experiments" / "exp_0001_handwriting" / "shown" / "strokes.json"
+    lines = json.loads(shown.read_text())["lines"]
+    assert {(one["bias"], one["hand"]) for one in lines} == {
+        (bias, hand) for bias in ("0", "1", "2") for hand in ("any", "style 0", "style 1")
+    }
+    assert pen_lines(shown.read_bytes()) is not None
 
 
 KILLED = """
