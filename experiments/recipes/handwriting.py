@@ -118,10 +118,15 @@ def show(model: SynthesisNetwork, batches: Batches) -> Iterator[tuple[str, Any]]
     wishes = [Wish(text, bias, number=number) for number, bias in enumerate((0.0, 1.0, 2.0)) for text in texts if text]
     samples = write_lines(model, alphabet, wishes)
     yield "samples.png", drawn_as("png", [sample.line for sample in samples], DrawingPage(), PenCommands())
-    hands = {f"style {number}": _style(batches.about, number) for number in range(min(2, len(batches.about.styles)))}
+    yield "strokes.json", _written_beforehand(model, batches.about, wishes, [sample.line for sample in samples])
+
+
+def _written_beforehand(model: SynthesisNetwork, about: Facts, wishes: list[Wish], lines: list[PenLine]) -> bytes:
+    """For the report: these lines, and what was wished for in two of the kept hands besides."""
+    hands = {f"style {number}": _style(about, number) for number in range(min(2, len(about.styles)))}
     primed = [(name, Wish(one.text, one.bias, hand, one.number)) for name, hand in hands.items() for one in wishes]
     shown = [*(("any", one) for one in wishes), *primed]
-    lines = [one.line for one in [*samples, *write_lines(model, alphabet, [wish for _, wish in primed])]]
+    samples = write_lines(model, Alphabet(about.alphabet), [wish for _, wish in primed])
     written = [
         {
             "text": wish.text,
@@ -129,9 +134,9 @@ def show(model: SynthesisNetwork, batches: Batches) -> Iterator[tuple[str, Any]]
             "hand": hand,
             "strokes": [np.round(part, 1).tolist() for part in line.strokes],
         }
-        for (hand, wish), line in zip(shown, lines, strict=True)
+        for (hand, wish), line in zip(shown, [*lines, *(sample.line for sample in samples)], strict=True)
     ]
-    yield "strokes.json", json.dumps({"lines": written}).encode()
+    return json.dumps({"lines": written}).encode()
 
 
 @dataclass(frozen=True)

@@ -61,11 +61,10 @@ def recipe_page(experiment: RecipeExperiment) -> tuple[pages.Page, list[Chart]]:
     charts: list[Chart] = []
     written = _written(experiment)
     if judged:
-        answer, sections = _finished(experiment, judged, charts)
+        answer, sections = _finished(experiment, judged, charts, written)
     else:
         answer, sections = _going(experiment)
     title = f"{experiment.folder.name}: {answer.number}"
-    sections = sections if written is None else [written.section, *sections]
     return pages.Page(title, answer, sections, _facts(experiment, judged), pen=() if written is None else written.lines), charts
 
 
@@ -79,7 +78,7 @@ def _written(experiment: RecipeExperiment) -> PenLines | None:
 
 
 def _finished(
-    experiment: RecipeExperiment, judged: Mapping[str, Any], charts: list[Chart]
+    experiment: RecipeExperiment, judged: Mapping[str, Any], charts: list[Chart], written: PenLines | None
 ) -> tuple[pages.Headline, list[pages.Section]]:
     from headstart.experiments.evaluation.publish_recipe import SHOWN, recipe_headline  # loads torch, which no other page needs
 
@@ -106,8 +105,9 @@ def _finished(
     answer = pages.Headline(
         about, _number(line["value"]), f"{line['metric']} on {rows:,} {where} items{sure}", words, judged["notes"], None
     )
-    shown = _shown(experiment.folder / SHOWN)
-    sections = [] if shown is None else [shown]
+    shown = _shown(experiment.folder / SHOWN, "" if written is None else FILE)
+    sections = [] if written is None else [written.section]
+    sections += [] if shown is None else [shown]
     for name in dict.fromkeys([chosen["metric"], "loss"]):
         chart = course_chart(name, _course(experiment, name), judged["best"]["epoch"])
         if chart is not None:
@@ -201,9 +201,9 @@ def _entries(experiment: RecipeExperiment) -> list[Any]:
         return []
 
 
-def _shown(folder: Path) -> pages.Section | None:
-    """Pictures and texts, each by its file's name; what is neither is named."""
-    files = sorted((path for path in paths.matching(folder, "*") if path.name != FILE), key=lambda path: path.name)
+def _shown(folder: Path, elsewhere: str) -> pages.Section | None:
+    """Pictures and texts but the file `elsewhere`, each by its file's name; what is neither is named."""
+    files = sorted((path for path in paths.matching(folder, "*") if path.name != elsewhere), key=lambda path: path.name)
     if not files:
         return None
     items: list[str] = []
