@@ -1,6 +1,6 @@
 """Strokes of an SVG that was drawn by hand: paths, polylines and lines in the order of the file, curves as short lines.
 
-What cannot be read as a pen's movement (arcs, skewed groups) is refused by its name; nothing outside the file is looked at.
+Groups that are turned or skewed are refused by their names; nothing outside the file is looked at.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from xml.parsers import expat
 
 import numpy as np
 
+from headstart.pipeline.errors import HeadstartError
+
 from .line import Floats, LineError
 
 _PIECES = 12  # short lines that a curve becomes; what follows takes points at equal distances anyway
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_TOKENS = re.compile(rf"[A-Za-z]|{_NUMBER}")
-_TAKES = {"M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "S": 4, "Q": 4, "T": 2, "Z": 0}  # numbers that a command takes
 _TRANSFORM = re.compile(r"\s*(\w+)\s*\(([^)]*)\)\s*,?")
 
 
@@ -75,57 +75,25 @@ def _transform(said: str) -> Floats:
 
 def _path(said: str) -> Iterator[Floats]:
     """Each part of a path that begins with the pen put down."""
-    points = list[Floats]()
-    here = begun = control = np.zeros(2)
-    for command, numbers in _commands(said):
-        kind, base = command.upper(), here if command.islower() else np.zeros(2)
-        if kind == "M":
+    try:
+        from svg.path import Close, Line, Move, parse_path
+    except ImportError:
+        raise HeadstartError(
+            "a line drawn as SVG needs the package svg.path: pip install 'headstart[handwriting]'. Or give it as .npz or .jsonl"
+        ) from None
+    points = list[complex]()
+    for segment in parse_path(said):
+        if isinstance(segment, Move):
             if len(points) > 1:
-                yield np.array(points)
-            here = begun = base + numbers
-            points, control = [here], here
-            continue
-        if kind == "Z":
-            ends = [here, begun]
-        elif kind == "H":
-            ends = [here, np.array([base[0] + numbers[0], here[1]])]
-        elif kind == "V":
-            ends = [here, np.array([here[0], base[1] + numbers[0]])]
+                yield _pairs(points)
+            points = [segment.end]
+        elif isinstance(segment, Close | Line):
+            points.append(segment.end)
         else:
-            ends = [here, *(base + numbers.reshape(-1, 2))]
-            if kind in "ST":  # the first control point mirrors the one before
-                ends.insert(1, 2 * here - control)
-        points += _curve(ends)
-        here = ends[-1]
-        control = ends[-2] if kind in "CSQT" else here
+            points += [segment.point(piece / _PIECES) for piece in range(1, _PIECES + 1)]
     if points:
-        yield np.array(points)
+        yield _pairs(points)
 
 
-def _commands(said: str) -> Iterator[tuple[str, Floats]]:
-    tokens, place, command = _TOKENS.findall(said), 0, ""
-    while place < len(tokens):
-        if tokens[place].isalpha():
-            command, place = tokens[place], place + 1
-            if command.upper() not in _TAKES:
-                raise LineError(f"SVG with the path command {command}")
-        elif command in "Zz":
-            raise LineError("SVG that is damaged")
-        count = _TAKES[command.upper()]
-        numbers = np.array(tokens[place : place + count], np.float64)
-        if len(numbers) < count:
-            raise LineError("SVG that is damaged")
-        yield command, numbers
-        place += count
-        command = {"M": "L", "m": "l"}.get(command, command)  # more pairs behind a move are lines
-
-
-def _curve(ends: Sequence[Floats]) -> list[Floats]:
-    """Points of a Bezier curve behind its first one: de Casteljau, for a line the end alone."""
-    if len(ends) == 2:
-        return [ends[1]]
-    at = np.linspace(0, 1, _PIECES + 1)[1:, None, None]
-    row = np.repeat(np.stack(ends)[None], _PIECES, axis=0)
-    while row.shape[1] > 1:
-        row = (1 - at) * row[:, :-1] + at * row[:, 1:]
-    return list(row[:, 0])
+def _pairs(points: Sequence[complex]) -> Floats:
+    return np.array(points).view(np.float64).reshape(-1, 2)

@@ -159,7 +159,7 @@ REFUSED = {
     "a comma, which is no end of a line": (("--lines", "a,b"), "does not know ','"),
     "two texts": (("--text", "a", "--lines", "b", "c"), "--text and --lines each say"),
     "an SVG that says nothing": (("--text", "a", "--own-hand", "own.svg"), "--own-text"),
-    "an SVG with an arc": (("--text", "a", "--own-hand", "own.svg", "--own-text", "ab"), "path command A"),
+    "an SVG that was turned": (("--text", "a", "--own-hand", "own.svg", "--own-text", "ab"), "with rotate()"),
     "a text beside one": (("--text", "a", "--own-hand", "own.jsonl", "--own-text", "ab"), "is for an SVG"),
     "an unknown option": (("--text", "a", "--colour", "red"), "--colour"),
     "a file that is not there": (("--text-file", "nowhere.txt"), "no such file"),
@@ -171,7 +171,7 @@ REFUSED = {
 def test_what_cannot_be_written_is_said_in_one_line(trained, tmp_path, monkeypatch, arguments, reason):
     (tmp_path / "given").mkdir()
     monkeypatch.chdir(tmp_path / "given")
-    Path("own.svg").write_text("<svg><path d='M0 0A1 1 0 0 0 2 2'/></svg>")
+    Path("own.svg").write_text("<svg><path transform='rotate(9)' d='M0 0L2 2'/></svg>")
     Path("own.jsonl").write_text("{}")
     done = call("sample", 1, "-w", trained, "-o", tmp_path / "written", *arguments)
     assert done.status in (1, 2)
