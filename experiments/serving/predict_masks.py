@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _RECIPE = "segment"
 STRIPS = "strips"  # folder in an experiment's, of large images whose masks are under way
-_NUMBERS = 2**21  # that are made at once of a mask: 8 MB each of what leads to them
+_NUMBERS = 2**19  # that are made at once of a mask: 2 MB each of what leads to them
 _COLOURS = 256
 _REMEDY = "Move it away, or choose another --masks-to"
 

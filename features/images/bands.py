@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from .decode import ImageError, open_rgb, silence_pillow
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 LARGE_PIXELS = 2**24  # a smaller image is decoded at once
+_PIXELS_AT_ONCE = 2**22  # that are decoded, unless a row of segments has more
+_LINES_AT_ONCE = 64  # that Pillow hands over: it makes three copies of them
 _MOST_PIXELS = 2**30  # of a mask that is held in memory
 _MOST_SEGMENTS = 2**20
 _MOST_SEGMENT_BYTES = 2**28
@@ -67,11 +70,27 @@ def open_bands(file: BinaryIO) -> Bands | None:
     if width * height > _MOST_PIXELS:
         raise ImageError("too_large", f"{width} x {height} pixels; at most {_MOST_PIXELS:,} are segmented")
 
+    step = max(1, _PIXELS_AT_ONCE // (tall * width))  # rows of segments
+
+    def decoded(first: int, end: int) -> PillowImage:
+        """Of rows of segments."""
+        part = slice(first * across, end * across)
+        lines = min(end * tall, height) - first * tall
+        return open_rgb(_small_tiff(file, directory, is_tiled, lines, offsets[part], counts[part]))
+
     def rows(top: int, bottom: int) -> NDArray[np.uint8]:
-        first, last = top // tall, -(-bottom // tall)
-        part = slice(first * across, last * across)
-        small = _small_tiff(file, directory, is_tiled, min(last * tall, height) - first * tall, offsets[part], counts[part])
-        return np.asarray(open_rgb(small))[top - first * tall : bottom - first * tall]
+        pixels = np.empty((bottom - top, width, 3), np.uint8)
+        last = -(-bottom // tall)
+        for first in range(top // tall, last, step):
+            image: PillowImage | None = decoded(first, min(first + step, last))
+            assert image is not None
+            begin = first * tall
+            stop = min(begin + image.height, bottom)
+            for line in range(max(begin, top), stop, _LINES_AT_ONCE):
+                end = min(line + _LINES_AT_ONCE, stop)
+                pixels[line - top : end - top] = np.asarray(image.crop((0, line - begin, width, end - begin)))
+            image = None  # before the next is decoded
+        return pixels
 
     return Bands(height, width, rows)
 

@@ -81,8 +81,11 @@ TIFFS = {
 }
 
 
+@pytest.mark.parametrize("at_once", [1, bands._PIXELS_AT_ONCE])
 @pytest.mark.parametrize("data", TIFFS.values(), ids=TIFFS)
-def test_rows_are_those_of_the_whole_to_the_bit(data):
+def test_rows_are_those_of_the_whole_to_the_bit(data, at_once, monkeypatch):
+    monkeypatch.setattr(bands, "_PIXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(bands, "_LINES_AT_ONCE", 7)
     whole = np.asarray(open_rgb(data))
     with io.BytesIO(data) as file:
         opened = open_bands(file)
@@ -99,6 +102,21 @@ def test_only_the_part_that_is_asked_for_is_read(monkeypatch):
     opened = open_bands(io.BytesIO(TIFFS["tiles"]))
     opened.rows(0, 10)
     assert read[0] < len(TIFFS["tiles"]) / 2
+
+
+def test_no_more_is_decoded_at_once_than_some_rows_of_tiles(monkeypatch):
+    heights: list[int] = []
+    real = bands.open_rgb
+
+    def opened_rgb(data):
+        image = real(data)
+        heights.append(image.height)
+        return image
+
+    monkeypatch.setattr(bands, "open_rgb", opened_rgb)
+    monkeypatch.setattr(bands, "_PIXELS_AT_ONCE", 70 * 32)
+    open_bands(io.BytesIO(TIFFS["tiles"])).rows(0, 90)
+    assert heights == [32, 32, 26]
 
 
 WHOLE = {
