@@ -51,7 +51,7 @@ class Options(RecipeOptions):
     head: str = option("linear", "what is trained", choices=("linear", "conv"))
     hidden: int = option(128, "channels of a conv head", at_least=1)
     dropout: float = option(0.1, "part of the channels that a conv head drops", at_least=0, below=1)
-    fineness: int = option(4, "of the grid that the loss is taken on, relative to the maps", at_least=1, at_most=32)
+    fineness: int = option(2, "of the grid that the loss is taken on, relative to the maps", at_least=1, at_most=32)
     flip: float = option(0.5, "part of the maps that are mirrored", at_least=0, at_most=1)
     crop: float = option(
         1.0, "edge of the part of the maps that is learned on, another one in each epoch; 1: all", at_least=0.05, at_most=1
@@ -92,7 +92,44 @@ def model(options: Options, about: Facts) -> nn.Module:
         layers += [nn.Conv2d(about.channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         layers += [nn.Dropout2d(options.dropout)]
-    return nn.Sequential(*layers, nn.Conv2d(width, len(about.classes), 1))
+    return _Head(*layers, nn.Conv2d(width, len(about.classes), 1))
+
+
+class _Head(nn.Sequential):
+    """Its first two layers, a normalization and a 1x1 convolution, are one product: maps are large, weights are small.
+
+    Maps are given and need no gradient, so neither they nor what is derived from them is written a second time.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        norm, first, *rest = self
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(first, nn.Conv2d)
+        mean, variance = _statistics(norm, maps)
+        scale = norm.weight / torch.sqrt(variance + norm.eps)
+        weight = first.weight * scale[:, None, None]
+        bias = first.weight[..., 0, 0] @ (norm.bias - mean * scale)
+        values = F.conv2d(maps, weight, bias if first.bias is None else bias + first.bias)
+        for layer in rest:
+            values = layer(values)
+        return values
+
+
+def _statistics(norm: nn.BatchNorm2d, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (c,) that `norm` takes: in training those of `maps`, which its running ones then follow."""
+    running_mean, running_var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    assert running_mean is not None
+    assert running_var is not None
+    assert batches is not None
+    assert norm.momentum is not None
+    if not norm.training:
+        return running_mean, running_var
+    if maps[:, 0].numel() == 1:
+        raise HeadstartError("a batch of one place has no variance. Give a larger --batch-size, or a larger --crop")
+    batches.add_(1)
+    with torch.no_grad():  # var_mean takes several times as long
+        mean, variance = torch.batch_norm_update_stats(maps, running_mean, running_var, norm.momentum)
+    return mean, variance
 
 
 def loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tensor, Mapping[str, Any]]:
@@ -100,26 +137,36 @@ def loss(model: nn.Module, batch: Batch, step: Step) -> tuple[Tensor, Mapping[st
     target = batch.target.long()
     logits = F.interpolate(model(batch.maps), size=target.shape[1:], mode="bilinear")
     known = target != VOID
-    weight = torch.tensor(step.about["class_weights"], device=logits.device) if "class_weights" in step.about else None
-    points = F.cross_entropy(logits, target, weight, ignore_index=VOID, reduction="none")
+    classes = target[known]
+    # Once for all that follows: on the fine grid each pass over every class takes longer than the head itself.
+    chances = logits.float().log_softmax(1)
+    true = chances.gather(1, target.masked_fill(~known, 0)[:, None])[:, 0][known]
+    points = -true
+    if "class_weights" in step.about:
+        points = points * torch.tensor(step.about["class_weights"], device=logits.device)[classes]
     if options.focal:
         # Lin et al., ICCV 2017: what is nearly right counts for less.
-        plain = F.cross_entropy(logits, target, ignore_index=VOID, reduction="none")
-        points = points * (1 - torch.exp(-plain)) ** options.focal
-    value = points.sum() / known.sum().clamp(min=1)
+        points = points * (1 - torch.exp(true)) ** options.focal
+    value = points.sum() / max(1, len(classes))
     if options.dice:
-        value = value + options.dice * _dice_loss(logits, target, known)
-    right = (logits.detach().argmax(1) == target)[known].float()
+        value = value + options.dice * _dice_loss(chances, true, known, classes)
+    with torch.no_grad():
+        right = (chances.max(1).indices == target)[known].float()
     return value, {"pixel_accuracy": right.mean() if len(right) else 0.0}
 
 
-def _dice_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """1 - the Dice coefficient, a mean over the classes that are there. Milletari et al., 3DV 2016."""
-    said = logits.softmax(1) * known[:, None]
-    true = F.one_hot(target.masked_fill(~known, 0), logits.shape[1]).permute(0, 3, 1, 2) * known[:, None]
-    both, all_ = ((one).sum((0, 2, 3)) for one in (said * true, said + true))
-    there = true.sum((0, 2, 3)) > 0
-    return 1 - (2 * both[there] / all_[there].clamp(min=1e-6)).mean() if bool(there.any()) else said.sum() * 0
+def _dice_loss(chances: Tensor, true: Tensor, known: Tensor, classes: Tensor) -> Tensor:
+    """1 - the Dice coefficient, a mean over the classes that are there. Milletari et al., 3DV 2016.
+
+    Args:
+        chances: (n, k, h, w), logarithms.
+        known: (n, h, w) bool, which places count; `classes` (m,) and `true` (m,) have of each the class and its chance.
+    """
+    said = (chances.exp() * known[:, None]).sum((0, 2, 3))
+    both = torch.zeros_like(said).index_add(0, classes, true.exp())
+    counts = torch.bincount(classes, minlength=len(said))
+    there = counts > 0
+    return 1 - (2 * both / (said + counts).clamp(min=1e-6))[there].mean() if bool(there.any()) else said.sum() * 0
 
 
 _Codes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -135,7 +182,8 @@ def _masks(model: nn.Module, batches: Batches) -> Iterator[tuple[int, _Codes, _C
         whole = rows.whole(row) if is_all else None
         if whole is None:
             true = rows.truth(row) if mask is None else mask
-            yield row, _enlarged(logits, true.shape).argmax(0).to(torch.uint8).cpu().numpy(), true
+            # Not argmax, which takes several times as long over the first axis.
+            yield row, _enlarged(logits, true.shape).max(0).indices.to(torch.uint8).cpu().numpy(), true
         else:
             yield row, _stitched(whole, itertools.chain([logits], (one for _, one, _ in said))), whole.truth
 

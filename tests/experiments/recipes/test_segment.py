@@ -1,9 +1,11 @@
 """The recipe segment: masks as data, what of them is refused or named, losses and heads that learn."""
 
 import contextlib
+import copy
 import hashlib
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -342,6 +344,56 @@ def test_extraction_that_is_not_done_is_said_instead_of_training_on_a_part(scene
     next((tmp_path / "w").glob("features/encoder_*/done/*/*.done")).unlink()
     with pytest.raises(HeadstartError, match=r"images have no map yet. Finish them first: headstart work"):
         find_masked(open_workspace(tmp_path / "w"), None, None, MaskOptions("mask"))
+
+
+@pytest.mark.parametrize("head", ["linear", "conv"])
+def test_a_head_is_its_layers_one_after_the_other_in_training_and_afterwards(head):
+    torch.manual_seed(0)
+    options = segment.Options(head=head, hidden=4, dropout=0.0)
+    model = segment.model(options, Facts({"channels": 3, "classes": ["a", "b"]})).double()
+    layers = torch.nn.Sequential(*copy.deepcopy(model))
+    maps = torch.randn(4, 3, 5, 6, dtype=torch.float64) * torch.tensor([0.01, 1.0, 100.0])[:, None, None] + 3
+    for training in (True, True, False):
+        for one in (model, layers):
+            one.train(training)
+        said, expected = model(maps), layers(maps)
+        torch.testing.assert_close(said, expected)
+        for one in (said, expected):
+            one.square().sum().backward()
+    assert model.state_dict().keys() == layers.state_dict().keys()
+    for name, value in layers.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)
+    for one, other in zip(model.parameters(), layers.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-8, rtol=1e-6)
+
+
+def test_a_batch_of_one_place_is_a_mistake_of_one_line():
+    model = segment.model(segment.Options(), Facts({"channels": 3, "classes": ["a", "b"]}))
+    with pytest.raises(HeadstartError, match="a larger --batch-size"):
+        model(torch.zeros(1, 3, 1, 1))
+
+
+@pytest.mark.parametrize("options", [{"dice": 0.0}, {"dice": 0.0, "focal": 2.0}, {"class_weights": "balanced"}], ids=str)
+def test_the_loss_is_weighted_cross_entropy_and_one_minus_dice(options):
+    torch.manual_seed(0)
+    target = torch.randint(0, 3, (2, 4, 4))
+    target[0, 0] = VOID
+    logits, weights = torch.randn(2, 3, 4, 4), [0.5, 1.0, 1.5]
+    step = SimpleNamespace(
+        options=segment.Options(**options), about={"class_weights": weights} if "class_weights" in options else {}
+    )
+    batch = SimpleNamespace(maps=logits, target=target.to(torch.uint8))
+    value, said = segment.loss(torch.nn.Identity(), batch, step)
+    plain = torch.nn.functional.cross_entropy(logits, target, ignore_index=VOID, reduction="none")
+    known = target != VOID
+    weight = torch.tensor(weights)[target.masked_fill(~known, 0)] if "class_weights" in options else 1
+    expected = (weight * plain * (1 - torch.exp(-plain)) ** step.options.focal).sum() / known.sum()
+    if step.options.dice:
+        chances, true = logits.softmax(1), torch.stack([target == code for code in range(3)], 1).float()
+        both, total = ((one * known[:, None]).sum((0, 2, 3)) for one in (chances * true, chances + true))
+        expected = expected + 1 - (2 * both / total).mean()
+    torch.testing.assert_close(value, expected)
+    assert float(said["pixel_accuracy"]) == pytest.approx(float((logits.argmax(1) == target)[known].float().mean()))
 
 
 @pytest.mark.parametrize("options", [{}, {"dice": 0.0}, {"focal": 2.0}, {"class_weights": "balanced"}], ids=str)
