@@ -17,7 +17,7 @@ def test_two_dozen_large_pictures_all_stand_on_the_page_smaller_and_a_broken_one
     assert min(path.stat().st_size for path in tmp_path.iterdir()) > 400_000
     Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
     (tmp_path / "torn.png").write_bytes((tmp_path / "00.png").read_bytes()[:200_000])
-    section = _shown(tmp_path)
+    section = _shown(tmp_path, "")
     assert section is not None
     pictures = re.findall(r"data:(image/\w+);base64,([A-Za-z0-9+/=]+)", section.content)
     assert [kind for kind, _ in pictures] == ["image/jpeg"] * 24 + ["image/png"]
