@@ -23,7 +23,8 @@ from headstart.features.encoders.spec import read_encoder
 from headstart.features.encoders.torch_encoder import TorchEncoder
 from headstart.pipeline.workspace import open_workspace
 
-WINDOW, OVERLAP, STEP = (192, 256), 24, (168, 224)
+WINDOW, OVERLAP = (192, 256), 24
+STEP = tuple(edge - OVERLAP for edge in WINDOW)
 NEAR = (0, 8, 16, 32)  # pixels from where a window ends
 
 
