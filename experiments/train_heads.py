@@ -100,7 +100,7 @@ def _finished(
         again="train them again",
         begun=f", begun on {counts['train']:,} training images",
         about=f"{experiment.folder.name}: {experiment.task}, {counts['train']:,} train, {counts['val']:,} val and "
-        f"{counts['test']:,} test images; {_about_heads(experiment.heads)}, beside baselines that are solved directly",
+        f"{counts['test']:,} test images; {_about_heads(experiment.heads)}, beside baselines, simpler methods without epochs",
     )
     return finish(workspace, begun, words, settings, time_limit_s, report, removed_files)
 

@@ -36,7 +36,7 @@ def training_lines(
     metric = "accuracy" if experiment.task == "classification" else "Pearson r"
     result = [f"note: {note}" for note in judged["notes"]]  # first of all: they say what the numbers below are worth
     result.append(
-        f"{experiment.folder.name}: {metric} on {plural(judged['rows']['val'], 'validation image')}, which sort the rows, and "
+        f"{experiment.folder.name}: {metric} on {plural(judged['rows']['val'], 'validation image')}, by which heads are compared and the rows are sorted, and "
         f"{plural(judged['rows']['test'], 'test image')}"
     )
     number_width = max([3, *(len(str(number)) for number in numbers.values())]) if numbers else 0
@@ -86,11 +86,12 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
     by = judged["selected_by"]
     heads = f"of {plural(by['of'], 'head')} " if "of" in by else ""
     if by.get("within_noise"):
-        others = ", ".join(by["within_noise"][:5])
+        scores = {name: _shown(headline(entry), "val") for name, entry in _entries(judged).items()}
+        chosen = judged["selected"]
+        others = ", ".join(f"{name} ({scores[name]})" for name in by["within_noise"][:5])
         yield (
-            f"chosen is marked *: {judged['selected']}; {others} did better on "
-            f"{plural(judged['rows']['val'], 'validation image')}, but such a lead over logistic may be luck, "
-            "so the simpler one is taken"
+            f"chosen is marked *: {chosen}; {others} did better on {plural(judged['rows']['val'], 'validation image')} than "
+            f"{chosen} ({scores[chosen]}), but a lead that small may be luck, so the simpler one is taken"
         )
     else:
         yield f"best on validation is marked *: {judged['selected']} has the best {by['metric']} {heads}on validation"
@@ -100,9 +101,9 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
     if by.get("of", 1) > 1:
         # Where logistic regression is kept to, the best of all was not chosen, and what choosing it promises may be more.
         is_less = corrected is not None and corrected < _entries(judged)[judged["selected"]]["val"]["accuracy"]
-        promise = f"; corrected for that it is about {corrected:.4f}" if is_less else ""
-        free = "; test scores need no correction: nothing was chosen by them" if judged["rows"]["test"] else ""
-        yield f"the validation score of {judged['selected']} is too good, because the head was chosen by it{promise}{free}"
+        promise = f"; choosing by some of these images and judging by the others gives about {corrected:.4f}" if is_less else ""
+        free = ". Test scores do not: nothing was chosen by them" if judged["rows"]["test"] else ""
+        yield f"validation scores flatter a little, for heads were chosen by them{promise}{free}"
 
 
 def _row(name: str, headlines: dict[str, Any], is_best: bool, what: str) -> str:

@@ -34,7 +34,7 @@ def command(what: str, is_opened: bool, as_json: bool, workspace: str | None) ->
     else:
         click.echo(printable(written.verdict))
         click.echo(f"page     {printable(str(written.path))} ({size_words(written.bytes)})")
-        click.echo(f"figures  and their numbers in {plural(len(written.figures), 'file')} beside it")
+        click.echo(f"figures  of the page, and their numbers, in {plural(len(written.figures), 'file')} beside it")
     if written.missing:
         say(f"warning: {plural(written.missing, 'picture')} could not be read again and are grey; is their disk mounted?")
     if is_opened:

@@ -77,7 +77,10 @@ def _choice(judged: Judged, is_selected: bool) -> list[Phrase]:
     elif not standings.others:
         parts = [Phrase(name, True), Phrase(f"{kind} is the only head.")]
     elif judged.unsure_of:
-        lead = f"{judged.unsure_of[0]} did better there, but that may be luck, so the simpler one is taken"
+        better = judged.unsure_of[0]
+        scores = {each.name: score_words(standings.metric, each.on_validation) for each in (standings.shown, *standings.others)}
+        lead = f"{better} did better there ({scores.get(better, 'none')} against {scores[name]}), but that may be luck, "
+        lead += "so the simpler one is taken"
         parts = [Phrase(name, True), Phrase(f"{kind} was chosen on {validation}: {lead}.")]
     else:
         parts = [Phrase(name, True), Phrase(f"{kind} was chosen on {validation}.")]
@@ -160,10 +163,13 @@ def _mistakes(judged: Judged) -> list[Phrase]:
 def frequent_confusions(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str, int]]:
     """Two classes and how many mistakes lie between them, either way, the most frequent first.
 
-    At most three, and only those with two mistakes or more and a tenth of all: others are chance.
+    At most three, and only those with two mistakes or more and a tenth of all: others are chance. None that is as frequent as
+    one that is left out.
     """
     ranked = _between_classes(pairs)
-    return [(first, second, count) for (first, second), count in ranked if count >= max(2, _PART * len(pairs))][:_MOST_NAMED]
+    often = [(first, second, count) for (first, second), count in ranked if count >= max(2, _PART * len(pairs))]
+    left_out = often[_MOST_NAMED][2] if len(often) > _MOST_NAMED else 0
+    return [each for each in often[:_MOST_NAMED] if each[2] > left_out]
 
 
 def _between_classes(pairs: Sequence[tuple[str, str]]) -> list[tuple[tuple[str, ...], int]]:

@@ -225,13 +225,14 @@ def _made_of(subject: Subject) -> dict[str, str]:
         **spec,
         "head": f"{subject.shown}, weights {subject.head.digest}",
         "chosen by": f"{chosen['metric']} on {SPLIT_NAMES[chosen['split']]}, of {many} heads and baselines",
-        "epochs, batch, seed": _trained_for(experiment.options, metrics["rows"]["train"]),
+        **_trained_for(experiment.options, metrics["rows"]["train"]),
     }
 
 
-def _trained_for(asked: TrainingOptions, rows: int) -> str:
+def _trained_for(asked: TrainingOptions, rows: int) -> dict[str, str]:
     options = asked.settled(rows)  # as jobs.train_head does
-    return f"{'at most ' if options.patience else ''}{options.epochs:,}, {options.batch_size:,}, {options.seed}"
+    epochs = f"{'at most ' if options.patience else ''}{options.epochs:,}"
+    return {"epochs": epochs, "images a step": f"{options.batch_size:,}", "seed": f"{options.seed}"}
 
 
 def _encoder_facts(experiment: HeadExperiment) -> dict[str, str]:

@@ -28,7 +28,7 @@ def test_it_trains_tells_and_then_says_that_it_is_done(root):
     assert "mlp-512-augmented (hidden layer of 512, on features varied at random), beside baselines" in first.stderr
     for name in ("linear", "mlp-512", "mlp-512-augmented", "ridge", "lda", "nearest-mean"):
         assert re.search(
-            rf"^[* ]  +\d+  {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}(  +baseline: [a-z, ]+)?$",
+            rf"^[* ]  +\d+  {name} +0\.\d{{4}} +0\.\d{{4}}  0\.\d{{4}} to [01]\.\d{{4}}(  +baseline: [a-z,: ]+)?$",
             first.stdout,
             re.MULTILINE,
         ), name
@@ -92,7 +92,7 @@ def test_more_baselines_stand_beside_the_others(root):
     assert len(crossed["scores"]) == 4
     shown = run(root, "--logistic", "--folds", "4", "--name", "more").stdout
     assert re.search(
-        r"^[* ]  +\d+  logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}  +baseline: logistic regression, [a-z ]+$",
+        r"^[* ]  +\d+  logistic +0\.\d{4} +0\.\d{4}  0\.\d{4} to [01]\.\d{4}  +baseline: logistic regression: [a-z ,]+$",
         shown,
         re.MULTILINE,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from headstart.experiments.linear.method import Baseline, FittingData
 
-TITLE = "linear discriminant analysis"
+TITLE = "linear discriminant analysis: classes as clouds of one shape"
 SIMPLICITY = 40
 PLACE = 50
 _SHRINKAGE = 1e-3

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from headstart.experiments.linear.method import Baseline, FittingData
 
-TITLE = "ridge regression"
+TITLE = "ridge regression: least squares with small weights"
 SIMPLICITY = 30
 PLACE = 10
 _PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)

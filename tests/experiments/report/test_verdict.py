@@ -116,9 +116,17 @@ def test_what_is_between_others_says_how_often_the_most_frequent_of_them_is():
     assert "3 between 'e' and 'f'; 3 between others, at most 2 between any two." in words
 
 
+def test_of_pairs_that_are_as_frequent_all_are_named_or_none():
+    tied = [("c", "d")] * 2 + [("e", "f")] * 2 + [("g", "h")] * 2
+    assert frequent_confusions([("a", "b")] * 3 + tied) == [("a", "b", 3)]
+    assert len(frequent_confusions([("a", "b")] * 3 + tied[:4])) == 3
+
+
 def test_why_the_best_on_validation_was_not_chosen_is_said():
-    words, _ = said(unsure_of=["wide"])
-    assert "validation images: wide did better there, but that may be luck, so the simpler one is taken." in words
+    wide = standing("wide", validation=0.96)
+    assert "none against" in said(unsure_of=["of a file that was changed"])[0]
+    words, _ = said(unsure_of=["wide"], others=[RIDGE, wide])
+    assert "wide did better there (96.0 % against 95.0 %), but that may be luck, so the simpler one is taken." in words
 
 
 def test_of_few_mistakes_no_sentence_is_made():
