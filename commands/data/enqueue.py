@@ -163,7 +163,9 @@ def command(
         keep_missing=keep_missing,
         patches=patches,
         report=click.echo,
-        progress=now_and_then(lambda done, of: f"reading each image once, so that one that is renamed or moved later is known: {done:,} of {of:,}"),
+        progress=now_and_then(
+            lambda done, of: f"reading each image once, so that one that is renamed or moved later is known: {done:,} of {of:,}"
+        ),
     )
     added, restored, fresh = enqueued.added, enqueued.restored, enqueued.fresh
     if enqueued.graph_refused:

@@ -36,8 +36,8 @@ def training_lines(
     metric = "accuracy" if experiment.task == "classification" else "Pearson r"
     result = [f"note: {note}" for note in judged["notes"]]  # first of all: they say what the numbers below are worth
     result.append(
-        f"{experiment.folder.name}: {metric} on {plural(judged['rows']['val'], 'validation image')}, by which heads are compared and the rows are sorted, and "
-        f"{plural(judged['rows']['test'], 'test image')}"
+        f"{experiment.folder.name}: {metric} on {plural(judged['rows']['val'], 'validation image')}, "
+        f"by which heads are compared and the rows are sorted, and {plural(judged['rows']['test'], 'test image')}"
     )
     number_width = max([3, *(len(str(number)) for number in numbers.values())]) if numbers else 0
     run = f"{'run':>{number_width}}  " if numbers else ""

@@ -69,7 +69,8 @@ def sections_of(
         charts.append(chart)
         how = (
             "Validation accuracy of ridge, in per cent, after so many images of training and validation, with 95 % intervals, "
-            "which are wide while images are few; each dot is several times as many as the one before. If the end is flat, more images of this kind will bring little."
+            "which are wide while images are few; each dot is several times as many as the one before. "
+            "If the end is flat, more images of this kind will bring little."
         )
         halves.append(
             pages.Section("" if halves else "learning", "Would more images help?", how, pages.chart_markup(chart), True)

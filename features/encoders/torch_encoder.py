@@ -1,7 +1,7 @@
 """An encoder's network in torch, its weights verified: the reference that everything faster is measured against."""
 
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _TENSOR_CORES = (7, 0)  # before these, half precision is slower
 _ALIKE = 0.9999  # cosine
+_ROUNDED_TO = 8  # images
 
 
 class TorchEncoder:
@@ -40,8 +41,10 @@ class TorchEncoder:
         self.memory: DeviceMemory | None = None
         # On a GPU one thread hands over the next batch while the other waits for the last one's features.
         self.threads = 1 if device == "cpu" else 2
-        # Only the waiting overlaps: launched one after the other in one stream, two batches share one batch's memory.
-        self._launching = threading.Lock()
+        # Only the waiting overlaps: launched one after the other in one stream, two batches share one batch's memory. And all by
+        # one thread: cuDNN finds its kernels, and compiles those of depthwise convolutions, for each thread and shape anew, which
+        # took 2 to 5 s of an H100 each time.
+        self._launcher = None if device == "cpu" else ThreadPoolExecutor(1, "launch")
         self.versions: Mapping[str, str] = versions_of("torch", "timm")
         # Channels-last is how images arrive, and about 1.7 times as fast on a CPU.
         self._network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -50,16 +53,21 @@ class TorchEncoder:
         )
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        import torch
-
         require_pixels(images, self.spec)
         if not len(images):
             return np.empty((0, self.spec.row_length), np.float32)
-        # torch cannot say that a tensor is read-only, and warns; such arrays are small or come from a map, so they are copied.
-        pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
-        if self.device != "cpu":
-            pixels = pixels.pin_memory()  # else the copy to the device would wait for all that runs there
-        with self._launching, torch.inference_mode():
+        if self._launcher is None:
+            rows = self._launch(_tensor_of(images))
+        else:
+            pixels = _tensor_of(rounded_up(images)).pin_memory()  # else the copy to the device would wait for all that runs there
+            rows = self._launcher.submit(self._launch, pixels).result()[: len(images)]
+        values: NDArray[np.float32] = rows.cpu().numpy()
+        return values
+
+    def _launch(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
+        with torch.inference_mode():
             # In this order and in float32, as torchvision's ToTensor and Normalize compute it.
             moved = pixels.to(self.device, non_blocking=True)
             colours = moved.permute(0, 3, 1, 2).float().div(255)
@@ -67,13 +75,25 @@ class TorchEncoder:
             kind, dtype = torch.device(self.device).type, getattr(torch, self.precision)
             with torch.autocast(kind, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32):
                 made = outputs(self._network, inputs, self.spec.spatial, self.spec.parts, colours)
-            rows = torch.cat([output.flatten(1).float() for output in made], 1)
-            del moved, colours, inputs, made
-        values: NDArray[np.float32] = rows.cpu().numpy()
-        return values
+            return torch.cat([output.flatten(1).float() for output in made], 1)
 
     def close(self) -> None:
+        if self._launcher is not None:
+            self._launcher.shutdown()
         del self._network
+
+
+def _tensor_of(images: NDArray[np.uint8]) -> "torch.Tensor":
+    import torch
+
+    # torch cannot say that a tensor is read-only, and warns; such arrays are small or come from a map, so they are copied.
+    return torch.from_numpy(images if images.flags.writeable else images.copy())
+
+
+def rounded_up(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """One image as it is, several with black ones after them up to a multiple of 8: so that few shapes come to a GPU."""
+    missing = -len(images) % _ROUNDED_TO if len(images) > 1 else 0
+    return np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)]) if missing else images
 
 
 def choose_precision(encode: Callable[[str], NDArray[np.float32]]) -> str:
@@ -102,7 +122,8 @@ def _open_cuda(spec: EncoderSpec, network: "torch.nn.Module", device: str) -> To
 
         def encode(precision: str) -> NDArray[np.float32]:
             encoder.precision = precision
-            return encoder.encode(probe)
+            # One at a time, which is a shape that is met again when the memory is planned.
+            return np.concatenate([encoder.encode(image[None]) for image in probe])
 
         encoder.precision = choose_precision(encode)
     encoder.versions = {**encoder.versions, "precision": encoder.precision}

@@ -1,4 +1,4 @@
-"""Whether an encoder fits into a budget of GPU memory, and with which batch: measured on a few images, then enforced by a cap."""
+"""Whether an encoder fits into a budget of GPU memory, and with which batch: measured, then enforced by a cap."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,6 @@ from headstart.pipeline.text import size_words
 
 DEFAULT_BUDGET = 4 * 10**9
 _UNKNOWN_CONTEXT = 700 * 10**6  # where NVML cannot tell: more than the contexts of CUDA 11 to 13 with their kernels take
-_PROBE = 8
-_MARGIN = 1.1  # blocks are rounded up, and no two batches fall apart in the same way
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def plan_vram(
     model: str,
     beside: int = 0,
 ) -> VramPlan:
-    """The largest batch, halved from `batch` as often as it takes, whose predicted peak is within the budget; the cap is set.
+    """The largest batch, halved from `batch` as often as it takes, whose measured peak is within the budget; the cap is set.
 
     Args:
         encode: encodes so many black images; the weights are on the device already.
@@ -47,38 +45,35 @@ def plan_vram(
 
     Raises: HeadstartError if one image at a time is too much.
     """
-    sizes: dict[int, int] = {}
-    probe = 1
-    while probe not in sizes:
-        # Again after the first images: loading the kernels that they need has made the context larger.
-        memory.cap(room_within(memory, budget, model))
+
+    def peak_of(images: int) -> int | None:
+        # The room again each time: loading the kernels that a first batch needs has made the context larger.
+        room = room_within(memory, budget, model) - beside
+        if room <= 0:
+            return None
+        memory.cap(room)
         memory.forget()
         try:
-            encode(probe)
+            encode(images)
         except Exception as error:
             if not is_full(error):
                 raise
-            if probe == 1:
-                raise _too_small(memory, budget, model) from None
-            probe //= 2
-        else:
-            sizes[probe] = memory.peak_reserved_bytes()
-            probe = min(_PROBE, batch) if probe == 1 else probe
-    memory.forget()
-    room = room_within(memory, budget, model)
-    memory.cap(room)
-    if sizes[1] + beside > room:
+            return None
+        return memory.peak_reserved_bytes()
+
+    # One image first, for most kernels; then batches in the shape that all others will have.
+    if peak_of(1) is None:
         raise _too_small(memory, budget, model, beside)
-    largest = max(sizes)
-    fits = batch if largest == min(_PROBE, batch) else largest
-    an_image = (sizes[largest] - sizes[1]) / max(1, largest - 1)
-    while fits > 1 and _reserved(sizes[1], an_image, fits) + beside > room:
-        fits //= 2
-    return VramPlan(fits, _reserved(sizes[1], an_image, fits) + beside + _context(memory), room)
-
-
-def _reserved(one: int, an_image: float, batch: int) -> int:
-    return round(one + _MARGIN * an_image * (batch - 1))
+    while True:
+        peak = peak_of(batch)
+        memory.forget()
+        room = room_within(memory, budget, model)
+        memory.cap(room)
+        if peak is not None and peak + beside <= room:
+            return VramPlan(batch, peak + beside + _context(memory), room)
+        if batch == 1:
+            raise _too_small(memory, budget, model, beside)
+        batch //= 2
 
 
 def room_within(memory: DeviceMemory, budget: int, model: str) -> int:

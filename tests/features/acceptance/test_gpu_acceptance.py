@@ -155,6 +155,7 @@ def test_how_much_a_gpu_waits_is_told_by_the_encoder_alone(tmp_path, monkeypatch
 
 
 def test_images_without_features_are_told_with_what_work_said(tmp_path):
+    (tmp_path / "queued").mkdir()
     said = "job_000000  failed: ValueError: no such device  [0/1]\nerror: later"
     scene = Scene(tmp_path, run=lambda words: said, photos=3)
     with pytest.raises(HeadstartError, match="0 of 3 images have features after headstart work: ValueError: no such device"):

@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from headstart.features.devices import is_out_of_memory
-from headstart.features.encoders.torch_encoder import TorchEncoder, choose_precision
+from headstart.features.encoders.torch_encoder import TorchEncoder, choose_precision, rounded_up
 from headstart.features.extraction import memory_budget
 from headstart.features.extraction.memory_budget import gpu_facts, plan_batching
 from headstart.features.extraction.vram_budget import plan_vram
@@ -29,8 +30,8 @@ class FakeGpu:
 
     device, threads, versions = "cuda", 2, {}
 
-    def __init__(self, total=8000, others=0, an_image=20, tells=True, drift=0, decodes=False):
-        self.total, self.others, self.an_image, self.tells, self.drift = total * MB, others * MB, an_image * MB, tells, drift * MB
+    def __init__(self, total=8000, others=0, an_image=20, tells=True, decodes=False):
+        self.total, self.others, self.an_image, self.tells = total * MB, others * MB, an_image * MB, tells
         self.context, self.reserved, self.peak, self.capped = 400 * MB, 100 * MB, 100 * MB, None
         transform = SimpleNamespace(image_size=(8, 8), device_decode=decodes)
         self.spec = SimpleNamespace(model="fake_net", row_length=2, transform=transform)
@@ -59,7 +60,7 @@ class FakeGpu:
     def encode(self, images):
         with self.lock:
             self.context = 500 * MB
-            needed = -(-(100 * MB + self.an_image * len(images) + self.drift * (len(images) > 8)) // (20 * MB)) * 20 * MB
+            needed = -(-(100 * MB + self.an_image * len(images)) // (20 * MB)) * 20 * MB
             if needed > min(self.capped, self.total - self.others - self.context):
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
             self.reserved = max(self.reserved, needed)
@@ -86,7 +87,7 @@ def run(gpu, budget, batch=None):
 
 
 @pytest.mark.parametrize(
-    ("budget", "batch"), [(None, 64), (2100, 64), (1900, 32), (1100, 16), (700, 4), (660, 2), (620, 1)],
+    ("budget", "batch"), [(None, 64), (2100, 64), (1800, 32), (1100, 16), (700, 4), (660, 2), (620, 1)],
     ids=["4 GB by default", "ample", "half", "a quarter", "four", "two", "one"],
 )  # fmt: skip
 def test_the_batch_is_planned_so_that_the_process_keeps_within_the_budget(budget, batch):
@@ -132,13 +133,23 @@ def test_what_other_programs_hold_is_left_to_them():
     np.testing.assert_array_equal(features, EXPECTED)
 
 
-def test_batches_that_need_more_than_the_probe_foretold_are_halved_under_the_cap_with_the_same_features():
-    gpu = FakeGpu(drift=600)
-    features, planned, batches, facts = run(gpu, 2100)
-    assert planned == 64
-    assert set(batches) == {32} or max(batches) < planned
+def test_batches_that_need_more_than_was_measured_are_halved_under_the_cap_with_the_same_features():
+    gpu = FakeGpu()
+    batching, facts = plan_batching(gpu, None, None, 2100 * MB, 0)
+    assert batching.batch == 64
+    gpu.an_image *= 2
+    gpu.batches.clear()
+    features, _ = batching.encode(IMAGES, iter(range(64)), lambda: None)
+    batching.close()
+    assert set(gpu.batches) == {32}
     assert gpu.most <= facts["vram_budget_bytes"]
     np.testing.assert_array_equal(features, EXPECTED)
+
+
+def test_the_memory_of_the_very_batch_is_measured_after_a_single_image():
+    gpu = FakeGpu()
+    run(gpu, 1100)
+    assert gpu.batches == [1, 16, 16, 16, 16, 16]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +202,32 @@ def test_half_precision_gives_nearly_the_features_of_float32_and_full_precision_
     assert found["bfloat16"].dtype == np.float32
     assert not np.array_equal(found["bfloat16"], found["float32"])
     np.testing.assert_allclose(found["bfloat16"], found["float32"], atol=0.02)
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, 1), (2, 8), (8, 8), (60, 64), (64, 64)])
+def test_batches_come_to_a_gpu_in_few_shapes(count, shape):
+    rounded = rounded_up(IMAGES[:count])
+    assert len(rounded) == shape
+    np.testing.assert_array_equal(rounded[:count], IMAGES[:count])
+    assert not rounded[count:].any()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_gpu_one_thread_computes_whoever_asks_and_rounding_up_changes_no_feature():
+    threads = []
+
+    class Noting(torch.nn.Flatten):
+        def forward(self, images):
+            threads.append(threading.current_thread().name)
+            return super().forward(images)[:, :2]
+
+    encoder = TorchEncoder(replace(SPEC, transform=replace(SPEC.transform, image_size=(8, 8))), Noting(), "cuda")
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(encoder.encode, [IMAGES[:5], IMAGES[5:9], IMAGES[9:10], IMAGES[10:]]))
+    encoder.close()
+    assert len(set(threads)) == 1
+    expected = TorchEncoder(encoder.spec, Noting(), "cpu").encode(IMAGES)
+    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-6)
 
 
 def test_planning_imports_no_torch():
