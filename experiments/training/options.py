@@ -184,13 +184,9 @@ def _converted(value: Any, field: Field, where: str) -> Any:
     if value is None and field.may_be_none:
         return None
     if field.is_many:
-        parts = (
-            value.split(field.about.separator)
-            if isinstance(value, str)
-            else value
-            if isinstance(value, list | tuple)
-            else [value]
-        )
+        parts = value.split(field.about.separator) if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            parts = [value]
         return tuple(_single(part, field, where) for part in parts)
     return _single(value, field, where)
 

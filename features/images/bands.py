@@ -82,14 +82,13 @@ def open_bands(file: BinaryIO) -> Bands | None:
         pixels = np.empty((bottom - top, width, 3), np.uint8)
         last = -(-bottom // tall)
         for first in range(top // tall, last, step):
-            image: PillowImage | None = decoded(first, min(first + step, last))
-            assert image is not None
+            image = decoded(first, min(first + step, last))
             begin = first * tall
             stop = min(begin + image.height, bottom)
             for line in range(max(begin, top), stop, _LINES_AT_ONCE):
                 end = min(line + _LINES_AT_ONCE, stop)
                 pixels[line - top : end - top] = np.asarray(image.crop((0, line - begin, width, end - begin)))
-            image = None  # before the next is decoded
+            del image  # before the next is decoded
         return pixels
 
     return Bands(height, width, rows)
