@@ -19,7 +19,7 @@ from headstart.experiments.report.figures.charts import (
     timeline_chart,
 )
 from headstart.experiments.report.figures.thumbnails import jpeg, squared
-from headstart.experiments.runs.database.rows import HISTORY
+from headstart.experiments.runs.database.rows import HISTORY, run_numbers
 from headstart.experiments.runs.head_experiment import HeadExperiment
 from headstart.pipeline.doors.records import DamagedError, read_record
 from headstart.pipeline.text import plural
@@ -67,10 +67,11 @@ def sections_of(
     if len(anytime) > 1:
         chart = anytime_chart(anytime)
         charts.append(chart)
+        after = ", ".join(f"{each.images:,}" for each in anytime)
         how = (
-            "Validation accuracy of ridge, in per cent, after so many images of training and validation, with 95 % intervals, "
-            "which are wide while images are few; each dot is several times as many as the one before. "
-            "If the end is flat, more images of this kind will bring little."
+            f"Accuracy in per cent of ridge regression, which learns at once, after {after} images: "
+            "it learned from those of training among them and was tried on those of validation. The band is the 95 % interval, "
+            "wide while images are few. If the end is flat, more images of this kind will bring little."
         )
         halves.append(
             pages.Section("" if halves else "learning", "Would more images help?", how, pages.chart_markup(chart), True)
@@ -82,7 +83,20 @@ def sections_of(
         is_half = (len(halves) + len(detail)) % 2 == 1  # else one of them would stand alone
         markup = pages.chart_markup(chart) if is_half else pages.full_width_chart(chart)
         sections.append(pages.Section("run", "The run", _run_words(timeline), markup, is_half))
+    sections.append(pages.Section("next", "What next", "", _next_markup(subject)))
     return sections
+
+
+def _next_markup(subject: Subject) -> str:
+    number = run_numbers(subject.experiment).get(subject.shown)
+    run = f" --run {number}" if number is not None else ""
+    doubts = "labels that may be wrong, " if subject.is_classes else ""
+    return (
+        f'<ul class="how"><li><code>headstart predict IMAGES{run}</code>: what it says of other images</li>'
+        f"<li><code>headstart audit --corrections doubts.csv</code>: {doubts}images that are there twice or in two splits</li>"
+        "<li><code>headstart enqueue DATA --labels doubts.csv</code> takes what you corrected in that table, and "
+        "<code>headstart train-head</code> trains again; nothing is extracted anew</li></ul>"
+    )
 
 
 def _mistakes_section(subject: Subject, pictures: Pictures, report: Callable[[str], None]) -> pages.Section:
@@ -184,7 +198,9 @@ def _class_sections(subject: Subject, charts: list[Chart]) -> list[pages.Section
     listed = len(classes.numbers)
     worst = f"the {min(20, listed)} worst of {listed}" if listed > 20 else "the worst first"
     how_classes = (
-        f"F1 on {SPLIT_NAMES[subject.split]} images, {worst}; the line is its 95 % interval, about {middle:,} images a class. "
+        f"F1 on {SPLIT_NAMES[subject.split]} images, {worst}: 1 where all images of the class are recognized and no others taken "
+        "for it (2 x right / (images of it + images said to be it)); the line is its 95 % interval, "
+        f"about {middle:,} images a class. "
         "Orange: below the mean of all classes, even at the interval's upper end."
     )
     judged, answers, targets = subject.answers.judged, subject.answers, subject.data.data.targets
@@ -206,7 +222,7 @@ def _certainty(subject: Subject, metrics: Mapping[str, Any]) -> str:
     lean = "it says too much" if gap > 0.01 else "it says too little" if gap < -0.01 else "no lean to either side"
     return (
         f"Of what it says with 80 % certainty about 80 % should be right: dots on the line. On average it is off by "
-        f"{metrics['ece'] * 100:.1f} points ({lean}). Larger dots are more images."
+        f"{metrics['ece'] * 100:.1f} points ({lean}). Larger dots are more images, lines 95 % intervals."
     )
 
 

@@ -57,6 +57,12 @@ def test_the_page_has_the_verdict_and_the_score_that_training_noted(page, traine
     assert written.verdict.startswith(f"{metrics['selected']}")
 
 
+def test_the_page_says_what_to_type_next(page):
+    written, content = page
+    number = json.loads((written.path.parent.parent / "runs.json").read_text())[written.verdict.split(",")[0].split()[0]]
+    assert f"<code>headstart predict IMAGES --run {number}</code>" in content
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
