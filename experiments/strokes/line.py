@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ POINTS_A_CHARACTER = 10  # of ink: the unit is a tenth of the mean ink of a char
 LONGEST_TEXT = 200
 _FEWEST, _MOST = 2.0, 40.0  # points a character, outside of which text and strokes do not belong together
 _FARTHEST = 120.0  # units that a pen is carried between two strokes of one line
+_MOST_COORDINATE = 1e9  # no tablet and no page counts as far; what a file has there are times, or no number at all
+_LEAST_INK = 1e-6  # of a character, in whatever unit: a page one unit wide has a thousand times as much
 
 Floats = NDArray[np.floating]
 
@@ -50,19 +53,16 @@ def pen_line(strokes: Sequence[Floats], text: str, writer: str) -> PenLine:
     Args: strokes: points of each, (k, 2), y down.
     Raises: LineError if this is no line of that text.
     """
-    text = " ".join(text.split())
-    if not text:
-        raise LineError("no text")
-    if len(text) > LONGEST_TEXT:
-        raise LineError(f"text of more than {LONGEST_TEXT} characters")
+    text = _said(text)
     parts = [_clean(stroke) for stroke in strokes if len(stroke)]
     if not parts:
         raise LineError("no strokes")
-    inked = sum(not character.isspace() for character in text)
-    ink = sum(_lengths(part).sum() for part in parts)
-    if not ink > 0:
+    ink = sum(_lengths(part).sum() for part in parts) / _inked(text)
+    if ink == 0:
         raise LineError("strokes without length")
-    unit = ink / (POINTS_A_CHARACTER * inked)
+    if ink < _LEAST_INK:
+        raise LineError(f"less than {_LEAST_INK:f} of ink a character")
+    unit = ink / POINTS_A_CHARACTER
     return checked_line([_even(part / unit) for part in parts], text, writer)
 
 
@@ -76,27 +76,50 @@ def checked_line(strokes: Sequence[Floats], text: str, writer: str) -> PenLine:
 
 
 def as_line(offsets: Floats, ends: NDArray[np.bool_], text: str, writer: str) -> PenLine:
-    """Offsets that are there already, looked at. Raises: LineError as `pen_line`."""
+    """Offsets that are in units already, looked at. Raises: LineError as `pen_line`."""
+    text = _said(text)
     if not len(offsets) or len(offsets) != len(ends):
         raise LineError("no strokes" if not len(offsets) else "counts that do not fit")
-    if not np.isfinite(offsets).all():
-        raise LineError("numbers that are none")
-    inked = max(1, sum(not character.isspace() for character in text))
-    if not _FEWEST <= len(offsets) / inked <= _MOST:
-        raise LineError(f"not {_FEWEST:g} to {_MOST:g} points a character")
-    if np.hypot(offsets[1:, 0], offsets[1:, 1]).max(initial=0) > _FARTHEST:
-        raise LineError(f"a jump of more than {_FARTHEST:g} units")
-    offsets, ends = offsets.astype(np.float32), ends.copy()
+    offsets, ends = coordinates_of(offsets).copy(), ends.copy()
     offsets[0], ends[-1] = 0, True
-    return PenLine(offsets, ends, text, writer)
+    if not _FEWEST <= len(offsets) / _inked(text) <= _MOST:
+        raise LineError(f"not {_FEWEST:g} to {_MOST:g} points a character")
+    steps = np.hypot(offsets[:, 0], offsets[:, 1])
+    if steps.max() > _FARTHEST:
+        raise LineError(f"a jump of more than {_FARTHEST:g} units")
+    ink = steps[1:][~ends[:-1]].sum() / _inked(text)
+    if not _FEWEST <= ink <= _MOST:
+        raise LineError(f"not {_FEWEST:g} to {_MOST:g} units of ink a character")
+    return PenLine(offsets.astype(np.float32), ends, text, writer)
+
+
+def coordinates_of(said: Any) -> Floats:
+    """Coordinates as float64. Raises: LineError if one is no number, or one that no pen was at."""
+    numbers = np.asarray(said, np.float64)
+    if not np.isfinite(numbers).all():
+        raise LineError("coordinates that are NaN or infinite")
+    if np.abs(numbers).max(initial=0) > _MOST_COORDINATE:
+        raise LineError(f"coordinates beyond {_MOST_COORDINATE:,.0f}")
+    return numbers
+
+
+def _said(text: str) -> str:
+    text = " ".join(text.split())
+    if not text:
+        raise LineError("no text")
+    if len(text) > LONGEST_TEXT:
+        raise LineError(f"text of more than {LONGEST_TEXT} characters")
+    return text
+
+
+def _inked(text: str) -> int:
+    return sum(not character.isspace() for character in text)
 
 
 def _clean(stroke: Floats) -> Floats:
-    points = np.asarray(stroke, np.float64)
+    points = coordinates_of(stroke)
     if points.ndim != 2 or points.shape[1] != 2:
         raise LineError("points that are no pairs")
-    if not np.isfinite(points).all():
-        raise LineError("numbers that are none")
     return points
 
 

@@ -16,9 +16,9 @@ from headstart.experiments.training.data.keys import Key
 from headstart.features.arrays import DamagedArrays, unpack_given_npz, unpack_npy
 from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.text import one_line, plural
+from headstart.pipeline.text import one_line, plural, printable
 
-from .line import LineError, PenLine, as_line, pen_line
+from .line import LineError, PenLine, as_line, coordinates_of, pen_line
 from .pickled import RefusedPickle, unpickled
 from .svg_lines import svg_strokes
 
@@ -31,21 +31,30 @@ _PARTS = {"test": 0.08, "val": 0.08}  # of the writers
 
 @dataclass
 class ReadLines:
-    """Attributes: lines in the order of the source; dropped: reasons with their counts."""
+    """Attributes: lines in the order of the source; dropped: reasons with their counts; examples: where each was met first."""
 
     lines: list[PenLine] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
 
-    def add(self, make: Any, *given: Any) -> None:
+    def add(self, where: str, make: Any, *given: Any) -> None:
         try:
             self.lines.append(make(*given))
         except LineError as error:
-            self.dropped[str(error)] += 1
+            self.drop(str(error), where)
+
+    def drop(self, reason: str, where: str) -> None:
+        self.dropped[reason] += 1
+        self.examples.setdefault(reason, where)
 
     @property
     def words(self) -> str:
-        left = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.most_common())
-        return plural(len(self.lines), "line") + (f"; left out: {left}" if left else "")
+        """One line."""
+        left = [
+            f"{count:,} {reason} ({'such as ' if count > 1 else ''}{printable(self.examples[reason])})"
+            for reason, count in self.dropped.most_common()
+        ]
+        return plural(len(self.lines), "line") + (f"; left out: {', '.join(left)}" if left else "")
 
 
 def read_lines(place: Path) -> ReadLines:
@@ -70,7 +79,7 @@ def read_lines(place: Path) -> ReadLines:
     except OSError as error:
         raise HeadstartError(f"{place} cannot be read: {error.strerror or error}") from None
     if not read.lines:
-        raise HeadstartError(f"{place} has no line that can be used ({one_line(read.words)})")
+        raise HeadstartError(f"{place} has no line that can be used ({read.words})")
     return read
 
 
@@ -93,7 +102,10 @@ def by_writer(lines: Sequence[PenLine], seed: int) -> dict[str, list[PenLine]]:
     """
     writers = sorted({line.writer for line in lines})
     if len(writers) < 3:
-        raise HeadstartError(f"lines of {plural(len(writers), 'writer')}: three are needed, so that no writer is in two splits")
+        raise HeadstartError(
+            f"lines of {plural(len(writers), 'writer')}: three are needed, so that no writer is in two splits. "
+            "Give lines of more writers, or say who wrote each"
+        )
     order = sorted(writers, key=lambda writer: Key((seed, "writer", writer)).number)
     split_of, begin = dict.fromkeys(writers, "train"), 0
     for name, part in _PARTS.items():
@@ -109,17 +121,22 @@ def _npz(data: bytes) -> ReadLines:
     if missing:
         raise DamagedArrays(f"it has no array {min(missing)!r}")
     offsets, eos, lengths = arrays["offsets"], arrays["eos"], arrays["length"]
-    count = len(lengths) if lengths.ndim == 1 else -1
-    fits = offsets.shape == (len(eos), 2) and eos.ndim == 1 and len(arrays["text"]) == len(arrays["writer"]) == count
-    if not fits or lengths.dtype.kind not in "iu" or (lengths < 0).any() or int(lengths.sum()) != len(eos):
+    texts, writers, count = arrays["text"], arrays["writer"], lengths.size
+    fits = texts.shape == writers.shape == lengths.shape == (count,)
+    fits = fits and eos.shape == (eos.size,) and offsets.shape == (eos.size, 2)
+    is_numbers = lengths.dtype.kind in "iu" and offsets.dtype.kind in "iuf" and eos.dtype.kind in "biuf"
+    if not fits or not is_numbers or (lengths < 0).any() or int(lengths.sum()) != len(eos):
         raise DamagedArrays("its arrays do not fit together: length says how many of offsets and eos each text has")
     scale = 32.0 if offsets.dtype.kind == "i" else 1.0
     bounds = np.concatenate([[0], np.cumsum(lengths.astype(np.int64))])
     for number in range(count):
         part = slice(int(bounds[number]), int(bounds[number + 1]))
-        text, writer = str(arrays["text"][number]), str(arrays["writer"][number])
-        read.add(as_line, offsets[part].astype(np.float32) / scale, eos[part] != 0, text, writer)
+        read.add(f"line {number + 1}", _of_units, offsets[part] / scale, eos[part], str(texts[number]), str(writers[number]))
     return read
+
+
+def _of_units(offsets: Any, eos: Any, text: str, writer: str) -> PenLine:
+    return as_line(offsets, coordinates_of(eos) != 0, text, writer)
 
 
 def _json_lines(data: bytes) -> ReadLines:
@@ -129,13 +146,13 @@ def _json_lines(data: bytes) -> ReadLines:
             continue
         if number > _MOST_LINES:
             raise RefusedPickle(f"more than {_MOST_LINES:,} lines")
-        read.add(_json_line, written, f"line {number}")
+        read.add(f"line {number}", _json_line, written, f"line {number}")
     return read
 
 
 def _json_line(written: bytes, where: str) -> PenLine:
     try:
-        record = records.parse(written, where)
+        record = records.parse(written, where, is_finite=False)  # what is NaN is told as such
         strokes = [np.asarray(stroke, np.float64).reshape(-1, 2) for stroke in record["strokes"]]
         text, writer = record["text"], record.get("writer", "")
     except (records.DamagedError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
@@ -154,7 +171,7 @@ def _pickled(data: bytes) -> ReadLines:
     if len(strokes) != len(texts):
         raise RefusedPickle(f"it has {len(strokes):,} strokes and {len(texts):,} texts")
     for number, (points, text) in enumerate(zip(strokes, texts, strict=True)):
-        read.add(_of_offsets, points, text, f"line {number}")
+        read.add(f"line {number + 1}", _of_offsets, points, text, f"line {number}")
     return read
 
 
@@ -166,7 +183,7 @@ def _of_offsets(points: Any, text: Any, writer: str) -> PenLine:
     text = text.decode("latin1") if isinstance(text, bytes) else text
     if rows.ndim != 2 or rows.shape[1] != 3 or not isinstance(text, str):
         raise LineError("not (n, 3) numbers and a text")
-    places = rows[:, :2].cumsum(axis=0)
+    places = coordinates_of(rows)[:, :2].cumsum(axis=0)
     strokes = [part for part in np.split(places, np.flatnonzero(rows[:, 2] != 0) + 1) if len(part)]
     return pen_line(strokes, text, writer)
 
@@ -178,11 +195,11 @@ def _style_files(folder: Path) -> ReadLines:
         name = path.name.removesuffix("-strokes.npy")
         text = folder / f"{name}-chars.npy"
         if not text.is_file():
-            read.dropped["strokes without text"] += 1
+            read.drop("strokes without text", path.name)
             continue
         points = unpack_npy(reading.read_given(path, _XML_BYTES))
         letters = reading.read_given(text, _XML_BYTES)
-        read.add(_of_offsets, points, _npy_text(letters), name)
+        read.add(path.name, _of_offsets, points, _npy_text(letters), name)
     if not read.lines and not read.dropped:
         raise HeadstartError(f"{folder} has no lineStrokes/ and ascii/ of IAM-OnDB and no style-N-strokes.npy")
     return read
@@ -206,9 +223,9 @@ def _iam(folder: Path) -> ReadLines:
         if source not in texts:
             texts[source] = _transcripts(source)
         if not place.isdecimal() or not 1 <= int(place) <= len(texts[source]):
-            read.dropped["strokes without transcript"] += 1
+            read.drop("strokes without transcript", path.name)
             continue
-        read.add(_xml_line, path, texts[source][int(place) - 1], form.rstrip("abcdefghijklmnopqrstuvwxyz"))
+        read.add(path.name, _xml_line, path, texts[source][int(place) - 1], form.rstrip("abcdefghijklmnopqrstuvwxyz"))
     return read
 
 

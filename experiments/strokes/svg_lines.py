@@ -13,7 +13,7 @@ import numpy as np
 
 from headstart.pipeline.errors import HeadstartError
 
-from .line import Floats, LineError
+from .line import Floats, LineError, coordinates_of
 
 _PIECES = 12  # short lines that a curve becomes; what follows takes points at equal distances anyway
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -23,12 +23,12 @@ _TRANSFORM = re.compile(r"\s*(\w+)\s*\(([^)]*)\)\s*,?")
 def svg_strokes(data: bytes) -> list[Floats]:
     """Points of each stroke, (k, 2), y down, in units of the file. Raises: LineError for what is damaged or not understood."""
     strokes: list[Floats] = []
-    placed = [np.eye(3)]
+    placed: list[Floats] = [np.eye(3)]
 
     def begin(name: str, attributes: dict[str, str]) -> None:
-        placed.append(placed[-1] @ _transform(attributes.get("transform", "")))
+        placed.append(coordinates_of(placed[-1] @ coordinates_of(_transform(attributes.get("transform", "")))))
         for stroke in _drawn(name.rpartition(":")[2], attributes):
-            strokes.append(stroke @ placed[-1][:2, :2].T + placed[-1][:2, 2])
+            strokes.append(coordinates_of(stroke) @ placed[-1][:2, :2].T + placed[-1][:2, 2])
 
     def refuse(name: str, system: str | None, public: str | None, has_entities: bool) -> None:
         if has_entities:

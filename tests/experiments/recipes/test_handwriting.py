@@ -160,6 +160,8 @@ REFUSED = {
     "two texts": (("--text", "a", "--lines", "b", "c"), "--text and --lines each say"),
     "an SVG that says nothing": (("--text", "a", "--own-hand", "own.svg"), "--own-text"),
     "an SVG that was turned": (("--text", "a", "--own-hand", "own.svg", "--own-text", "ab"), "with rotate()"),
+    "an SVG of another world": (("--text", "a", "--own-hand", "far.svg", "--own-text", "ab"), "coordinates beyond"),
+    "strokes that are none": (("--text", "a", "--own-hand", "none.jsonl"), "1 coordinates that are NaN or infinite (line 1)"),
     "a text beside one": (("--text", "a", "--own-hand", "own.jsonl", "--own-text", "ab"), "is for an SVG"),
     "an unknown option": (("--text", "a", "--colour", "red"), "--colour"),
     "a file that is not there": (("--text-file", "nowhere.txt"), "no such file"),
@@ -172,7 +174,9 @@ def test_what_cannot_be_written_is_said_in_one_line(trained, tmp_path, monkeypat
     (tmp_path / "given").mkdir()
     monkeypatch.chdir(tmp_path / "given")
     Path("own.svg").write_text("<svg><path transform='rotate(9)' d='M0 0L2 2'/></svg>")
+    Path("far.svg").write_text("<svg><path d='M0 0L1e12 2'/></svg>")
     Path("own.jsonl").write_text("{}")
+    Path("none.jsonl").write_text('{"text": "ab", "strokes": [[[0, 0], [NaN, 1]]]}')
     done = call("sample", 1, "-w", trained, "-o", tmp_path / "written", *arguments)
     assert done.status in (1, 2)
     assert reason in done.errors

@@ -74,6 +74,7 @@ def test_iam_with_a_line_that_has_no_transcript(tmp_path):
     read = read_lines(tmp_path)
     assert [(line.text, line.writer) for line in read.lines] == [("abc", "a01-000")]
     assert read.dropped == {"strokes without transcript": 2}
+    assert read.words == "1 line; left out: 2 strokes without transcript (such as a01-000u-02.xml)"
     (texts / "a01-000u.txt").write_text("CSR:\nabc\nabc\nabc\n")
     assert read_lines(tmp_path).dropped == {"XML that declares entities": 1}
 
@@ -140,12 +141,19 @@ BAD = {
     "an empty folder": (lambda folder: folder, "style-N-strokes.npy"),
     "no zip": (written("a.npz", b"x"), "cannot be read"),
     "counts that do not fit": (lambda folder: npz(folder / "a.npz", length=np.array([1, 2, 3, 4])), "do not fit together"),
-    "an array is missing": (lambda folder: npz(folder / "a.npz", eos=np.zeros(3)), "do not fit together"),
+    "an array of another length": (lambda folder: npz(folder / "a.npz", eos=np.zeros(3)), "do not fit together"),
+    "one text for all": (lambda folder: npz(folder / "a.npz", text=np.array("a")), "do not fit together"),
+    "words for numbers": (lambda folder: npz(folder / "a.npz", offsets=np.array([["a", "b"]])), "do not fit together"),
     "objects": (lambda folder: npz(folder / "a.npz", text=np.array([1, "a", 2, 3], dtype=object)), "cannot be read"),
     "no line can be used": (written("a.jsonl", b'{"text": "a"}\n{"strokes": 3}\n[1]\nnull\n'), "4 not as"),
     "texts and strokes of other counts": (written("a.pkl", pickle.dumps([[], ["a"]])), "0 strokes and 1 texts"),
     "a pickle of something else": (written("a.pkl", pickle.dumps({"a": 1})), "no pair"),
-    "NaN": (written("a.jsonl", b'{"text": "a", "strokes": [[[0, 0], [NaN, 1]]]}'), "no line that can be used"),
+    "NaN": (written("a.jsonl", b'{"text": "a", "strokes": [[[0, 0], [NaN, 1]]]}'), r"1 coordinates that are NaN .*\(line 1\)"),
+    "1e400": (written("a.jsonl", b'{"text": "a", "strokes": [[[0, 0], [1e400, 1]]]}'), "1 coordinates that are NaN"),
+    "1e12": (written("a.jsonl", b'{"text": "a", "strokes": [[[0, 0], [1e12, 1]]]}'), "1 coordinates beyond"),
+    "1e-12": (written("a.jsonl", b'{"text": "a", "strokes": [[[0, 0], [1e-12, 0]]]}'), "1 less than 0.000001 of ink"),
+    "offsets of 1e308": (written("a.pkl", pickle.dumps([[np.full((9, 3), 1e308)], ["a"]])), "1 coordinates beyond"),
+    "a stroke that ends at NaN": (written("a.pkl", pickle.dumps([[[[1, 0, 0], [1, 0, float("nan")]]], ["a"]])), "1 coordinates"),
     "deep": (written("a.jsonl", b'{"text": "a", "strokes": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "no line that can"),
 }
 
@@ -155,6 +163,13 @@ def test_what_is_no_file_of_lines_is_said_in_one_line(tmp_path, make, reason):
     with pytest.raises(HeadstartError, match=reason) as caught:
         read_lines(make(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_an_npz_with_a_flag_that_is_no_number_loses_that_line_alone(tmp_path):
+    ends = np.concatenate([line.ends for line in lines(4)]).astype(np.float32)
+    ends[-1] = np.nan
+    read = read_lines(npz(tmp_path / "lines.npz", eos=ends))
+    assert read.words == "3 lines; left out: 1 coordinates that are NaN or infinite (line 4)"
 
 
 def test_no_writer_is_in_two_splits_and_too_few_are_refused():

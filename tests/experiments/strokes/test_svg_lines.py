@@ -60,6 +60,9 @@ REFUSED = {
     "too few numbers": (drawing('<path d="M0 0L1"/>'), "damaged"),
     "points that are no pairs": (drawing('<polyline points="1 2 3"/>'), "damaged"),
     "a matrix of five": (drawing('<g transform="matrix(1 2 3 4 5)"/>'), "damaged"),
+    "infinitely far": (drawing('<path d="M0 0L1e400 0"/>'), "NaN or infinite"),
+    "no number at all": (drawing('<line x1="nan"/>'), "NaN or infinite"),
+    "scaled beyond every page": (drawing('<g transform="scale(1e300)"><path d="M0 0L1e300 0"/></g>'), "coordinates beyond"),
     "entities": (b'<!DOCTYPE svg [<!ENTITY a "b">]><svg>&a;</svg>', "declares entities"),
 }
 
