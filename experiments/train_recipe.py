@@ -14,8 +14,8 @@ from headstart.experiments.runs.finishing import Words, do_first, finish
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, list_recipe_experiments
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.loop import Loop
-from headstart.experiments.training.options import RecipeOptions, as_values, merged_options
-from headstart.experiments.training.plan import Way, plan_lines
+from headstart.experiments.training.options import RecipeOptions, as_values, merged_options, option_files
+from headstart.experiments.training.plan import Plan, Way, plan_lines, rows_words
 from headstart.experiments.training.recipe import NamedRecipe, Needing, Planning, asking, has, named_recipe
 from headstart.features.devices import choose_device
 from headstart.pipeline.errors import HeadstartError
@@ -70,7 +70,7 @@ def train_recipe(
     opened = _opened(workspace)
     conduct = replace(conduct or Conduct(), device=choose_device(device))
     if has(chosen.recipe, "plan") and not _was_begun(opened, chosen, options):
-        for line in plan_lines(_ways(opened, chosen, options, conduct.device)):
+        for line in plan_lines(_ways(opened, chosen, options)):
             report(line)
     settings = Settings(device, ram_bytes=conduct.ram_bytes, vram_bytes=conduct.vram_bytes)
     if has(chosen.recipe, "needs"):
@@ -85,8 +85,7 @@ def train_recipe(
     begun = begin_recipe(opened, chosen.recipe, chosen.file, options, conduct, name)
     for note in begun.notes:
         report(f"note: {note}")
-    counts = ", ".join(f"{count:,} {split}" for split, count in begun.experiment.counts.items())
-    report(f"{begun.experiment.folder.name}: {counts} rows")
+    report(f"{begun.experiment.folder.name}: {rows_words(begun.experiment.counts)}")
     words = Words("the same recipe and options on the same data", again="train it again")
     ending = finish(opened, begun, words, settings, time_limit_s, report)
     return RecipeTraining(ending.experiment, ending.is_finished, ending.exit_code)
@@ -99,22 +98,25 @@ def plan_recipe(
     *,
     config: Path | None = None,
     device: str = "auto",
-) -> Sequence[Way]:
-    """What `train_recipe` with the same arguments would take; nothing is begun. Raises as `train_recipe`."""
+) -> Plan:
+    """What `train_recipe` with the same arguments would learn from and take; nothing is begun. Raises as `train_recipe`."""
     chosen = named_recipe(recipe) if isinstance(recipe, str) else recipe
     options = merged_options(chosen.recipe.Options, values or {}, config)
-    return _ways(_opened(workspace), chosen, options, choose_device(device))
-
-
-def _ways(workspace: Workspace, chosen: NamedRecipe, options: RecipeOptions, device: str) -> Sequence[Way]:
+    option_files(options)  # refused here as they are when it trains
+    opened, device = _opened(workspace), choose_device(device)
     if has(chosen.recipe, "plan"):
-        with asking("plan"):
-            return cast(Planning, chosen.recipe).plan(options, workspace)
+        return Plan(_ways(opened, chosen, options))
     with asking("data"):
-        splits = chosen.recipe.data(options, workspace)
-    loop = Loop(chosen.recipe, options, splits, Conduct(device), workspace=workspace)
+        splits = chosen.recipe.data(options, opened)
+    loop = Loop(chosen.recipe, options, splits, Conduct(device), workspace=opened)
     held = current_rss_bytes() if device == "cpu" else 0
-    return [Way("as it is", True, loop.steps, held + loop.step_memory().of(loop.progress.micro_batch))]
+    way = Way("as it is", True, loop.steps, held + loop.step_memory().of(loop.progress.micro_batch))
+    return Plan([way], {name: len(rows) for name, rows in splits.named().items()}, splits.contents, splits.notes)
+
+
+def _ways(workspace: Workspace, chosen: NamedRecipe, options: RecipeOptions) -> Sequence[Way]:
+    with asking("plan"):
+        return cast(Planning, chosen.recipe).plan(options, workspace)
 
 
 def _was_begun(workspace: Workspace, chosen: NamedRecipe, options: RecipeOptions) -> bool:

@@ -29,7 +29,10 @@ def command(
     as_json: bool,
     workspace: str | None,
 ) -> int:
-    """Check every marker against its payload. Exits with 1 if something is torn and was not repaired."""
+    """Check every marker against its payload. Exits with 1 if something is torn and was not repaired.
+
+    What a file of your data holds, and what of it cannot be used, says `headstart train RECIPE --dry-run`.
+    """
     from headstart.commands.output.progress import ProgressDisplay
     from headstart.pipeline.kinds import Settings
     from headstart.pipeline.repair import verify_all

@@ -82,7 +82,7 @@ _RUNNING: tuple[Callable[..., Any], ...] = (
         "--config", type=click.Path(path_type=Path), metavar="FILE.yaml", help="Options from a file; flags go before it."
     ),
     click.option("--name", help="Of the experiment. The same options under a new name train anew."),
-    click.option("--dry-run", is_flag=True, help="Train nothing: say what it would take, tried on a few rows."),
+    click.option("--dry-run", is_flag=True, help="Train nothing: say what the data holds and what it would take."),
     click.option("--test-only", is_flag=True, help="Train nothing: judge what was trained again, from its weights."),
     click.option("--run", type=int, metavar="N", help="With --test-only: of that run, see `headstart runs`."),
     click.option(
@@ -123,7 +123,6 @@ def _run(named: NamedRecipe, fields: list[Field], given: dict[str, Any]) -> int:
     from headstart.experiments.train_recipe import plan_recipe, train_recipe, trained_recipe
     from headstart.experiments.training.conduct import Conduct
     from headstart.experiments.training.options import merged_options
-    from headstart.experiments.training.plan import plan_lines
     from headstart.pipeline.workspace import find_root, open_or_create_workspace
 
     values, config = {field.name: given[field.name] for field in fields if given[field.name] is not None}, given["config"]
@@ -133,8 +132,8 @@ def _run(named: NamedRecipe, fields: list[Field], given: dict[str, Any]) -> int:
         raise click.UsageError("--run goes with --test-only")
     asked = {"config": config, "device": given["device"], "name": given["name"]}
     if given["dry_run"]:
-        ways = plan_recipe(named, values, workspace, config=config, device=given["device"])
-        click.echo(json.dumps([way.as_json() for way in ways], indent=1) if given["as_json"] else "\n".join(plan_lines(ways)))
+        plan = plan_recipe(named, values, workspace, config=config, device=given["device"])
+        click.echo(json.dumps(plan.as_json(), indent=1) if given["as_json"] else "\n".join(plan.lines))
         return 0
     if given["test_only"]:
         experiment = trained_recipe(named, values, workspace, **asked, run=given["run"])

@@ -245,7 +245,9 @@ def option_files(options: CheckedOptions) -> dict[str, Path]:
         value = getattr(options, field.name)
         if field.type is Path and isinstance(value, Path):
             if not value.is_file():
-                raise HeadstartError(f"{field.flag} {value}: there is no such file")
+                raise HeadstartError(
+                    f"{field.flag} {value}: {'it is a folder, expected a file' if value.is_dir() else 'there is no such file'}"
+                )
             files[field.name] = value
     return files
 

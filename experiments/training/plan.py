@@ -1,9 +1,9 @@
-"""What a training will take, tried on a few rows before it begins: time, memory and disk of each way there is to do it."""
+"""What a training will learn from and take, tried on a few rows before it begins: time, memory and disk of each way to do it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -34,6 +34,37 @@ class Way:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would learn from, and what it would take.
+
+    Attributes:
+        ways: there are to train.
+        counts: rows of each split; contents, notes: as in `Splits`. Empty where the recipe plans by itself: jobs make its data.
+    """
+
+    ways: Sequence[Way]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    contents: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        data = {"counts": dict(self.counts), "contents": list(self.contents), "notes": list(self.notes)}
+        return {"data": data, "ways": [way.as_json() for way in self.ways]}
+
+    @property
+    def lines(self) -> list[str]:
+        """For people."""
+        rows = [f"data: {rows_words(self.counts)}"] if self.counts else []
+        data = [*rows, *(f"data: {one}" for one in self.contents), *(f"note: {note}" for note in self.notes)]
+        return [*data, *plan_lines(self.ways)]
+
+
+def rows_words(counts: Mapping[str, int]) -> str:
+    """`52 train, 4 val rows`."""
+    return ", ".join(f"{count:,} {split}" for split, count in counts.items()) + " rows"
 
 
 def plan_lines(ways: Sequence[Way]) -> list[str]:

@@ -143,6 +143,7 @@ class Splits:
             weights, so that a trained model is built again without its data.
         notes: what a reader of the numbers should know, one line each.
         settled: options that `data` decided, by name: with these it gives the same rows later, whatever was added meanwhile.
+        contents: what the data holds, one line each, for whoever asks before hours are spent: `train --dry-run`.
     """
 
     train: DataSet
@@ -151,6 +152,7 @@ class Splits:
     about: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     settled: Mapping[str, Any] = field(default_factory=dict)
+    contents: tuple[str, ...] = ()
 
     def named(self) -> dict[str, DataSet]:
         parts = {"train": self.train, "val": self.val}

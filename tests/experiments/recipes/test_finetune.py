@@ -69,7 +69,7 @@ def test_what_lies_before_the_blocks_keeps_every_bit_statistics_included(way, he
 def test_both_ways_are_planned_before_it_begins_and_by_a_dry_run(headed):
     options = ("--blocks", 2, "--seed", 5)
     before = sorted(headed.root.glob("experiments/exp_*"))
-    ways = {way["name"]: way for way in finetune(headed, *options, "--dry-run", "--json").json}
+    ways = {way["name"]: way for way in finetune(headed, *options, "--dry-run", "--json").json["ways"]}
     assert sorted(headed.root.glob("experiments/exp_*")) == before
     assert [way["is_chosen"] for way in ways.values()] == [True, False]
     assert ways["images"]["disk_bytes"] == ways["images"]["before_s"] == 0 < ways["cut"]["disk_bytes"]

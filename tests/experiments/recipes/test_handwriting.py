@@ -1,12 +1,15 @@
 """The recipe handwriting on made-up lines: trained, killed, resumed to the same bits, and what it writes when asked to."""
 
 import json
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
+from headstart.experiments.recipes.handwriting import Options
 from headstart.experiments.report.pen_section import pen_lines
+from headstart.experiments.strokes.line_splits import line_parts
 from headstart.experiments.strokes.sources import as_json_lines, read_lines
 from tests.commands.calling import call
 from tests.experiments.strokes.made import lines
@@ -49,6 +52,61 @@ def test_its_report_draws_lines_at_each_bias_and_in_hands_that_it_kept(trained):
         (bias, hand) for bias in ("0", "1", "2") for hand in ("any", "style 0", "style 1")
     }
     assert pen_lines(shown.read_bytes()) is not None
+
+
+def test_a_dry_run_says_what_a_file_holds_and_what_of_it_is_left_out(source, tmp_path):
+    written = [json.loads(line) for line in source.read_text().splitlines()]
+    written[3]["strokes"][0][0][0] = float("nan")
+    for number in (7, 9):
+        written[number]["strokes"][0][0][1] = 1e12
+    written[59]["text"] += "Q"
+    place = tmp_path / "lines.jsonl"
+    place.write_text("".join(f"{json.dumps(one)}\n" for one in [*written, {"text": "a"}]))
+    arguments = ("train", "handwriting", "--lines", place, *QUICK, "--dry-run", "-w", tmp_path / "w")
+    done = call(*arguments)
+    assert done.status == 0, done.errors
+    rows, writers, points, characters, known, rare, note, plan = done.output.splitlines()
+    assert sum(int(number) for number in re.findall(r"\d+", rows)) == 57
+    assert re.fullmatch(r"data: writers: 2\d in train, 2 in val, 2 in test", writers)
+    assert re.fullmatch(r"data: points a line: \d+ to \d+, median \d+", points)
+    assert characters == "data: characters a line: 2 to 8, median 6"
+    assert (known, rare) == (
+        "data: 4 different characters, blanks aside: Qabc",
+        "data: in fewer than 10 training lines each: Q",
+    )
+    assert note == (
+        "note: 57 lines; left out: 2 coordinates beyond 1,000,000,000 (such as line 8), 1 coordinates that are NaN or infinite "
+        "(line 4), 1 not as {'text': ..., 'writer': ..., 'strokes': [[[x, y], ...], ...]} (line 61)"
+    )
+    assert plan.startswith("plan: ")
+    assert call(*arguments, "--json").json["data"]["notes"] == [note.removeprefix("note: ")]
+    assert not list((tmp_path / "w").glob("experiments/*"))
+
+
+def test_lines_of_validation_with_a_character_of_their_own_are_said_with_it(tmp_path):
+    parted = line_parts(Options(lines=_one_odd_line(tmp_path, "Q")))
+    [note] = parted.notes[1:]
+    assert re.fullmatch(r"1 line of (val|test) left out: characters that no training line has: Q", note)
+
+
+def _one_odd_line(folder, odd):
+    """A file of four writers, of whom the one that is judged on has a character that no other has."""
+    written = [json.loads(line) for line in as_json_lines(lines(8, writers=4))]
+    path = folder / "lines.jsonl"
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in written))
+    judged = line_parts(Options(lines=path)).parts["test"][0].writer
+    next(one for one in written if one["writer"] == judged)["text"] += odd
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in written))
+    return path
+
+
+def test_lines_are_in_one_place_and_a_folder_is_none_of_their_files(source, tmp_path):
+    for arguments, reason in (
+        (("--lines", source, "--folder", tmp_path), "--lines and --folder each say where lines are; give one of them"),
+        (("--lines", tmp_path), f"--lines {tmp_path}: it is a folder, expected a file"),
+    ):
+        for more in ((), ("--dry-run",)):
+            assert call("train", "handwriting", *arguments, *more, "-w", tmp_path / "w").reason == reason
 
 
 KILLED = """
