@@ -55,7 +55,7 @@ def train_recipe(
 
     Args:
         recipe: a name of `headstart train --list`, or a file of your own, which runs.
-        values: options of the recipe by name; config: a YAML file with others, see `merged_options`.
+        values: options of the recipe by name, or `preset`; config: a YAML file with others, see `merged_options`.
         workspace: a folder, made if absent; None is the one that every command would take, see `find_root`.
         device: auto, cpu or cuda. conduct: how else it runs here; its own device is not looked at.
         name: of the experiment; the same options under a new name train anew.

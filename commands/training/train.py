@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,21 @@ def _command_of(name: str) -> click.Command:
         run = option(run)
     for field in reversed(fields):  # the first to be shown
         run = option_of(field)(run)
+    if named.recipe.Options.PRESETS:
+        run = _preset_option(named.recipe.Options.PRESETS)(run)
     return click.Command(name, callback=run, params=run.__click_params__[::-1], help=named.recipe.__doc__)  # type: ignore[attr-defined]
+
+
+def _preset_option(presets: Mapping[str, Mapping[str, Any]]) -> Callable[..., Any]:
+    said = "; ".join(f"{name}: {' '.join(itertools.starmap(_flag, values.items()))}" for name, values in presets.items())
+    return click.option(
+        "--preset", type=click.Choice(list(presets)), help=f"What it begins from; options below change it. {said}."
+    )
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = name.replace("_", "-")
+    return f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag} {value}"
 
 
 _RUNNING: tuple[Callable[..., Any], ...] = (
@@ -125,7 +140,8 @@ def _run(named: NamedRecipe, fields: list[Field], given: dict[str, Any]) -> int:
     from headstart.experiments.training.options import merged_options
     from headstart.pipeline.workspace import find_root, open_or_create_workspace
 
-    values, config = {field.name: given[field.name] for field in fields if given[field.name] is not None}, given["config"]
+    names, config = ("preset", *(field.name for field in fields)), given["config"]
+    values = {name: given[name] for name in names if given.get(name) is not None}
     merged_options(named.recipe.Options, values, config)  # before there is a workspace
     workspace = open_or_create_workspace(find_root(given["workspace"]))
     if given["run"] is not None and not given["test_only"]:

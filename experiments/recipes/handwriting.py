@@ -2,6 +2,7 @@
 
 headstart train handwriting                          on lines composed from fonts, in 24 made-up hands
 headstart train handwriting --lines lines.npz       on lines of people
+headstart train handwriting --preset quality        a larger network
 headstart sample RUN --text "Hello there" --biases 1.5
 
 Graves, "Generating Sequences With Recurrent Neural Networks", 2013 (arXiv 1308.0850).
@@ -14,7 +15,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ _STYLES, _STYLE_CHARACTERS = 12, 40
 
 @dataclass(frozen=True)
 class Options(LineOptions):
+    PRESETS: ClassVar = {"fast": {"rnn_size": 100, "mixtures": 8}, "quality": {"rnn_size": 400, "mixtures": 20}}
+
     rnn_size: int = option(100, "units of each layer", at_least=8, at_most=900)
     layers: int = option(3, "recurrent layers", at_least=1, at_most=4)
     windows: int = option(5, "parts of the window", at_least=1, at_most=50)

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.yaml_files import parse_yaml
@@ -71,7 +71,14 @@ class CheckedOptions:
 
 @dataclass(frozen=True)
 class RecipeOptions(CheckedOptions):
-    """What every training can be told; a recipe adds its own and gives others of these defaults."""
+    """What every training can be told; a recipe adds its own and gives others of these defaults.
+
+    Attributes:
+        PRESETS: of a recipe that has some: other defaults by the name that `preset` gives, in a file or as a flag. What they say
+            is taken in before there are options, so an experiment has plain values, whatever the presets of a later version are.
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     epochs: int = option(10, "times that every training row is seen", at_least=1)
     max_steps: int = option(0, "steps after which training ends all the same; 0: epochs alone decide", at_least=0)
@@ -259,10 +266,25 @@ def sha256_of_file(path: Path) -> str:
 
 
 def merged_options(options: type[AnyOptions], values: Mapping[str, Any], config: Path | None = None) -> AnyOptions:
-    """Options from a YAML file and `values`, which go before it. Raises as `options_from` and `read_config`."""
+    """Options from a YAML file and `values`, which go before it; before both stands what a `preset` among them says.
+
+    Raises as `options_from` and `read_config`.
+    """
     written = {} if config is None else read_config(config)
-    options_from(options, written, "" if config is None else str(config))  # its mistakes are its own, whatever values say
-    return options_from(options, {**{key.replace("-", "_"): value for key, value in written.items()}, **values})
+    where = "" if config is None else str(config)
+    options_from(options, _with_preset(options, written, where), where)  # its mistakes are its own, whatever values say
+    both = {**{key.replace("-", "_"): value for key, value in written.items()}, **values}
+    return options_from(options, _with_preset(options, both))
+
+
+def _with_preset(options: type[CheckedOptions], values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    presets = options.PRESETS if issubclass(options, RecipeOptions) else {}
+    if not presets or "preset" not in values:
+        return dict(values)
+    name = str(values["preset"])
+    if name not in presets:
+        raise HeadstartError(f"{_prefix(where)}preset is '{name}', expected one of {', '.join(presets)}")
+    return {**presets[name], **{key: value for key, value in values.items() if key != "preset"}}
 
 
 def read_config(path: Path) -> dict[str, Any]:

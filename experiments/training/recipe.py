@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from headstart.pipeline.doors.code import Code, allow_named, run_code, said_by
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 
-from .options import RecipeOptions, SampleOptions, nearest
+from .options import RecipeOptions, SampleOptions, fields_of, nearest, options_from
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -210,7 +210,18 @@ def checked_recipe(module: Any, name: str) -> Recipe:
         raise HeadstartError(f"recipe {name} has no function {', '.join(lacking)}. See docs/recipes.md for what a recipe says")
     if not (isinstance(module.Options, type) and issubclass(module.Options, RecipeOptions)):
         raise HeadstartError(f"recipe {name}: Options is no subclass of RecipeOptions. Write: class Options(RecipeOptions)")
+    _check_presets(module.Options, name)
     return cast(Recipe, module)
+
+
+def _check_presets(options: type[RecipeOptions], name: str) -> None:
+    presets = options.PRESETS
+    if not isinstance(presets, Mapping) or not all(isinstance(values, Mapping) for values in presets.values()):
+        raise HeadstartError(f"recipe {name}: PRESETS is {presets!r}, expected options by name: {{'fast': {{'epochs': 5}}}}")
+    if presets and any(field.name == "preset" for field in fields_of(options)):
+        raise HeadstartError(f"recipe {name}: an option called preset does not go with PRESETS. Give it another name")
+    for preset, values in presets.items():
+        options_from(options, values, f"recipe {name}, preset {preset}")
 
 
 class _Asking:

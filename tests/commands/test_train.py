@@ -189,6 +189,55 @@ def test_flags_go_before_the_file_and_the_file_before_the_recipe(tmp_path):
     assert [experiment.values[name] for name in ("epochs", "learning_rate", "hidden", "batch_size")] == [1, 0.01, 8, 64]
 
 
+PRESETS = """class Options(RecipeOptions):
+    PRESETS = {"steep": {"slope": 8.0, "epochs": 1, "judge_start": True}, "flat": {"slope": 0.5}}
+"""
+
+
+@pytest.fixture
+def preset(mine):
+    """A recipe with presets."""
+    mine.write_text(mine.read_text().replace("class Options(RecipeOptions):\n", PRESETS))
+    return mine
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "expected"),
+    [
+        pytest.param("", ("--preset", "steep"), [8.0, 1, 64], id="a flag"),
+        pytest.param("preset: steep\nepochs: 1", (), [8.0, 1, 64], id="a file"),
+        pytest.param("preset: steep", ("--preset", "flat", "--epochs", 1), [0.5, 1, 64], id="a flag before the file's"),
+        pytest.param("slope: 3\nbatch-size: 30", ("--preset", "steep"), [3.0, 1, 30], id="options of a file before the preset"),
+        pytest.param("", ("--slope", 3, "--preset", "steep"), [3.0, 1, 64], id="flags before it"),
+    ],
+)
+def test_a_preset_is_what_options_begin_from_and_is_recorded_as_plain_values(content, flags, expected, preset, tmp_path):
+    (tmp_path / "c.yaml").write_text(content)
+    done = train(tmp_path, preset, "--config", tmp_path / "c.yaml", *flags)
+    assert done.status == 0, done.errors
+    [experiment] = list_recipe_experiments(open_or_create_workspace(tmp_path / "workspace"))
+    assert [experiment.values[name] for name in ("slope", "epochs", "batch_size")] == expected
+    assert "preset" not in experiment.values
+
+
+def test_a_preset_and_the_options_that_it_stands_for_are_the_same_training(preset, tmp_path):
+    assert train(tmp_path, preset, "--preset", "steep").status == 0
+    assert "exp_0001_mine is finished" in train(tmp_path, preset, "--slope", 8, "--epochs", 1, "--judge-start").errors
+    ours = headstart.train_recipe(str(preset), {"preset": "steep"}, tmp_path / "workspace")
+    assert ours.experiment.folder.name == "exp_0001_mine"
+
+
+def test_help_and_refusals_say_what_presets_there_are(preset, tmp_path):
+    said = "".join(train(tmp_path, preset, "--help").output.split())  # lines are broken at hyphens, too
+    assert "steep:--slope8.0--epochs1--judge-start;flat:--slope0.5." in said
+    assert "'steep', 'flat'" in train(tmp_path, preset, "--preset", "huge").errors
+    (tmp_path / "c.yaml").write_text("preset: huge")
+    assert train(tmp_path, preset, "--config", tmp_path / "c.yaml").reason == (
+        f"{tmp_path / 'c.yaml'}: preset is 'huge', expected one of steep, flat"
+    )
+    assert "--preset" not in train(tmp_path, "tiny", "--help").output
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -350,6 +399,21 @@ def test_shapes_that_change_are_one_line_and_the_states_before_stay(data, batch_
         pytest.param("option(2.0", "option({}", "", id="a default that is no number"),
         pytest.param("slope: float", "slope: list", "option slope is of type <class 'list'>", id="a type that is no flag"),
         pytest.param("batch.y)", "batch.z)", "AttributeError: a batch has no 'z', it has x, y (line", id="a column"),
+        pytest.param(
+            "slope: float", "PRESETS = ['fast']\n    slope: float", "PRESETS is ['fast'], expected", id="presets that are none"
+        ),
+        pytest.param(
+            "slope: float",
+            "PRESETS = {'fast': {'epoch': 1}}\n    slope: float",
+            "preset fast: unknown option 'epoch'; did you mean 'epochs'?",
+            id="a preset of an option that is none",
+        ),
+        pytest.param(
+            "slope: float",
+            "PRESETS = {'fast': {}}\n    preset: str = ''\n    slope: float",
+            "an option called preset does not go with PRESETS",
+            id="an option called preset",
+        ),
         pytest.param("def model(", "def model(:", "cannot be loaded: SyntaxError", id="no Python"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from headstart.experiments.recipes.handwriting import Options
 from headstart.experiments.report.pen_section import pen_lines
 from headstart.experiments.strokes.line_splits import line_parts
 from headstart.experiments.strokes.sources import as_json_lines, read_lines
+from headstart.experiments.training.options import merged_options
 from tests.commands.calling import call
 from tests.experiments.strokes.made import lines
 from tests.support import run_python, spawn_python
@@ -52,6 +54,13 @@ def test_its_report_draws_lines_at_each_bias_and_in_hands_that_it_kept(trained):
         (bias, hand) for bias in ("0", "1", "2") for hand in ("any", "style 0", "style 1")
     }
     assert pen_lines(shown.read_bytes()) is not None
+
+
+@pytest.mark.parametrize(("preset", "sizes"), [("fast", (100, 8, 3)), ("quality", (400, 20, 3))])
+def test_a_preset_is_a_size_of_the_network_that_other_options_change(preset, sizes):
+    chosen = merged_options(Options, {"preset": preset})
+    assert (chosen.rnn_size, chosen.mixtures, chosen.layers) == sizes
+    assert merged_options(Options, {"preset": preset, "mixtures": "3"}) == replace(chosen, mixtures=3)
 
 
 def test_a_dry_run_says_what_a_file_holds_and_what_of_it_is_left_out(source, tmp_path):
