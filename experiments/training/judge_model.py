@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def judge(recipe: Recipe, model: nn.Module, batches: Batches, amp: str = "none") -> list[Metric | Table]:
     """Everything that the recipe says of `model` on a split; the model is left as it was.
 
-    Raises: HeadstartError if the split is empty or the evaluation yields no number.
+    Raises: HeadstartError if the split is empty, the evaluation yields no number, or as `require_amp`.
     """
     import torch
 
@@ -27,7 +27,7 @@ def judge(recipe: Recipe, model: nn.Module, batches: Batches, amp: str = "none")
     was_training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.inference_mode(), batches.key.of("judge", batches.split).seeding(), precision(amp, batches.device):
+        with torch.inference_mode(), batches.key.of("judge", batches.split).seeding(), precision(amp, batches.device, model):
             metrics = list(recipe.evaluate(model, batches))
     finally:
         for module, is_training in was_training.items():
@@ -36,10 +36,24 @@ def judge(recipe: Recipe, model: nn.Module, batches: Batches, amp: str = "none")
     return metrics
 
 
-def precision(amp: str, device: str) -> contextlib.AbstractContextManager[Any]:
-    """Products in the precision that the options ask for."""
+def require_amp(amp: str, device: str, model: nn.Module) -> None:
+    """Raises: HeadstartError if torch computes a layer of `model` in that precision on no such device.
+
+    On a CPU it has float16 for linear layers, convolutions, attention, GRU and simple recurrent layers, but for no LSTM.
+    """
+    from torch import nn
+
+    if amp == "float16" and device == "cpu" and any(isinstance(module, nn.LSTM) for module in model.modules()):
+        raise HeadstartError(
+            "--amp float16: torch computes no LSTM layer so on a CPU. Train with --amp bfloat16, or on a GPU (--device cuda)"
+        )
+
+
+def precision(amp: str, device: str, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    """Products in the precision that the options ask for. Raises as `require_amp`."""
     import torch
 
+    require_amp(amp, device, model)
     if amp == "none":
         return contextlib.nullcontext()
     return torch.autocast(device.split(":", maxsplit=1)[0], dtype=getattr(torch, amp))

@@ -272,7 +272,7 @@ class Loop:
 
         def loss_of(count: int) -> Tensor:
             step = Step(0, 0, self.options, self.about, key, device, count, 0, count)
-            with _drawing_from(key.of("dropout", 0), device), precision(self.options.amp, device), asking("loss"):
+            with _drawing_from(key.of("dropout", 0), device), precision(self.options.amp, device, self.model), asking("loss"):
                 return _said(self.recipe.loss(self.model, batch[:count].to(device), step))[0]
 
         try:
@@ -336,7 +336,11 @@ class Loop:
                 start, stop = rows * piece // pieces, rows * (piece + 1) // pieces
                 part = batch[start:stop] if pieces > 1 else batch
                 share = part.share_of(batch) if pieces > 1 else 1.0
-                with _drawing_from(key.of("dropout", piece), device), precision(self.options.amp, device), asking("loss"):
+                with (
+                    _drawing_from(key.of("dropout", piece), device),
+                    precision(self.options.amp, device, self.model),
+                    asking("loss"),
+                ):
                     loss, numbers = _said(self.recipe.loss(self.model, part.to(device), whole.part(start, stop)))
                 self.scaler.scale(loss * share if share != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
                 for name, value in {"loss": loss, **numbers}.items():

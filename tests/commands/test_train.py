@@ -113,6 +113,11 @@ def test_tiny_is_trained_judged_and_written_down(tmp_path):
     assert "warning" not in judged.errors
 
 
+def test_float16_is_no_matter_of_the_device_for_a_network_without_lstm(tmp_path):
+    done = train(tmp_path, "tiny", "--epochs", 1, "--amp", "float16", "--device", "cpu")
+    assert done.status == 0, done.errors
+
+
 def test_what_a_limit_of_time_left_is_gone_on_with_by_the_same_command(tmp_path):
     left = train(tmp_path, "tiny", "--epochs", 12, "--time-limit", "0s")  # no machine is too fast for it
     assert left.status == 10

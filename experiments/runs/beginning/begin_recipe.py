@@ -9,6 +9,7 @@ from headstart.experiments.runs.experiment import INPUTS, SOURCE, nowhere
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.data.sets import Splits
+from headstart.experiments.training.judge_model import require_amp
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import RecipeOptions, as_values, option_files, sha256_of_file
 from headstart.experiments.training.recipe import Recipe, asking, recipe_path
@@ -30,7 +31,8 @@ def begin_recipe(
     sketch, splits = sketch_of(workspace, recipe, file, options, conduct, name)
 
     def complete(sketch: RecipeExperiment) -> Complete[RecipeExperiment]:
-        Loop(recipe, options, splits, workspace=workspace)  # refuses what cannot be trained before anything is written
+        # Refuses what cannot be trained before anything is written.
+        require_amp(options.amp, conduct.device, Loop(recipe, options, splits, workspace=workspace).model)
         sources = read_code(file).files if sketch.is_from_file else [(file.name, read_source(file))]
         files = {f"{SOURCE}/{name}": data for name, data in sources}
         files |= {

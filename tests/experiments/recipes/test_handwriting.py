@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from headstart.experiments.recipes import handwriting
 from headstart.experiments.recipes.handwriting import Options
 from headstart.experiments.report.pen_section import pen_lines
 from headstart.experiments.strokes.line_splits import line_parts
 from headstart.experiments.strokes.sources import as_json_lines, read_lines
+from headstart.experiments.training.judge_model import judge
+from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import merged_options
+from headstart.pipeline.errors import HeadstartError
 from tests.commands.calling import call
 from tests.experiments.strokes.made import lines
 from tests.support import run_python, spawn_python
@@ -45,6 +49,21 @@ def test_it_learns_and_says_nats_of_points_and_of_lines(trained):
     scores = [entry["val"]["nats_per_point"] for entry in history]
     assert scores[-1] < scores[0]
     assert (experiment / "shown" / "samples.png").stat().st_size > 100
+
+
+def test_float16_without_a_gpu_is_refused_before_anything_is_written_and_wherever_it_would_be_computed(source, tmp_path):
+    refused = "--amp float16: torch computes no LSTM layer so on a CPU. Train with --amp bfloat16, or on a GPU (--device cuda)"
+    arguments = ("train", "handwriting", "--lines", source, *QUICK, "--amp", "float16", "--device", "cpu", "-w", tmp_path / "w")
+    for more in ((), ("--dry-run",)):
+        assert call(*arguments, *more).reason == refused
+    assert not (tmp_path / "w" / "experiments").exists()
+    # Begun on a GPU, gone on with or judged without one.
+    options = merged_options(Options, {"lines": source, "rnn_size": 8, "amp": "float16"})
+    loop = Loop(handwriting, options, handwriting.data(options, None))
+    with pytest.raises(HeadstartError, match="no LSTM layer so on a CPU"):
+        loop.run(None, "")
+    with pytest.raises(HeadstartError, match="no LSTM layer so on a CPU"):
+        judge(handwriting, loop.model, loop.batches("val"), "float16")
 
 
 def test_its_report_draws_lines_at_each_bias_and_in_hands_that_it_kept(trained):
