@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 from collections.abc import Callable, Mapping
@@ -77,7 +78,13 @@ def _command_of(name: str) -> click.Command:
         run = option_of(field)(run)
     if named.recipe.Options.PRESETS:
         run = _preset_option(named.recipe.Options.PRESETS)(run)
-    return click.Command(name, callback=run, params=run.__click_params__[::-1], help=named.recipe.__doc__)  # type: ignore[attr-defined]
+    return click.Command(name, callback=run, params=run.__click_params__[::-1], help=_help(named.recipe.__doc__))  # type: ignore[attr-defined]
+
+
+def _help(said: str | None) -> str:
+    """What a recipe says of itself; click would run its commands together, as it does the lines of a paragraph."""
+    parts = inspect.cleandoc(said or "").split("\n\n")
+    return "\n\n".join(f"\b\n{part}" if part.startswith("headstart ") else part for part in parts)
 
 
 def _preset_option(presets: Mapping[str, Mapping[str, Any]]) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
 """Text becomes strokes of a pen: Graves' network with a window over the characters.
 
-headstart train handwriting                          on lines composed from fonts, in 24 made-up hands
+headstart train handwriting                         on lines composed from fonts, in 24 made-up hands
 headstart train handwriting --lines lines.npz       on lines of people
 headstart train handwriting --preset quality        a larger network
 headstart sample RUN --text "Hello there" --biases 1.5

@@ -75,6 +75,16 @@ def test_its_report_draws_lines_at_each_bias_and_in_hands_that_it_kept(trained):
     assert pen_lines(shown.read_bytes()) is not None
 
 
+def test_help_has_each_command_of_the_recipe_on_a_line_of_its_own():
+    said = [line.split("  ")[1] for line in call("train", "handwriting", "--help").output.splitlines() if "  headstart " in line]
+    assert said == [
+        "headstart train handwriting",
+        "headstart train handwriting --lines lines.npz",
+        "headstart train handwriting --preset quality",
+        'headstart sample RUN --text "Hello there" --biases 1.5',
+    ]
+
+
 @pytest.mark.parametrize(("preset", "sizes"), [("fast", (100, 8, 3)), ("quality", (400, 20, 3))])
 def test_a_preset_is_a_size_of_the_network_that_other_options_change(preset, sizes):
     chosen = merged_options(Options, {"preset": preset})
