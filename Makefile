@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test gpu launches objects faults identity flips fuzz outside swaps check format
+.PHONY: demo test gpu launches objects faults identity flips fuzz outside swaps windows check format
 
 demo: $(VENV)/demo-installed
 	$(BIN)/headstart demo
@@ -47,6 +47,10 @@ outside: $(VENV)/dev-installed
 
 swaps: $(VENV)/dev-installed
 	$(BIN)/python -m tests.faults.link_swaps
+
+# Three minutes: tests of engine, cache, extraction and trainings without what Windows lacks; see docs/platforms.md. Linux only.
+windows: $(VENV)/dev-installed
+	$(BIN)/python -m pytest -p tests.without_posix
 
 check: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .

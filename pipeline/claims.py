@@ -339,13 +339,14 @@ class Claimant:
                     raise HeadstartError(f"{self._file} was removed while this worker ran; start it again") from None
             descriptor = paths.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             try:
-                os.write(descriptor, self._bytes)
+                try:
+                    os.write(descriptor, self._bytes)
+                finally:
+                    os.close(descriptor)  # first: Windows removes no file that is open
             except OSError:
                 with contextlib.suppress(OSError):
                     paths.remove(path)  # it names nobody: others would wait for its lease
                 raise
-            finally:
-                os.close(descriptor)
 
     def _touch(self) -> None:
         with environment_faults("cannot reach the workspace"):

@@ -134,8 +134,13 @@ class FileSystem:
         file = paths.open_update(path, may_have_names=True)
         if os.fstat(file.fileno()).st_nlink == 1:
             return file
+
+        def pieces() -> Iterator[bytes]:
+            yield from iter(lambda: file.read(_COPIED_AT_ONCE), b"")
+            file.close()  # before the copy takes its place: Windows replaces no file that is open
+
         with file:
-            self.replace_by_pieces(path, iter(lambda: file.read(_COPIED_AT_ONCE), b""))
+            self.replace_by_pieces(path, pieces())
         return paths.open_update(path)
 
     def replace_by_pieces(self, path: Path, pieces: Iterable[bytes]) -> None:

@@ -38,7 +38,7 @@ _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(
 _LISTED = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KEPT_FOLDERS = 16
 _HELD_S = 1.0
-_LOOKS, _LOOK_S = 50, 0.01  # for how long a file may have the name, too, under which it was written
+_LOOKS, _LOOK_S = 50, 0.01  # for how long a file may have the name, too, under which it was written, or be open on Windows
 _LINKS = {getattr(errno, name) for name in ("ELOOP", "ENOTDIR", "EEXIST", "EMLINK", "EFTYPE") if hasattr(errno, name)}
 
 
@@ -168,10 +168,14 @@ def open_file(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o666) -> 
     Raises: LinkError; OSError with the whole path.
     """
     place = _place(path)
+    if not _NOFOLLOW and not flags & os.O_EXCL and os.path.islink(place.name):
+        raise LinkError(os.fspath(path))
     try:
         return os.open(place.name, flags | _EVERY, mode, dir_fd=place.descriptor)
     except OSError as error:
         error.filename = os.fspath(path)
+        if os.name == "nt" and error.errno == errno.EACCES and os.path.isdir(place.name):  # of which Windows says no more
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), error.filename) from None
         # A link where a new file should be is a file that exists.
         raise (error if flags & os.O_EXCL else _as_link(error, path, place)) from None
     except UnicodeEncodeError:
@@ -276,7 +280,7 @@ def remove(path: Path | str) -> None:
     """As `os.unlink`: of a link the link itself."""
     with _said(path):
         place = _place(path)
-        os.unlink(place.name, dir_fd=place.descriptor)
+        _when_free(lambda: os.unlink(place.name, dir_fd=place.descriptor))
 
 
 def remove_folder(path: Path | str) -> None:
@@ -300,7 +304,17 @@ def rename(old: Path | str, new: Path | str) -> None:
     """As `os.replace`: of a link the link itself; what stood at `new` is gone."""
     with _said(old):
         source, target = _place(old), _place(new)
-        os.replace(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor)
+        _when_free(lambda: os.replace(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor))
+
+
+def _when_free(change: Callable[[], None]) -> None:
+    """Removes or renames; Windows refuses that of a file that anybody has open, and who only reads it has it for a moment."""
+    for _ in range(_LOOKS if os.name == "nt" else 0):
+        try:
+            return change()
+        except PermissionError:
+            time.sleep(_LOOK_S)
+    return change()
 
 
 def link(existing: Path | str, new: Path | str) -> None:

@@ -119,6 +119,7 @@ def withdraw(workspace: Workspace, jobs: Iterable[Job], state: str, why: str) ->
         complete = written.rfind(b"\n") + 1  # without the half line that a crash left
         kept = _kept(written, complete)
         if kept != written[:complete]:
+            file.close()  # Windows replaces no file that is open
             workspace.files.replace(path, kept + rows)
             return
         file.truncate(complete)

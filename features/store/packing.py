@@ -46,7 +46,7 @@ def open_cache(encoder_folder: str | Path, part_bytes: int = PART_BYTES) -> Cach
         part_bytes: of features in one part; existing parts stay as they are.
 
     Raises: HeadstartError if nothing is done yet, a shard is damaged, or the cache is of another encoder;
-        TryLaterError if the disk is full.
+        TryLaterError if the disk is full, or a damaged part cannot be removed.
     """
     folder = Path(encoder_folder).absolute()
     workspace = open_workspace(folder.parent.parent)
@@ -181,8 +181,15 @@ def _usable_parts(
         except FileNotFoundError:
             continue
         except DamagedPart:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 paths.remove(path)  # now: the good bytes have the same name
+            except FileNotFoundError:
+                pass
+            except PermissionError as error:  # also of what is mapped on Windows
+                raise TryLaterError(
+                    f"{path} is damaged and cannot be removed: a process has it open, or this user may not. End that process, or "
+                    "remove the file, then try again"
+                ) from error
             continue
         if part.fingerprint != fingerprint:
             raise HeadstartError(

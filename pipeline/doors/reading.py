@@ -41,7 +41,7 @@ def read(path: Path, limit: int = RECORD_BYTES) -> bytes:
 
     Raises: UnreadableError if it is none or holds more than `limit`; LinkError; OSError as `open`, FileNotFoundError included.
     """
-    descriptor = paths.open_file(path)
+    descriptor = _descriptor(path)
     try:
         return _all(descriptor, path, limit)
     finally:
@@ -73,7 +73,7 @@ def opened(path: Path, limit: int | None = None) -> Iterator[BufferedReader]:
 
     Raises: as `read`, also if it is longer than `limit`.
     """
-    with stream(paths.open_file(path), path, limit) as file:
+    with stream(_descriptor(path), path, limit) as file:
         yield file
 
 
@@ -83,6 +83,13 @@ def opened_given(path: Path, limit: int | None = None) -> Iterator[BufferedReade
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     with stream(os.open(path, flags), path, limit) as file:
         yield file
+
+
+def _descriptor(path: Path) -> int:
+    try:
+        return paths.open_file(path)
+    except IsADirectoryError:
+        raise UnreadableError(path, _expected(stat.S_IFDIR)) from None
 
 
 def stream(descriptor: int, path: Path, limit: int | None = None) -> BufferedReader:
@@ -115,7 +122,7 @@ def _all(descriptor: int, path: Path | str, limit: int) -> bytes:
 def require_file(facts: os.stat_result, path: Path | str) -> None:
     """Raises: UnreadableError if that is no regular file."""
     if not stat.S_ISREG(facts.st_mode):
-        raise UnreadableError(path, f"is {_kind(facts.st_mode)}, expected a file")
+        raise UnreadableError(path, _expected(facts.st_mode))
 
 
 def _size(descriptor: int, path: Path | str, limit: int | None) -> int:
@@ -126,7 +133,7 @@ def _size(descriptor: int, path: Path | str, limit: int | None) -> int:
     return facts.st_size
 
 
-def _kind(mode: int) -> str:
+def _expected(mode: int) -> str:
     known = {
         stat.S_IFLNK: "a symbolic link",
         stat.S_IFDIR: "a folder",
@@ -135,4 +142,4 @@ def _kind(mode: int) -> str:
         stat.S_IFBLK: "a device",
         stat.S_IFSOCK: "a socket",
     }
-    return known.get(stat.S_IFMT(mode), "no file")
+    return f"is {known.get(stat.S_IFMT(mode), 'no file')}, expected a file"

@@ -204,6 +204,17 @@ def test_a_harmed_part_comes_back(extracted, harm):
     assert extracted.cache_files() == files
 
 
+def test_a_damaged_part_that_cannot_be_removed_ends_in_one_line(extracted, monkeypatch):
+    cut(open_cache(extracted.folder).parts[0].path)
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, "in use", str(path))
+
+    monkeypatch.setattr(packing.paths, "remove", refused)
+    with pytest.raises(TryLaterError, match=r"part_.*h5 is damaged and cannot be removed: .* then try again$"):
+        open_cache(extracted.folder)
+
+
 def test_many_small_parts_become_one(extracted):
     for number in range(40, 52):
         extracted.add(numbered(1, first=number), ["a"], names=[f"image_{number:06d}.png"])

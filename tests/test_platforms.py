@@ -1,0 +1,30 @@
+"""docs/platforms.md claims nothing that no test shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.without_posix import FILES
+
+ROOT = Path(__file__).parent.parent
+ROWS = [
+    [cell.strip() for cell in line.strip("| ").split(" | ")]
+    for line in (ROOT / "docs" / "platforms.md").read_text().splitlines()
+    if line.startswith("| ")
+][1:]
+CELLS = [(system, cell) for system, *cells in ROWS for cell in cells]
+
+
+@pytest.mark.parametrize(("system", "cell"), CELLS)
+def test_each_cell_says_how_it_is_known_and_names_tests_that_are_there(system, cell):
+    word, tests = re.match(r"\w+", cell)[0], re.findall(r"`([^`]+)`", cell)
+    assert word in ("shown", "simulated", "untried")
+    assert bool(tests) is (word != "untried")
+    assert all((ROOT / test).is_file() for test in tests)
+    if (system, word) == ("Windows", "simulated"):
+        assert set(tests) <= set(FILES)
+
+
+def test_every_system_has_a_cell_for_each_column():
+    assert {len(row) for row in ROWS} == {6}
