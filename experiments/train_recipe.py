@@ -70,7 +70,7 @@ def train_recipe(
     opened = _opened(workspace)
     conduct = replace(conduct or Conduct(), device=choose_device(device))
     if has(chosen.recipe, "plan") and not _was_begun(opened, chosen, options):
-        for line in plan_lines(_ways(opened, chosen, options)):
+        for line in plan_lines(_ways(opened, chosen, options), conduct.device):
             report(line)
     settings = Settings(device, ram_bytes=conduct.ram_bytes, vram_bytes=conduct.vram_bytes)
     if has(chosen.recipe, "needs"):
@@ -105,13 +105,13 @@ def plan_recipe(
     option_files(options)  # refused here as they are when it trains
     opened, device = _opened(workspace), choose_device(device)
     if has(chosen.recipe, "plan"):
-        return Plan(_ways(opened, chosen, options))
+        return Plan(_ways(opened, chosen, options), device=device)
     with asking("data"):
         splits = chosen.recipe.data(options, opened)
     loop = Loop(chosen.recipe, options, splits, Conduct(device), workspace=opened)
     held = current_rss_bytes() if device == "cpu" else 0
     way = Way("as it is", True, loop.steps, held + loop.step_memory().of(loop.progress.micro_batch))
-    return Plan([way], {name: len(rows) for name, rows in splits.named().items()}, splits.contents, splits.notes)
+    return Plan([way], {name: len(rows) for name, rows in splits.named().items()}, splits.contents, splits.notes, device)
 
 
 def _ways(workspace: Workspace, chosen: NamedRecipe, options: RecipeOptions) -> Sequence[Way]:

@@ -41,7 +41,7 @@ class Plan:
     """What a training would learn from, and what it would take.
 
     Attributes:
-        ways: there are to train.
+        ways: there are to train. device: that it will run on.
         counts: rows of each split; contents, notes: as in `Splits`. Empty where the recipe plans by itself: jobs make its data.
     """
 
@@ -49,6 +49,7 @@ class Plan:
     counts: Mapping[str, int] = field(default_factory=dict)
     contents: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    device: str = "cpu"
 
     def as_json(self) -> dict[str, Any]:
         data = {"counts": dict(self.counts), "contents": list(self.contents), "notes": list(self.notes)}
@@ -59,7 +60,7 @@ class Plan:
         """For people."""
         rows = [f"data: {rows_words(self.counts)}"] if self.counts else []
         data = [*rows, *(f"data: {one}" for one in self.contents), *(f"note: {note}" for note in self.notes)]
-        return [*data, *plan_lines(self.ways)]
+        return [*data, *plan_lines(self.ways, self.device)]
 
 
 def rows_words(counts: Mapping[str, int]) -> str:
@@ -67,9 +68,9 @@ def rows_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in counts.items()) + " rows"
 
 
-def plan_lines(ways: Sequence[Way]) -> list[str]:
-    """For people, a line a way."""
-    return [f"plan: {_line(way)}" for way in ways]
+def plan_lines(ways: Sequence[Way], device: str) -> list[str]:
+    """For people, a line a way. Ways are tried on the CPU, which is said where the training runs elsewhere."""
+    return [f"plan{'' if device == 'cpu' or way.step_s is None else ' on the CPU'}: {_line(way)}" for way in ways]
 
 
 def _line(way: Way) -> str:
