@@ -48,7 +48,7 @@ outside: $(VENV)/dev-installed
 swaps: $(VENV)/dev-installed
 	$(BIN)/python -m tests.faults.link_swaps
 
-# Three minutes: tests of engine, cache, extraction and trainings without what Windows lacks; see docs/platforms.md. Linux only.
+# Three to four minutes: tests of engine, cache, extraction and trainings without what Windows lacks; see docs/platforms.md. Linux only.
 windows: $(VENV)/dev-installed
 	$(BIN)/python -m pytest -p tests.without_posix
 

@@ -20,6 +20,7 @@ FILES = (
     "tests/jobs/test_extract.py",
     "tests/jobs/test_train_head.py",
     "tests/pipeline/doors/test_locks.py",
+    "tests/pipeline/doors/test_records.py",
     "tests/pipeline/test_blocks.py",
     "tests/pipeline/test_claims.py",
     "tests/pipeline/test_deadlines.py",
