@@ -3,11 +3,16 @@
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parent.parent.parent.parent))
+try:
+    # First: there are packages that install a `tests` of theirs.
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent.parent))
+    from tests.without_posix.removal import NAMES, install
 
-from tests.without_posix.removal import NAMES, install
-
-sys.path.pop()
-install(json.loads(os.environ[NAMES]))
+    del sys.path[0]
+    install(json.loads(os.environ[NAMES]))
+except BaseException:
+    traceback.print_exc()
+    os._exit(1)  # Python itself would go on, with all that Windows lacks
