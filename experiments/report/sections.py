@@ -93,9 +93,10 @@ def _next_markup(subject: Subject) -> str:
     doubts = "labels that may be wrong, " if subject.is_classes else ""
     return (
         f'<ul class="how"><li><code>headstart predict IMAGES{run}</code>: what it says of other images</li>'
-        f"<li><code>headstart audit --corrections doubts.csv</code>: {doubts}images that are there twice or in two splits</li>"
-        "<li><code>headstart enqueue DATA --labels doubts.csv</code> takes what you corrected in that table, and "
-        "<code>headstart train-head</code> trains again; nothing is extracted anew</li></ul>"
+        f"<li><code>headstart audit --corrections doubts.csv</code> writes down {doubts}images that are there twice or in two "
+        "splits; correct the column label of that table</li>"
+        "<li><code>headstart enqueue --labels doubts.csv</code> takes what you corrected, and <code>headstart train-head</code> "
+        "trains again; nothing is extracted anew</li></ul>"
     )
 
 

@@ -128,7 +128,7 @@ def _classes(labels: Iterable[str]) -> str:
 
 def _splits(counts: Counter[str]) -> str:
     if counts.keys() == {""}:
-        return "none given, so 70/15/15 are drawn"
+        return "none given, so 70/15/15 are drawn at random"
     given = ", ".join(f"{name} {counts[name]:,}" for name in SPLITS)
     return f"given: {given}" + (f", none {counts['']:,}" if counts[""] else "")
 
