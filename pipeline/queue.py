@@ -13,6 +13,7 @@ from typing import Any
 
 from . import paths
 from .doors import reading
+from .errors import HeadstartError
 from .files import environment_faults
 from .job import Job, is_job_id, is_plain_path, job_id_of
 from .retire import REMOVED, Withdrawal, Withdrawn, read_withdrawn
@@ -26,6 +27,7 @@ _MOST_PROBLEMS = 1000
 _APPENDED_S = 10.0  # how long one write may take
 _NONE = ("", "", "")
 _SEPARATOR = re.compile("[,;\t]")  # a spreadsheet saves with the one of its language; no field holds any, or a quote
+_UTF_16 = ("\ufffd\ufffdj\0", "\ufffd\ufffd\0j")  # its byte order mark and the header's first letter, read as UTF-8
 _ROUNDED = re.compile(r"\d+(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
 
 
@@ -226,6 +228,11 @@ class Reader:
 
     def _checked(self, number: int, fields: list[str]) -> Job | None:
         if number == 1:
+            if fields[0].startswith(_UTF_16):  # no row can be read, and none may be added behind it
+                where = self.workspace.queue
+                raise HeadstartError(
+                    f"{where} is UTF-16, 'Unicode text' of a spreadsheet. Nothing is lost: save it as 'CSV UTF-8'"
+                )
             header = ",".join(fields)
             if header != HEADER:
                 self._problem(1, f"expected the header {HEADER}, found {header[:60]!r}; save it as CSV, in UTF-8")

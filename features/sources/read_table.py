@@ -22,6 +22,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MAX_ROWS = 20_000_000
 _MAX_COLUMNS = 50_000
 _BATCH = 1 << 16
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # .xlsx and .ods, .xls
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _SAID_SEPARATOR = re.compile(r"(sep=(.)[\";,\t]*)\r?\n", re.IGNORECASE)
 MAX_CHARACTERS = 20_000  # of one value; escaped it stays below the csv module's own limit of 131,072
@@ -73,6 +74,8 @@ def _text_of(path: Path, name: str) -> str:
     try:
         with environment_faults(f"cannot read {name}"):
             data = reading.read_given(path, reading.TABLE_BYTES)
+        if data.startswith(_WORKBOOKS):
+            raise HeadstartError(f"{name} is a spreadsheet's own file, whatever its name says. Save it as 'CSV UTF-8' there.")
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of spreadsheets
             data = data.decode("utf-16").encode()
         if b"\0" in data:
@@ -143,9 +146,11 @@ def _read_text(path: Path) -> TextTable:
     notes = [f"dropped {repeated:,} rows that repeat the header"] if repeated else []
     if delimiter != DELIMITERS[path.suffix.lower()]:
         notes.append(f"values are separated by '{printable(delimiter)}'")
-    # A column without name and values: every line ends in a separator.
-    columns = {column: list(cells) for column, cells in zip(header, values, strict=True) if column or any(cells)}
-    return TextTable(name, columns, numbers, tuple(notes))
+    # Columns without name and values: every line ends in separators.
+    columns = [(column, list(cells)) for column, cells in zip(header, values, strict=True) if column or any(cells)]
+    if sum(not column for column, _ in columns) > 1:
+        raise HeadstartError(f"{name} has several columns without a name. Name them, or leave them out.")
+    return TextTable(name, dict(columns), numbers, tuple(notes))
 
 
 def _key(cell: str) -> str:
@@ -184,7 +189,8 @@ def _check_header(name: str, header: list[str], number: int) -> None:
             f"{name} has no header: row {number} names an image, {printable(image)}. Put a line above it that names the columns, "
             "such as path,label."
         )
-    twice = sorted(column for column, count in Counter(header).items() if count > 1)
+    # Without a name: spreadsheets leave empty columns behind.
+    twice = sorted(column for column, count in Counter(header).items() if count > 1 and column)
     if twice:
         raise HeadstartError(f"{name} has the column '{printable(twice[0])}' twice. Rename one of them.")
 

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from headstart.pipeline.errors import HeadstartError
@@ -24,6 +24,10 @@ _NAMED = 8  # columns in one note
 _FIRST = 20  # rows among which a header may hide below a title
 _MANY = 100  # numbers that so many different ones stand in a column of are amounts, not names of classes
 _LIKE_MISSING = frozenset({"none", "null", "n/a", "na", "<na>", "nil", "#n/a"})
+# What spreadsheets save for a long number, for what does not fit its cell, and for a text that they took for a formula.
+_SHORTENED = re.compile(r"-?\d(?:[.,]\d+)?E\+\d{2,3}")
+_SPOILT = re.compile(r"#{3,}|#(?:NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!)")
+_DATE = re.compile(r"\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2}|\d{1,2}\. [A-Z][a-zä]{2}")
 # Written by str(float('nan')); a class of that name is a missing label far more often than a kind of bread.
 _MISSING_LABELS = frozenset({"", "nan", "NaN"})
 
@@ -42,6 +46,9 @@ def table_source(file: Path, table: TextTable, options: SourceOptions) -> Source
     first = _first_rows(table, paths, labels, splits)
     facts = _facts(table, file.parent, paths, first, options)
     groups = table.columns[roles["group"]] if "group" in roles else [""] * len(paths)
+    _refuse_spoilt(table, roles["path"], [i for i in first if facts[i][0] == MISSING])
+    for role in ("label", "group"):
+        _refuse_spoilt(table, roles.get(role), range(len(paths)))
     extra = {name: values for name, values in table.columns.items() if name not in roles.values()}
     others = list(zip(*extra.values(), strict=True)) if extra else [()] * len(paths)
     images = [Image(paths[i], labels[i], splits[i], groups[i], *facts[i], others[i]) for i in first]
@@ -83,6 +90,23 @@ def _missing_note(root: Path, paths: Sequence[str]) -> str:
     return f"{len(paths):,} files are named but not there; their rows will fail until they are{example}"
 
 
+def _refuse_spoilt(table: TextTable, column: str | None, rows: Iterable[int]) -> None:
+    """Raises: HeadstartError if one of these rows has there what a spreadsheet made of something else, which is lost."""
+    if column is None:
+        return
+    for i in rows:
+        value = table.columns[column][i].strip()
+        if "E+" not in value and value[:1] != "#":  # as almost every value of a million is
+            continue
+        is_shortened = _SHORTENED.fullmatch(value)
+        if is_shortened or _SPOILT.fullmatch(value):
+            of = "a longer number" if is_shortened else "something else"
+            raise HeadstartError(
+                f"{table.name} row {table.row_numbers[i]}: column '{printable(column)}' has '{printable(value)}', which a "
+                f"spreadsheet made of {of}. Format the column as text there, write the value again and save."
+            )
+
+
 def means_pictures(table: TextTable, root: Path, options: SourceOptions) -> bool:
     """Whether the pictures of a Parquet file are the images, and not files that a column names."""
     said = options.path_col or dict(options.remembered).get("path")
@@ -111,6 +135,9 @@ def column_notes(table: TextTable, roles: dict[str, str], extra: Mapping[str, Se
             notes.append(
                 f"label '{printable(absent[0])}' is a class like any other; leave it empty, or delete its rows, if it is none"
             )
+        date = next((label for label in sorted(set(table.columns[roles["label"]])) if _DATE.fullmatch(label)), None)
+        if date is not None:
+            notes.append(f"label '{printable(date)}' may be what a spreadsheet made of another name: it takes MAR2 for a date")
     if "label" in roles and _are_amounts(table.columns[roles["label"]]):
         column = printable(roles["label"])
         notes.append(f"column '{column}' holds numbers: headstart train-head --target {column} predicts them as such")

@@ -165,6 +165,20 @@ def test_a_queue_that_a_spreadsheet_saved_is_the_same_queue(workspace, separator
     assert read(workspace) == (jobs + more, [])
 
 
+@pytest.mark.parametrize("mark_and_code", [(b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")], ids=["little", "big"])
+def test_a_queue_saved_as_unicode_text_is_refused_and_nothing_is_added_to_it(workspace, mark_and_code):
+    jobs, (mark, code) = enqueue_fakes(workspace, 30), mark_and_code
+    whole = workspace.queue.read_text()
+    workspace.queue.write_bytes(mark + whole.replace(",", "\t").replace("\n", "\r\n").encode(code))
+    saved = workspace.queue.read_bytes()
+    for use in (read, lambda workspace: enqueue_fakes(workspace, 50)):
+        with pytest.raises(HeadstartError, match=r"is UTF-16.*'CSV UTF-8'"):
+            use(workspace)
+    assert workspace.queue.read_bytes() == saved
+    workspace.queue.write_bytes(saved.decode("utf-16").encode("utf-8-sig"))
+    assert read(workspace) == (jobs, [])
+
+
 def test_rows_in_another_order_are_the_same_queue(workspace):
     jobs = enqueue_fakes(workspace, 40)
     edit(workspace, lambda lines: [lines[0], *reversed(lines[1:])])

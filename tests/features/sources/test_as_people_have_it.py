@@ -39,6 +39,11 @@ READ = {
     "a header that begins with #": PLAIN.replace("path", "#path", 1).encode(),
     "a separator at each end": PLAIN.replace("\n", ",\n").encode(),
     "only carriage returns": PLAIN.replace("\n", "\r").encode(),
+    "Unicode text of Excel": PLAIN.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"),
+    "CSV UTF-8 of an Excel that writes commas in numbers": PLAIN.replace(",", ";").replace("\n", "\r\n").encode("utf-8-sig"),
+    "its separator said, in UTF-16": b"\xff\xfe" + ("sep=;\r\n" + PLAIN.replace(",", ";")).encode("utf-16-le"),
+    "every cell quoted": "".join(",".join(f'"{cell}"' for cell in row.split(",")) + "\r\n" for row in PLAIN.split()).encode(),
+    "columns and rows left empty": b"path,label,,,\r\nimg/0.jpg,a,,,\r\n,,,,\r\nimg/1.jpg,b,,,\r\n,,,,\r\n",
 }
 
 
@@ -49,9 +54,45 @@ def test_tables_are_read_as_they_are_meant(place, content):
     assert [(image.path, image.label, image.extra) for image in source.images] == [("img/0.jpg", "a", ()), ("img/1.jpg", "b", ())]
 
 
+SPOILT = {
+    "a path": ("path,label\r\nimg/0.jpg,a\r\n1E+05,b\r\n", "row 3: column 'path' has '1E.05'.*a longer number"),
+    "a label": ("path;label\r\nimg/0.jpg;1,23457E+11\r\nimg/1.jpg;b\r\n", "row 2: column 'label' has '1,23457E.11'"),
+    "a group": ("path,label,group\r\nimg/0.jpg,a,7\r\nimg/1.jpg,b,1.23457E+11\r\n", "row 3: column 'group'"),
+    "a narrow column": (
+        "path,label\r\nimg/0.jpg,########\r\nimg/1.jpg,b\r\n",
+        "'########', which a spreadsheet made of something",
+    ),
+    "a formula": ("path,label\r\nimg/0.jpg,#NAME?\r\nimg/1.jpg,b\r\n", "'#NAME.', which a spreadsheet made of something else"),
+    "columns without names": ("path,label,,\r\nimg/0.jpg,a,1,2\r\n", "several columns without a name"),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), SPOILT.values(), ids=SPOILT)
+def test_what_a_spreadsheet_spoilt_is_refused_with_its_row(place, content, says):
+    (place / "t.csv").write_bytes(content.encode())
+    with pytest.raises(HeadstartError, match=says):
+        find_images(place / "t.csv", SourceOptions())
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"], ids=["xlsx", "xls"])
+def test_a_workbook_that_is_called_a_table_is_said_to_be_one(place, start):
+    (place / "t.csv").write_bytes(start + bytes(80))
+    with pytest.raises(HeadstartError, match="a spreadsheet's own file, whatever its name says"):
+        find_images(place / "t.csv", SourceOptions())
+
+
+def test_a_file_that_is_called_like_a_shortened_number_is_a_file(place):
+    (place / "img/0.jpg").rename(place / "1E+05")
+    (place / "t.csv").write_text("path,score\n1E+05,1E+05\n")
+    [image] = find_images(place / "t.csv", SourceOptions()).images
+    assert (image.path, image.extra) == ("1E+05", ("1E+05",))
+
+
 TABLE_NOTES = {
     "a label that reads like none": ("path,label\nimg/0.jpg,a\nimg/1.jpg,N/A\n", "label 'N/A' is a class like any other"),
     "another": ("path,label\nimg/0.jpg,null\nimg/1.jpg,b\n", "label 'null' is a class like any other"),
+    "a date": ("path,label\nimg/0.jpg,2-Mar\nimg/1.jpg,b\n", "label '2-Mar' may be what a spreadsheet made of another name"),
+    "a German one": ("path,label\nimg/0.jpg,02. Mär\nimg/1.jpg,b\n", "label '02. Mär' may be what a spreadsheet made of"),
     "a label column": ("path,species\nimg/0.jpg,a\n", r"--label-col species takes one as label"),
     "a split column": ("path,label,part\nimg/0.jpg,a,train\nimg/1.jpg,b,test\n", "--split-col part takes it as split"),
     "amounts": ("path,label,score\nimg/0.jpg,a,0.5\nimg/1.jpg,b,1.25\n", "train-head --target score predicts it"),
