@@ -55,7 +55,7 @@ windows: $(VENV)/dev-installed
 check: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q tests/test_names.py tests/test_doors.py tests/test_cli_docs.py tests/test_api_docs.py
+	$(BIN)/python -m pytest -q tests/test_names.py tests/test_doors.py tests/test_cli_docs.py tests/test_api_docs.py tests/test_without_torch.py
 	$(BIN)/python tools/stage.py build/stage
 	cd build/stage && for system in linux win32 darwin; do \
 		MYPYPATH=. ../../$(BIN)/mypy --platform $$system --cache-dir ../mypy_cache/$$system --config-file ../../pyproject.toml -p headstart || exit 1; \

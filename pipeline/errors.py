@@ -2,6 +2,9 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeGuard
 
 from .text import one_line
 
@@ -96,10 +99,22 @@ _OF_A_PLACE = {
 }
 
 
+# Where a package is called otherwise than what is imported of it.
+_PACKAGES = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "pynvml": "nvidia-ml-py", "google": "protobuf"}
+
+
+def _is_package(name: str | None) -> TypeGuard[str]:
+    """Whether it can be what is missing: a module within a package that is there is our own mistake, or a version's."""
+    return name is not None and "." not in name and name != "headstart"
+
+
 def as_explained(error: Exception) -> Exception:
     """The error that one line explains, where it is the system's or that of a name that somebody gave; else `error` itself."""
     if isinstance(error, ExplainedError):
         return error
+    if isinstance(error, ModuleNotFoundError) and _is_package(error.name):
+        package = _PACKAGES.get(error.name, error.name)
+        return HeadstartError(f"{package} is not installed here, and this needs it. Install it: pip install {package}")
     if is_shortage(error):
         return as_shortage("cannot go on")
     if not isinstance(error, OSError):
@@ -109,6 +124,15 @@ def as_explained(error: Exception) -> Exception:
         shown = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else str(error.filename)
         return HeadstartError(f"cannot use {shown[:200]}: {error.strerror}")
     return later or error
+
+
+@contextmanager
+def missing_packages_explained() -> Iterator[None]:
+    """A package that is not installed is no fault of the job that asks for it: what `as_explained` says of that is raised."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise as_explained(error) from None
 
 
 def as_try_later(error: OSError, doing: str) -> TryLaterError | None:

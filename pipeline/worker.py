@@ -22,6 +22,7 @@ from .errors import (
     WithdrawnWork,
     as_shortage,
     is_shortage,
+    missing_packages_explained,
 )
 from .files import environment_faults
 from .job import Job
@@ -210,7 +211,8 @@ class Worker:
     def _session(self, job: Job) -> Session:
         key = (job.folder, job.source)
         if key not in self._sessions:
-            self._sessions[key] = load_kind(job.kind).open_session(self.workspace, job, self.settings)
+            with missing_packages_explained():
+                self._sessions[key] = load_kind(job.kind).open_session(self.workspace, job, self.settings)
         return self._sessions[key]
 
     def _suspect_session(self, claim: Claim) -> Session:
@@ -250,7 +252,11 @@ class Worker:
         self._is_kept = getattr(hand.session, "KEEPS_PROGRESS", False)  # see kinds.Resumable
         begun = time.monotonic()  # not when it was taken: it was prepared while another job computed
         try:
-            with environment_faults(f"cannot do {hand.claim.job.job_id}"), self.watchdog.watching(hand.claim):
+            with (
+                environment_faults(f"cannot do {hand.claim.job.job_id}"),
+                missing_packages_explained(),
+                self.watchdog.watching(hand.claim),
+            ):
                 result = hand.session.compute(hand.prepared.result(), self._check)
         except InterruptedWork as interruption:
             self.claimant.release(hand.claim)
