@@ -140,7 +140,10 @@ def _number(facts: dict[str, Any], name: str) -> float:
 
 
 class _Remembered:
-    """Tallies of groups that are wholly done, valid as long as nothing was created or renamed in their folders."""
+    """Tallies of groups that are wholly done, valid as long as nothing was created or renamed in their folders.
+
+    That is told by the times of the folders. On a drive that does not date them (mounted cloud storage), nothing is remembered.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -161,7 +164,7 @@ class _Remembered:
 
     def keep(self, jobs: list[Job], tally: Tally) -> Tally:
         stamps = self._stamps(jobs[0])
-        if tally.done == len(jobs) and max(stamps) < time.time_ns() - int(_SETTLED_S * 1e9):
+        if tally.done == len(jobs) and max(stamps) < time.time_ns() - int(_SETTLED_S * 1e9) and self._are_dated(jobs[0], stamps):
             self.groups[_key(jobs)] = {"stamps": stamps, "tally": asdict(tally)}
             self.changed = True
         return tally
@@ -173,7 +176,14 @@ class _Remembered:
                 replace(self.workspace.files, fsync=False).replace(self.workspace.status_cache, data)
 
     def _stamps(self, job: Job) -> list[int]:
-        return [_modified(self.workspace.marker(job).parent), _modified(self.workspace.payloads(job))]
+        return [_modified(folder) for folder in self._folders(job)]
+
+    def _are_dated(self, job: Job, stamps: list[int]) -> bool:
+        """Whether the folders changed since the first file in them was written: one that never does says nothing."""
+        return all(_oldest(folder) < stamp for folder, stamp in zip(self._folders(job), stamps, strict=True))
+
+    def _folders(self, job: Job) -> tuple[Path, Path]:
+        return self.workspace.marker(job).parent, self.workspace.payloads(job)
 
 
 def _key(jobs: list[Job]) -> str:
@@ -185,6 +195,15 @@ def _modified(folder: Path) -> int:
         return paths.stat(folder).st_mtime_ns
     except OSError:
         return 0
+
+
+def _oldest(folder: Path) -> int:
+    """When the first file in it was written; of an empty folder, and of none, before all times."""
+    try:
+        with paths.entries(folder) as entries:
+            return min((entry.stat(follow_symlinks=False).st_mtime_ns for entry in entries), default=-1)
+    except OSError:
+        return -1
 
 
 def read_failures(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:

@@ -49,6 +49,7 @@ def command(
     unless told anew. What stands behind `--` is given to each `headstart work`, such as `-- --block 64`.
     """
     from headstart.pipeline import launch
+    from headstart.pipeline.drives import caution
     from headstart.pipeline.status import read_status
 
     opened_workspace = chosen_workspace(workspace)
@@ -64,6 +65,8 @@ def command(
     if time_limit is not None and time_limit < 1:
         raise click.UsageError("--time-limit is less than a second")
     _check_work_options(work_options)
+    if note := caution(opened_workspace):
+        say(f"note: {note}")
     asked = launch.Asked(workers, gpus_per_worker, time_limit, work_options or None)
     begun = launch.begin(opened_workspace, on, asked)
     say(f"{begun.name}: {plural(begun.workers, 'worker')} on {on}; each runs {opened_workspace.launch_script(on)}")

@@ -64,6 +64,7 @@ def command(
     """
     from headstart.commands.output.forecast import planned_against_actual
     from headstart.commands.output.progress import ProgressDisplay
+    from headstart.pipeline.drives import caution
     from headstart.pipeline.kinds import Settings
     from headstart.pipeline.work import work
     from headstart.pipeline.worker import Limits
@@ -77,6 +78,8 @@ def command(
         job_timeout_s=job_timeout,
         block=block,
     )
+    if note := caution(opened_workspace):
+        say(f"note: {note}")
     with ProgressDisplay(opened_workspace) as progress:
         settings = Settings(device, batch_size, ram_budget, vram_budget)
         worked = work(opened_workspace, settings, limits, progress.show, supervision, objects)

@@ -18,8 +18,9 @@ from typing import Any
 
 from headstart.features.devices import cores, has_nvidia_device
 from headstart.pipeline.claims import live_workers, read_owner
+from headstart.pipeline.drives import is_networked, kind_of_drive, seen_late
 from headstart.pipeline.errors import ExplainedError
-from headstart.pipeline.files import probe
+from headstart.pipeline.files import FileSystem, probe
 from headstart.pipeline.liveness import is_alive
 from headstart.pipeline.quarantine import names_in
 from headstart.pipeline.status import quarantined_jobs, read_status, suspect_jobs
@@ -35,7 +36,6 @@ _EXTRAS = {
     "tensorboard": ("TensorBoard", "pip install 'headstart[tensorboard]'"),
 }
 _LITTLE_MEMORY, _LITTLE_DISK = 2 * 10**9, 2 * 10**9
-_NETWORKED = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "fuse.rclone", "fuse.gvfsd-fuse", "lustre", "ceph"})
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def examine_machine(root: Path) -> list[Checked]:
     ]
     lines = [line for subject, check in checks for line in _safely(subject, check)]
     if not has_workspace(root):
-        return [*lines, Checked("workspace", NOTE, f"none at {printable(str(root))}", "headstart enqueue DATA makes one")]
+        lines.append(Checked("workspace", NOTE, f"none at {printable(str(root))}", "headstart enqueue DATA makes one"))
+        return [*lines, *(_safely("folder", lambda: _drive("folder", root, probe(root))) if root.is_dir() else [])]
     try:
         workspace = open_workspace(root)
     except ExplainedError as error:
@@ -235,32 +236,42 @@ def _weights() -> Iterator[Checked]:
 
 
 def _file_system(workspace: Workspace) -> Iterator[Checked]:
-    noted, found = workspace.files, probe(workspace.root)
-    kind = _kind_of_disk(workspace.root)
-    where = f"{printable(str(workspace.root))} on {kind}"
-    able = f"{'hard links' if found.hard_links else 'no hard links'}, {'durable writes' if found.fsync else 'no durable writes'}"
-    if (noted.hard_links and not found.hard_links) or (noted.fsync and not found.fsync):
+    noted, able = workspace.files, probe(workspace.root)
+    if (noted.hard_links and not able.hard_links) or (noted.fsync and not able.fsync):
         fix = "it was made on another disk: copy it back there, or enqueue the data into a new workspace here"
-        yield Checked("workspace", WRONG, f"{where}: {able}, less than when it was made", fix)
-    elif not found.fsync:
-        yield Checked(
-            "workspace", NOTE, f"{where}: {able}", "a power cut may cost the last jobs: headstart verify --deep after one"
+        words = (
+            f"{printable(str(workspace.root))} on {kind_of_drive(workspace.root)}: {_abilities(able)}, less than when it was made"
         )
-    elif kind in _NETWORKED:
-        yield Checked("workspace", NOTE, f"{where}: {able}", "works, and is slower; a local disk and headstart sync are faster")
+        yield Checked("workspace", WRONG, words, fix)
     else:
-        yield Checked("workspace", OK, f"{where}: {able}")
+        yield from _drive("workspace", workspace.root, able)
 
 
-def _kind_of_disk(root: Path) -> str:
-    """What the system calls the file system under `root`."""
-    import psutil
+def _drive(subject: str, folder: Path, able: FileSystem) -> Iterator[Checked]:
+    """What a folder can do, and what follows for a workspace in it."""
+    kind, late = kind_of_drive(folder), seen_late(folder)
+    where = f"{printable(str(folder))} on {kind}"
+    if is_networked(kind):
+        fix = "works, and is slower; a local disk and headstart sync are faster"
+        yield Checked(subject, NOTE, f"{where}: {_abilities(able)}", fix)
+    else:
+        yield Checked(subject, OK, f"{where}: {_abilities(able)}")
+    if not able.fsync:
+        fix = "headstart verify --deep after a power cut"
+        yield Checked(subject, NOTE, "no durable writes: a power cut may cost the last jobs, a kill costs nothing", fix)
+    if late:
+        words = f"on {late}: other machines see changes late; two at once do the same jobs and may lose each other's rows"
+        fix = (
+            "let one machine at a time enqueue and work here; faster: a workspace on a local disk, and headstart sync to this one"
+        )
+        yield Checked(subject, NOTE, words, fix)
 
-    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
-    for folder in (root, *root.parents):
-        if str(folder) in mounts:
-            return str(mounts[str(folder)])
-    return "a disk of unknown kind"
+
+def _abilities(able: FileSystem) -> str:
+    links = (
+        "hard links" if able.hard_links else "no hard links (a kill in the moment of a claim holds that job up for two minutes)"
+    )
+    return f"{links}, {'durable writes' if able.fsync else 'no durable writes'}"
 
 
 def _disk(workspace: Workspace) -> Iterator[Checked]:

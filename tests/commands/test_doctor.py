@@ -96,6 +96,18 @@ def test_what_is_wrong_says_its_fix_and_exits_with_1(tmp_path, monkeypatch, harm
     assert call("doctor", "-w", root).status == 1
 
 
+def test_a_folder_says_what_it_can_do_and_what_follows_before_anything_is_enqueued_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "probe", lambda folder: FileSystem(hard_links=False, fsync=False))
+    monkeypatch.setattr(machine, "seen_late", lambda folder: "fuse.rclone")
+    lines = [line for line in machine.examine_machine(tmp_path) if line.subject == "folder"]
+    assert [line.state for line in lines] == [machine.OK, machine.NOTE, machine.NOTE]
+    assert "no hard links (a kill in the moment of a claim holds that job up for two minutes)" in lines[0].text
+    assert "verify --deep" in lines[1].fix
+    assert "one machine at a time" in lines[2].fix
+    assert not list(tmp_path.iterdir())
+    assert not [line for line in machine.examine_machine(tmp_path / "absent") if line.subject == "folder"]
+
+
 def test_it_loads_no_torch_where_no_gpu_is(tmp_path):
     code = (
         "import sys, json; from pathlib import Path; from headstart.features.planning.machine import examine_machine\n"

@@ -1,5 +1,6 @@
 import pytest
 
+from headstart.pipeline import drives
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.worker import Limits, Worker
 from tests.pipeline.suspects import enqueue_fragile
@@ -65,3 +66,12 @@ def test_what_was_enqueued_while_a_worker_left_is_to_come_back_for(workspace, mo
     plain = Worker.run
     monkeypatch.setattr(Worker, "run", lambda self: (plain(self), enqueue_fakes(workspace, 30))[0])
     assert call("work", "--exit-status", "-w", workspace.root).status == 10
+
+
+@pytest.mark.parametrize("command", [("work",), ("launch", "--on", "local")], ids=["work", "launch"])
+def test_where_other_machines_see_changes_late_that_is_said_before_anything_is_done(workspace, monkeypatch, command):
+    plain = call(*command, "-w", workspace.root).errors
+    monkeypatch.setattr(drives, "seen_late", lambda folder: "fuse.rclone")
+    said = call(*command, "-w", workspace.root).errors
+    assert said.startswith(f"note: {workspace.root} lies on fuse.rclone: other machines see changes late. Let one machine")
+    assert "see changes late" not in plain

@@ -168,7 +168,7 @@ def test_a_database_that_stays_locked_asks_to_try_later_and_then_has_every_row(r
     begun(ready)
     with open_database(ready.database) as database:
         database._connection.execute("BEGIN EXCLUSIVE")
-        monkeypatch.setattr(synchronize, "open_database", lambda path: open_database(path, 0.05))
+        monkeypatch.setattr(synchronize, "open_database", lambda path, **options: open_database(path, 0.05))
         with pytest.raises(TryLaterError, match="locked by another process"):
             worked(ready)
         database._connection.execute("ROLLBACK")

@@ -380,11 +380,12 @@ def _metric(path: Path, step: Any, split: Any, metric: Any, value: Any) -> Metri
 
 
 @contextlib.contextmanager
-def open_database(path: Path, busy_s: float = BUSY_S) -> Iterator[Database]:
+def open_database(path: Path, busy_s: float = BUSY_S, fsync: bool = True) -> Iterator[Database]:
     """The database at `path`, made if absent and brought to this version's schema, for somebody who writes.
 
     Args:
         busy_s: how long to wait for another process that writes.
+        fsync: whether the file system can do that; where it cannot, a power cut may cost rows, which are made again.
 
     Raises: HeadstartError if it is no database, damaged, newer, or must not be written, or another program put something into it
         or beside it; TryLaterError if it stays locked or the disk is full.
@@ -399,6 +400,8 @@ def open_database(path: Path, busy_s: float = BUSY_S) -> Iterator[Database]:
     with contextlib.closing(connection):
         with _explained(path):
             _distrust(connection)
+            if not fsync:  # SQLite takes a refused fsync for a broken disk
+                connection.execute("PRAGMA synchronous = OFF")
         if is_new:
             # WAL lets readers go on while one writes. Some network file systems cannot; SQLite then keeps its journal.
             with contextlib.suppress(sqlite3.OperationalError):

@@ -33,10 +33,10 @@ def open_synchronized(
 
     Raises: as `open_database`, but not because it is lost or must not be written.
     """
-    path = workspace.database
+    path, fsync = workspace.database, workspace.files.fsync
     is_writable = os.access(path if paths.exists(path) else path.parent, os.W_OK) and os.access(path.parent, os.W_OK)
     with contextlib.ExitStack() as stack:
-        database = stack.enter_context(open_database(path, busy_s) if is_writable else in_memory(path))
+        database = stack.enter_context(open_database(path, busy_s, fsync) if is_writable else in_memory(path))
         try:
             synchronize(workspace, database, in_full, report)
         except DifferentRows:
@@ -44,7 +44,7 @@ def open_synchronized(
             stack.close()
             move_aside(path)
             report(f"{path} had other rows than were written; it was made again from the folders of the runs")
-            database = stack.enter_context(open_database(path, busy_s))
+            database = stack.enter_context(open_database(path, busy_s, fsync))
             synchronize(workspace, database, in_full, report)
         yield database
 
@@ -58,7 +58,7 @@ def rebuild(workspace: Workspace) -> int:
 
 def record(workspace: Workspace, experiment: HeadExperiment | RecipeExperiment) -> None:
     """Notes a finished training, and what number each of its runs has, so that a database made anew gives it the same."""
-    with open_database(workspace.database) as database:
+    with open_database(workspace.database, fsync=workspace.files.fsync) as database:
         database.replace_experiment(experiment.folder.name, _made(experiment))
         numbers = {run.head: run.run for run in database.runs() if run.experiment == experiment.folder.name}
     workspace.files.replace(experiment.folder / NUMBERS, seal(numbers))

@@ -112,6 +112,14 @@ def test_a_database_that_another_process_is_just_publishing_is_taken_as_it_is(pa
     assert not path.with_name(f"{path.name}.replaced").exists()
 
 
+@pytest.mark.parametrize(("fsync", "synchronous"), [(True, {1, 2}), (False, {0})])
+def test_a_drive_without_fsync_is_not_asked_for_it(path, fsync, synchronous):
+    """SQLite would call it a broken disk: tests/commands/test_on_drives.py has such a drive."""
+    with open_database(path, fsync=fsync) as found:
+        found.begin_run("exp", "first", "classification", {})
+        assert found._connection.execute("PRAGMA synchronous").fetchone()[0] in synchronous
+
+
 def locked(path):
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
