@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test gpu launches objects faults identity flips fuzz outside swaps windows check format
+.PHONY: demo test gpu launches objects drives faults identity flips fuzz outside swaps windows check format
 
 demo: $(VENV)/demo-installed
 	$(BIN)/headstart demo
@@ -24,6 +24,11 @@ launches: $(VENV)/dev-installed
 objects: $(VENV)/dev-installed
 	$(BIN)/python -m pip install --quiet -e '.[dev,s3]' 'moto[server]>=5.0.21'
 	$(BIN)/python -m tests.faults.objects --write
+
+# Ten to twenty minutes; as root on Linux, with ntfs-3g, exfat-fuse, exfatprogs, xfsprogs and libfuse2 (apt-get install).
+drives: $(VENV)/dev-installed
+	$(BIN)/python -m pip install --quiet -e '.[dev,drives]'
+	$(BIN)/python -m tests.faults.drives --write
 
 # 25 minutes at most, meant for two idle cores; the figures go into docs/reliability.md.
 faults: $(VENV)/dev-installed

@@ -45,14 +45,14 @@ def tables(minutes: float) -> tuple[int, str]:
     return max(int(not is_whole), *(code for code, _ in outputs.values())), "\n\n".join(figures)
 
 
-def conditions() -> str:
-    """Where and when the figures were measured."""
-    memory = "in memory (tmpfs)" if os.access("/dev/shm", os.W_OK) else "on disk"
+def conditions(workspaces: str = "") -> str:
+    """Where and when the figures were measured. Args: workspaces: where these lay, if not where `scratch` puts them."""
+    place = workspaces or ("in memory (tmpfs)" if os.access("/dev/shm", os.W_OK) else "on disk")
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     cores = len(os.sched_getaffinity(0))
     libraries = ", ".join(f"{name} {version(name)}" for name in ("filelock", "hypothesis"))
     system = f"{platform.system()} {platform.release()}, {platform.machine()}, {cores} cores"
-    return f"{when}: headstart {__version__}, Python {platform.python_version()}, {libraries}; {system}; workspaces {memory}"
+    return f"{when}: headstart {__version__}, Python {platform.python_version()}, {libraries}; {system}; workspaces {place}"
 
 
 def write(figures: str, command: str = "make faults") -> None:
@@ -62,17 +62,19 @@ def write(figures: str, command: str = "make faults") -> None:
     PAGE.write_text(re.sub(pattern, lambda match: f"{match[1]}{figures}\n{match[2]}", page), encoding="utf-8")
 
 
-def write_table(header: str, rows: list[str], command: str, is_whole: bool) -> None:
+def write_table(header: str, rows: list[str], command: str, is_whole: bool, workspaces: str = "") -> None:
     """As `write`, of rows under `header`, each known by its first cell.
 
-    Args: is_whole: False if there are others: those that stand there already are kept.
+    Args:
+        is_whole: False if there are others: those that stand there already are kept.
+        workspaces: see `conditions`.
     """
     page = PAGE.read_text(encoding="utf-8")
     there = re.search(rf"(?s)<!-- figures: {command} -->\n(.*?)<!-- end -->", page)
     kept = there[1].splitlines() if there and not is_whole else []
     by_name = {row.split("|")[1]: row for row in [*(line for line in kept if line.startswith("|")), *rows]}
     body = [row for row in by_name.values() if row not in header.splitlines()]
-    write("\n".join([f"{conditions()}.\n", header, *body]), command)
+    write("\n".join([f"{conditions(workspaces)}.\n", header, *body]), command)
 
 
 def conclude(header: str, rows: list[str], said: str, violations: int, command: str, arguments: argparse.Namespace) -> int:
