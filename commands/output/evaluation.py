@@ -11,6 +11,7 @@ from headstart.pipeline.text import plural, printable
 from .terminal import aligned, interval_text
 
 if TYPE_CHECKING:
+    from headstart.experiments.evaluation.evaluate_designs import DesignsEvaluation
     from headstart.experiments.evaluation.evaluate_handwriting import HandwritingEvaluation
     from headstart.experiments.evaluation.evaluate_run import RunEvaluation
 
@@ -57,6 +58,30 @@ def handwriting_lines(evaluation: HandwritingEvaluation) -> Iterator[str]:
     yield from aligned(rows, "<>>>>>>")
     yield ""
     yield "slant r: how far the slant of lines goes with that of the lines that prime, which only those named primed have seen"
+
+
+def designs_lines(evaluation: DesignsEvaluation) -> Iterator[str]:
+    """What drawn pictures are worth, a line of text for each kind that they are compared with."""
+    yield (
+        f"{evaluation.images:,} pictures that {evaluation.run} drew from descriptions of the split '{evaluation.split}', beside "
+        f"the real ones, judged by {evaluation.judge}"
+    )
+    yield ""
+    rows = [["", "right goal", "right format", "tone error", "score", "distance", "diversity", "flatness", "nearest"]]
+    for name, one in evaluation.numbers.items():
+        parts = [f"{one[key]:.3f}" for key in ("goal_accuracy", "format_accuracy", "tone_error", "score")]
+        near = f"{one['nearest']:.1f}" if "nearest" in one else ""
+        apart = "none" if one["diversity"] is None else f"{one['diversity']:.2f}"
+        rows.append([name, *parts, f"{one['distance']:.2f}", apart, f"{one['flatness']:.3f}", near])
+    yield from aligned(rows, "<>>>>>>>>")
+    yield ""
+    counts = ", ".join(
+        f"{one['drawn']:.2f} and {one['real']:.2f} of {count:,}" for count, one in evaluation.distance_by_count.items()
+    )
+    yield f"distance: Fréchet's, of what the judge sees in them and in other real designs. Drawn and real ones have {counts}"
+    yield "diversity: how far pictures of the same goal and format are from each other, as a part of the real ones' distance"
+    yield "flatness: the part of neighbouring pixels that are alike (4 of 255)"
+    yield "nearest: the distance, in levels of 255, of the one that comes nearest to a training image; a copy has 0"
 
 
 def _standings(evaluation: RunEvaluation) -> Iterator[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -23,9 +24,22 @@ if TYPE_CHECKING:
 @click.option(
     "--reader", metavar="N", help="Of a run of handwriting instead: how well this run of recogniser reads what it writes."
 )
+@click.option("--judge", metavar="N", help="Of a run of diffusion instead: what this run of critic says of what it draws.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="With --judge: where to put some of these pictures."
+)
 @as_json
 @workspace_option
-def command(run: str, split: str, as_csv: bool, reader: str | None, as_json: bool, workspace: str | None) -> None:
+def command(
+    run: str,
+    split: str,
+    as_csv: bool,
+    reader: str | None,
+    judge: str | None,
+    output: Path | None,
+    as_json: bool,
+    workspace: str | None,
+) -> None:
     """Judge a trained head again.
 
     It is read from its file, and the images' features from the cache. Baselines on the same features stand beside it.
@@ -37,11 +51,18 @@ def command(run: str, split: str, as_csv: bool, reader: str | None, as_json: boo
     from headstart.experiments.evaluation.evaluate_run import evaluate_run, score_run
     from headstart.experiments.runs.catalog import choose_run, recipe_of_run
 
-    if as_csv and (as_json or reader is not None):
-        raise click.UsageError(f"--csv and {'--json' if as_json else '--reader'} exclude each other")
+    ways = {"--csv": as_csv, "--json": as_json, "--reader": reader is not None, "--judge": judge is not None}
+    for first, second in (("--csv", "--json"), ("--csv", "--reader"), ("--csv", "--judge"), ("--reader", "--judge")):
+        if ways[first] and ways[second]:
+            raise click.UsageError(f"{first} and {second} exclude each other")
+    if output is not None and judge is None:
+        raise click.UsageError("--output is for --judge")
     opened_workspace = chosen_workspace(workspace)
     if reader is not None:
         _read_by(reader, run, opened_workspace, split, as_json)
+        return
+    if judge is not None:
+        _judged_by(judge, run, opened_workspace, split, as_json, output)
         return
     experiment = recipe_of_run(opened_workspace, run)
     if experiment is not None:
@@ -71,6 +92,24 @@ def _read_by(reader: str, run: str, workspace: Workspace, split: str, as_json: b
         click.echo(json.dumps(evaluation.as_json(), indent=1))
         return
     for line in handwriting_lines(evaluation):
+        click.echo(line)
+
+
+def _judged_by(judge: str, run: str, workspace: Workspace, split: str, as_json: bool, output: Path | None) -> None:
+    from headstart.commands.output.evaluation import designs_lines
+    from headstart.experiments.evaluation.evaluate_designs import evaluate_designs
+    from headstart.experiments.serving.sample_run import write_samples
+    from headstart.experiments.training.recipe import named_file
+
+    evaluation = evaluate_designs(run, judge, workspace, split=split)
+    if output is not None:
+        pictures = (named_file("evaluate", name, picture) for name, picture in evaluation.pictures)
+        for path in write_samples(pictures, output, force=True):
+            say(f"{path} written")
+    if as_json:
+        click.echo(json.dumps(evaluation.as_json(), indent=1))
+        return
+    for line in designs_lines(evaluation):
         click.echo(line)
 
 

@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.experiments.runs.catalog import recipe_of_run
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of, splits_of
 from headstart.experiments.training.data.keys import Key
-from headstart.experiments.training.state.final_weights import built, read_final
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 from .publish_recipe import numbers_of
+from .trained_model import trained_model
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from headstart.experiments.strokes.line import PenLine
     from headstart.experiments.training.data.sets import Splits
 
@@ -85,9 +82,10 @@ def evaluate_handwriting(
     from headstart.experiments.strokes.slant import slant_carried
 
     opened = as_workspace(workspace)
-    writing, writer, alphabet = _trained(opened, run, SynthesisNetwork, "writes, such as one of handwriting")
-    reading, network, letters = _trained(opened, reader, RecogniserNetwork, "reads, such as one of recogniser")
-    lines, notes = _judged_lines(opened, writing, reading, split, Alphabet(letters))
+    writing, writer, about = trained_model(opened, run, SynthesisNetwork, "writes, such as one of handwriting")
+    reading, network, known = trained_model(opened, reader, RecogniserNetwork, "reads, such as one of recogniser")
+    alphabet, letters = Alphabet(about.alphabet), Alphabet(known.alphabet)
+    lines, notes = _judged_lines(opened, writing, reading, split, letters)
     chosen = Key((seed, "legibility")).numpy().permutation(len(lines))[:most_lines]
     lines = [lines[place] for place in np.sort(chosen)]
     texts, hands = [line.text for line in lines], [*lines[1:], lines[0]]
@@ -97,23 +95,12 @@ def evaluate_handwriting(
         Wish(text, _PRIMED_BIAS, hand, number) for number, (text, hand) in enumerate(zip(texts, hands, strict=True))
     ]
     for name, wanted in wishes.items():
-        written[name] = [one.line for one in sample(writer, Alphabet(alphabet), wanted, seed)]
+        written[name] = [one.line for one in sample(writer, alphabet, wanted, seed)]
     numbers = {
-        name: numbers_of([*legibility(recognised(network, Alphabet(letters), ours), texts), slant_carried(ours, hands)])
+        name: numbers_of([*legibility(recognised(network, letters, ours), texts), slant_carried(ours, hands)])
         for name, ours in written.items()
     }
     return HandwritingEvaluation(writing.folder.name, reading.folder.name, split, len(lines), notes, numbers)
-
-
-def _trained(workspace: Workspace, run: str | int, kind: type[nn.Module], does: str) -> tuple[RecipeExperiment, Any, str]:
-    """The experiment, its model and the model's alphabet."""
-    experiment = recipe_of_run(workspace, str(run))
-    if experiment is not None:
-        recipe, final = recipe_of(experiment), read_final(experiment.final_weights)
-        model = built(recipe, options_of(experiment, recipe), final)
-        if isinstance(model, kind):
-            return experiment, model, final.about["alphabet"]
-    raise HeadstartError(f"run {run} is no finished training that {does}. See which there are: headstart runs")
 
 
 def _judged_lines(

@@ -14,18 +14,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headstart.experiments.designs.data_set import find_designs, require_size
-from headstart.experiments.designs.description import CHANNELS, COLOURS, SCORES
+from headstart.experiments.designs.description import CHANNELS, COLOURS
+from headstart.experiments.designs.judgement import judgement_loss, judgement_metrics, judgement_of, judgement_sizes
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
-from headstart.experiments.training.judging.metrics import Metric, Table, from_sums, gather, mean
+from headstart.experiments.training.judging.metrics import Metric, Table
 from headstart.experiments.training.options import RecipeOptions, option
 from headstart.pipeline.workspace import Workspace
 
@@ -49,16 +48,6 @@ class Options(RecipeOptions):
     batch_size: int = 32
     learning_rate: float = 3e-3
     clip: float = 1.0
-
-
-@dataclass(frozen=True)
-class Abstract:
-    """What the network says, (b, ...): logits of goals and formats; tone (b,) and scores (b, 4) from 0 to 1."""
-
-    goal: Tensor
-    format: Tensor
-    tone: Tensor
-    scores: Tensor
 
 
 @dataclass(frozen=True)
@@ -198,53 +187,13 @@ def data(options: Options, workspace: Workspace) -> Splits:
 
 
 def model(options: Options, about: Facts) -> Abstractor:
-    outputs = (len(about.goals) + len(about.formats) + 1, len(SCORES))
-    return Abstractor(options, outputs)
-
-
-def abstract_of(network: nn.Module, structure: Tensor, about: Facts) -> Abstract:
-    """What the network makes of structures. Args: structure: (b, 4, s, s) uint8."""
-    said = network(structure).float()
-    goal, form, tone, scores = said.split([len(about.goals), len(about.formats), 1, len(SCORES)], 1)
-    return Abstract(goal, form, tone[:, 0].sigmoid(), scores.sigmoid())
+    return Abstractor(options, judgement_sizes(about))
 
 
 def loss(model: Abstractor, batch: Batch, step: Step) -> tuple[Tensor, Mapping[str, Any]]:
-    said = abstract_of(model, batch.structure, step.about)
-    meta = F.cross_entropy(said.goal, batch.goal) + F.cross_entropy(said.format, batch.format)
-    tone, grammar = F.l1_loss(said.tone, batch.tone), F.l1_loss(said.scores, batch.scores)
-    total = meta + step.options.grammar_weight * (tone + grammar * len(SCORES))
-    return total, {"loss_meta": meta.detach(), "tone_error": tone.detach(), "grammar_error": grammar.detach()}
+    return judgement_loss(judgement_of(model(batch.structure), step.about), batch, step.options.grammar_weight)
 
 
 def evaluate(model: Abstractor, batches: Batches) -> Iterator[Metric | Table]:
     """Judged by the mean error of the scores; of each score its error, and how it goes with the truth (Pearson)."""
-
-    def said(batch: Batch) -> tuple[Tensor, ...]:
-        one = abstract_of(model, batch.structure, batches.about)
-        rights = ((one.goal.argmax(1) == batch.goal), (one.format.argmax(1) == batch.format))
-        return (*rights, (one.tone - batch.tone).abs(), one.scores, batch.scores)
-
-    goal, form, tone, scores, truth = gather(batches, said)
-    errors = np.abs(scores - truth)
-    yield mean("grammar_error", errors.mean(1), better="lower", judged_by=True)
-    yield mean("goal_accuracy", goal)
-    yield mean("format_accuracy", form)
-    yield mean("tone_error", tone, better="lower")
-    for place, name in enumerate(SCORES):
-        yield mean(f"{name}_error", errors[:, place], better="lower")
-        yield from_sums(f"{name}_correlation", _moments(scores[:, place], truth[:, place]), _correlation)
-    guessed = np.abs(truth - np.median(truth, 0)).mean(0)
-    yield Table("error_of_guessing_the_median", dict(zip(SCORES, guessed.tolist(), strict=True)))
-
-
-def _moments(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    a, b = first.astype(np.float64), second.astype(np.float64)
-    return np.stack([np.ones_like(a), a, b, a * a, b * b, a * b], 1)
-
-
-def _correlation(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pearson's, from sums of 1, a, b, a a, b b and a b; 0 where one of them never changes."""
-    count, a, b, aa, bb, ab = np.moveaxis(sums, -1, 0)
-    spread = np.sqrt(np.maximum(0, count * aa - a * a) * np.maximum(0, count * bb - b * b))
-    return np.asarray(np.divide(count * ab - a * b, spread, out=np.zeros_like(spread), where=spread > 1e-9))
+    yield from judgement_metrics(batches, lambda batch: judgement_of(model(batch.structure), batches.about))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.experiments.training.data.keys import Key
@@ -83,8 +84,9 @@ class _Writing:
         rows = len(self._wishes)
         left = torch.full_like(self._ends, -1)  # points left after the window has reached the end; -1: not yet
         lengths, is_done = torch.zeros_like(self._ends), torch.zeros_like(self._ends, dtype=torch.bool)
+        is_primed = torch.tensor([wish.prime is not None for wish in self._wishes], device=self._device)[:, None, None]
         is_whole, rested = torch.zeros_like(is_done), torch.zeros_like(self._texts, dtype=torch.bool)
-        each, written = torch.arange(rows, device=self._device), []
+        each, written, places = torch.arange(rows, device=self._device), [], []
         for number in range(self._most):
             outputs, state = self._network(step, self._texts, state)
             place = state.seen.argmax(dim=1)
@@ -92,9 +94,8 @@ class _Writing:
             at_end = place >= self._ends
             left = torch.where(at_end & (left < 0), _PATIENCE, left) - (left > 0).long()
             point = drawn(mixture_of(outputs[:, 0], self._bias), self._uniform[:, number], self._normal[:, number])
-            if number == 0:
-                point[:, :2] = 0  # where a line begins is where it is put
             written.append(point)
+            places.append(place)
             lengths += (~is_done).long()
             # The text is read and the stroke has ended: what would follow are rests.
             is_over = (left >= 0) & ((point[:, 2] > 0) | (left == 0))
@@ -103,9 +104,14 @@ class _Writing:
             if bool(is_done.all()):
                 break
             step = point[:, None]
+            if number == 0:
+                # A line begins where it is put. After a prime this is the way there, which the network has to know of.
+                step = torch.where(is_primed, step, step * step.new_tensor([0, 0, 1]))
+        points, where = torch.stack(written, dim=1), torch.stack(places, dim=1).cpu().numpy()
+        counts = lengths.tolist()
         return [
-            self._sample(row, torch.stack(written, dim=1)[row, : int(lengths[row])], bool(is_whole[row]), rested[row])
-            for row in range(rows)
+            self._sample(row, points[row, :count], where[row, :count], bool(is_whole[row]), rested[row])
+            for row, count in enumerate(counts)
         ]
 
     def _primed(self) -> tuple[Written | None, Tensor]:
@@ -128,15 +134,31 @@ class _Writing:
             steps.append(taken[:, -1:])
         return _together(states), torch.cat(steps)
 
-    def _sample(self, row: int, points: Tensor, is_whole: bool, rested: Tensor) -> WrittenLine:
+    def _sample(self, row: int, points: Tensor, places: NDArray[np.int64], is_whole: bool, rested: Tensor) -> WrittenLine:
         begin, end = self._begins[row], int(self._ends[row])
         numbers = points.cpu().double().numpy().round(4)  # what differs behind that is how a machine rounds
         offsets, ends = numbers[:, :2].astype(np.float32), numbers[:, 2] > 0
-        if len(ends):
-            ends[-1] = True
+        first = first_own_point(ends, places, begin)
+        offsets, ends = offsets[first:], ends[first:]
+        offsets[0] = 0  # where a line begins is where it is put
+        ends[-1] = True
         writer = self._wishes[row].prime.writer if self._wishes[row].prime else "the network"  # type: ignore[union-attr]
         line = PenLine(offsets, ends, self._wishes[row].text, writer)
         return WrittenLine(line, is_whole, float(rested[begin:end].float().mean()))
+
+
+def first_own_point(ends: NDArray[np.bool_], places: NDArray[np.int64], begin: int) -> int:
+    """Where the first stroke begins that is of the text: strokes before it, all of whose points were written while the window was
+    still on the prime, finish the prime. One stroke is left in any case.
+
+    Args: ends, places: (t,) of each point whether a stroke ends with it, and where the window was. begin: of the text.
+    """
+    first = 0
+    for after in (np.flatnonzero(ends[:-1]) + 1).tolist():
+        if (places[first:after] >= begin).any():
+            break
+        first = after
+    return first
 
 
 def _together(states: Sequence[Written]) -> Written:

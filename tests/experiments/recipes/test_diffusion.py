@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from headstart.experiments.designs.denoising import image_of, kept_signal, snr_weight, wanted_of
 from headstart.experiments.designs.description import DESIGN_FORMATS, GOALS
 from headstart.experiments.recipes import diffusion
 from headstart.experiments.training.data.batch import Facts
@@ -37,7 +38,7 @@ def trained(made):
 @pytest.mark.parametrize("timesteps", [10, 100, 1000])
 @pytest.mark.parametrize("noising", ["linear", "cosine"])
 def test_a_schedule_falls_from_the_image_to_noise(noising, timesteps):
-    kept = diffusion.kept_signal(noising, timesteps)
+    kept = kept_signal(noising, timesteps)
     assert kept.shape == (timesteps,)
     assert 0 < kept[-1] < 0.02
     assert kept[0] > 0.85
@@ -45,7 +46,7 @@ def test_a_schedule_falls_from_the_image_to_noise(noising, timesteps):
 
 
 def test_schedules_are_those_of_the_papers():
-    linear, cosine = (diffusion.kept_signal(name, 1000) for name in ("linear", "cosine"))
+    linear, cosine = (kept_signal(name, 1000) for name in ("linear", "cosine"))
     betas = [1e-4 + (0.02 - 1e-4) * step / 999 for step in range(1000)]
     assert float(linear[-1]) == pytest.approx(math.prod(1 - beta for beta in betas))
     at = [math.cos((step / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2 for step in (0, 500)]
@@ -57,8 +58,8 @@ def test_what_is_wanted_means_the_image(target):
     image, noise = torch.randn(2, 4, 3, 8, 8, dtype=torch.float64)
     kept = torch.tensor([0.001, 0.3, 0.7, 0.999], dtype=torch.float64)[:, None, None, None]
     noisy = kept.sqrt() * image + (1 - kept).sqrt() * noise
-    said = diffusion.wanted_of(target, image, noise, kept)
-    assert torch.allclose(diffusion.image_of(target, said, noisy, kept), image)
+    said = wanted_of(target, image, noise, kept)
+    assert torch.allclose(image_of(target, said, noisy, kept), image)
 
 
 def test_one_mistake_counts_the_same_whatever_the_network_says():
@@ -70,11 +71,11 @@ def test_one_mistake_counts_the_same_whatever_the_network_says():
     wrong_noise = (noisy - part.sqrt() * wrong) / (1 - part).sqrt()
     costs = []
     for target in TARGETS:
-        gap = diffusion.wanted_of(target, wrong, wrong_noise, part) - diffusion.wanted_of(target, image, noise, part)
-        costs.append(diffusion.snr_weight(kept, target, 5.0) * gap.square().mean((1, 2, 3)))
+        gap = wanted_of(target, wrong, wrong_noise, part) - wanted_of(target, image, noise, part)
+        costs.append(snr_weight(kept, target, 5.0) * gap.square().mean((1, 2, 3)))
     assert torch.allclose(costs[0], costs[2])
     assert torch.allclose(costs[1], costs[2])
-    assert (diffusion.snr_weight(kept, "v", 0.0) == 1).all()
+    assert (snr_weight(kept, "v", 0.0) == 1).all()
 
 
 class Knowing(torch.nn.Module):

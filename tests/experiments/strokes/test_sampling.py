@@ -1,11 +1,12 @@
 """What is written follows from the wishes and the seed, and a prime is no part of it."""
 
 import numpy as np
+import pytest
 import torch
 
 from headstart.experiments.strokes.data_set import Alphabet, LineSet, alphabet_of
 from headstart.experiments.strokes.network import SynthesisNetwork
-from headstart.experiments.strokes.sampling import Wish, sample
+from headstart.experiments.strokes.sampling import Wish, first_own_point, sample
 from headstart.experiments.training.data.keys import Key
 
 from .made import lines
@@ -47,6 +48,44 @@ def test_a_prime_changes_what_is_written_and_is_cut_from_it():
     assert primed.line.text == "ab c"
     assert primed.line.offsets.tobytes() != plain.line.offsets.tobytes()
     assert not np.allclose(primed.line.offsets[: len(prime)][: len(primed.line)], prime.offsets[: len(primed.line)])
+
+
+class Listening(torch.nn.Module):
+    """A network that keeps the last step of each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.network, self.steps = network(), []
+        self.to_window, self.start = self.network.to_window, self.network.start
+
+    def forward(self, steps, text, state=None):
+        self.steps.append(steps[:, -1])
+        return self.network(steps, text, state)
+
+
+def test_the_network_knows_of_the_way_from_the_prime_to_the_text_which_the_line_begins_behind():
+    for prime, knows in ((lines(1)[0], True), (None, False)):
+        listening = Listening()
+        [one] = sample(listening, Alphabet("abc "), [Wish("ab c", prime=prime)])
+        calls = listening.steps[1:] if prime else listening.steps  # the first of them took the prime
+        assert bool(calls[1][0, :2].any()) == knows
+        assert not one.line.offsets[0].any()
+
+
+@pytest.mark.parametrize(
+    ("ends", "places", "first"),
+    [
+        pytest.param([0, 0, 1, 0, 0, 1], [5, 5, 6, 6, 6, 7], 0, id="all of the text"),
+        pytest.param([0, 1, 0, 0, 0, 1], [3, 4, 5, 5, 6, 7], 2, id="a dash of the prime before it"),
+        pytest.param([1, 0, 1, 0, 0, 1], [3, 4, 4, 5, 5, 6], 3, id="two of them"),
+        pytest.param([0, 1, 0, 0, 0, 1], [4, 5, 5, 5, 6, 7], 0, id="a stroke that ends on the text"),
+        pytest.param([0, 1, 0, 1, 0, 1], [5, 5, 4, 4, 5, 6], 0, id="a way back later on"),
+        pytest.param([0, 1, 0, 0, 0, 1], [3, 3, 4, 4, 4, 4], 2, id="never on the text: one stroke is left"),
+        pytest.param([0], [1], 0, id="one point"),
+    ],
+)
+def test_strokes_that_finish_the_prime_are_no_part_of_the_line(ends, places, first):
+    assert first_own_point(np.array(ends, bool), np.array(places), 5) == first
 
 
 def test_a_line_ends_and_its_last_stroke_with_it():

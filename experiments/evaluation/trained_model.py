@@ -1,0 +1,32 @@
+"""The model of a run that another run is judged by, or that is judged by one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from headstart.experiments.runs.catalog import recipe_of_run
+from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of
+from headstart.experiments.training.data.batch import Facts
+from headstart.experiments.training.state.final_weights import built, read_final
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Model = TypeVar("Model", bound="nn.Module")
+
+
+def trained_model(workspace: Workspace, run: str | int, kind: type[Model], does: str) -> tuple[RecipeExperiment, Model, Facts]:
+    """The experiment, its model and what the model knows of its data.
+
+    Args: kind: of the model that is wanted. does: what such a run does, for the message.
+    Raises: HeadstartError if there is no such run, or its model is of another kind.
+    """
+    experiment = recipe_of_run(workspace, str(run))
+    if experiment is not None:
+        recipe, final = recipe_of(experiment), read_final(experiment.final_weights)
+        model = built(recipe, options_of(experiment, recipe), final)
+        if isinstance(model, kind):
+            return experiment, model, Facts(final.about)
+    raise HeadstartError(f"run {run} is no finished training that {does}. See which there are: headstart runs")
