@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -43,6 +44,7 @@ def read_ahead(
         batch_size=None,
         sampler=range(step, steps),
         num_workers=workers,
+        multiprocessing_context="fork",  # what Python itself would take differs by version and system
         prefetch_factor=2,
         worker_init_fn=_alone,
         collate_fn=_as_it_is,  # type: ignore[arg-type]
@@ -78,12 +80,19 @@ class _Told:
 
 
 def _workers(rows: DataSet, conduct: Conduct) -> int:
+    if not _can_fork():
+        return 0
     if conduct.data_workers is not None:
         return conduct.data_workers
-    if getattr(rows, "is_ready", False) or not hasattr(os, "fork"):
+    if getattr(rows, "is_ready", False):
         return 0
     free = cores() - 1
     return min(_AT_MOST, free) if conduct.device != "cpu" else min(1, free)
+
+
+def _can_fork() -> bool:
+    """A data set is handed to its process by a fork alone, for it may be anything; Apple's libraries survive none."""
+    return hasattr(os, "fork") and sys.platform != "darwin"
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -1,11 +1,15 @@
 import copy
 import json
+import multiprocessing
+import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from headstart.experiments.tracking.guarded import Guarded
 from headstart.experiments.training.conduct import Conduct
+from headstart.experiments.training.data import reading
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.state.checkpoints import Checkpoints
@@ -38,6 +42,23 @@ def test_a_step_of_several_batches_that_was_left_in_the_middle_is_done_again_fro
 def test_the_number_of_data_workers_changes_no_bit(workers, uninterrupted, tmp_path):
     conducts = Conduct(data_workers=workers)
     assert facts_of(interrupted("noise", tmp_path, [9], conducts)) == uninterrupted["noise"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing reads ahead where there is no fork")
+def test_data_workers_are_forks_whatever_python_would_start_by_itself(uninterrupted, tmp_path):
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        loop = interrupted("noise", tmp_path, [9], Conduct(data_workers=1))
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+    assert facts_of(loop) == uninterrupted["noise"]
+
+
+def test_on_macos_where_a_fork_does_not_survive_nobody_reads_ahead(uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr("torch.utils.data.DataLoader", None)
+    assert facts_of(interrupted("noise", tmp_path, [9], Conduct(data_workers=2))) == uninterrupted["noise"]
 
 
 def left_in_epoch_three(name, folder):
