@@ -209,14 +209,18 @@ ram_budget = click.option(
     "--ram-budget", type=Size(), metavar="SIZE", help="Memory this process may take, such as 600MB: batches are made to fit."
 )
 vram_budget = click.option(
-    "--vram-budget", type=Size(), metavar="SIZE", help="GPU memory this process may take, driver included. [default: 4GB]"
+    "--vram-budget",
+    type=Size(),
+    metavar="SIZE",
+    help="GPU memory this process may take, driver included; of a GPU that "
+    "shares the machine's memory, all that it may take. [default: 4GB]",
 )
 device_option = click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(["auto", "cpu", "cuda", "xpu", "mps"]),
     default="auto",
     show_default=True,
-    help="auto: a GPU where torch can use one.",
+    help="auto: a GPU where torch can use one: of NVIDIA (cuda), Intel (xpu) or Apple (mps), in this order.",
 )
 
 

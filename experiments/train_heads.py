@@ -14,7 +14,7 @@ from headstart.experiments.runs.beginning.begin import Begun
 from headstart.experiments.runs.beginning.begin_heads import Request, begin_heads
 from headstart.experiments.runs.finishing import Ending, Words, finish
 from headstart.experiments.runs.head_experiment import HeadExperiment
-from headstart.features.devices import usable_device
+from headstart.features.devices import device_of_heads
 from headstart.features.encoders.folder import chosen_encoder
 from headstart.features.manifest.dataset_matching import named_dataset
 from headstart.features.manifest.reading import list_datasets
@@ -63,7 +63,9 @@ def train_heads(
     begun_at = time.monotonic()
     chosen = tuple(heads or [linear_head()])
     options = options or TrainingOptions(steps=usual_steps(chosen))
-    device = usable_device(options.device)
+    device, note = device_of_heads(options.device)
+    if note:
+        report(f"note: {note}")
     options = replace(options, device="cpu")  # the machine is no part of what is trained: another one may go on
     opened = as_workspace(workspace)
     features = _features(opened, encoder, data)

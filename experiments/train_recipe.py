@@ -17,6 +17,7 @@ from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.options import RecipeOptions, as_values, merged_options, option_files
 from headstart.experiments.training.plan import Plan, Way, plan_lines, rows_words
 from headstart.experiments.training.recipe import NamedRecipe, Needing, Planning, asking, has, named_recipe
+from headstart.features.accelerators import device_kind
 from headstart.features.devices import choose_device
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.kinds import Settings
@@ -57,7 +58,7 @@ def train_recipe(
         recipe: a name of `headstart train --list`, or a file of your own, which runs.
         values: options of the recipe by name, or `preset`; config: a YAML file with others, see `merged_options`.
         workspace: a folder, made if absent; None is the one that every command would take, see `find_root`.
-        device: auto, cpu or cuda. conduct: how else it runs here; its own device is not looked at.
+        device: auto, cpu, cuda, xpu or mps. conduct: how else it runs here; its own device is not looked at.
         name: of the experiment; the same options under a new name train anew.
         time_limit_s: leave by then, with a checkpoint.
         report: gets a line as soon as it is known.
@@ -109,7 +110,7 @@ def plan_recipe(
     with asking("data"):
         splits = chosen.recipe.data(options, opened)
     loop = Loop(chosen.recipe, options, splits, Conduct(device), workspace=opened)
-    held = current_rss_bytes() if device == "cpu" else 0
+    held = current_rss_bytes() if device == "cpu" or device_kind(device).shares_memory(device) else 0
     way = Way("as it is", True, loop.steps, held + loop.step_memory().of(loop.progress.micro_batch))
     return Plan([way], {name: len(rows) for name, rows in splits.named().items()}, splits.contents, splits.notes, device)
 

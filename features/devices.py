@@ -1,10 +1,12 @@
-"""What there is to compute on: cores, an NVIDIA device, and whether an error means that memory ran out. Imports no torch."""
+"""What there is to compute on: cores, which device, and whether an error means that memory ran out. Imports no torch."""
 
 import contextlib
 import os
 import sys
 
 from headstart.pipeline.errors import HeadstartError
+
+from .accelerators import device_kind, is_here, likely_accelerators
 
 _QUOTAS = ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")  # of version 2 and 1
 
@@ -39,30 +41,43 @@ def processor_features() -> frozenset[str]:
 
 
 def choose_device(asked: str) -> str:
-    """The device that --device means: 'auto' is 'cuda' where torch can use one, else 'cpu'."""
+    """The device that --device means: 'auto' is the first of cuda, xpu and mps that torch can use here, else 'cpu'.
+
+    torch is asked only where there may be one: with a device it is needed anyway.
+    """
     if asked != "auto":
         return asked
-    if not has_nvidia_device():
-        return "cpu"
-    import torch  # only here: with a device torch is needed anyway, and it may have been built without CUDA
+    return next((kind.name for kind in likely_accelerators() if kind.count()), "cpu")
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+
+def has_accelerator() -> bool:
+    """Whether 'auto' is likely to find a GPU. Asked without torch, which may turn out to be unable to use it."""
+    return next(likely_accelerators(), None) is not None
 
 
 def usable_device(asked: str) -> str:
-    """`choose_device`. Raises: HeadstartError if a GPU (cuda, cuda:1 ...) was asked for and torch cannot use that one."""
-    name, _, number = asked.partition(":")
-    if name == "cuda":
-        import torch
+    """`choose_device`. Raises: HeadstartError if a device (cuda, xpu:1 ...) was asked for and torch cannot use that one."""
+    if asked == "auto" or is_here(asked):
+        return choose_device(asked)
+    kind = device_kind(asked)
+    numbers = [f"{kind.name}:{number}" for number in range(kind.count())]
+    if not numbers:
+        raise HeadstartError(
+            f"--device {asked}: torch finds no {kind.name.upper()} device here. Use --device cpu, or leave --device out"
+        )
+    raise HeadstartError(f"--device {asked}: torch finds {', '.join(numbers)}. Name one of them")
 
-        if not torch.cuda.is_available():
-            raise HeadstartError(f"--device {asked}: torch finds no CUDA device here. Use --device cpu, or leave --device out")
-        numbers = list(map(str, range(torch.cuda.device_count())))
-        if asked != name and number not in numbers:
-            raise HeadstartError(
-                f"--device {asked}: torch finds {', '.join(f'cuda:{each}' for each in numbers)}. Name one of them"
-            )
-    return choose_device(asked)
+
+def device_of_heads(asked: str) -> tuple[str, str]:
+    """Where heads are trained, by several threads, and a note if that is not where it was asked for.
+
+    It is that of `usable_device`, and raises as that; but the CPU where that is of a kind which threads may not share.
+    """
+    device = usable_device(asked)
+    if device_kind(device).is_threaded:
+        return device, ""
+    note = f"heads are trained on the CPU: by several threads, and nothing says that these may share {device}"
+    return "cpu", "" if asked == "auto" else note
 
 
 def device_to_go_on(before: str, asked: str) -> str:
@@ -72,45 +87,12 @@ def device_to_go_on(before: str, asked: str) -> str:
     """
     if asked != "auto" or not before:
         return usable_device(asked)
-    return before if before == "cpu" else choose_device("auto")
+    return before if is_here(before) else choose_device("auto")
 
 
-def _has_nvidia_driver() -> bool:
-    """Whether NVML's library is there. Asked first, because pynvml takes 15 ms to be imported, on each start of a worker."""
-    if sys.platform != "linux":
-        return True  # pynvml knows where to look
-    import ctypes
-
-    try:
-        ctypes.CDLL("libnvidia-ml.so.1")  # what pynvml loads
-    except OSError:
-        return False
-    return True
-
-
-def has_nvidia_device() -> bool:
-    """Whether the driver lists a device that CUDA_VISIBLE_DEVICES does not hide. No driver, no device."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.split(",")[0].strip() in ("", "-1"):
-        return False
-    if not _has_nvidia_driver():
-        return False
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return False
-    try:
-        return int(pynvml.nvmlDeviceGetCount()) > 0
-    except pynvml.NVMLError:
-        return False
-    finally:
-        pynvml.nvmlShutdown()
-
-
-# How ONNX Runtime words it; it has no kind of error for this, and those it has are no RuntimeError.
+# How ONNX Runtime words it, which has no kind of error for this, and those it has are no RuntimeError; and how torch does.
 _WORDS = ("Failed to allocate memory", "bad_alloc", "bad allocation", "Available memory of", "out of memory")
+_OF_METAL = ("Invalid buffer size",)  # of a tensor that is larger than one buffer may be
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -121,4 +103,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     is_native = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
-    return is_native and any(word in str(error) for word in _WORDS)
+    return is_native and any(word in str(error) for word in _WORDS + _OF_METAL)

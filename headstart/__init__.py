@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 # Before anything imports ONNX Runtime, whose wheels send telemetry unless told so by then: its own function comes too late.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # likewise what the hub's library tells of the machine
+# Before anything imports torch, which reads it then: what Apple's GPUs lack of its operators the CPU computes.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 _HERE = Path(__file__).resolve().parent
 if not (_HERE / "pipeline").is_dir():  # a checkout

@@ -44,6 +44,7 @@ class ActivationsSession:
     def __init__(self, workspace: Workspace, job: Job, settings: Settings) -> None:
         from concurrent.futures import ThreadPoolExecutor  # as in `extract`
 
+        from headstart.features.accelerators import device_kind
         from headstart.features.devices import choose_device, cores
         from headstart.features.encoders.spec import read_encoder
         from headstart.features.images.reader import open_reader
@@ -58,6 +59,7 @@ class ActivationsSession:
         self._read = open_reader(self._manifest.dataset, self._encoder.transform, settings.device)
         self._decoders = ThreadPoolExecutor(cores(), "decode")
         self._device = choose_device(settings.device)
+        self._layout = device_kind(self._device).layout
         self._network: Any = None
 
     def prepare(self, job: Job) -> Decoding:
@@ -82,7 +84,7 @@ class ActivationsSession:
         if self._network is None:
             network: Any = read_network(self._encoder_folder, self._encoder)
             # About 1.7 times as fast on a CPU.
-            self._network = network.to(self._device, memory_format=torch.channels_last)
+            self._network = network.to(self._device, memory_format=self._layout())
         good = list(prepared.good())
         mean, std = (
             torch.tensor(v, device=self._device).view(1, 3, 1, 1)
@@ -93,7 +95,8 @@ class ActivationsSession:
             for start in range(0, len(good), _BATCH):
                 check()
                 pixels = torch.from_numpy(prepared.images[good[start : start + _BATCH]]).to(self._device)
-                inputs = pixels.permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
+                colours = pixels.permute(0, 3, 1, 2).float().contiguous(memory_format=self._layout())
+                inputs = colours.div(255).sub(mean).div(std)
                 copies = [inputs, inputs.flip(3)][: self._spec.copies]
                 maps = torch.stack([run_chain(self._network, self._spec.front, copy) for copy in copies], 1)
                 made.append(maps.half().cpu().numpy())

@@ -69,18 +69,20 @@ class TrainHeadSession:
         from headstart.experiments.training.state.checkpoints import Checkpoints
         from headstart.experiments.training.state.kept_parts import KeptParts
         from headstart.experiments.training.time_limit import TimeLimit
-        from headstart.features.devices import usable_device
+        from headstart.features.devices import device_of_heads
         from headstart.pipeline.memory import no_cycle_search
         from headstart.pipeline.versions import versions_of
 
         keeper = Checkpoints(best_head_path(experiment).parent, self._workspace.files)
         # A training that goes on has read every byte of the cache before.
         data = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
-        device = usable_device(self._device)
+        device, note = device_of_heads(self._device)
         options = replace(experiment.options.settled(len(data.data.train)), device=device)
         names = [head.name for head in experiment.heads]
         metric = monitor_for(options.monitor, experiment.task)
         narrator = Narrator(experiment.folder.name, options.epochs, names, metric, options.by_loss)
+        if note:
+            narrator.note(note)
         if device != experiment.options.device and experiment.options.device == "cuda":
             narrator.note("goes on without the GPU that it was begun on: the same training, slower, other last digits")
         limit = TimeLimit(check)

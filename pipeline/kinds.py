@@ -18,7 +18,7 @@ class Settings:
     """How this worker runs, never what it computes.
 
     Attributes:
-        device: 'auto', 'cpu' or 'cuda'.
+        device: 'auto', 'cpu', 'cuda', 'xpu' or 'mps'.
         batch_size: items encoded at once; None means: chosen for the device.
         ram_bytes: resident memory that the process may take; None means: no limit.
         vram_bytes: likewise on a GPU; None means: what the kind thinks right.

@@ -163,7 +163,7 @@ DOORS = {
             "headstart/__init__.py": PACKAGE,
             "experiments/interchange/export_features.py": PACKAGE,
             "experiments/training/recipe.py": PACKAGE,
-            "features/devices.py": "the system's own library of the driver",
+            "features/accelerators.py": "the system's own library of the driver",
             "features/networks/quiet.py": "the C library that is there already",
             "pipeline/child.py": "likewise",
             "pipeline/executor.py": PACKAGE,

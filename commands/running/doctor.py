@@ -48,8 +48,8 @@ def command(gpu: bool, as_json: bool, workspace: str | None) -> int:
 
 
 def _accept_gpu(as_json: bool) -> int:
+    from headstart.features.accelerators import has_nvidia_device
     from headstart.features.acceptance.gpu_acceptance import CHECKS, Scene, accept_gpu
-    from headstart.features.devices import has_nvidia_device
     from headstart.features.planning.machine import WRONG
     from headstart.pipeline.text import one_line, span
 

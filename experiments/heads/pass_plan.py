@@ -12,6 +12,7 @@ import numpy as np
 
 from headstart.experiments.config import HeadConfig, TrainingOptions, as_facts
 from headstart.experiments.data.training_data import TrainingData
+from headstart.features.accelerators import device_kind
 from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 
@@ -40,7 +41,7 @@ class PassPlan:
 
 
 def plan_pass(data: TrainingData, heads: Sequence[HeadConfig], options: TrainingOptions) -> PassPlan:
-    """Raises: HeadstartError if names repeat, or an output does not fit the targets."""
+    """Raises: HeadstartError if names repeat, an output does not fit the targets, or threads may not share the device."""
     _refuse_repeated([head.name for head in heads])
     targets = data.targets
     outputs = {head.output_for(targets.task) for head in heads}
@@ -50,6 +51,8 @@ def plan_pass(data: TrainingData, heads: Sequence[HeadConfig], options: Training
         raise HeadstartError("monitor 'pearson' needs numbers to predict, these are classes. Use accuracy or loss")
     if targets.task == "regression" and options.monitor == "accuracy":
         raise HeadstartError("monitor 'accuracy' needs classes, these are numbers. Use loss or pearson")
+    if not device_kind(options.device).is_threaded:
+        raise HeadstartError(f"device '{options.device}': several threads train heads, which cpu and cuda allow. Use one of them")
     members = tuple(tuple(lane) for lane in split_into_lanes(heads, targets.outputs))
     widest = max(sum((heads[i].hidden or (targets.outputs,))[0] for i in lane) for lane in members)
     is_worth_it = 2.0 * options.batch_size * data.inputs * widest > _WORTH_THREADS

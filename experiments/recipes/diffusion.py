@@ -70,8 +70,9 @@ def _errors(model: nn.Module, batch: Batch, step: Step) -> Tensor:
     times = step.integers("time", 0, options.timesteps, count)
     noise = step.normal("noise", image.shape)
     is_told = step.uniform("drop", count) >= (options.drop_condition if step.is_training else 0.0)
-    kept = kept_signal(options.noising, options.timesteps).to(image.device)[times]
-    weight, part = snr_weight(kept, options.target, options.min_snr).float(), kept.float()[:, None, None, None]
+    kept = kept_signal(options.noising, options.timesteps)
+    weight = snr_weight(kept, options.target, options.min_snr).float().to(image.device)[times]
+    part = kept.float().to(image.device)[times][:, None, None, None]
     noisy = part.sqrt() * image + (1 - part).sqrt() * noise
     said = model(noisy, times / options.timesteps, batch.goal, batch.format, batch.tone, is_told).float()
     errors: Tensor = (said - wanted_of(options.target, image, noise, part)).square().mean((1, 2, 3))
@@ -84,7 +85,7 @@ def loss(model: Denoiser, batch: Batch, step: Step) -> Tensor:
 
 def evaluate(model: Denoiser, batches: Batches) -> Iterator[Metric | Table]:
     """The weighted error at a time that is drawn once for each image."""
-    errors = torch.cat([_errors(model, batch, step) for batch, step in batches.steps()]).double().cpu().numpy()
+    errors = torch.cat([_errors(model, batch, step) for batch, step in batches.steps()]).cpu().double().numpy()
     yield mean("denoising_error", errors, better="lower", judged_by=True)
 
 

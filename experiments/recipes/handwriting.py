@@ -109,7 +109,7 @@ def loss(model: SynthesisNetwork, batch: Batch, step: Step) -> tuple[Tensor, Map
 
 def evaluate(model: SynthesisNetwork, batches: Batches) -> Iterator[Metric | Table]:
     parts = [(_nats_of_lines(model, batch), batch.points) for batch in batches]
-    lines, points = (torch.cat(column).double().cpu().numpy() for column in zip(*parts, strict=True))
+    lines, points = (torch.cat(column).cpu().double().numpy() for column in zip(*parts, strict=True))
     yield mean("nats_per_point", lines / points, weights=points, better="lower", judged_by=True)
     yield mean("nats_per_line", lines, better="lower")
 

@@ -30,6 +30,7 @@ from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, from_sums, ratio
 from headstart.experiments.training.options import RecipeOptions, option
+from headstart.features.accelerators import as_float64
 from headstart.features.extraction.new_images import read_named_file
 from headstart.features.images.decode import ImageError, open_rgb
 from headstart.features.images.watch import read_within
@@ -150,7 +151,7 @@ def _sums(said: Structure, truth: Tensor) -> NDArray[np.float64]:
     right = said.colours.argmax(1) == truth[:, 2]
     everywhere = torch.ones_like(right)
     pairs = [(claimed & masks, claimed | masks), (right, everywhere), (error, everywhere), (error * inside, inside)]
-    parts = [torch.stack(pair, 0).double() for pair in pairs]
+    parts = [as_float64(torch.stack(pair, 0)) for pair in pairs]
     columns = [parts[0][0, :, 0], parts[0][1, :, 0], parts[0][0, :, 1], parts[0][1, :, 1]]
     columns += [one for part in parts[1:] for one in part]
     return torch.stack([column.sum((1, 2)) for column in columns], 1).cpu().numpy()

@@ -109,7 +109,7 @@ def predict(
         workspace: a folder; None is the one that every command would take, see `find_root`.
         run: its number, or 'best', see `choose_run`.
         auxiliary: the numbers that the head was trained with beside the image, by name.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda, xpu or mps.
         allow_symlinks: follow symbolic links out of a folder.
         explain_to: a folder for a picture of each image with what in it speaks for the answer, see `OverlayFiles`; the encoder
             then runs on a CPU.

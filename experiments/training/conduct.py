@@ -8,7 +8,7 @@ class Conduct:
     """How a training runs, not what is learnt: only how sums are rounded may depend on it, where memory is short.
 
     Attributes:
-        device: 'cpu' or 'cuda'. Another one rounds otherwise, so a training keeps to its own where it can.
+        device: 'cpu', 'cuda', 'xpu' or 'mps'. Another one rounds otherwise, so a training keeps to its own where it can.
         save_every: steps between checkpoints; 0: by time alone.
         save_s: seconds between checkpoints; longer where writing one takes more than a hundredth of that.
         data_workers: processes that read ahead; None: as many as seems right.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, judging
+from headstart.features.accelerators import device_kind
 from headstart.pipeline.errors import HeadstartError
 
 if TYPE_CHECKING:
@@ -37,12 +38,16 @@ def judge(recipe: Recipe, model: nn.Module, batches: Batches, amp: str = "none")
 
 
 def require_amp(amp: str, device: str, model: nn.Module) -> None:
-    """Raises: HeadstartError if torch computes a layer of `model` in that precision on no such device.
+    """Raises: HeadstartError if torch cannot train in that precision there, or not a layer of `model`.
 
-    On a CPU it has float16 for linear layers, convolutions, attention, GRU and simple recurrent layers, but for no LSTM.
+    What a device lacks its kind knows. A CPU has float16 for linear layers, convolutions, attention, GRU and simple recurrent
+    layers, but for no LSTM.
     """
     from torch import nn
 
+    reason = device_kind(device).refusal(amp, device)
+    if reason:
+        raise HeadstartError(f"--amp {amp} on {device}: {reason}")
     if amp == "float16" and device == "cpu" and any(isinstance(module, nn.LSTM) for module in model.modules()):
         raise HeadstartError(
             "--amp float16: torch computes no LSTM layer so on a CPU. Train with --amp bfloat16, or on a GPU (--device cuda)"
@@ -56,4 +61,4 @@ def precision(amp: str, device: str, model: nn.Module) -> contextlib.AbstractCon
     require_amp(amp, device, model)
     if amp == "none":
         return contextlib.nullcontext()
-    return torch.autocast(device.split(":", maxsplit=1)[0], dtype=getattr(torch, amp))
+    return torch.autocast(device_kind(device).name, dtype=getattr(torch, amp))

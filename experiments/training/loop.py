@@ -22,6 +22,7 @@ from headstart.experiments.training.judge_model import judge, precision
 from headstart.experiments.training.judging.evaluation import Batches, judged_batches
 from headstart.experiments.training.judging.metrics import Metric, Table, judging
 from headstart.experiments.training.state.checkpoints import Keeper, State
+from headstart.features.accelerators import device_kind, move
 from headstart.features.devices import is_out_of_memory
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural
@@ -152,11 +153,11 @@ class Loop:
                 cast(Starting, recipe).start(self.model, options, self.about, workspace)
         if options.gradient_checkpointing:
             _checkpoint_gradients(self.model)
-        self.model.to(conduct.device)
+        move(self.model, conduct.device)
         with asking("groups"):
             groups = cast(Grouping, recipe).groups(self.model, options) if has(recipe, "groups") else None
         self.optimizer = make_optimizer(self.model, groups, options)
-        self.scaler = torch.amp.GradScaler(conduct.device.split(":")[0], enabled=options.amp == "float16")
+        self.scaler = torch.amp.GradScaler(device_kind(conduct.device).name, enabled=options.amp == "float16")
         self.mean: Any = _running_mean(self.model, options.ema) if options.ema else None
         self.best: dict[str, Tensor] | None = None
         self.tables: dict[str, Any] = {}  # of the last evaluation, for who listens
@@ -322,7 +323,6 @@ class Loop:
 
     def _gradients(self, batch: Batch, check: Callable[[], None]) -> tuple[dict[str, float] | None, float]:
         """Gradients of the mean over the batch, in pieces that fit into memory. None: they did not, and get smaller now."""
-        import torch
 
         progress, device = self.progress, self.conduct.device
         rows, sums = len(batch), dict[str, Any]()
@@ -354,8 +354,7 @@ class Loop:
                 raise
             self._halve(rows, error)
         self.optimizer.zero_grad(set_to_none=True)
-        if device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        device_kind(device).empty_cache()
         return None, 0.0
 
     def _norm(self) -> float:
@@ -502,9 +501,9 @@ def same_rounding(threads: int, device: str) -> Iterator[None]:
 
     before, was_strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
-    if device.startswith("cuda"):
-        # Without it cuBLAS may sum in another order from one run to the next; read when its first product is asked for.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if device != "cpu":
+        for name, value in device_kind(device).repeatable_with.items():
+            os.environ.setdefault(name, value)
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
@@ -519,8 +518,7 @@ def _drawing_from(key: Key, device: str) -> Iterator[None]:
     import torch
 
     torch.default_generator.manual_seed(key.number)
-    if device.startswith("cuda"):
-        torch.cuda.manual_seed(key.number)
+    device_kind(device).seed(key.number)
     yield
 
 

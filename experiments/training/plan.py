@@ -20,7 +20,7 @@ class Way:
         name: of it. is_chosen: whether it is the one that the options ask for.
         steps: of the optimizer, at most; step_s: seconds of one, None if that was not tried.
         before_s: seconds of jobs before it; training_s: of steps and evaluations; as busy as the machine is now.
-        memory_bytes: resident, on a GPU of the step alone. disk_bytes: of what is computed before.
+        memory_bytes: resident, on a GPU with memory of its own of the step alone. disk_bytes: of what is computed before.
     """
 
     name: str

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from headstart.features.encoders.gpu_memory import CudaMemory
-from headstart.features.extraction.vram_budget import DEFAULT_BUDGET, room_within
+from headstart.features.accelerators import device_kind
+from headstart.features.extraction.vram_budget import gpu_budget, room_within
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.memory import current_rss_bytes
 from headstart.pipeline.text import rough_size_words
@@ -120,9 +120,9 @@ def room_for_a_step(device: str, budget: int, model: str) -> int:
 
     Raises: HeadstartError if there is none on a GPU.
     """
-    if not device.startswith("cuda"):
+    memory = device_kind(device).memory(device)
+    if memory is None:
         return budget - current_rss_bytes()
-    memory = CudaMemory(device)
     memory.forget()
     room = room_within(memory, budget, model)
     memory.cap(room)
@@ -131,15 +131,15 @@ def room_for_a_step(device: str, budget: int, model: str) -> int:
 
 def budget_of(device: str, ram_bytes: int | None, vram_bytes: int | None) -> tuple[int | None, str]:
     """Bytes that the process may take, None for any number, and how the option that says so is called."""
-    if device.startswith("cuda"):
-        budget = vram_bytes or DEFAULT_BUDGET
+    if device != "cpu":
+        budget = gpu_budget(device_kind(device).shares_memory(device), ram_bytes, vram_bytes)
         return budget, f"--vram-budget {rough_size_words(budget, 'MB')}"
     return ram_bytes, "" if ram_bytes is None else f"--ram-budget {rough_size_words(ram_bytes, 'MB')}"
 
 
 def vram_facts(device: str) -> dict[str, int | None]:
     """What the GPU's memory came to, as markers record it; nothing on a CPU, whose peak the engine records."""
-    if not device.startswith("cuda"):
+    memory = device_kind(device).memory(device)
+    if memory is None:
         return {}
-    memory = CudaMemory(device)
     return {"peak_vram_reserved_bytes": memory.peak_reserved_bytes(), "vram_process_bytes": memory.process_bytes()}

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.accelerators import DeviceMemory
 from headstart.features.devices import cores, is_out_of_memory
 from headstart.pipeline.deadlines import Deadlines
 from headstart.pipeline.doors import reading
@@ -22,7 +23,6 @@ from headstart.pipeline.memory import available_bytes
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.versions import versions_of
 
-from .gpu_memory import DeviceMemory
 from .precision import LARGEST_GRAPH
 from .spec import EncoderSpec, require_pixels
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.accelerators import DeviceMemory
 from headstart.features.devices import cores, is_out_of_memory
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
@@ -16,7 +17,6 @@ from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.versions import versions_of
 
-from .gpu_memory import DeviceMemory
 from .graph_check import flaw_of
 from .onnx_encoder import DamagedGraphError
 from .precision import BFLOAT16, CALIBRATED_NAME, LARGEST_GRAPH

@@ -8,13 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.accelerators import DeviceMemory
 from headstart.features.devices import choose_device
 from headstart.pipeline import paths
 from headstart.pipeline.doors import python, reading
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.text import reason_of
 
-from .gpu_memory import DeviceMemory
 from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, DamagedGraphError, GraphFacts, OnnxEncoder, find_graph
 from .precision import CALIBRATED_NAME, FLOAT32, LARGEST_GRAPH, require_precision
 from .spec import EncoderSpec, read_encoder
@@ -49,7 +49,7 @@ class Encoder(Protocol):
 
 
 def open_encoder(folder: Path, device: str, image_s: float | None = None) -> Encoder:
-    """The encoder that `save_encoder` put into `folder`, on `device`: in torch on cuda, cuda:1 ..., in ONNX Runtime on the cpu.
+    """The encoder that `save_encoder` put into `folder`, on `device`: in torch on a GPU (cuda, mps ...), in ONNX Runtime on cpu.
 
     An encoder of another precision than float32 runs in OpenVINO, on a CPU that has the instructions, and nowhere else.
     A graph that is missing or damaged is exported first, in another process; an encoder that cannot have one runs in torch.

@@ -12,10 +12,10 @@ from headstart.pipeline.memory import current_rss_bytes, peak_rss_bytes
 from headstart.pipeline.text import rough_size_words
 
 from .batching import Batching
-from .vram_budget import DEFAULT_BUDGET, plan_vram
+from .vram_budget import gpu_budget, plan_vram
 
 CPU_BATCH = 2  # each of several threads: activations stay in its core's cache, and memory stays small
-_CUDA_BATCH = 64
+_GPU_BATCH = 64
 
 
 def plan_batching(
@@ -26,16 +26,17 @@ def plan_batching(
     Args:
         batch: images a call; None means: chosen for the device.
         ram_bytes: resident memory that the process may take; None means: no limit.
-        vram_bytes: likewise on a GPU; None means 4 GB.
+        vram_bytes: likewise on a GPU; None means 4 GB. On one that shares the machine's memory both limits hold for both.
         held_bytes: what the process will hold besides, such as decoded images.
 
     Raises: HeadstartError if not even one image fits.
     """
-    batch = batch or (CPU_BATCH if encoder.device == "cpu" else _CUDA_BATCH)
+    batch = batch or (CPU_BATCH if encoder.device == "cpu" else _GPU_BATCH)
     threads = encoder.threads
     facts: dict[str, int] = {}
     if encoder.memory is not None:
-        budget = vram_bytes or DEFAULT_BUDGET
+        budget = gpu_budget(encoder.memory.is_shared, ram_bytes, vram_bytes)
+        beside = DEVICE_BYTES if encoder.spec.transform.device_decode else 0
         shape = (*encoder.spec.transform.image_size, 3)
         vram = plan_vram(
             encoder.memory,
@@ -44,7 +45,7 @@ def plan_batching(
             batch,
             budget,
             encoder.spec.model,
-            DEVICE_BYTES if encoder.spec.transform.device_decode else 0,
+            beside + (held_bytes if encoder.memory.is_shared else 0),
         )
         batch = vram.batch
         facts |= {"vram_budget_bytes": budget, "vram_planned_bytes": vram.peak_bytes, "vram_cap_bytes": vram.cap_bytes}

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headstart.features.encoders.gpu_memory import DeviceMemory
+from headstart.features.accelerators import DeviceMemory
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import size_words
 
 DEFAULT_BUDGET = 4 * 10**9
-_UNKNOWN_CONTEXT = 700 * 10**6  # where NVML cannot tell: more than the contexts of CUDA 11 to 13 with their kernels take
+_UNKNOWN_CONTEXT = 700 * 10**6  # where no driver tells: more than the contexts of CUDA 11 to 13 with their kernels take
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,12 @@ class VramPlan:
     batch: int
     peak_bytes: int
     cap_bytes: int
+
+
+def gpu_budget(is_shared: bool, ram_bytes: int | None, vram_bytes: int | None) -> int:
+    """Bytes that the process may take of a GPU. Of one that shares the machine's memory both limits hold for the same bytes."""
+    asked = [vram_bytes, ram_bytes] if is_shared else [vram_bytes]
+    return min((size for size in asked if size), default=DEFAULT_BUDGET)
 
 
 def plan_vram(
@@ -90,11 +96,11 @@ def _context(memory: DeviceMemory) -> int:
 
 
 def _too_small(memory: DeviceMemory, budget: int, model: str, beside: int = 0) -> HeadstartError:
-    decoding = f" and {size_words(beside)} for --device-decode" if beside else ""
-    sizes = (
-        f"{size_words(budget)}, {size_words(_context(memory))} of it for the driver{decoding}, "
-        f"{size_words(memory.free_bytes())} free"
-    )
+    images = "decoded images" if memory.is_shared else "--device-decode"
+    decoding = f" and {size_words(beside)} for {images}" if beside else ""
+    holder = "what the process holds besides" if memory.is_shared else "the driver"
+    taken = f"{size_words(_context(memory))} of it for {holder}{decoding}"
+    sizes = f"{size_words(budget)}, {taken}, {size_words(memory.free_bytes())} free"
     return HeadstartError(
         f"--vram-budget: {model} does not fit even with one image at a time ({sizes}). "
         "Raise the budget, close other programs on the GPU, or choose a smaller --encoder or --image-size"

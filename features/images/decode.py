@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.features.accelerators import device_kind
 from headstart.features.devices import choose_device
 from headstart.features.manifest.content import digest_of_bytes
 from headstart.features.sources.walk import IMAGE_FORMATS
@@ -395,7 +396,7 @@ def open_decoder(transform: Transform, asked_device: str) -> Callable[[bytes], N
     if not transform.device_decode:
         return lambda data: decode(data, transform)
     device = choose_device(asked_device)
-    if not device.startswith("cuda"):
+    if not device_kind(device).decodes_jpeg:
         raise HeadstartError(
             "this encoder was enqueued with --device-decode: its images are decoded on a CUDA GPU, and here is none or none was "
             "asked for. Run this where there is one, or enqueue without --device-decode: that makes another folder of features"

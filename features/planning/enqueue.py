@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from headstart.features.devices import has_nvidia_device
+from headstart.features.devices import has_accelerator
 from headstart.features.encoders.folder import SPEC_NAME
 from headstart.features.encoders.precision import FLOAT32
 from headstart.features.encoders.prepared import prepared_encoder, ready_graph
@@ -156,7 +156,7 @@ def enqueue_images(
         if not before:
             remember_request(workspace, encoder, chosen[0][0])
         # So that a worker without a GPU never needs torch.
-        refused = "" if before or has_nvidia_device() else _graph_refused(encoder_folder, *chosen[0])
+        refused = "" if before or has_accelerator() else _graph_refused(encoder_folder, *chosen[0])
         return Enqueued(**vars(queued), workspace=workspace, encoder=chosen[0][0], disk_bytes=disk_bytes, graph_refused=refused)
 
 
@@ -243,7 +243,7 @@ def _ready(
     workspace: Workspace, request: EncoderRequest, held: contextlib.ExitStack
 ) -> tuple[EncoderSpec, EmbeddedWeights | Path | None]:
     remembered = remembered_encoder(workspace, request)
-    return prepared_encoder(workspace, request, held, not has_nvidia_device()) if remembered is None else (remembered, None)
+    return prepared_encoder(workspace, request, held, not has_accelerator()) if remembered is None else (remembered, None)
 
 
 def _graph_refused(folder: Path, spec: EncoderSpec, weights: Weights | EmbeddedWeights | Path | None) -> str:

@@ -1,6 +1,6 @@
 """What this machine and a workspace offer to the work, line by line: each is well, worth knowing, or wrong with its fix.
 
-Loads no torch, unless the driver lists a GPU: whether torch can use it is only known by asking torch.
+Loads no torch, unless there may be a GPU: whether torch can use it is only known by asking torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from headstart.features.devices import cores, has_nvidia_device
+from headstart.features.accelerators import DeviceKind, likely_accelerators
+from headstart.features.devices import cores
 from headstart.pipeline.claims import live_workers, read_owner
 from headstart.pipeline.drives import is_networked, kind_of_drive, seen_late
 from headstart.pipeline.errors import ExplainedError
@@ -154,9 +155,26 @@ def examine_gpu() -> list[Checked]:
 
 
 def _gpu() -> Iterator[Checked]:
-    if not has_nvidia_device():
-        yield Checked("GPU", OK, "no NVIDIA device: everything runs on the CPU, encoders in ONNX Runtime")
-        return
+    kinds = list(likely_accelerators())
+    if not kinds:
+        none = "no NVIDIA device, no torch that was built for a GPU of Apple or Intel"
+        yield Checked("GPU", OK, f"{none}: everything runs on the CPU, encoders in ONNX Runtime")
+    for kind in kinds:
+        yield from _nvidia() if kind.name == "cuda" else _other_gpu(kind)
+
+
+def _other_gpu(kind: DeviceKind) -> Iterator[Checked]:
+    import torch
+
+    memory = kind.memory(kind.name) if kind.count() else None
+    if memory is None:
+        fix = "pytorch.org, Get Started, says what driver or system it needs. Or go on without: --device cpu"
+        yield Checked("GPU", NOTE, f"torch {torch.__version__} finds none to use as {kind.name}", fix)
+    else:
+        yield Checked("GPU", OK, f"torch {torch.__version__} uses it as {kind.name}, {size_words(memory.free_bytes())} free")
+
+
+def _nvidia() -> Iterator[Checked]:
     import pynvml
 
     pynvml.nvmlInit()

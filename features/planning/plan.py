@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from headstart.features.devices import has_nvidia_device
+from headstart.features.devices import has_accelerator
 from headstart.features.encoders.onnx_export import export_graph
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
@@ -123,7 +123,7 @@ def plan(
         weights, image_size, spatial, maps, compress: see `EncoderRequest`. What compresses is fitted as `enqueue_images` would.
         patches: of the images, instead of whole ones, as in `enqueue_images`.
         fast_decode: also tries each encoder with fast decoding, and compares the features.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda, xpu or mps.
         vram_bytes: GPU memory that the process may take; None is what `work` takes.
         probe: images to try.
         job_size: images a job, or patches; None is what `enqueue_images` takes.
@@ -151,7 +151,7 @@ def plan(
                 spec = encoder[0]
                 size = job_size or (PATCHES_A_JOB if patches is not None else default_job_size([spec]))
                 folder, results, fingerprint = _queued_trial(trial, source, encoder, patches, size, probe)
-                if device == "cpu" or not has_nvidia_device():
+                if device == "cpu" or not has_accelerator():
                     export_graph(folder)
                 began = time.time()
                 _run_worker(trial, words)

@@ -4,10 +4,13 @@ import json
 import sys
 
 import pytest
+import torch
 
+from headstart.features import accelerators
 from headstart.features.planning import machine
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.workspace import open_or_create_workspace
+from tests.fake_gpu import fake_gpu
 from tests.support import enqueue_fakes, run_python
 
 from .calling import call
@@ -121,11 +124,22 @@ def test_it_loads_no_torch_where_no_gpu_is(tmp_path):
     assert (is_loaded, count > 8) == (False, True)
 
 
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
+def test_a_gpu_that_is_not_nvidia_s_is_named_with_what_is_free(kind, monkeypatch):
+    monkeypatch.setattr(accelerators, "has_nvidia_device", lambda: False)
+    monkeypatch.setattr(accelerators, "available_bytes", lambda: 10**11)
+    monkeypatch.setattr(type(accelerators.DEVICE_KINDS[kind]), "is_likely", lambda self: True)
+    [line] = machine.examine_gpu()
+    assert (line.state, line.text) == (machine.NOTE, f"torch {torch.__version__} finds none to use as {kind}")
+    with fake_gpu(monkeypatch, kind):
+        [line] = machine.examine_gpu()
+    assert (line.state, line.text) == (machine.OK, f"torch {torch.__version__} uses it as {kind}, 8.00 GB free")
+
+
 def test_without_a_gpu_doctor_gpu_says_what_it_would_check_and_that_nothing_was_tried(monkeypatch):
-    from headstart.features import devices
     from headstart.features.acceptance.gpu_acceptance import CHECKS
 
-    monkeypatch.setattr(devices, "has_nvidia_device", lambda: False)
+    monkeypatch.setattr(accelerators, "has_nvidia_device", lambda: False)
     done = call("doctor", "--gpu")
     assert done.status == 1
     assert done.output.startswith("no NVIDIA device is here, so nothing was tried")
@@ -136,7 +150,6 @@ def test_without_a_gpu_doctor_gpu_says_what_it_would_check_and_that_nothing_was_
 
 
 def test_what_is_known_of_a_gpu_stays_known_when_the_rest_is_interrupted(monkeypatch):
-    from headstart.features import devices
     from headstart.features.acceptance import gpu_acceptance
     from headstart.features.acceptance.gpu_acceptance import GpuLine
 
@@ -144,7 +157,7 @@ def test_what_is_known_of_a_gpu_stays_known_when_the_rest_is_interrupted(monkeyp
         yield GpuLine("memory", "at most 4 GB", "3 GB by NVML", "ok")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(devices, "has_nvidia_device", lambda: True)
+    monkeypatch.setattr(accelerators, "has_nvidia_device", lambda: True)
     monkeypatch.setattr(gpu_acceptance, "accept_gpu", interrupted)
     monkeypatch.setattr(machine, "examine_gpu", lambda: [machine.Checked("GPU", machine.OK, "a GPU, driver 1")])
     done = call("doctor", "--gpu")
@@ -153,12 +166,11 @@ def test_what_is_known_of_a_gpu_stays_known_when_the_rest_is_interrupted(monkeyp
 
 
 def test_what_a_gpu_was_tried_for_is_a_table_that_can_be_pasted(monkeypatch):
-    from headstart.features import devices
     from headstart.features.acceptance import gpu_acceptance
     from headstart.features.acceptance.gpu_acceptance import GpuLine
 
     lines = [GpuLine("memory", "at most 4 GB", "3 GB by NVML", "ok"), GpuLine("heads killed", "the same bits", "other", "wrong")]
-    monkeypatch.setattr(devices, "has_nvidia_device", lambda: True)
+    monkeypatch.setattr(accelerators, "has_nvidia_device", lambda: True)
     monkeypatch.setattr(gpu_acceptance, "accept_gpu", lambda scene, report: iter(lines))
     monkeypatch.setattr(machine, "examine_gpu", lambda: [machine.Checked("GPU", machine.OK, "a GPU, driver 1")])
     done = call("doctor", "--gpu")

@@ -1,5 +1,7 @@
 import pytest
 
+from tests.fake_gpu import fake_gpu
+
 from .training import run
 
 MISTAKES = {
@@ -55,3 +57,12 @@ def test_an_option_that_does_nothing_for_a_head_is_noted(root, words, said):
     assert len(notes) == len(said)
     for line, start in zip(notes, said, strict=True):
         assert line.startswith(f"note: {start}")
+
+
+def test_heads_that_are_asked_for_on_a_gpu_of_apple_s_are_trained_on_the_cpu_and_that_is_noted(root, monkeypatch):
+    with fake_gpu(monkeypatch, "mps") as gpu:
+        done = run(root, "--device", "mps", "--no-logistic")
+        assert gpu.held_bytes() == 0
+    assert done.exception is None, done.exception
+    [note] = [line for line in done.stderr.splitlines() if "mps" in line]
+    assert note == "note: heads are trained on the CPU: by several threads, and nothing says that these may share mps"

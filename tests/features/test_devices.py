@@ -1,53 +1,23 @@
 import os
+import re
 import sys
 
-import pynvml
 import pytest
 
-from headstart.features import devices
-from headstart.features.devices import choose_device, cores, device_to_go_on, has_nvidia_device, usable_device
+from headstart.commands.options import device_option
+from headstart.features import accelerators
+from headstart.features.devices import (
+    choose_device,
+    cores,
+    device_of_heads,
+    device_to_go_on,
+    has_accelerator,
+    is_out_of_memory,
+    usable_device,
+)
 from headstart.pipeline.errors import HeadstartError
 
 from .samples import python_says
-
-
-@pytest.fixture
-def driver(monkeypatch):
-    """A driver that lists one device."""
-    monkeypatch.setattr(devices, "_has_nvidia_driver", lambda: True)
-    for name in ("nvmlInit", "nvmlShutdown"):
-        monkeypatch.setattr(pynvml, name, lambda: None)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 1)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-
-def test_a_device_that_the_driver_lists_is_seen(driver):
-    assert has_nvidia_device()
-
-
-@pytest.mark.parametrize("hidden", ["", "-1", " -1,0"])
-def test_hidden_devices_are_not_seen(driver, monkeypatch, hidden):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert not has_nvidia_device()
-
-
-@pytest.mark.parametrize("step", ["nvmlInit", "nvmlDeviceGetCount"])
-def test_a_driver_that_does_not_answer_is_no_device(driver, monkeypatch, step):
-    def fail():
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
-
-    monkeypatch.setattr(pynvml, step, fail)
-    assert not has_nvidia_device()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere pynvml is asked")
-def test_without_a_driver_its_library_is_not_even_imported():
-    code = (
-        "import ctypes, sys; from headstart.features.devices import has_nvidia_device\n"
-        "def fail(name): raise OSError(name)\n"
-        "ctypes.CDLL = fail; print(has_nvidia_device(), 'pynvml' in sys.modules)"
-    )
-    assert python_says(code) == ("False False\n", "")
 
 
 def test_no_device_means_cpu_and_is_found_out_without_torch(monkeypatch):
@@ -56,6 +26,49 @@ def test_no_device_means_cpu_and_is_found_out_without_torch(monkeypatch):
         "import sys; from headstart.features.devices import choose_device; print(choose_device('auto'), 'torch' in sys.modules)"
     )
     assert python_says(code) == ("cpu False\n", "")
+
+
+class There:
+    """A kind of device of which there are so many."""
+
+    def __init__(self, name, is_likely, count):
+        self.name, self.is_likely, self.count = name, lambda: is_likely, lambda: count
+
+
+@pytest.mark.parametrize(
+    ("likely", "usable", "chosen"),
+    [
+        pytest.param("cuda xpu mps", "cuda xpu mps", "cuda", id="all"),
+        pytest.param("xpu mps", "xpu mps", "xpu", id="all but NVIDIA's"),
+        pytest.param("mps", "mps", "mps", id="Apple's"),
+        pytest.param("cuda xpu", "xpu", "xpu", id="a torch that cannot use the first one"),
+        pytest.param("cuda", "", "cpu", id="a torch that can use none"),
+        pytest.param("", "cuda xpu mps", "cpu", id="not even asked"),
+    ],
+)
+def test_auto_is_the_first_of_cuda_xpu_and_mps_that_torch_can_use(likely, usable, chosen, monkeypatch):
+    kinds = {name: There(name, name in likely.split(), name in usable.split()) for name in accelerators.DEVICE_KINDS}
+    monkeypatch.setattr(accelerators, "DEVICE_KINDS", kinds)
+    assert choose_device("auto") == chosen
+    assert has_accelerator() == bool(likely)
+
+
+def test_the_option_takes_every_kind_of_device():
+    assert set(device_option(lambda: None).__click_params__[0].type.choices) == {"auto", *accelerators.DEVICE_KINDS}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "XPU out of memory. Tried to allocate 20.00 MiB",
+        "MPS backend out of memory (MPS allocated: 5.56 GB, other allocations: 1.10 GB, max allowed: 6.80 GB)",
+        "Invalid buffer size: 9.75 GB",
+    ],
+)
+def test_memory_that_ran_out_is_known_by_the_words_of_every_device(words):
+    assert is_out_of_memory(RuntimeError(words))
+    assert not is_out_of_memory(ValueError(words))
 
 
 def test_a_device_that_was_asked_for_is_taken_at_its_word():
@@ -111,12 +124,18 @@ print(cores())
         ("cuda:1", 0, "--device cuda:1: torch finds no CUDA device here"),
         ("cuda:2", 2, "--device cuda:2: torch finds cuda:0, cuda:1. Name one of them"),
         ("cuda:", 1, "--device cuda:: torch finds cuda:0. Name one of them"),
+        ("xpu", 0, "--device xpu: torch finds no XPU device here. Use --device cpu, or leave --device out"),
+        ("mps", 0, "--device mps: torch finds no MPS device here. Use --device cpu, or leave --device out"),
+        ("mps:1", 1, "--device mps:1: torch finds mps:0. Name one of them"),
+        ("tpu", 1, "--device tpu: unknown. Use auto, cpu, cuda, mps, xpu"),
     ],
 )
 def test_a_gpu_that_is_not_here_is_refused_by_its_name(asked, count, words, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: count > 0)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
-    with pytest.raises(HeadstartError, match=words):
+    for kind in ("cuda", "xpu"):
+        monkeypatch.setattr(f"torch.{kind}.is_available", lambda: count > 0)
+        monkeypatch.setattr(f"torch.{kind}.device_count", lambda: count)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: count > 0)
+    with pytest.raises(HeadstartError, match=re.escape(words)):
         usable_device(asked)
 
 
@@ -128,15 +147,36 @@ def test_a_device_that_is_here_is_usable(asked, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("asked", "here", "device", "note"),
+    [
+        ("auto", "cuda", "cuda", ""),
+        ("auto", "mps", "cpu", ""),
+        ("cpu", "mps", "cpu", ""),
+        ("mps", "mps", "cpu", "heads are trained on the CPU: by several threads, and nothing says that these may share mps"),
+    ],
+)
+def test_heads_are_trained_on_the_cpu_where_threads_may_not_share_the_gpu(asked, here, device, note, monkeypatch):
+    monkeypatch.setattr(accelerators, "DEVICE_KINDS", {**accelerators.DEVICE_KINDS})
+    for name in ("cuda", "xpu", "mps"):
+        there = There(name, name == here, name == here)
+        there.is_threaded = accelerators.DEVICE_KINDS[name].is_threaded
+        accelerators.DEVICE_KINDS[name] = there
+    assert device_of_heads(asked) == (device, note)
+
+
+@pytest.mark.parametrize(
     ("before", "asked", "here", "device"),
     [
-        pytest.param("cpu", "auto", "cuda", "cpu", id="a GPU that is here besides takes nothing over"),
-        pytest.param("cuda", "auto", "cuda", "cuda", id="there is a GPU again"),
-        pytest.param("cuda", "auto", "cpu", "cpu", id="there is none any more"),
-        pytest.param("", "auto", "cuda", "cuda", id="nothing was done yet"),
-        pytest.param("cuda", "cpu", "cuda", "cpu", id="another is asked for"),
+        pytest.param("cpu", "auto", ["cuda"], "cpu", id="a GPU that is here besides takes nothing over"),
+        pytest.param("cuda", "auto", ["cuda"], "cuda", id="there is a GPU again"),
+        pytest.param("cuda", "auto", [], "cpu", id="there is none any more"),
+        pytest.param("cuda", "auto", ["mps"], "mps", id="there is another one"),
+        pytest.param("xpu", "auto", ["cuda", "xpu"], "xpu", id="there is a better one besides"),
+        pytest.param("", "auto", ["cuda"], "cuda", id="nothing was done yet"),
+        pytest.param("cuda", "cpu", ["cuda"], "cpu", id="another is asked for"),
     ],
 )
 def test_work_goes_on_on_the_device_that_it_was_begun_on_where_that_is_here(before, asked, here, device, monkeypatch):
-    monkeypatch.setattr(devices, "choose_device", lambda asked: here if asked == "auto" else asked)
+    kinds = {name: There(name, True, name in here or name == "cpu") for name in accelerators.DEVICE_KINDS}
+    monkeypatch.setattr(accelerators, "DEVICE_KINDS", kinds)
     assert device_to_go_on(before, asked) == device

@@ -36,8 +36,8 @@ def enqueue(data: Path, root: Path, *more: str) -> Workspace:
     return open_workspace(root)
 
 
-def work(workspace: Workspace):
-    return Worker(workspace, Settings(device="cpu"), Limits(), lambda finished: None).run()
+def work(workspace: Workspace, device: str = "cpu"):
+    return Worker(workspace, Settings(device=device), Limits(), lambda finished: None).run()
 
 
 def encoder_of(workspace: Workspace) -> Path:

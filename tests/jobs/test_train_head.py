@@ -27,6 +27,7 @@ from headstart.pipeline.status import quarantined_jobs, read_status
 from headstart.pipeline.verify import verify
 from headstart.pipeline.worker import run_job
 from headstart.pipeline.workspace import open_workspace
+from tests.fake_gpu import fake_gpu
 from tests.support import ROOT
 
 from .killed_head import HEADS, OPTIONS, outcome_of
@@ -60,6 +61,15 @@ def test_a_worker_trains_it_and_every_file_says_the_same(ready):
         rows = {(m.step, m.split, m.metric): m.value for m in database.metrics(run.run)}
     assert rows[75 // 2 + 1, "train", "loss"] == history[0]["train_loss"]
     assert "accuracy" in (folder / "classification_report.txt").read_text()
+
+
+def test_a_worker_that_shares_its_gpu_between_no_threads_trains_heads_on_the_cpu_and_says_so(ready, monkeypatch, capsys):
+    begun(ready)
+    with fake_gpu(monkeypatch, "mps") as gpu:
+        assert worked(ready, "mps")[0].jobs == 1
+        assert gpu.held_bytes() == 0
+    note = "heads are trained on the CPU: by several threads, and nothing says that these may share mps"
+    assert note in capsys.readouterr().err
 
 
 def test_no_head_reads_a_split_twice(ready, monkeypatch):

@@ -17,9 +17,9 @@ def begun(workspace, heads=HEADS, options=OPTIONS, name="killed", baselines=USUA
     )
 
 
-def worked(workspace, **limits):
+def worked(workspace, device="auto", **limits):
     heard = []
-    summary = Worker(workspace, Settings(), Limits(kinds=frozenset({"train_head"}), **limits), heard.append).run()
+    summary = Worker(workspace, Settings(device), Limits(kinds=frozenset({"train_head"}), **limits), heard.append).run()
     return summary, heard
 
 

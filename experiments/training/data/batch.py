@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart.features.accelerators import of_a_batch
 from headstart.pipeline.errors import HeadstartError
 
 from .keys import Key
@@ -71,13 +72,10 @@ class Batch:
         return Batch(columns, None if self.weight is None else self.weight[rows], self.broken)
 
     def to(self, device: str) -> Batch:
-        """The same with its tensors on `device`."""
+        """The same with its tensors on `device`; float64 becomes float32 where that has none."""
         if device == "cpu":
             return self
-        columns = {
-            name: column.to(device, non_blocking=True) if hasattr(column, "to") else column
-            for name, column in self.columns.items()
-        }
+        columns = {name: of_a_batch(column, device) if hasattr(column, "to") else column for name, column in self.columns.items()}
         return Batch(columns, self.weight, self.broken)
 
     def share_of(self, whole: Batch) -> float:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from headstart.features.accelerators import place_again
 from headstart.pipeline import paths
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
@@ -131,7 +132,7 @@ def _read(path: Path) -> State | None:
             if match is None or hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS] != match[2]:
                 return None
             file.seek(0)
-            state: State = torch.load(file, weights_only=True, map_location=None if torch.cuda.is_available() else "cpu")
+            state: State = torch.load(file, weights_only=True, map_location=place_again)
             return state
     except (OSError, HeadstartError):
         return None

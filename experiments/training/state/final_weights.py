@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.training.data.batch import Facts
 from headstart.experiments.training.recipe import Recipe, asking
+from headstart.features.accelerators import move
 from headstart.pipeline.doors import reading, records
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import environment_faults
@@ -86,7 +87,10 @@ def _digest(facts: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
 
 
 def built(recipe: Recipe, options: RecipeOptions, final: Final, device: str = "cpu") -> nn.Module:
-    """The trained model, in evaluation mode. Raises: HeadstartError if the recipe builds another one by now."""
+    """The trained model, in evaluation mode.
+
+    Raises: HeadstartError if the recipe builds another one by now, or the device lacks its numbers.
+    """
     with asking("model"):
         model = recipe.model(options, Facts(final.about))
     try:
@@ -94,4 +98,4 @@ def built(recipe: Recipe, options: RecipeOptions, final: Final, device: str = "c
     except RuntimeError as error:
         reason = (str(error).splitlines() or [""])[-1].strip()
         raise HeadstartError(f"the recipe builds another model than was trained: {reason}") from None
-    return model.to(device).eval()
+    return move(model, device).eval()

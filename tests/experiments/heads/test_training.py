@@ -102,6 +102,7 @@ REFUSED = {
     ),
     "pearson of classes": (lambda: train(CLASSES, [HeadConfig()], replace(OPTIONS, monitor="pearson")), "needs numbers"),
     "accuracy of numbers": (lambda: train(NUMBERS, [HeadConfig()], replace(OPTIONS, monitor="accuracy")), "needs classes"),
+    "a GPU of Apple's": (lambda: train(CLASSES, [HeadConfig()], replace(OPTIONS, device="mps")), "which cpu and cuda allow"),
     "divergence": (
         lambda: train(NUMBERS, [HeadConfig(hidden=(8,), optimizer="sgd", learning_rate=1e30)], OPTIONS), "rate is too high",
     ),

@@ -14,6 +14,8 @@ from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs, make_others
 from tests.experiments.recipes.said import Said
 
+from .on_fake_gpu import ends_as_on_the_cpu
+
 QUICK = ("--image-size", 32, "--width", 8, "--rounds", 1, "--epochs", 2, "--batch-size", 8, "--threads", 1)
 ABOUT = Facts({"image_size": 32, "goals": list(GOALS), "formats": list(DESIGN_FORMATS)})
 
@@ -184,3 +186,7 @@ def test_what_is_no_design_is_one_line(tmp_path, name, value, why):
     assert done.status == 1
     assert why in done.errors
     assert "Traceback" not in done.errors
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(made, monkeypatch):
+    ends_as_on_the_cpu(("abstractor", *QUICK), made, monkeypatch)

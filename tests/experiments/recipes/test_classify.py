@@ -8,6 +8,8 @@ from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
 
+from .on_fake_gpu import ends_as_on_the_cpu
+
 QUICK = (
     "--encoder",
     "test_resnet",
@@ -165,3 +167,7 @@ def test_data_that_is_gone_in_the_middle_costs_nothing_and_is_one_line(data, tmp
     assert "is gone" in gone.errors.strip().splitlines()[-1]
     (tmp_path / "elsewhere").rename(data)
     assert train(tmp_path, data, *QUICK).status == 0
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(data, tmp_path, monkeypatch):
+    ends_as_on_the_cpu(("classify", data, *QUICK), tmp_path / "w", monkeypatch)

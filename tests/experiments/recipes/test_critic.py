@@ -11,6 +11,8 @@ from headstart.experiments.evaluation.evaluate_designs import evaluate_designs
 from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs
 
+from .on_fake_gpu import ends_as_on_the_cpu
+
 QUICK = ("--image-size", 16, "--width", 8, "--batch-size", 8, "--threads", 1)
 KINDS = ["drawn", "real", "blurred", "noisy", "noise"]
 
@@ -98,3 +100,7 @@ def test_a_size_that_is_no_part_of_a_design_is_one_line(trained):
     done = call("train", "critic", "--image-size", 20, "-w", trained)
     assert done.status == 1
     assert "--image-size 20 does not fit" in done.errors
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(trained, monkeypatch):
+    ends_as_on_the_cpu(("critic", *QUICK), trained, monkeypatch)

@@ -15,6 +15,8 @@ from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs
 from tests.support import ROOT, killed_at_an_epoch
 
+from .on_fake_gpu import ends_as_on_the_cpu
+
 QUICK = ("--image-size", 16, "--width", 8, "--epochs", 2, "--batch-size", 8, "--timesteps", 50, "--threads", 1)
 ABOUT = Facts({"image_size": 16, "goals": list(GOALS), "formats": list(DESIGN_FORMATS)})
 TARGETS = ("noise", "v", "image")
@@ -180,3 +182,7 @@ def test_a_mistake_in_sampling_is_one_line(trained, tmp_path, words, why):
     assert why in done.errors
     assert "Traceback" not in done.errors
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(made, monkeypatch):
+    ends_as_on_the_cpu(("diffusion", *QUICK), made, monkeypatch)

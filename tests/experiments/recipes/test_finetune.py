@@ -18,6 +18,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
 
+from .on_fake_gpu import ends_as_on_the_cpu
 from .test_classify import photos
 
 ENCODER = ("--encoder", "test_resnet", "--weights", "random:0", "--image-size", 32)
@@ -179,3 +180,8 @@ def test_without_a_head_it_says_which_command_makes_one(tmp_path):
     done = finetune(open_workspace(tmp_path / "workspace"))
     assert done.status == 1
     assert "headstart train-head" in done.reason
+
+
+@pytest.mark.parametrize("way", ["cut", "images"])
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(way, headed, monkeypatch):
+    ends_as_on_the_cpu(("finetune", "--way", way, *QUICK), headed.root, monkeypatch, f"finetune_{way}")

@@ -21,6 +21,8 @@ from tests.commands.calling import call
 from tests.experiments.strokes.made import lines
 from tests.support import run_python, spawn_python
 
+from .on_fake_gpu import ends_as_on_the_cpu
+
 QUICK = ("--rnn-size", 12, "--mixtures", 2, "--windows", 2, "--layers", 2, "--epochs", 3, "--batch-size", 8)
 
 
@@ -296,3 +298,7 @@ def test_without_the_fonts_it_says_what_to_install(tmp_path):
     assert status == 1
     assert "pip install" in errors
     assert "\n" not in errors.strip()
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(source, tmp_path, monkeypatch):
+    ends_as_on_the_cpu(("handwriting", "--lines", source, *QUICK), tmp_path / "w", monkeypatch)

@@ -27,6 +27,8 @@ from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
 from tests.support import ROOT, killed_at_an_epoch
 
+from .on_fake_gpu import ends_as_on_the_cpu
+
 QUICK = ("--aux", "a,b", "--hidden", "16", "--dropout", "0.1", "--trees", 20, "--epochs", 6, "--folds", 3, "--threads", 1)
 IMAGES, EACH = 30, 8
 
@@ -425,3 +427,8 @@ def test_what_cannot_be_exported_is_said(trained, words, why):
 def test_weights_beyond_float16_are_refused():
     with pytest.raises(HeadstartError, match="float16 holds 65,504"):
         _rounded(np.array([1.0, 1e6], np.float32), "w")
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(extracted, monkeypatch):
+    words = ("--results", extracted / "images" / "results.csv", "--features", "early", "--image-stats")
+    ends_as_on_the_cpu(("quality", *words, *QUICK), extracted / "w", monkeypatch)

@@ -17,6 +17,8 @@ from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
 from tests.support import ROOT, killed_at_an_epoch
 
+from .on_fake_gpu import ends_as_on_the_cpu
+
 QUICK = ("--epochs", 6, "--batch-size", 16, "--learning-rate", 0.02)
 
 
@@ -193,3 +195,7 @@ def test_a_mistake_is_one_line(extracted, words, why):
     assert done.status in (1, 2)
     assert why in done.errors
     assert "Traceback" not in done.errors
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(extracted, monkeypatch):
+    ends_as_on_the_cpu(("quantum", *QUICK), extracted, monkeypatch)

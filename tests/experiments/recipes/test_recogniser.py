@@ -10,6 +10,7 @@ from tests.commands.calling import call
 from tests.experiments.strokes.made import lines
 from tests.support import spawn_python
 
+from .on_fake_gpu import ends_as_on_the_cpu
 from .test_handwriting import KILLED
 
 QUICK = ("--rnn-size", 12, "--layers", 2, "--epochs", 20, "--batch-size", 8, "--learning-rate", 0.02)
@@ -88,3 +89,7 @@ def test_a_kill_in_the_middle_changes_no_bit(trained, source, tmp_path, monkeypa
     assert call(*arguments).status == 0
     weights = root / "experiments" / "exp_0001_recogniser" / "checkpoints" / "final.safetensors"
     assert weights.read_bytes() == (trained / "checkpoints" / "final.safetensors").read_bytes()
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(source, tmp_path, monkeypatch):
+    ends_as_on_the_cpu(("recogniser", "--lines", source, *QUICK), tmp_path / "w", monkeypatch)

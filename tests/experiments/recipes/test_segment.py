@@ -24,6 +24,8 @@ from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
 from tests.jobs.extraction import enqueue, work
 
+from .on_fake_gpu import ends_as_on_the_cpu
+
 SIZE = (48, 64)
 MAPS = ("--encoder", "test_efficientnet", "--image-size", "48x64", "--maps", "4,8")
 
@@ -662,3 +664,8 @@ def test_a_broken_image_and_a_file_that_is_there_cost_their_own_rows(scenes, lea
     assert "not_an_image" in done.output
     assert "exists and holds something else" in done.output
     assert (tmp_path / "in/photo.png").read_bytes() == before
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(scenes, monkeypatch):
+    words = ("--masks", scenes / "images/masks", "--batch-size", 8)
+    ends_as_on_the_cpu(("segment", *words), scenes / "w", monkeypatch)

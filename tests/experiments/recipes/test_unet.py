@@ -15,6 +15,8 @@ from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs, make_others
 from tests.experiments.recipes.said import Said
 
+from .on_fake_gpu import ends_as_on_the_cpu
+
 QUICK = ("--image-size", 32, "--fold", 2, "--width", 4, "--epochs", 2, "--batch-size", 8, "--threads", 1)
 ABOUT = Facts({"image_size": 32, "colours": list(COLOURS)})
 
@@ -182,3 +184,7 @@ def test_designs_of_other_channels_are_one_line(tmp_path):
     assert done.status == 1
     assert "expected uint8 (4, 256, 256)" in done.errors
     assert "Traceback" not in done.errors
+
+
+def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(made, monkeypatch):
+    ends_as_on_the_cpu(("unet", *QUICK), made, monkeypatch)

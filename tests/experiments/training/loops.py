@@ -37,8 +37,8 @@ def keeper(folder: Path) -> Checkpoints:
     return Checkpoints(folder, FileSystem())
 
 
-def whole(name: str, **more) -> Loop:
-    loop = begun(name, **more)
+def whole(name: str, conduct: Conduct | None = None, **more) -> Loop:
+    loop = begun(name, None, conduct, **more)
     loop.run(None, IDENTITY)
     return loop
 

@@ -6,6 +6,7 @@ from torch import nn
 from headstart.experiments.training import step_memory as module
 from headstart.experiments.training.conduct import Conduct
 from headstart.experiments.training.step_memory import StepMemory, step_memory
+from headstart.features import accelerators
 from headstart.pipeline.errors import HeadstartError, InterruptedWork
 from tests.commands.calling import call
 
@@ -106,6 +107,6 @@ def test_a_gpu_s_allocator_is_capped_within_the_budget_and_rows_are_chosen_for_w
         def cap(self, size):
             said.append(size)
 
-    monkeypatch.setattr(module, "CudaMemory", Fake)
+    monkeypatch.setattr(accelerators, "CudaMemory", Fake)
     assert module.room_for_a_step("cuda:0", 2_000, "the model") == 2_000 - 200 - 500
     assert said == ["forget", 1_800]

@@ -70,7 +70,7 @@ def model(options, about) -> nn.Module:
 
 def errors(model, batch):
     said, _ = model(batch.line[:, :-1, None])
-    is_there = torch.arange(said.shape[1])[None] < batch.points[:, None]
+    is_there = torch.arange(said.shape[1], device=said.device)[None] < batch.points[:, None]
     return ((said[..., 0] - batch.line[:, 1:]) ** 2 * is_there).sum(1)
 
 

@@ -60,7 +60,7 @@ def loss(model, batch, step):
 
 
 def evaluate(model, batches):
-    found = np.concatenate([squared_errors(model, batch, step).numpy() for batch, step in batches.steps()])
+    found = np.concatenate([squared_errors(model, batch, step).cpu().numpy() for batch, step in batches.steps()])
     yield mean("error", found, better="lower")
 
 

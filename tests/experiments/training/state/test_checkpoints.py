@@ -16,6 +16,7 @@ from headstart.experiments.heads.parameters import STATE
 from headstart.experiments.heads.pass_plan import plan_pass
 from headstart.experiments.heads.trainer import Trainer, train
 from headstart.experiments.training.state.checkpoints import Checkpoints
+from headstart.features.accelerators import DEVICE_KINDS
 from headstart.pipeline.errors import HeadstartError, InterruptedWork, TryLaterError
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.liveness import process_token
@@ -47,6 +48,18 @@ def killed_at(folder, events) -> tuple[int, str]:
     assert done.returncode == 0, done.stderr
     deaths, outcome = json.loads(done.stdout)
     return deaths, outcome
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "xpu:0", "mps"])
+def test_a_state_of_a_device_that_is_not_here_comes_back_on_the_cpu(device, kept, monkeypatch):
+    for kind in DEVICE_KINDS.values():
+        monkeypatch.setattr(type(kind), "count", lambda self: int(self.name == "cpu"))
+    with monkeypatch.context() as there:
+        there.setattr(torch.serialization, "location_tag", lambda storage: device)
+        kept.keep(1, "of a test", {"weights": torch.arange(3.0)})
+    weights = kept.latest("of a test")["weights"]
+    assert weights.device == torch.device("cpu")
+    assert weights.tolist() == [0, 1, 2]
 
 
 def test_killed_again_and_again_it_ends_in_the_same_bits(tmp_path, uninterrupted):
