@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from . import paths
 from .doors import reading, records
@@ -106,8 +107,18 @@ class NotDone(Exception):
         self.is_absent = is_absent
 
 
+class DoneCounts(NamedTuple):
+    """What is counted of a done job, as its marker says it."""
+
+    items: int
+    ok: int
+    payload_bytes: int
+    facts: Mapping[str, Any]
+
+
 # One pattern for all jobs: one that names its job would be compiled for each of a million markers.
 _PAYLOAD_NAME = r"job_\d+\.[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_KIND = "[A-Za-z0-9_]{1,60}"
 
 
 def read_marker(workspace: Workspace, job: Job, fingerprint: str, deep: bool = False) -> Marker:
@@ -142,6 +153,63 @@ def read_marker(workspace: Workspace, job: Job, fingerprint: str, deep: bool = F
     if flaw is not None:
         raise NotDone(flaw)
     return marker
+
+
+class GroupMarkers:
+    """The markers of one folder's group, asked one after the other: each as `read_marker` judges it, in a third of the time.
+
+    Of a marker that is as `commit` writes it, of a job without failed items whose payload lies here, a glance is enough. It sees
+    less than `read_marker` and says only what that would say; whatever else there is, that one judges.
+
+    Args:
+        job: any of the group, as a `Reader` gives it, like all that are asked for.
+        fingerprint: as of `read_marker`.
+    """
+
+    def __init__(self, workspace: Workspace, job: Job, fingerprint: str) -> None:
+        self._workspace, self._fingerprint = workspace, fingerprint
+        self._markers, self._payloads = paths.Held(workspace.marker(job).parent), paths.Held(workspace.payloads(job))
+        self._name = re.compile(_PAYLOAD_NAME)
+        self._may_glance = re.fullmatch(_KIND, job.kind) is not None
+
+    def counts(self, job: Job) -> DoneCounts:
+        """Raises: as `read_marker`."""
+        seen = self._glance(job) if self._may_glance else None
+        if seen is not None:
+            return seen
+        marker = read_marker(self._workspace, job, self._fingerprint)
+        return DoneCounts(marker.items, marker.ok, marker.payload_bytes, marker.facts)
+
+    def _glance(self, job: Job) -> DoneCounts | None:
+        data = reading.read_held(self._markers, f"{job[0]}.done")
+        facts = None if data is None else records.parse_sealed(data)
+        if facts is None:
+            return None
+        try:
+            said, payload, noted = facts["job"], facts["payload"], facts["facts"]
+            name, size, items, ok = payload["name"], payload["bytes"], facts["items"], facts["ok"]
+            is_as_written = (
+                tuple(said) == Job._fields
+                and tuple(said.values()) == job
+                and facts["fingerprint"] == self._fingerprint
+                and facts["failed"] == []
+                and facts["format"] == FORMAT
+                # To Python 1 is True, and 1.0.
+                and {*map(type, (facts["format"], said["start"], said["stop"], size, items, ok))} == {int}
+                and job.stop <= records.LARGEST
+                and 0 <= ok <= items <= records.LARGEST
+                and 0 <= size <= reading.PAYLOAD_BYTES
+                and type(payload["arrays"]) is type(noted) is dict
+                and type(payload["sha256"]) is str
+                and self._name.fullmatch(name) is not None
+                and name.startswith(f"{job[0]}.")
+            )
+        except (KeyError, TypeError, AttributeError):
+            return None
+        there = self._payloads.stat(name) if is_as_written else None
+        if there is None or there.st_size != size or not stat.S_ISREG(there.st_mode):
+            return None
+        return DoneCounts(items, ok, size, noted)
 
 
 def _parse(workspace: Workspace, path: Path, data: bytes) -> Marker:
@@ -180,7 +248,7 @@ def _job(facts: records.Record) -> Job:
         if not is_plain_path(path):
             facts.refuse(key, path)
     start = facts.integer("start")
-    return Job(job_id, facts.text("kind", "[A-Za-z0-9_]{1,60}"), folder, source, start, facts.integer("stop", least=start + 1))
+    return Job(job_id, facts.text("kind", _KIND), folder, source, start, facts.integer("stop", least=start + 1))
 
 
 def _failed_item(facts: records.Record) -> FailedItem:

@@ -125,6 +125,22 @@ class Held:
             self.forget()
         return True
 
+    def open_file(self, name: str) -> int | None:
+        """A descriptor of what lies there under that name, to read; None if there is none, or only the whole path can tell."""
+        try:
+            folder, missing, _ = self.now()
+            return None if folder is None or missing else os.open(name, os.O_RDONLY | _EVERY, dir_fd=folder.descriptor)
+        except OSError:
+            return None
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """Of the thing itself, a link included; None as `open_file`."""
+        try:
+            folder, missing, _ = self.now()
+            return None if folder is None or missing else os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
+        except OSError:
+            return None
+
     def forget(self) -> None:
         """The next call looks at the path again."""
         self._reached = _NOWHERE

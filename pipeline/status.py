@@ -1,11 +1,10 @@
 """Where the work stands: derived from the files each time, with what cannot have changed remembered."""
 
 import contextlib
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,48 +16,17 @@ from .errors import ExplainedError, HeadstartError
 from .job import Job
 from .kinds import Fingerprints, ItemCounts, known_kinds
 from .liveness import Owner
-from .markers import FailedItem, Marker, NotDone, read_marker
+from .markers import FailedItem, GroupMarkers, Marker, NotDone, read_marker
 from .next_job import read_listing
 from .quarantine import DEATHS, NO_HISTORY, History
 from .queue import Reader
 from .retire import CANCELLED, PAUSED
+from .tally import Tally
 from .workspace import Workspace
 
 # A folder's time stamp has the grain of the kernel's tick, or of the server's; younger folders may still change unseen.
 _SETTLED_S = 3.0
 _CACHE_BYTES = 1 << 30
-
-
-@dataclass
-class Tally:
-    """Counts of jobs by state and of items by outcome; `payload_bytes` and `seconds` are of done jobs.
-
-    The peaks are the largest that a worker noted in a marker; that of the GPU is 0 where none was used.
-    """
-
-    jobs: int = 0
-    done: int = 0
-    running: int = 0
-    pending: int = 0
-    quarantined: int = 0
-    unreadable: int = 0
-    items: int = 0
-    items_done: int = 0
-    items_failed: int = 0
-    payload_bytes: int = 0
-    seconds: float = 0.0
-    peak_rss_bytes: int = 0
-    peak_vram_bytes: int = 0
-
-    def add(self, other: "Tally") -> None:
-        for part in fields(self):
-            mine, others = getattr(self, part.name), getattr(other, part.name)
-            setattr(self, part.name, max(mine, others) if part.name.startswith("peak") else mine + others)
-
-    def seconds_left(self, workers: int) -> float | None:
-        """What running and pending jobs will take so many workers, by those that are done; None if none is, or none is left."""
-        left = self.running + self.pending
-        return left * self.seconds / self.done / max(1, workers) if left and self.done else None
 
 
 @dataclass
@@ -86,7 +54,8 @@ def read_status(workspace: Workspace) -> Status:
         try:
             tally = remembered.get(jobs) or remembered.keep(jobs, _count(workspace, jobs, fingerprints))
         except HeadstartError as error:  # one damaged folder must not hide the others
-            tally = Tally(jobs=len(jobs), unreadable=len(jobs), items=sum(job.stop - job.start for job in jobs))
+            tally = Tally.of(jobs)
+            tally.unreadable = len(jobs)
             if str(error) not in status.problems:
                 status.problems.append(str(error))
         status.folders.setdefault((kind, folder), Tally()).add(tally)
@@ -101,23 +70,19 @@ def read_status(workspace: Workspace) -> Status:
 
 def _count(workspace: Workspace, jobs: list[Job], fingerprints: Fingerprints) -> Tally:
     listing = read_listing(workspace, jobs[0])
+    tally = Tally.of(jobs)
     if not listing.done and not listing.histories and not listing.blocks:  # most groups of a long queue
-        return Tally(jobs=len(jobs), pending=len(jobs), items=sum(job.stop - job.start for job in jobs))
-    fingerprint = fingerprints.of(jobs[0]) if listing.done else ""
-    tally, held = Tally(jobs=len(jobs)), seemingly_claimed(workspace, jobs[0], listing.blocks)
+        tally.pending = len(jobs)
+        return tally
+    markers = GroupMarkers(workspace, jobs[0], fingerprints.of(jobs[0])) if listing.done else None
+    held = seemingly_claimed(workspace, jobs[0], listing.blocks)
     for job in jobs:
-        tally.items += job.stop - job.start
-        if job.job_id in listing.done:
-            with contextlib.suppress(NotDone):
-                marker = read_marker(workspace, job, fingerprint)
-                tally.done += 1
-                tally.items_done += marker.ok
-                tally.items_failed += marker.items - marker.ok
-                tally.payload_bytes += marker.payload_bytes
-                tally.seconds += _number(marker.facts, "seconds")
-                tally.peak_rss_bytes = max(tally.peak_rss_bytes, int(_number(marker.facts, "peak_rss_bytes")))
-                tally.peak_vram_bytes = max(tally.peak_vram_bytes, _peak_vram(marker.facts))
+        if markers is not None and job.job_id in listing.done:
+            try:
+                tally.add_done(markers.counts(job))
                 continue
+            except NotDone:
+                pass
         history = listing.histories.get(job.job_id, NO_HISTORY)
         if history.is_quarantined:
             tally.quarantined += 1
@@ -126,17 +91,6 @@ def _count(workspace: Workspace, jobs: list[Job], fingerprints: Fingerprints) ->
         else:
             tally.pending += 1
     return tally
-
-
-def _peak_vram(facts: dict[str, Any]) -> int:
-    # The driver's figure is of the whole process, but in containers it may not know it; the allocator's is less.
-    return int(_number(facts, "vram_process_bytes") or _number(facts, "peak_vram_reserved_bytes"))
-
-
-def _number(facts: dict[str, Any], name: str) -> float:
-    """0 for anything else: facts are whatever the kind noted, and decide nothing."""
-    value = facts.get(name)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 class _Remembered:

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from headstart.experiments.evaluation.anytime.record import Score, read_scores
 from headstart.pipeline.markers import newest_facts
-from headstart.pipeline.status import Status, Tally, read_status
+from headstart.pipeline.status import Status, read_status
+from headstart.pipeline.tally import Tally
 from headstart.pipeline.text import plural, printable, rough_size_words, span
 
 if TYPE_CHECKING:

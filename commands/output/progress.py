@@ -9,7 +9,8 @@ from typing import Any, Self
 import click
 
 from headstart.pipeline.claims import live_workers
-from headstart.pipeline.status import Tally, read_status
+from headstart.pipeline.status import read_status
+from headstart.pipeline.tally import Tally
 from headstart.pipeline.text import plural, span
 from headstart.pipeline.worker import Finished
 from headstart.pipeline.workspace import Workspace

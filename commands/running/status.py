@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headstart.features.manifest.names import RowCounts
-    from headstart.pipeline.status import Status, Tally
+    from headstart.pipeline.status import Status
+    from headstart.pipeline.tally import Tally
     from headstart.pipeline.workspace import Workspace
 
 

@@ -48,6 +48,19 @@ def read(path: Path, limit: int = RECORD_BYTES) -> bytes:
         os.close(descriptor)
 
 
+def read_held(folder: paths.Held, name: str, limit: int = RECORD_BYTES) -> bytes | None:
+    """As `read`, of a file in a folder that is held open; None for whatever `read` would raise: it has to say why."""
+    descriptor = folder.open_file(name)
+    if descriptor is None:
+        return None
+    try:
+        return _all(descriptor, name, limit)
+    except (OSError, UnreadableError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def read_given(path: Path, limit: int) -> bytes:
     """As `read`, of a file that the user named: links are followed."""
     descriptor = os.open(

@@ -27,6 +27,7 @@ _SEAL = b'"seal": "'
 # The last key of an object if what it says may be a seal, and the name of that key, whatever bytes it has.
 _LAST = re.compile(rb'\s"([^"]{1,16})": "([0-9a-f]{16})"\s*\}\s*\Z')
 _LONGEST_SEAL = 128
+_SEALED, _SEALED_END = b",\n " + _SEAL, b'"\n}\n'  # what stands around the digest where the indent is 1
 _UPGRADE = "Upgrade: pip install -U headstart"
 
 
@@ -171,6 +172,24 @@ def parse_record(
     judge(facts)
     _unsealed(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data, facts, path, hint)
     return Record(facts, path, hint)
+
+
+def parse_sealed(data: bytes) -> dict[str, Any] | None:
+    """What `seal` was given if these are the very bytes that it made; None of any others, which `parse_record` judges.
+
+    It asks less than `parse_record`, for whoever reads a million of them.
+    """
+    body, _, rest = data.rpartition(_SEALED)
+    if rest != _digest(body) + _SEALED_END:
+        return None
+    try:
+        facts = json.loads(data.decode("ascii"))
+    except (ValueError, RecursionError, MemoryError):
+        return None
+    if not isinstance(facts, dict):
+        return None
+    facts.pop("seal", None)
+    return facts
 
 
 def require_format(facts: Mapping[str, Any], path: Path | str, highest: int, hint: str = "") -> int:

@@ -15,7 +15,8 @@ from headstart.experiments.evaluation.anytime.record import Score, score_path, w
 from headstart.pipeline.claims import Claimant
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.liveness import current_owner
-from headstart.pipeline.status import Status, Tally
+from headstart.pipeline.status import Status
+from headstart.pipeline.tally import Tally
 from headstart.pipeline.worker import Limits, Worker
 from tests.support import ROOT, enqueue_fakes
 

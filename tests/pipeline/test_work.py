@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.status import Status, Tally
+from headstart.pipeline.status import Status
 from headstart.pipeline.supervisor import Supervision
+from headstart.pipeline.tally import Tally
 from headstart.pipeline.work import Worked, work
 from headstart.pipeline.worker import Limits, Summary
 from tests.support import enqueue_fakes

@@ -26,6 +26,7 @@ FILES = (
     "tests/pipeline/test_deadlines.py",
     "tests/pipeline/test_durable_names.py",
     "tests/pipeline/test_errors.py",
+    "tests/pipeline/test_group_markers.py",
     "tests/pipeline/test_hard_links.py",
     "tests/pipeline/test_many_workers.py",
     "tests/pipeline/test_markers.py",

@@ -6,7 +6,8 @@ import pytest
 from headstart.commands.output import forecast
 from headstart.commands.output.forecast import planned_against_actual
 from headstart.features.planning.forecast import Forecast, keep_forecast, read_forecast
-from headstart.pipeline.status import Status, Tally
+from headstart.pipeline.status import Status
+from headstart.pipeline.tally import Tally
 
 FOLDER = "features/encoder_small-01234567"
 FINGERPRINT = "0123456789abcdef" * 4
