@@ -67,7 +67,7 @@ def contents(root: Path) -> dict[str, bytes]:
         "experiments.db",
         "runs.json",
         ".lock",
-        "status_cache",
+        "summaries/",
         "jobs_withdrawn",
         "jobs_queue",
         "workers/",

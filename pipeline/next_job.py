@@ -1,5 +1,6 @@
 """Which job comes next: the queue minus what the files say is done, claimed or quarantined."""
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -9,14 +10,16 @@ from enum import Enum
 from . import paths
 from .blocks import Span, read_spans
 from .claims import Block, Claim, Claimant
-from .errors import HeadstartError
+from .errors import ExplainedError, HeadstartError
 from .files import environment_faults
 from .job import JOBS_PER_GROUP, Job
 from .kinds import Fingerprints, ItemCounts, known_kinds
-from .markers import NotDone, read_marker
+from .markers import GroupMarkers, NotDone, read_marker
 from .quarantine import NO_HISTORY, History, read_histories
-from .queue import Reader
+from .queue import Reader, stretches
 from .retire import Watch
+from .summaries import Look, finished_spans
+from .tally import Tally
 from .workspace import Workspace
 
 _LISTING_S = 1.0
@@ -24,6 +27,8 @@ _BLOCK_S = 5.0  # of work a block is to hold
 _KEPT_S = 10.0  # then what nobody has begun of it goes back: jobs were slower than those before
 _FIRST_BLOCK, _KNOWN_JOBS = 8, 4
 _MANY_GROUPS = 16
+_LEFT_GROUPS = 4  # that a worker walked on from before they were finished, and looks at again
+_SUMMARIZING_S, _SUMMARIZING_SHARE = 5.0, 0.02  # of a worker's time, beside what it takes to see that nothing is left
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Listing:
 class Pass(Enum):
     FRESH = "never tried"
     TRIED = "tried before: last, so that a job that kills its worker holds up nobody"
-    MARKED = "marked as done: verified before anybody says that nothing is left"
+    MARKED = "marked as done, or passed over: verified before anybody says that nothing is left"
 
 
 class Frontier:
@@ -85,6 +90,8 @@ class Frontier:
         self._block: Block | None = None
         self._looked_at: deque[tuple[Job, History, Pass]] = deque()  # taken from the stream too early
         self._paces: deque[float] = deque(maxlen=16)
+        self._begun, self._summarizing_s = time.monotonic(), 0.0
+        self._left: deque[list[Job]] = deque(maxlen=_LEFT_GROUPS)
         self._stream = self._candidates(turned=block > 1)
 
     def next_claim(self) -> Claim | None:
@@ -174,26 +181,86 @@ class Frontier:
     def _candidates(self, turned: bool = False) -> Iterator[tuple[Job, History, Pass]]:
         """Args: turned: begin somewhere in the queue, and come to what is before it at its end."""
         begin = self._somewhere() if turned else 0
+        finished = finished_spans(self.workspace, self._fingerprints)
         passes: list[tuple[Pass, bool | None]] = [(Pass.TRIED, None), (Pass.MARKED, None)]
         for wanted, is_before in [(Pass.FRESH, False), *([(Pass.FRESH, True)] if begin else []), *passes]:
+            # Summaries decide where to look first, and never that a job is done: the last pass passes over nothing.
+            passed_over: list[Span] = [] if wanted is Pass.MARKED else finished
             # Read anew for each pass rather than kept: a million jobs are half a gigabyte of objects.
-            reader = Reader(self.workspace, known_kinds(), ItemCounts(self.workspace).of)
-            for job in reader:
-                if begin and is_before is not None and (job.number < begin) is not is_before:
-                    continue
-                if (self.kinds is not None and job.kind not in self.kinds) or (
-                    self.only is not None and job.job_id not in self.only
-                ):
-                    continue
-                if self._is_refused(job) or not self._is_usable(job):
-                    continue
-                listing = self._listing(job)
-                history = listing.histories.get(job.job_id, NO_HISTORY)
-                if history.is_quarantined or self._pass_of(job, listing, history) is not wanted:
-                    continue
-                if wanted is not Pass.MARKED or not self._is_done(job):
-                    yield job, history, wanted
-            self.problems = reader.problems
+            reader = Reader(self.workspace, known_kinds(), ItemCounts(self.workspace).of, passed_over=passed_over)
+            for jobs in stretches(reader):
+                mine = [job for job in jobs if not begin or is_before is None or (job.number < begin) is is_before]
+                mine = [job for job in mine if self._is_asked_for(job)]
+                if wanted is Pass.MARKED:
+                    self._verify(jobs, mine)
+                for job in mine:
+                    if self._is_refused(job) or not self._is_usable(job):
+                        continue
+                    listing = self._listing(job)
+                    history = listing.histories.get(job.job_id, NO_HISTORY)
+                    belongs_to = self._pass_of(job, listing, history)
+                    if history.is_quarantined or belongs_to is None:
+                        continue
+                    if belongs_to is wanted:
+                        if wanted is not Pass.MARKED or not self._is_done(job):
+                            yield job, history, wanted
+                    elif wanted is Pass.MARKED and finished:
+                        yield job, history, belongs_to  # it was passed over, and should not have been
+                if mine and wanted is not Pass.MARKED:
+                    self._summarize(jobs)
+            if not passed_over:
+                self.problems = reader.problems
+
+    def _is_asked_for(self, job: Job) -> bool:
+        return (self.kinds is None or job.kind in self.kinds) and (self.only is None or job.job_id in self.only)
+
+    def _verify(self, jobs: list[Job], mine: list[Job]) -> None:
+        """Reads the markers in a stretch that this worker has not seen yet; where all of them count, they become a summary.
+
+        Args: mine: those that this worker was asked for.
+        """
+        if not mine or self._is_refused(mine[0]) or not self._is_usable(mine[0]):
+            return
+        look, done = Look(self.workspace, jobs), self._listing(mine[0]).done
+        markers = GroupMarkers(self.workspace, mine[0], self.fingerprint(mine[0]))
+        tally = Tally.of(jobs)
+        for job in mine:
+            if job.job_id in done and job.job_id not in self._verified:
+                with contextlib.suppress(NotDone, HeadstartError):  # of these `_is_done` says more
+                    tally.add_done(markers.counts(job))
+                    self._verified.add(job.job_id)
+        look.keep(self._fingerprints, tally)
+
+    def _summarize(self, jobs: list[Job]) -> None:
+        """Makes summaries of stretches that the walk leaves behind, as far as they are finished, in a small part of the time."""
+        if jobs not in self._left:
+            self._left.append(jobs)
+        for left in list(self._left):
+            begun = time.monotonic()
+            if self._summarizing_s > _SUMMARIZING_S + _SUMMARIZING_SHARE * (begun - self._begun):
+                return
+            if self._is_summarized(left):
+                self._left.remove(left)
+            self._summarizing_s += time.monotonic() - begun
+
+    def _is_summarized(self, jobs: list[Job]) -> bool:
+        """Whether a stretch has a summary, now if not before; True also where it cannot get one."""
+        try:
+            look = Look(self.workspace, jobs)
+            if not look.is_worth_it or look.remembered(self._fingerprints) is not None:
+                return True
+            if not look.is_settled:
+                return False
+            done = read_listing(self.workspace, jobs[0]).done
+            if any(job.job_id not in done for job in jobs):
+                return False
+            markers, tally = GroupMarkers(self.workspace, jobs[0], self.fingerprint(jobs[0])), Tally.of(jobs)
+            for job in jobs:
+                tally.add_done(markers.counts(job))
+            look.keep(self._fingerprints, tally)
+        except (NotDone, ExplainedError, OSError):  # whoever comes to that job says more, be it of the disk
+            pass
+        return True
 
     def _is_refused(self, job: Job) -> bool:
         return job.folder in self.unusable or (job.folder, job.source) in self._refused

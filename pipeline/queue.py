@@ -4,14 +4,15 @@ import os
 import re
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader, RawIOBase, TextIOWrapper
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from . import paths
+from .blocks import Span
 from .doors import reading
 from .errors import HeadstartError
 from .files import environment_faults
@@ -28,6 +29,7 @@ _APPENDED_S = 10.0  # how long one write may take
 _NONE = ("", "", "")
 _SEPARATOR = re.compile("[,;\t]")  # a spreadsheet saves with the one of its language; no field holds any, or a quote
 _UTF_16 = ("\ufffd\ufffdj\0", "\ufffd\ufffd\0j")  # its byte order mark and the header's first letter, read as UTF-8
+_ROW = re.compile(rb"job_(\d{6,12}),")
 _ROUNDED = re.compile(r"\d+(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
 
 
@@ -118,17 +120,20 @@ class _EndlessLine(Exception):
 
 
 class _Lines(RawIOBase):
-    """The bytes of a file, as long as lines end."""
+    """The bytes of a file from where it stands, as long as lines end. Args: length: so many of them; None for all."""
 
-    def __init__(self, file: BufferedReader) -> None:
+    def __init__(self, file: BufferedReader, length: int | None = None) -> None:
         self._file = file
+        self._left = length
         self._unended = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer)
+        count = self._file.readinto(buffer if self._left is None else memoryview(buffer)[: self._left])
+        if self._left is not None:
+            self._left -= count
         end = bytes(memoryview(buffer)[:count]).rfind(b"\n")
         self._unended = count - end - 1 if end >= 0 else self._unended + count
         if self._unended > LONGEST_LINE:
@@ -148,6 +153,8 @@ class Reader:
         withdrawn: jobs that were paused, cancelled or removed, and trainings whose folder somebody deleted: not handed out.
         count_items: of a kind and a source, how many items it has, for who reports problems; None if nobody knows.
         ranges: what its rows ask for.
+        passed_over: jobs whose rows are left out unread, in ascending order, where they stand as they were written. The
+            attributes above then tell of the other rows alone, and lines in `problems` are counted without them.
     """
 
     workspace: Workspace
@@ -159,6 +166,7 @@ class Reader:
     highest: int = -1
     foreign: list[Job] = field(default_factory=list)
     withdrawn: list[tuple[Job, Withdrawal]] = field(default_factory=list)
+    passed_over: Sequence[Span] = ()
 
     def __iter__(self) -> Iterator[Job]:
         # One loop and no generator in another: a million rows are read at each start of a worker.
@@ -169,7 +177,7 @@ class Reader:
             return
         is_under_way = False
         with raw, environment_faults(f"cannot read {self.workspace.queue}"), self._endless_line_noted():
-            lines = TextIOWrapper(BufferedReader(_Lines(raw), _READ_AT_ONCE), encoding="utf-8", errors="replace", newline="\n")
+            lines = chain.from_iterable(self._pieces(raw))
             withdrawn = read_withdrawn(self.workspace)
             self.problems += withdrawn.problems
             # What is the same from row to row is checked once: it has the next number, names the same source, and begins where
@@ -205,8 +213,20 @@ class Reader:
                 self.ranges.add(source, run, stop)
         self._report_missing()
         # Rows that are gone leave gaps, too, but of these something is said already.
-        if not is_under_way and not self.problems:
+        if not is_under_way and not self.problems and not self.passed_over:
             self.problems += [f"{self.workspace.queue.name}: {flaw}" for flaw in self.ranges.flaws(self.count_items)]
+
+    def _pieces(self, raw: BufferedReader) -> Iterator[TextIOWrapper]:
+        """The lines before, between and behind the rows that are passed over."""
+        begin = 0
+        for span in self.passed_over:
+            first, last = _row_at(raw, span.first, begin), _row_at(raw, span.last, begin)
+            # The first line is the header, so it is no row to pass over; rows in another order are no stretch.
+            if first is None or last is None or not 0 < first[0] < last[1]:
+                continue
+            yield _text_of(raw, begin, first[0])
+            self.highest, begin = max(self.highest, span.last), last[1]
+        yield _text_of(raw, begin, None)
 
     @contextmanager
     def _endless_line_noted(self) -> Iterator[None]:
@@ -293,6 +313,42 @@ class Reader:
             self.problems.append("and more like these")
         elif len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(f"{self.workspace.queue.name} line {line}: {text}")
+
+
+def stretches(rows: Iterable[Job]) -> Iterator[list[Job]]:
+    """Rows that follow one another and are of one kind, folder and group: at most a thousand, one stretch in memory at a time."""
+    for _, stretch in groupby(rows, key=lambda job: (job[1], job[2], job[0][:-3])):
+        yield list(stretch)
+
+
+def _text_of(raw: BufferedReader, begin: int, end: int | None) -> TextIOWrapper:
+    raw.seek(begin)
+    lines = _Lines(raw, None if end is None else end - begin)
+    return TextIOWrapper(BufferedReader(lines, _READ_AT_ONCE), encoding="utf-8", errors="replace", newline="\n")
+
+
+def _row_at(raw: BufferedReader, number: int, low: int) -> tuple[int, int] | None:
+    """Where the row of a job begins and ends, looked for from `low` on by halving, for rows stand in the order of their numbers.
+
+    None if it is not where it would be then.
+    """
+    high = raw.seek(0, os.SEEK_END)
+    while high - low > 2 * LONGEST_LINE:
+        middle = raw.seek((low + high) // 2)
+        here = middle + len(raw.readline(LONGEST_LINE))
+        row = _ROW.match(raw.readline(LONGEST_LINE))
+        if row is None:
+            return None
+        if int(row[1]) <= number:
+            low = here
+        else:
+            high = here
+    raw.seek(low)
+    text = raw.read(high - low)
+    row_id = f"{job_id_of(number)},".encode()
+    begin = 0 if text.startswith(row_id) else text.find(b"\n" + row_id) + 1
+    end = text.find(b"\n", begin) + 1
+    return (low + begin, low + end) if end and text.startswith(row_id, begin) else None
 
 
 def _is_training(workspace: Workspace, job: Job) -> bool:

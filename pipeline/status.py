@@ -1,32 +1,24 @@
 """Where the work stands: derived from the files each time, with what cannot have changed remembered."""
 
-import contextlib
-import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import paths
 from .claims import deaths_of, failures_of, live_workers, seemingly_claimed, seems_held
-from .doors import records
-from .errors import ExplainedError, HeadstartError
+from .errors import HeadstartError
 from .job import Job
 from .kinds import Fingerprints, ItemCounts, known_kinds
 from .liveness import Owner
 from .markers import FailedItem, GroupMarkers, Marker, NotDone, read_marker
 from .next_job import read_listing
 from .quarantine import DEATHS, NO_HISTORY, History
-from .queue import Reader
+from .queue import Reader, stretches
 from .retire import CANCELLED, PAUSED
+from .summaries import Look
 from .tally import Tally
 from .workspace import Workspace
-
-# A folder's time stamp has the grain of the kernel's tick, or of the server's; younger folders may still change unseen.
-_SETTLED_S = 3.0
-_CACHE_BYTES = 1 << 30
 
 
 @dataclass
@@ -46,20 +38,21 @@ class Status:
 
 def read_status(workspace: Workspace) -> Status:
     status = Status(workers=live_workers(workspace))
-    reader = Reader(workspace, known_kinds(), ItemCounts(workspace).of)
-    remembered, fingerprints = _Remembered(workspace), Fingerprints(workspace)
+    reader, fingerprints = Reader(workspace, known_kinds(), ItemCounts(workspace).of), Fingerprints(workspace)
     # Rows of a group stand together, so one group at a time is in memory; where they do not, its parts simply add up.
-    for (kind, folder, _), rows in groupby(reader, key=lambda job: (job.kind, job.folder, job.job_id[:-3])):
-        jobs = list(rows)
+    for jobs in stretches(reader):
         try:
-            tally = remembered.get(jobs) or remembered.keep(jobs, _count(workspace, jobs, fingerprints))
+            look = Look(workspace, jobs)
+            tally = look.remembered(fingerprints)
+            if tally is None:
+                tally = _count(workspace, jobs, fingerprints)
+                look.keep(fingerprints, tally)
         except HeadstartError as error:  # one damaged folder must not hide the others
             tally = Tally.of(jobs)
             tally.unreadable = len(jobs)
             if str(error) not in status.problems:
                 status.problems.append(str(error))
-        status.folders.setdefault((kind, folder), Tally()).add(tally)
-    remembered.save()
+        status.folders.setdefault((jobs[0].kind, jobs[0].folder), Tally()).add(tally)
     status.problems = [*reader.problems, *status.problems]
     waiting = Counter(
         (withdrawal.state, withdrawal.why) for _, withdrawal in reader.withdrawn if withdrawal.state in (PAUSED, CANCELLED)
@@ -91,73 +84,6 @@ def _count(workspace: Workspace, jobs: list[Job], fingerprints: Fingerprints) ->
         else:
             tally.pending += 1
     return tally
-
-
-class _Remembered:
-    """Tallies of groups that are wholly done, valid as long as nothing was created or renamed in their folders.
-
-    That is told by the times of the folders. On a drive that does not date them (mounted cloud storage), nothing is remembered.
-    """
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
-        self.changed = False
-        try:
-            self.groups: dict[str, dict[str, Any]] = dict(records.read_record(workspace.status_cache, None, limit=_CACHE_BYTES))
-        except (OSError, HeadstartError):
-            self.groups = {}
-
-    def get(self, jobs: list[Job]) -> Tally | None:
-        try:
-            known = self.groups[_key(jobs)]
-            is_current = known["stamps"] == self._stamps(jobs[0]) and known["tally"].keys() == vars(Tally()).keys()
-            is_sound = all(type(value) in (int, float) and 0 <= value < 2**63 for value in known["tally"].values())
-            return Tally(**known["tally"]) if is_current and is_sound else None
-        except (KeyError, TypeError, AttributeError):
-            return None
-
-    def keep(self, jobs: list[Job], tally: Tally) -> Tally:
-        stamps = self._stamps(jobs[0])
-        if tally.done == len(jobs) and max(stamps) < time.time_ns() - int(_SETTLED_S * 1e9) and self._are_dated(jobs[0], stamps):
-            self.groups[_key(jobs)] = {"stamps": stamps, "tally": asdict(tally)}
-            self.changed = True
-        return tally
-
-    def save(self) -> None:
-        if self.changed:  # derived and never trusted blindly, so neither durable nor worth an error
-            data = records.seal(self.groups, indent=None)
-            with contextlib.suppress(OSError, ExplainedError):
-                replace(self.workspace.files, fsync=False).replace(self.workspace.status_cache, data)
-
-    def _stamps(self, job: Job) -> list[int]:
-        return [_modified(folder) for folder in self._folders(job)]
-
-    def _are_dated(self, job: Job, stamps: list[int]) -> bool:
-        """Whether the folders changed since the first file in them was written: one that never does says nothing."""
-        return all(_oldest(folder) < stamp for folder, stamp in zip(self._folders(job), stamps, strict=True))
-
-    def _folders(self, job: Job) -> tuple[Path, Path]:
-        return self.workspace.marker(job).parent, self.workspace.payloads(job)
-
-
-def _key(jobs: list[Job]) -> str:
-    return f"{jobs[0].folder} {jobs[0].job_id} {jobs[-1].job_id} {len(jobs)}"
-
-
-def _modified(folder: Path) -> int:
-    try:
-        return paths.stat(folder).st_mtime_ns
-    except OSError:
-        return 0
-
-
-def _oldest(folder: Path) -> int:
-    """When the first file in it was written; of an empty folder, and of none, before all times."""
-    try:
-        with paths.entries(folder) as entries:
-            return min((entry.stat(follow_symlinks=False).st_mtime_ns for entry in entries), default=-1)
-    except OSError:
-        return -1
 
 
 def read_failures(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
@@ -210,8 +136,7 @@ def _marker(workspace: Workspace, job: Job, fingerprints: Fingerprints) -> Marke
 
 def _tried_jobs(workspace: Workspace) -> Iterator[tuple[Job, History, bool]]:
     """Every job that claims tell of, and whether it has a marker."""
-    for _, rows in groupby(Reader(workspace, known_kinds()), key=lambda job: (job.folder, job.job_id[:-3])):
-        jobs = list(rows)
+    for jobs in stretches(Reader(workspace, known_kinds())):
         listing = read_listing(workspace, jobs[0])
         for job in jobs:
             if job.job_id in listing.histories:

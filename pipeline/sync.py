@@ -19,7 +19,7 @@ from . import paths
 from .doors import locks, reading, records
 from .errors import HeadstartError
 from .files import TEMPORARY_PREFIX, FileSystem, environment_faults, is_abandoned, probe
-from .workspace import WORKSPACE_FILE, Workspace, has_workspace, open_workspace
+from .workspace import SUMMARIES, WORKSPACE_FILE, Workspace, has_workspace, open_workspace
 
 FORMAT = 1
 PACK_BYTES = 256 << 20  # of files in one pack; a larger file has one of its own
@@ -30,8 +30,8 @@ _INDEX_BYTES = 1 << 28
 _LONGEST_NAME, _DEEPEST = 1000, 32
 _STEP = 1 << 20
 _LOCK_S = 5.0
-_DERIVED_FOLDERS = frozenset({"cache", "claims", "anytime"})
-_DERIVED_FILES = frozenset({"status_cache.json", STATE_FILE})
+_DERIVED_FOLDERS = frozenset({"cache", "claims", "anytime", SUMMARIES})
+_DERIVED_FILES = frozenset({"status_cache.json", STATE_FILE})  # the first is of earlier versions
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .job import Job
 FORMAT = 1
 WORKSPACE_FILE = "workspace.json"
 BLOCKS = "blocks"  # folder among the claims of a group
+SUMMARIES = "summaries"  # folder beside those of markers, payloads and claims
 _MEND = "Delete that one file; the next enqueue writes it anew and keeps all features"
 
 
@@ -59,11 +61,6 @@ class Workspace:
     @property
     def manifests(self) -> Path:
         return self.features / "manifests"
-
-    @property
-    def status_cache(self) -> Path:
-        """Counts that `status` remembers: derived, may be deleted at any time."""
-        return self.features / "status_cache.json"
 
     @property
     def workers(self) -> Path:
@@ -117,6 +114,14 @@ class Workspace:
 
     def marker(self, job: Job) -> Path:
         return self.root.joinpath(job.folder, "done", job.group, f"{job.job_id}.done")  # one join: for each of a million jobs
+
+    def summary(self, job: Job) -> Path:
+        """What is remembered of the finished jobs of its group: derived, may be deleted at any time."""
+        return self.root.joinpath(job.folder, SUMMARIES, f"{job.group}.json")
+
+    def summaries(self) -> Iterator[Path]:
+        """Every such file of what lies below `features`, folder by folder; a training is one job and has none."""
+        return paths.matching(self.features, f"*/{SUMMARIES}/*.json")
 
     def payloads(self, job: Job) -> Path:
         return self.root.joinpath(job.folder, "shards", job.group)

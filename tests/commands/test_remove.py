@@ -48,7 +48,7 @@ def run(workspace):
 
 def contents(workspace):
     """All files but those that every look at a workspace may write."""
-    skipped = ("experiments.db", ".lock", "status_cache.json")
+    skipped = ("experiments.db", ".lock")
     return {
         path.relative_to(workspace.root).as_posix(): path.read_bytes()
         for path in workspace.root.rglob("*")

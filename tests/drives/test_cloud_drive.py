@@ -136,13 +136,14 @@ def test_errors_come_and_go(tmp_path):
 
 def test_status_remembers_nothing_where_folders_are_not_dated(one):
     """A count that is remembered by the times of folders would hold for ever."""
-    from headstart.pipeline import status
+    from headstart.pipeline import summaries
     from headstart.pipeline.workspace import open_or_create_workspace
     from tests.pipeline.workers import tally, work
     from tests.support import enqueue_fakes
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(status, "_SETTLED_S", -60.0)
+        patch.setattr(summaries, "LEAST_JOBS", 1)
+        patch.setattr(summaries, "_SETTLED_S", -60.0)
         workspace = open_or_create_workspace(one / "w")
         jobs = enqueue_fakes(workspace, 30)
         work(workspace)

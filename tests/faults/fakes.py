@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from unittest import mock
 
 import headstart.jobs
+from headstart.pipeline import summaries
 from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
 from headstart.pipeline.files import FileSystem
 from headstart.pipeline.job import Job
@@ -31,9 +33,16 @@ SOURCE = "features/source"
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """An empty folder in memory, if this machine has such a file system; thousands of small runs are bound by fsync otherwise."""
+    """An empty folder in memory, if this machine has such a file system; thousands of small runs are bound by fsync otherwise.
+
+    Meanwhile, in this process and its forks, summaries are made of whatever is done, be it one job that ended just now.
+    """
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="headstart-faults-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
+    with (
+        mock.patch.object(summaries, "LEAST_JOBS", 1),
+        mock.patch.object(summaries, "_SETTLED_S", -1e9),
+        tempfile.TemporaryDirectory(prefix="headstart-faults-", dir=memory if os.access(memory, os.W_OK) else None) as folder,
+    ):
         yield Path(folder)
 
 

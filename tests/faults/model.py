@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
 from headstart.commands.running.verify import command as verify_command
-from headstart.pipeline import liveness, status, worker
+from headstart.pipeline import liveness, next_job, status, summaries, worker
 from headstart.pipeline.claims import Claim, Claimant
 from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings
@@ -24,6 +24,12 @@ from headstart.pipeline.worker import Limits, Worker
 from .fakes import enqueue, new_workspace
 from .invariants import age, check_drained, queue_rows
 from .kinds import tiny
+
+
+class _Forgetful(summaries.Look):
+    def remembered(self, fingerprints):
+        return None
+
 
 _FIRST_PID = 10**9  # beyond any real one
 _FAILURES = 3
@@ -64,7 +70,8 @@ class Model(RuleBasedStateMachine):
         for target, name, value in (
             (liveness, "_start_of", lambda pid: start_of(pid) if pid < _FIRST_PID else (1.0 if pid in self.alive else None)),
             (liveness, "this_machine", lambda: f"boot {self.boots}"),
-            (status, "_SETTLED_S", 1e9),  # status remembers nothing, so damage is seen at once
+            (status, "Look", _Forgetful),  # so damage is seen at once
+            (next_job, "_LISTING_S", 0.0),  # a worker's steps here take no second
             (worker, "_POLL_S", 0.01),
             (worker, "DEATHS", 10**9),  # no Python children for jobs whose workers died
         ):

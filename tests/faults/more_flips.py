@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from headstart.pipeline.doors.records import seal
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace, open_workspace
@@ -95,6 +96,7 @@ def _of_notes(workspace: Workspace, encoder: Path) -> Iterator[Target]:
     from headstart.experiments.audit.label_errors import LabelAudit, SuspectLabel
     from headstart.experiments.evaluation.anytime.record import Score, read_scores, score_path, write_scores
     from headstart.features.planning.forecast import Forecast, keep_forecast, read_forecast
+    from headstart.pipeline import summaries
     from headstart.pipeline.status import read_status
 
     image = AuditedImage("features/manifests/a", 3, "a.png", "train", "light")
@@ -111,9 +113,13 @@ def _of_notes(workspace: Workspace, encoder: Path) -> Iterator[Target]:
     kept = keep_forecast(workspace, "0" * 64, Forecast(1.5, 0.25, 8, 1 << 30, 0))
     yield Target("plans/*.json", kept, _required(lambda: read_forecast(workspace, "0" * 64)))
     kept.unlink()
-    read_status(workspace)
-    if workspace.status_cache.exists():
-        yield Target("status_cache.json", workspace.status_cache, lambda: str(read_status(workspace)))
+
+    def counted() -> str:
+        with mock.patch.object(summaries, "LEAST_JOBS", 1), mock.patch.object(summaries, "_SETTLED_S", -60.0):
+            return str(read_status(workspace))
+
+    counted()
+    yield Target("summaries/*.json", next(workspace.summaries()), counted)
 
 
 def _of_labels(workspace: Workspace) -> Iterator[Target]:

@@ -323,7 +323,7 @@ def learned(experiment: Path) -> list[tuple[int, str, str, str]]:
 
 def outcome(workspace: Path) -> dict[str, str]:
     """sha256 of every file that counts but those that hold who did it and when: equal for equal results."""
-    vary = re.compile(r"/\.tmp-|/(workers|claims|done|cache|digests|anytime)/|\.lock$|\.db|status_cache|encoder\.onnx")
+    vary = re.compile(r"/\.tmp-|/(workers|claims|done|summaries|cache|digests|anytime)/|\.lock$|\.db|encoder\.onnx")
     files = [path for path in sorted(workspace.rglob("*")) if path.is_file()]
     names = {path: path.relative_to(workspace).as_posix() for path in files}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for path, name in names.items() if not vary.search(f"/{name}")}

@@ -161,6 +161,18 @@ MUTANTS = (
         "            return None\n",
     ),
     Mutant(
+        "what was passed over is looked at, too",
+        "pipeline/next_job.py",
+        "            passed_over: list[Span] = [] if wanted is Pass.MARKED else finished\n",
+        "            passed_over = finished\n",
+    ),
+    Mutant(
+        "a job that was passed over and is not done is handed out",
+        "pipeline/next_job.py",
+        "elif wanted is Pass.MARKED and finished:",
+        "elif False:",
+    ),
+    Mutant(
         "a job that was finished since the look is not done again",
         "pipeline/next_job.py",
         "            elif self._is_done(job):  # finished between the look and the claim\n",

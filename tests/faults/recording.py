@@ -117,6 +117,7 @@ class Recorder:
         def recorded(path, flags=os.O_RDONLY, *rest, **options):
             with self._lock:
                 descriptor = original(path, flags, *rest, **options)
+                self._handles.pop(descriptor, None)  # whoever had that number before closed it, a file object unheard
                 # Neither what a door asks for nor the folder that it asks in: what the door itself was asked for is noted.
                 if self.is_recorded(path) and "dir_fd" not in options and not flags & os.O_DIRECTORY:
                     self.note_open(descriptor, os.fspath(path), flags)

@@ -32,17 +32,3 @@ def test_peaks_of_several_groups_are_not_added(done):
     first = tally(done)
     first.add(tally(done))
     assert (first.jobs, first.peak_rss_bytes, first.peak_vram_bytes) == (4, 300_000_000, 3_000_000_000)
-
-
-def test_a_tally_that_an_older_version_remembered_is_counted_anew(done, monkeypatch):
-    from headstart.pipeline import status
-
-    monkeypatch.setattr(status, "_SETTLED_S", -60.0)
-    read_status(done)
-    path = done.features / "status_cache.json"
-    groups = json.loads(path.read_text())
-    del groups["seal"]
-    for group in groups.values():
-        del group["tally"]["peak_vram_bytes"]
-    path.write_text(json.dumps(groups))
-    assert tally(done).peak_vram_bytes == 3_000_000_000

@@ -1,16 +1,20 @@
 import os
 import threading
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.pipeline import queue
+from headstart.pipeline.blocks import Span
 from headstart.pipeline.enqueue import Work, append_work, queue_lock, restorable_jobs
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.job import Job, is_job_id, job_id_of
 from headstart.pipeline.markers import Result, commit, recorded_jobs
 from headstart.pipeline.queue import HEADER, Reader
 from headstart.pipeline.retire import REMOVED, withdraw
+from headstart.pipeline.workspace import open_or_create_workspace
 from tests.support import KINDS, enqueue_fakes, flipped
 
 
@@ -319,3 +323,48 @@ def test_a_queue_that_ends_in_a_terabyte_of_nothing_grows_by_no_row_and_is_one_l
     workspace.queue.rename(workspace.root / "away")
     assert len(enqueue_fakes(workspace, 20)) == 2
     assert len(jobs) in (0, 2)
+
+
+def write_rows(workspace, numbers):
+    workspace.features.mkdir(exist_ok=True)
+    rows = [f"job_{number:06d},fake,features/fake,features/source,{number * 10},{number * 10 + 10}\n" for number in numbers]
+    workspace.queue.write_text("".join([f"{HEADER}\n", *rows]))
+
+
+@given(
+    numbers=st.lists(st.integers(0, 400), unique=True, max_size=300),
+    is_sorted=st.booleans(),
+    ends=st.lists(st.integers(0, 400), unique=True, max_size=6),
+)
+def test_rows_that_are_not_passed_over_are_all_read(tmp_path_factory, numbers, is_sorted, ends):
+    workspace = open_or_create_workspace(tmp_path_factory.mktemp("queue") / "workspace")
+    numbers = sorted(numbers) if is_sorted else numbers
+    write_rows(workspace, numbers)
+    over = [Span(first, last - 1) for first, last in list(pairwise(sorted(ends)))[::2]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "LONGEST_LINE", 200)
+        read = [job.number for job in Reader(workspace, KINDS, passed_over=over)]
+    assert set(read) <= set(numbers)
+    if is_sorted:
+        assert read == [
+            number
+            for number in numbers
+            if not any(span.covers(number) and {span.first, span.last} <= set(numbers) for span in over)
+        ]
+
+
+def test_the_first_row_behind_what_is_passed_over_is_not_taken_for_the_header(workspace):
+    write_rows(workspace, range(5))
+    workspace.queue.write_text(workspace.queue.read_text().replace(f"{HEADER}\n", ""))
+    assert {3, 4} <= {job.number for job in Reader(workspace, KINDS, passed_over=[Span(0, 2)])}
+
+
+def test_a_queue_of_many_rows_is_halved_and_not_read(workspace, monkeypatch):
+    write_rows(workspace, range(20_000))
+    read = []
+    lines = queue._Lines.readinto
+    monkeypatch.setattr(queue._Lines, "readinto", lambda self, buffer: read.append(lines(self, buffer)) or read[-1])
+    reader = Reader(workspace, KINDS, passed_over=[Span(0, 9_998), Span(10_000, 19_997)])
+    assert [job.number for job in reader] == [9_999, 19_998, 19_999]
+    assert sum(read) < 1_000
+    assert reader.problems == []

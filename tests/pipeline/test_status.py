@@ -25,28 +25,6 @@ def test_one_damaged_folder_holds_up_no_other(workspace):
     assert verify(workspace).problems == ["features/broken is broken. Mend it"]
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"features/fake job_000000 job_000002 3": {}}', "[" * 100_000, "null"])
-def test_a_damaged_status_cache_is_as_good_as_none(workspace, text):
-    enqueue_fakes(workspace, 30)
-    work(workspace)
-    (workspace.features / "status_cache.json").write_text(text)
-    assert tally(workspace).done == 3
-
-
-def test_a_settled_group_is_remembered_and_forgotten_when_its_folders_change(workspace, monkeypatch):
-    from headstart.pipeline import status
-
-    monkeypatch.setattr(status, "_SETTLED_S", -60.0)
-    jobs = enqueue_fakes(workspace, 30)
-    work(workspace)
-    assert tally(workspace).done == 3
-    monkeypatch.setattr(status, "_count", None)  # from now on only what is remembered can answer
-    assert tally(workspace).done == 3
-    monkeypatch.undo()
-    workspace.marker(jobs[0]).unlink()
-    assert tally(workspace).done == 2
-
-
 @pytest.mark.parametrize("value", [None, "n/a", [], float("nan"), True], ids=str)
 def test_facts_of_a_marker_decide_nothing(workspace, value):
     [job] = enqueue_fakes(workspace, 10)

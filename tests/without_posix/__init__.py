@@ -37,6 +37,7 @@ FILES = (
     "tests/pipeline/test_retire.py",
     "tests/pipeline/test_retry.py",
     "tests/pipeline/test_status.py",
+    "tests/pipeline/test_summaries.py",
     "tests/pipeline/test_supervisor.py",
     "tests/pipeline/test_suspect.py",
     "tests/pipeline/test_sync.py",
