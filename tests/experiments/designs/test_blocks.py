@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from headstart.experiments.designs.blocks import ConvBlock
-from headstart.experiments.recipes.diffusion import TimedBlock
+from headstart.experiments.designs.denoiser import TimedBlock
 from headstart.experiments.training.loop import _checkpoint_gradients
 from headstart.experiments.training.step_memory import step_memory
 
