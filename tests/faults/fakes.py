@@ -41,6 +41,7 @@ def scratch() -> Iterator[Path]:
     with (
         mock.patch.object(summaries, "LEAST_JOBS", 1),
         mock.patch.object(summaries, "_SETTLED_S", -1e9),
+        mock.patch.object(summaries.Look, "_is_dated", return_value=True),
         tempfile.TemporaryDirectory(prefix="headstart-faults-", dir=memory if os.access(memory, os.W_OK) else None) as folder,
     ):
         yield Path(folder)

@@ -24,11 +24,14 @@ from tests.support import KINDS, enqueue_fakes, flipped, run_python
 
 from .workers import tally, work
 
+IS_DATED = summaries.Look._is_dated
+
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    """Short stretches get summaries, too, and need not have lain still."""
+    """Short stretches get summaries, too, need not have lain still, and may be done within one tick of the clock."""
     monkeypatch.setattr(summaries, "LEAST_JOBS", 1)
+    monkeypatch.setattr(summaries.Look, "_is_dated", lambda look: True)
     monkeypatch.setattr(summaries, "_SETTLED_S", -60.0)
 
 
@@ -270,6 +273,7 @@ def test_a_folder_that_keeps_no_time_of_its_names_gets_no_summary(workspace, job
         times = {} if path.suffix else {"st_mtime_ns": 0, "st_ctime_ns": 0}
         return SimpleNamespace(**{name: getattr(facts, name) for name in dir(facts) if name.startswith("st_")} | times)
 
+    monkeypatch.setattr(summaries.Look, "_is_dated", IS_DATED)
     monkeypatch.setattr(paths, "stat", timeless)
     workspace.summary(jobs[0]).unlink()
     assert tally(workspace).done == 3
