@@ -11,6 +11,7 @@ from headstart.pipeline.text import plural, printable
 from .terminal import aligned, interval_text
 
 if TYPE_CHECKING:
+    from headstart.experiments.evaluation.evaluate_abstractor import AbstractorEvaluation
     from headstart.experiments.evaluation.evaluate_designs import DesignsEvaluation
     from headstart.experiments.evaluation.evaluate_handwriting import HandwritingEvaluation
     from headstart.experiments.evaluation.evaluate_run import RunEvaluation
@@ -82,6 +83,19 @@ def designs_lines(evaluation: DesignsEvaluation) -> Iterator[str]:
     yield "diversity: how far pictures of the same goal and format are from each other, as a part of the real ones' distance"
     yield "flatness: the part of neighbouring pixels that are alike (4 of 255)"
     yield "nearest: the distance, in levels of 255, of the one that comes nearest to a training image; a copy has 0"
+
+
+def abstractor_lines(evaluation: AbstractorEvaluation) -> Iterator[str]:
+    """Numbers of the same designs by their true structure and by what a U-Net sees of them."""
+    yield f"{plural(evaluation.designs, 'design')} of the split '{evaluation.split}', judged by {evaluation.run}"
+    yield f"by their true structure, and by what {evaluation.eyes} sees of them"
+    yield ""
+    true, seen = evaluation.numbers["true"], evaluation.numbers["seen"]
+    rows = [["", "true", "95 % interval", "seen", "95 % interval"]]
+    for name in (name for name in true if f"{name}_interval" in true):
+        cells = [(f"{one[name]:.4f}", interval_text(one[f"{name}_interval"])) for one in (true, seen)]
+        rows.append([name.replace("_", " "), *cells[0], *cells[1]])
+    yield from aligned(rows, "<>>>>")
 
 
 def _standings(evaluation: RunEvaluation) -> Iterator[list[str]]:

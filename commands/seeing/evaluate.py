@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 @click.option(
     "--reader", metavar="N", help="Of a run of handwriting instead: how well this run of recogniser reads what it writes."
 )
+@click.option(
+    "--seen-by", metavar="N", help="Of a run of abstractor instead: how good it is at what this run of unet sees of the designs."
+)
 @click.option("--judge", metavar="N", help="Of a run of diffusion instead: what this run of critic says of what it draws.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="With --judge: where to put some of these pictures."
@@ -35,6 +39,7 @@ def command(
     split: str,
     as_csv: bool,
     reader: str | None,
+    seen_by: str | None,
     judge: str | None,
     output: Path | None,
     as_json: bool,
@@ -51,18 +56,15 @@ def command(
     from headstart.experiments.evaluation.evaluate_run import evaluate_run, score_run
     from headstart.experiments.runs.catalog import choose_run, recipe_of_run
 
-    ways = {"--csv": as_csv, "--json": as_json, "--reader": reader is not None, "--judge": judge is not None}
-    for first, second in (("--csv", "--json"), ("--csv", "--reader"), ("--csv", "--judge"), ("--reader", "--judge")):
-        if ways[first] and ways[second]:
-            raise click.UsageError(f"{first} and {second} exclude each other")
+    others = {"--reader": reader, "--seen-by": seen_by, "--judge": judge}
+    ways = [*(["--csv"] if as_csv else []), *(name for name, value in others.items() if value is not None)]
+    if len(ways) > 1 or (as_csv and as_json):
+        raise click.UsageError(f"{' and '.join(ways if len(ways) > 1 else ['--csv', '--json'])} exclude each other")
     if output is not None and judge is None:
         raise click.UsageError("--output is for --judge")
     opened_workspace = chosen_workspace(workspace)
-    if reader is not None:
-        _read_by(reader, run, opened_workspace, split, as_json)
-        return
-    if judge is not None:
-        _judged_by(judge, run, opened_workspace, split, as_json, output)
+    if ways and not as_csv:
+        _evaluate_with(run, opened_workspace, split, as_json, reader, seen_by, judge, output)
         return
     experiment = recipe_of_run(opened_workspace, run)
     if experiment is not None:
@@ -83,34 +85,50 @@ def command(
         say("warning: these are not the numbers that training noted: other versions of a library, or another machine")
 
 
-def _read_by(reader: str, run: str, workspace: Workspace, split: str, as_json: bool) -> None:
-    from headstart.commands.output.evaluation import handwriting_lines
-    from headstart.experiments.evaluation.evaluate_handwriting import evaluate_handwriting
+def _evaluate_with(
+    run: str,
+    workspace: Workspace,
+    split: str,
+    as_json: bool,
+    reader: str | None,
+    seen_by: str | None,
+    judge: str | None,
+    output: Path | None,
+) -> None:
+    """What another run says of it, or makes of its data."""
+    from headstart.commands.output.evaluation import abstractor_lines, designs_lines, handwriting_lines
 
-    evaluation = evaluate_handwriting(run, reader, workspace, split=split)
+    lines: Iterator[str]
+    if reader is not None:
+        from headstart.experiments.evaluation.evaluate_handwriting import evaluate_handwriting
+
+        read = evaluate_handwriting(run, reader, workspace, split=split)
+        said, lines = read.as_json(), handwriting_lines(read)
+    elif seen_by is not None:
+        from headstart.experiments.evaluation.evaluate_abstractor import evaluate_abstractor
+
+        seen = evaluate_abstractor(run, seen_by, workspace, split=split)
+        said, lines = seen.as_json(), abstractor_lines(seen)
+    else:
+        from headstart.experiments.evaluation.evaluate_designs import evaluate_designs
+
+        drawn = evaluate_designs(run, str(judge), workspace, split=split)
+        said, lines = drawn.as_json(), designs_lines(drawn)
+        if output is not None:
+            _write_pictures(drawn.pictures, output)
     if as_json:
-        click.echo(json.dumps(evaluation.as_json(), indent=1))
+        click.echo(json.dumps(said, indent=1))
         return
-    for line in handwriting_lines(evaluation):
+    for line in lines:
         click.echo(line)
 
 
-def _judged_by(judge: str, run: str, workspace: Workspace, split: str, as_json: bool, output: Path | None) -> None:
-    from headstart.commands.output.evaluation import designs_lines
-    from headstart.experiments.evaluation.evaluate_designs import evaluate_designs
+def _write_pictures(pictures: Iterable[tuple[str, Any]], output: Path) -> None:
     from headstart.experiments.serving.sample_run import write_samples
     from headstart.experiments.training.recipe import named_file
 
-    evaluation = evaluate_designs(run, judge, workspace, split=split)
-    if output is not None:
-        pictures = (named_file("evaluate", name, picture) for name, picture in evaluation.pictures)
-        for path in write_samples(pictures, output, force=True):
-            say(f"{path} written")
-    if as_json:
-        click.echo(json.dumps(evaluation.as_json(), indent=1))
-        return
-    for line in designs_lines(evaluation):
-        click.echo(line)
+    for path in write_samples((named_file("evaluate", name, picture) for name, picture in pictures), output, force=True):
+        say(f"{path} written")
 
 
 def _write_csv(scored: Scored) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .blocks import ChannelNorm, Recomputable
 
-LEVELS = (1, 2, 2)  # channels of each, in widths
+DENOISER_LEVELS = (1, 2, 2)  # channels of each, in widths
 _WAVES = 16  # pairs of sine and cosine that a tone or a time is told by
 
 
@@ -48,7 +48,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, patch: int, width: int, goals: int, formats: int) -> None:
         super().__init__()
-        self.patch, told, channels = patch, 4 * width, [width * level for level in LEVELS]
+        self.patch, told, channels = patch, 4 * width, [width * level for level in DENOISER_LEVELS]
         self.time = nn.Sequential(nn.Linear(2 * _WAVES, told), nn.SiLU(), nn.Linear(told, told), nn.SiLU())
         self.goal, self.format = nn.Embedding(goals, told), nn.Embedding(formats, told)
         self.tone = nn.Linear(2 * _WAVES, told)

@@ -25,8 +25,13 @@ def trained_model(workspace: Workspace, run: str | int, kind: type[Model], does:
     """
     experiment = recipe_of_run(workspace, str(run))
     if experiment is not None:
-        recipe, final = recipe_of(experiment), read_final(experiment.final_weights)
-        model = built(recipe, options_of(experiment, recipe), final)
+        model, about = model_of(experiment)
         if isinstance(model, kind):
-            return experiment, model, Facts(final.about)
+            return experiment, model, about
     raise HeadstartError(f"run {run} is no finished training that {does}. See which there are: headstart runs")
+
+
+def model_of(experiment: RecipeExperiment) -> tuple[nn.Module, Facts]:
+    """The model of a finished training, and what it knows of its data. Raises: HeadstartError if its weights are gone."""
+    recipe, final = recipe_of(experiment), read_final(experiment.final_weights)
+    return built(recipe, options_of(experiment, recipe), final), Facts(final.about)

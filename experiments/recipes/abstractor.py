@@ -3,37 +3,35 @@
 headstart make examples/designs/designs.py --count 8000
 headstart train abstractor
 
-A score is about pairs: whether two lines begin at one place, how much larger one is than another. So the network sees lines of
-text, pictures and charts as boxes at full resolution, and for every pair how far their edges, centres and rows are from each
-other. What is left, page and band, it sees in profiles along rows and columns. A head for the meta data, one for the grammar.
+`experiments/designs/abstractor_network.py` says what the network looks at, and why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from headstart.experiments.designs.abstractor_network import Abstractor
 from headstart.experiments.designs.data_set import find_designs, require_size
-from headstart.experiments.designs.description import CHANNELS, COLOURS
+from headstart.experiments.designs.description import SCORES
 from headstart.experiments.designs.judgement import judgement_loss, judgement_metrics, judgement_of, judgement_sizes
+from headstart.experiments.designs.new_designs import read_design, structure_words
+from headstart.experiments.designs.seen_structure import seen_structure
+from headstart.experiments.designs.unet_network import UNet
+from headstart.experiments.evaluation.trained_model import model_of
+from headstart.experiments.runs.catalog import runs_of_recipe
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table
 from headstart.experiments.training.options import RecipeOptions, option
-from headstart.pipeline.workspace import Workspace
-
-_COLOUR_CHANNELS = 6
-_PLANES = len(CHANNELS) - 1 + _COLOUR_CHANNELS
-_GEOMETRY = 15  # numbers of a pair, see pair_geometry
-_VIEWS = 4  # of a pair, each with weights of its own
-_NEAR = 8 / 256  # of the edge of a design: what is farther apart is not meant to be aligned
-_PROFILE_STEP = 4  # a profile is a mean over every fourth pixel
+from headstart.features.images.decode import ImageError
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.workspace import Workspace, as_workspace
 
 
 @dataclass(frozen=True)
@@ -50,144 +48,13 @@ class Options(RecipeOptions):
     clip: float = 1.0
 
 
-@dataclass(frozen=True)
-class Boxes:
-    """Lines of text, pictures and charts of designs, the widest first.
-
-    edges (b, k, 4): left, top, right, bottom, 0 to 1; is_there (b, k) bool; inside (b, k, 4) uint8: the structure in the middle
-    of the top row; ground (b, k) uint8: the colour above its left end.
-    """
-
-    edges: Tensor
-    is_there: Tensor
-    inside: Tensor
-    ground: Tensor
-
-
-def boxes_of(structure: Tensor, most: int) -> Boxes:
-    """The runs of pixels of text or image in a row that have none above them, and how far it goes down below their middle.
-
-    A rectangle is one such run; an ellipse is its top, which has the same centre, and short ones beside it.
-    Args: structure: (b, 4, s, s) uint8. most: k, at most s * s.
-    """
-    size = structure.shape[-1]
-    places = torch.arange(size, dtype=torch.int16, device=structure.device)
-    is_covered = (structure[:, 0] > 0) | (structure[:, 1] > 0)
-    is_top = is_covered & ~F.pad(is_covered, (0, 0, 1, 0))[:, :-1]
-    lengths = (is_top & ~F.pad(is_top, (1, 0))[:, :, :-1]) * (_next_without(is_top, places) - places)
-    widths, at = lengths.flatten(1).topk(most, 1)
-    top, left = at // size, at % size
-    middle, each = left + widths.long() // 2, torch.arange(len(structure), device=structure.device)[:, None]
-    bottom = _next_without(is_covered.transpose(1, 2), places)[each, middle, top]
-    edges = torch.stack([left, top, left + widths, bottom], 2) / size
-    inside = structure[each, :, top, middle]
-    return Boxes(edges, widths > 0, inside, structure[each, 2, (top - 1).clamp(min=0), left])
-
-
-def _next_without(mask: Tensor, places: Tensor) -> Tensor:
-    """(b, s, s): for each pixel the first place from it on, along the last axis, where the mask is not; s if it is to the end."""
-    return torch.where(mask, len(places), places).flip(-1).cummin(-1).values.flip(-1)
-
-
-def pair_geometry(edges: Tensor) -> Tensor:
-    """(b, k, k, 15): how each box lies to each other one. Args: edges: (b, k, 4).
-
-    Of left edges, centres and right edges the distance, cut where it is far; the least of them; the distances with signs, cut and
-    whole; the part of the narrower width that both share; distances of tops, and of top and bottom; log2 of the ratio of heights.
-    """
-    left, top, right, bottom = edges.unbind(-1)
-    across = torch.stack([left, (left + right) / 2, right], -1)
-    apart = across[:, :, None] - across[:, None]
-    near = (apart.abs() / _NEAR).clamp(max=1)
-    shared = torch.minimum(right[:, :, None], right[:, None]) - torch.maximum(left[:, :, None], left[:, None])
-    narrower = torch.minimum((right - left)[:, :, None], (right - left)[:, None]).clamp(min=1e-3)
-    down, gap = top[:, :, None] - top[:, None], ((top[:, :, None] - bottom[:, None]) / _NEAR).clamp(-2, 2)
-    heights = (bottom - top).clamp(min=1e-3).log2()
-    larger = (heights[:, :, None] - heights[:, None]).clamp(-2, 2)
-    parts = [(shared / narrower).clamp(-1, 1), 4 * down, gap, gap.transpose(1, 2), larger]
-    return torch.cat([near, near.amin(-1, keepdim=True), (apart / _NEAR).clamp(-1, 1), 4 * apart, torch.stack(parts, -1)], -1)
-
-
-class Relations(nn.Module):
-    """What pairs of boxes have in common, in weighted means: of each box with the others, or over all pairs.
-
-    Boxes (b, k, width), geometry (b, k, k, 15) and is_pair (b, k, k) become (b, k, views * (width // 2)), or without the k.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.one, self.other = nn.Linear(width, width // 2), nn.Linear(width, width // 2, bias=False)
-        self.geometry = nn.Linear(_GEOMETRY, width // 2, bias=False)
-        self.weight = nn.Linear(width // 2, _VIEWS)
-
-    def forward(self, boxes: Tensor, geometry: Tensor, is_pair: Tensor, over_all: bool) -> Tensor:
-        boxes = self.norm(boxes)
-        pairs = F.gelu(self.one(boxes)[:, :, None] + self.other(boxes)[:, None] + self.geometry(geometry))
-        weights = self.weight(pairs).masked_fill(~is_pair[..., None], -1e4)
-        if over_all:
-            pairs, weights = pairs.flatten(1, 2), weights.flatten(1, 2)
-        return torch.matmul(weights.softmax(-2).transpose(-1, -2), pairs).flatten(-2)
-
-
-class Abstractor(nn.Module):
-    """(b, 4, s, s) uint8 to (b, goals + formats + 1 + scores)."""
-
-    def __init__(self, options: Options, outputs: tuple[int, int]) -> None:
-        super().__init__()
-        size, width, self.most = options.image_size, options.width, options.boxes
-        self.colours = nn.Embedding(len(COLOURS), _COLOUR_CHANNELS)
-        self.boxes = nn.Sequential(nn.Linear(6 + _PLANES + _COLOUR_CHANNELS, width), nn.GELU(), nn.Linear(width, width))
-        self.relations = nn.ModuleList([Relations(width) for _ in range(options.rounds + 1)])
-        self.heard = nn.ModuleList([nn.Linear(_VIEWS * (width // 2), width) for _ in range(options.rounds)])
-        self.profiles = nn.Sequential(nn.Linear(2 * size * (_PLANES + 1), 2 * width), nn.GELU())
-        pooled = _VIEWS * (width // 2) + 2 * width
-        self.heads = nn.ModuleList([nn.Sequential(nn.Linear(pooled, width), nn.GELU(), nn.Linear(width, n)) for n in outputs])
-
-    def forward(self, structure: Tensor) -> Tensor:
-        found = boxes_of(structure, self.most)
-        # Letters are few pixels high: their size, which hierarchy is about, would hardly be seen unscaled.
-        extent = (found.edges[..., 2:] - found.edges[..., :2]) * found.edges.new_tensor([4, 16])
-        parts = [2 * found.edges - 1, extent, self._planes(found.inside), self.colours(found.ground.long())]
-        boxes, geometry = self.boxes(torch.cat(parts, -1)), pair_geometry(found.edges)
-        is_pair = found.is_there[:, :, None] & found.is_there[:, None]
-        for relations, heard in zip(self.relations[:-1], self.heard, strict=True):
-            boxes = boxes + heard(relations(boxes, geometry, is_pair, over_all=False))
-        pooled = self.relations[-1](boxes, geometry, is_pair, over_all=True)
-        pooled = torch.cat([pooled, self.profiles(self._profiles(structure))], 1)
-        return torch.cat([head(pooled) for head in self.heads], 1)
-
-    def _planes(self, structure: Tensor) -> Tensor:
-        """(..., 4) uint8 to (..., planes): masks, prominence, and what is learnt of colours."""
-        masks, prominence = structure[..., :2].float(), structure[..., 3:].float() / 255
-        return torch.cat([masks, prominence, self.colours(structure[..., 2].long())], -1)
-
-    def _profiles(self, structure: Tensor) -> Tensor:
-        """(b, 2 s (planes + 1)): of each row and column the mean, and the part of its colours that the one before has not."""
-        lines = torch.stack([structure[..., ::_PROFILE_STEP], structure[:, :, ::_PROFILE_STEP].transpose(2, 3)], 1)
-        masks, prominence = lines[:, :, :2].float().mean(-1), lines[:, :, 3:].float().mean(-1) / 255
-        # Counted first: an embedding of every pixel, and its gradient, took half of the time of a step.
-        shares = _shares(lines[:, :, 2])
-        changes = F.pad(shares.diff(dim=2).abs().sum(-1, keepdim=True) / 2, (0, 0, 1, 0))
-        means = torch.cat([masks, prominence], 2).transpose(2, 3)
-        return torch.cat([means, shares @ self.colours.weight, changes], -1).flatten(1)
-
-
-def _shares(colours: Tensor) -> Tensor:
-    """(..., n) colour ids to (..., colours): the part of the n that each has."""
-    lines = colours.flatten(0, -2).long()
-    places = lines + len(COLOURS) * torch.arange(len(lines), device=colours.device)[:, None]
-    counts = torch.bincount(places.flatten(), minlength=len(COLOURS) * len(lines))
-    return counts.view(*colours.shape[:-1], len(COLOURS)) / colours.shape[-1]
-
-
 def data(options: Options, workspace: Workspace) -> Splits:
     require_size(options.image_size, 1)
     return find_designs(workspace, options.made).splits(options.image_size)
 
 
 def model(options: Options, about: Facts) -> Abstractor:
-    return Abstractor(options, judgement_sizes(about))
+    return Abstractor(options.image_size, options.width, options.boxes, options.rounds, judgement_sizes(about))
 
 
 def loss(model: Abstractor, batch: Batch, step: Step) -> tuple[Tensor, Mapping[str, Any]]:
@@ -197,3 +64,37 @@ def loss(model: Abstractor, batch: Batch, step: Step) -> tuple[Tensor, Mapping[s
 def evaluate(model: Abstractor, batches: Batches) -> Iterator[Metric | Table]:
     """Judged by the mean error of the scores; of each score its error, and how it goes with the truth (Pearson)."""
     yield from judgement_metrics(batches, lambda batch: judgement_of(model(batch.structure), batches.about))
+
+
+def predict(model: Abstractor, files: Sequence[Path], options: Options, about: Facts) -> Iterator[Mapping[str, Any]]:
+    """What it makes of the structure that the newest run of unet sees, and that structure.
+
+    Raises: HeadstartError if no run of unet has learnt from such designs.
+    """
+    unet = _eyes(as_workspace(about.workspace), about.image_size)
+    for file in files:
+        try:
+            small, size = read_design(file, about.image_size)
+        except ImageError as error:
+            yield {"error": str(error)}
+            continue
+        structure = seen_structure(unet, small)
+        said = judgement_of(model(structure), about)
+        yield {
+            "goal": about.goals[int(said.goal[0].argmax())],
+            "format": about.formats[int(said.format[0].argmax())],
+            "tone": round(float(said.tone[0]), 3),
+            **{name: round(value, 3) for name, value in zip(SCORES, said.scores[0].tolist(), strict=True)},
+            **structure_words(structure[0, :2] > 0, structure[0, 2], size),
+        }
+
+
+def _eyes(workspace: Workspace, size: int) -> UNet:
+    for run in runs_of_recipe(workspace, "unet"):
+        unet, known = model_of(run)
+        if isinstance(unet, UNet) and known.image_size == size:
+            return unet
+    raise HeadstartError(
+        f"an abstractor judges structure, and no run of unet here sees it in pictures of {size} pixels. First: "
+        f"headstart train unet --image-size {size}"
+    )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from headstart.experiments.designs.blocks import as_input
 from headstart.experiments.designs.data_set import find_designs, require_size
-from headstart.experiments.designs.denoiser import LEVELS, Denoiser
+from headstart.experiments.designs.denoiser import DENOISER_LEVELS, Denoiser
 from headstart.experiments.designs.denoising import Denoising, denoised, kept_signal, snr_weight, wanted_of
 from headstart.experiments.designs.description import DESIGN_FORMATS, GOALS
 from headstart.experiments.training.data.batch import Batch, Facts, Step
@@ -53,7 +53,7 @@ class Options(RecipeOptions):
 
 
 def data(options: Options, workspace: Workspace) -> Splits:
-    require_size(options.image_size, options.patch * 2 ** (len(LEVELS) - 1))
+    require_size(options.image_size, options.patch * 2 ** (len(DENOISER_LEVELS) - 1))
     if options.width % 8:
         raise HeadstartError(f"--width {options.width} is no multiple of 8, the size of attention's heads")
     return find_designs(workspace, options.made).splits(options.image_size)

@@ -20,24 +20,21 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from headstart.experiments.designs.blocks import ChannelNorm, ConvBlock, as_input
 from headstart.experiments.designs.data_set import find_designs, require_size
 from headstart.experiments.designs.description import COLOURS
+from headstart.experiments.designs.new_designs import read_design, structure_words
+from headstart.experiments.designs.unet_network import MASKS, UNET_LEVELS, Structure, UNet, structure_of
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, from_sums, ratio
 from headstart.experiments.training.options import RecipeOptions, option
 from headstart.features.accelerators import as_float64
-from headstart.features.extraction.new_images import read_named_file
-from headstart.features.images.decode import ImageError, open_rgb
-from headstart.features.images.watch import read_within
+from headstart.features.images.decode import ImageError
 from headstart.pipeline.workspace import Workspace
 
-_LEVELS = (2, 4, 8, 8)  # channels of each, in widths
-_MASKS = ("text", "image")
 _SHOWN = 12
 
 
@@ -57,64 +54,20 @@ class Options(RecipeOptions):
     learning_rate: float = 3e-3
 
 
-@dataclass(frozen=True)
-class Structure:
-    """What the network says, (b, ..., s, s): logits of the masks (2) and of the colours (k), and prominence."""
-
-    masks: Tensor
-    colours: Tensor
-    hierarchy: Tensor
-
-
-class UNet(nn.Module):
-    """(b, 3, s, s) from -1 to 1 to (b, 2 + k + 1, s, s), where s is a multiple of eight folds."""
-
-    def __init__(self, fold: int, width: int, outputs: int) -> None:
-        super().__init__()
-        channels = [width * level for level in _LEVELS]
-        self.fold = fold
-        self.stem = nn.Conv2d(3 * fold * fold, channels[0], 3, padding=1)
-        self.down = nn.ModuleList(
-            [ConvBlock(before, after) for before, after in zip(channels[:1] + channels, channels, strict=False)]
-        )
-        self.up = nn.ModuleList(
-            [ConvBlock(below + beside, beside) for below, beside in zip(channels[:0:-1], channels[-2::-1], strict=True)]
-        )
-        self.norm = ChannelNorm(channels[0])
-        self.last = nn.Conv2d(channels[0], outputs * fold * fold, 3, padding=1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        maps = self.stem(F.pixel_unshuffle(image, self.fold))
-        beside = []
-        for level, block in enumerate(self.down):
-            maps = block(F.avg_pool2d(maps, 2) if level else maps)
-            beside.append(maps)
-        beside.pop()
-        for block in self.up:
-            maps = block(torch.cat([F.interpolate(maps, scale_factor=2.0, mode="nearest"), beside.pop()], 1))
-        return F.pixel_shuffle(self.last(F.silu(self.norm(maps))), self.fold)
-
-
 def data(options: Options, workspace: Workspace) -> Splits:
-    require_size(options.image_size, options.fold * 2 ** (len(_LEVELS) - 1))
+    require_size(options.image_size, options.fold * 2 ** (len(UNET_LEVELS) - 1))
     return find_designs(workspace, options.made).splits(options.image_size)
 
 
 def model(options: Options, about: Facts) -> UNet:
-    return UNet(options.fold, options.width, len(_MASKS) + len(about.colours) + 1)
-
-
-def structure_of(network: nn.Module, image: Tensor) -> Structure:
-    """What the network sees. Args: image: (b, 3, s, s) uint8."""
-    said = network(as_input(image)).float()
-    return Structure(said[:, : len(_MASKS)], said[:, len(_MASKS) : -1], said[:, -1].sigmoid())
+    return UNet(options.fold, options.width, len(MASKS) + len(about.colours) + 1)
 
 
 def loss(model: UNet, batch: Batch, step: Step) -> tuple[Tensor, Mapping[str, Any]]:
     options: Options = step.options
     said, masks = structure_of(model, batch.image), batch.structure[:, :2].float()
     parts = {
-        "entropy": F.binary_cross_entropy_with_logits(said.masks, masks) * len(_MASKS),
+        "entropy": F.binary_cross_entropy_with_logits(said.masks, masks) * len(MASKS),
         "dice": _dice_loss(said.masks, masks),
     }
     parts["colour"] = F.cross_entropy(said.colours, batch.structure[:, 2].long())
@@ -184,29 +137,12 @@ def predict(model: UNet, files: Sequence[Path], options: Options, about: Facts) 
     """Boxes of text and pictures in pixels of the file, (left, top, right, bottom), and the part of it that each colour has."""
     for file in files:
         try:
-            image = read_within(lambda file=file: open_rgb(read_named_file(file)))  # type: ignore[misc]
+            small, size = read_design(file, about.image_size)
         except ImageError as error:
             yield {"error": str(error)}
             continue
-        small = image.resize((about.image_size,) * 2, Image.Resampling.BOX if min(image.size) >= about.image_size else None)
-        said = structure_of(model, torch.from_numpy(np.array(small)).permute(2, 0, 1)[None])
-        counts = torch.bincount(said.colours[0].argmax(0).flatten(), minlength=len(about.colours)) / small.width / small.height
-        masks = (said.masks[0] > 0).cpu().numpy()
-        yield {
-            **{name: _boxes(mask, image.size) for name, mask in zip(_MASKS, masks, strict=True)},
-            "colours": {name: round(part, 3) for name, part in zip(about.colours, counts.tolist(), strict=True) if part >= 0.005},
-        }
-
-
-def _boxes(mask: NDArray[np.bool_], size: tuple[int, int]) -> list[list[int]]:
-    from scipy.ndimage import find_objects, label
-
-    across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]
-    regions = [(columns, rows) for rows, columns in find_objects(label(mask)[0])]
-    return [
-        [round(columns.start * across), round(rows.start * down), round(columns.stop * across), round(rows.stop * down)]
-        for columns, rows in regions
-    ]
+        said = structure_of(model, small)
+        yield structure_words(said.masks[0] > 0, said.colours[0].argmax(0), size)
 
 
 def example(options: Options, about: Facts) -> tuple[Tensor]:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from headstart.experiments.designs.description import DESIGN_FORMATS, GOALS, SCORES
 from headstart.experiments.recipes import abstractor
@@ -43,6 +44,71 @@ def test_every_number_stands_beside_guessing_and_evaluate_says_it_again(made):
     assert [again[name] for name in names] == [said[name] for name in names]
 
 
+@pytest.fixture(scope="module")
+def seen(made):
+    """An abstractor, run 1, then a unet that sees for it, and one of other pictures."""
+    for words in (
+        ("abstractor", *QUICK),
+        ("unet", "--image-size", 32, "--width", 4, "--fold", 2, "--epochs", 1, "--threads", 1, "--name", "eyes"),
+        ("unet", "--image-size", 64, "--width", 4, "--epochs", 1, "--threads", 1, "--name", "others"),
+    ):
+        done = call("train", *words, "-w", made)
+        assert done.status == 0, done.errors
+    return made
+
+
+def test_what_a_unet_sees_is_judged_beside_the_truth(seen):
+    done = call("evaluate", 1, "--seen-by", 2, "--json", "-w", seen)
+    assert done.status == 0, done.errors
+    noted = json.loads((seen / "experiments" / "exp_0001_abstractor" / "test_results.json").read_text())
+    assert done.json["designs"] == 4
+    assert done.json["numbers"]["true"]["grammar_error"] == pytest.approx(noted["grammar_error"])
+    assert done.json["numbers"]["seen"]["grammar_error"] != done.json["numbers"]["true"]["grammar_error"]
+    words = call("evaluate", 1, "--seen-by", 2, "-w", seen).output
+    assert "by their true structure, and by what exp_0002_eyes sees of them" in words
+    assert all(f"{score} error" in words for score in SCORES)
+
+
+def test_a_picture_is_seen_and_judged(seen, tmp_path):
+    Image.new("RGB", (80, 60), "white").save(tmp_path / "poster.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    done = call("predict", tmp_path, "--run", 1, "--json", "-w", seen)
+    assert done.output, done.errors
+    said = {entry["path"]: entry for entry in done.json["predictions"]}
+    [poster] = [entry for name, entry in said.items() if name.endswith("poster.png")]
+    assert poster["goal"] in GOALS
+    assert poster["format"] in DESIGN_FORMATS
+    assert all(0 <= poster[name] <= 1 for name in (*SCORES, "tone"))
+    assert {"text", "image", "colours"} <= poster.keys()
+    [broken] = [entry for name, entry in said.items() if name.endswith("broken.png")]
+    assert "error" in broken
+
+
+def test_without_a_unet_of_that_size_nothing_is_seen(made, seen, tmp_path):
+    done = call("train", "abstractor", *QUICK, "--image-size", 16, "--name", "blind", "-w", made)
+    assert done.status == 0, done.errors
+    Image.new("RGB", (80, 60), "white").save(tmp_path / "poster.png")
+    done = call("predict", tmp_path / "poster.png", "--run", 4, "-w", made)
+    assert done.status == 1
+    assert "First: headstart train unet --image-size 16" in done.errors
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        pytest.param([1, "--seen-by", 3], "First: headstart train unet --image-size 32", id="eyes for other sizes"),
+        pytest.param([1, "--seen-by", 1], "run 1 is no finished training that sees structure", id="no eyes"),
+        pytest.param([2, "--seen-by", 2], "run 2 is no finished training that judges structure", id="no judge"),
+        pytest.param([1, "--seen-by", 2, "--csv"], "--csv and --seen-by exclude each other", id="table"),
+    ],
+)
+def test_a_mistake_in_judging_is_one_line(seen, words, why):
+    done = call("evaluate", *words, "-w", seen)
+    assert done.status in (1, 2)
+    assert why in done.errors
+    assert "Traceback" not in done.errors
+
+
 class Once(list):
     """One batch to be judged on."""
 
@@ -79,78 +145,6 @@ def test_numbers_are_what_their_names_say():
     assert [said[f"{name}_error"] for name in SCORES] == pytest.approx([0.1, 0.2 / 3, 0.4 / 3, 1.6 / 3], abs=1e-6)
     expected = [1.0, 0.0, -1.0, -1.0]  # of contrast, which is always the same, nothing can be said
     assert [said[f"{name}_correlation"] for name in SCORES] == pytest.approx(expected, abs=1e-4)
-
-
-def structure(left):
-    """Two lines of text below each other, of colours 5 and 6 on 2; the second begins at pixel `left`."""
-    planes = torch.zeros(1, 4, 32, 32, dtype=torch.uint8)
-    planes[:, 2] = 2
-    for colour, first, top, width in ((5, 4, 4, 16), (6, left, 12, 14)):
-        planes[:, 0, top : top + 4, first : first + width] = 1
-        planes[:, 2, top : top + 4, first : first + width] = colour
-    return planes
-
-
-def test_boxes_are_lines_at_full_resolution_with_their_colours():
-    boxes = abstractor.boxes_of(structure(9), 4)
-    assert boxes.is_there.tolist() == [[True, True, False, False]]
-    assert (32 * boxes.edges[0, :2]).tolist() == [[4, 4, 20, 8], [9, 12, 23, 16]]
-    assert boxes.inside[0, :2].tolist() == [[1, 0, 5, 0], [1, 0, 6, 0]]
-    assert boxes.ground[0, :2].tolist() == [2, 2]
-
-
-def test_boxes_reach_the_edges_of_a_design_and_stand_side_by_side():
-    planes = torch.zeros(1, 4, 16, 16, dtype=torch.uint8)
-    planes[:, 1, 2:, :7] = 1
-    planes[:, 1, :, 10:] = 1
-    boxes = abstractor.boxes_of(planes, 2)
-    assert (16 * boxes.edges[0]).tolist() == [[0, 2, 7, 16], [10, 0, 16, 16]]
-
-
-def test_the_widest_box_of_an_ellipse_has_its_centre():
-    rows, columns = np.mgrid[:32, :32]
-    planes = torch.zeros(1, 4, 32, 32, dtype=torch.uint8)
-    planes[0, 1] = torch.from_numpy(((columns - 16.5) / 9) ** 2 + ((rows - 15) / 12) ** 2 <= 1)
-    left, top, right, bottom = (32 * abstractor.boxes_of(planes, 8).edges[0, 0]).tolist()
-    assert (left + right, top, bottom) == (34, 4, 27)  # pixels 16 and 17 are in its middle
-
-
-def test_geometry_has_the_distance_of_edges_that_alignment_is_computed_from():
-    lefts, rights = torch.tensor([100, 103, 60, 94]), torch.tensor([160, 180, 230, 164])  # of the last two centres are nearest
-    edges = torch.stack([lefts, torch.arange(4), rights, torch.arange(4) + 1], 1)[None] / 256
-    nearest = 8 * abstractor.pair_geometry(edges)[0, :, :, 3]
-    assert nearest[0].tolist() == pytest.approx([0, 3, 8, 1], abs=1e-4)
-    assert torch.equal(nearest, nearest.T)
-
-
-def test_geometry_has_how_often_a_line_is_twice_as_high_as_another():
-    edges = torch.tensor([[[10, 10, 90, 30], [10, 40, 90, 50]]]) / 256
-    assert abstractor.pair_geometry(edges)[0, :, :, -1].tolist() == [[0, 1], [-1, 0]]
-
-
-def test_profiles_count_the_colours_of_each_line():
-    shares = abstractor._shares(torch.tensor([[[0, 0, 3, 15], [1, 1, 1, 1]]], dtype=torch.uint8))
-    assert shares.shape == (1, 2, 16)
-    assert shares[0, 0, [0, 3, 15]].tolist() == [0.5, 0.25, 0.25]
-    assert shares[0, 1, 1] == 1
-
-
-def test_a_design_without_boxes_is_judged_by_its_profiles():
-    torch.manual_seed(0)
-    network = abstractor.model(abstractor.Options(image_size=32, width=16), ABOUT)
-    empty = torch.zeros(2, 4, 32, 32, dtype=torch.uint8)
-    empty[1, 2, :8] = 3
-    answers = network(empty)
-    assert answers.isfinite().all()
-    assert not torch.allclose(answers[0], answers[1], atol=1e-4)
-
-
-def test_where_an_edge_is_is_not_averaged_away():
-    torch.manual_seed(0)
-    network = abstractor.model(abstractor.Options(image_size=32, width=16), ABOUT)
-    answers = [network(structure(left)) for left in (4, 5, 8)]
-    assert not torch.allclose(answers[0], answers[1], atol=1e-4)
-    assert not torch.allclose(answers[0], answers[2], atol=1e-4)
 
 
 @pytest.mark.parametrize(
