@@ -3,7 +3,7 @@
 import json
 import time
 
-from benchmarks.handwriting import Seconds
+from benchmarks.trainings import Seconds
 
 
 def test_seconds_of_a_training_are_summed_over_its_starts_and_imports_are_of_the_first(tmp_path, monkeypatch):
