@@ -1,14 +1,17 @@
 """Three trainings on one world of designs: who sees their structure, who judges it, who draws them; and what each is worth.
 
-python -m benchmarks.designs FOLDER [--only unet abstractor diffusion-32 diffusion-64] [--seeds 3] [--count 8000]
+python -m benchmarks.designs FOLDER [--only unet abstractor diffusion-32 diffusion-64 tuning-32 ascent-64] [--seeds 3]
+    [--count 8000]     designs
     [--unet epochs=4] [--abstractor epochs=10] [--critic epochs=12] [--diffusion-32 epochs=40]     options of the trainings
+    [--pictures 100]     that are drawn with and without ascent
 
-FOLDER keeps the workspace, pictures and `figures.json`: killed, the same command goes on. Seconds are of CPU, those of imports,
-data and judgement, too, over all starts of a training. Wanted are at most 20 minutes of one core for a U-Net, 10 for an abstractor,
-60 and 120 for pictures of 32 and 64 pixels; designs are made, and the judge is trained, besides. Numbers are of the test split.
+FOLDER keeps the workspace, pictures and `figures.json`: killed, the same command goes on. Seconds are of CPU, with imports, data
+and judgement, over all starts of a training. Wanted are at most 20 minutes of one core for a U-Net, 10 for an abstractor, 60 and
+120 for pictures of 32 and 64 pixels; designs are made, and the judge is trained, besides. Numbers are of the test split.
 """
 
 import argparse
+import io
 import statistics
 import subprocess
 import sys
@@ -19,14 +22,17 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import find_objects, label
 
 from headstart.experiments.designs.description import SCORES
+from headstart.experiments.designs.rewarded import GRAMMAR
 from headstart.experiments.designs.unet_network import structure_of
 from headstart.experiments.evaluation.evaluate_abstractor import evaluate_abstractor
 from headstart.experiments.evaluation.evaluate_designs import evaluate_designs
 from headstart.experiments.recipes.unet import overlay
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.serving.recipe_run import open_trained
+from headstart.experiments.serving.sample_run import sample_run
 
 from .finetune_splits import read_numbers, write_numbers
 from .other_designs import other_designs
@@ -40,11 +46,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "abstractor": {"threads": 1},
     "critic": {"threads": 1, "seed": 100},
     "diffusion-32": {"image_size": 32, "epochs": 40, "amp": "bfloat16", "ema": 0.999, "threads": 1},
+    "tuning-32": {"image_size": 32, "epochs": 6, "learning_rate": 2e-4, "amp": "bfloat16", "ema": 0.999, "threads": 1},
     "diffusion-64": {"image_size": 64, "patch": 4, "epochs": 60, "amp": "bfloat16", "ema": 0.999, "threads": 1},
 }
 UNET = {"text_iou": (0.90, True), "image_iou": (0.85, True), "colour_accuracy": (0.80, True), "hierarchy_error": (0.05, False)}
 ABSTRACTOR = {"goal_accuracy": (0.85, True), "format_accuracy": (0.85, True)} | {f"{one}_error": (0.10, False) for one in SCORES}
 MINUTES = {"unet": 20, "abstractor": 10, "diffusion-32": 60, "diffusion-64": 120}
+PARTS = (*MINUTES, "tuning-32", "ascent-64")
 
 
 def make(workspace: Path, count: int) -> None:
@@ -89,12 +97,57 @@ def judge_drawn(size: int, evaluation: Any) -> None:
     verdict(f"{name}: nearest to a training image (real {real['nearest']:.1f})", drawn["nearest"], real["nearest"])
 
 
+def judge_tuned(before: Any, after: Any, judge: Any, critic: Any, workspace: Path) -> dict[str, Any]:
+    """Both by the judge, and how much higher the critic, by which the tuning went, says that the scores became."""
+    said = {
+        who: [evaluate_designs(run.number, by.number, workspace).as_json()["numbers"]["drawn"] for run in (before, after)]
+        for who, by in (("judge", judge), ("critic", critic))
+    }
+    gains = {who: second["score"] - first["score"] for who, (first, second) in said.items()}
+    verdict(f"tuned for grammar: score by the judge (by the critic {gains['critic']:+.3f})", gains["judge"], 0.05)
+    verdict(
+        "tuned for grammar: distance, times that of before",
+        said["judge"][1]["distance"] / said["judge"][0]["distance"],
+        1.1,
+        False,
+    )
+    return said
+
+
+def judge_ascent(drawing: Any, critic: Any, unet: Any, pictures: int) -> dict[str, Any]:
+    """Alignment of the boxes that a U-Net sees, with and without ascent, picture by picture."""
+    ready, eyes, said = open_trained(drawing), open_trained(unet).model, {}
+    for name, more in (("plain", {}), ("ascended", {"ascend": "alignment", "critic": str(critic.number)})):
+        wanted = {"count": pictures, "steps": 10, "guidance": 1.0, **more}
+        images = [np.asarray(Image.open(io.BytesIO(data))) for _, data in sample_run(ready, wanted)]
+        said[name] = [alignment_of(eyes, image) for image in images]
+    gains = np.array(said["ascended"]) - np.array(said["plain"])
+    verdict("ascent: % of pictures whose boxes are better aligned", 100 * float((gains > 0).mean()), 70)
+    print(f"alignment of their boxes {np.mean(said['plain']):.3f} before, {np.mean(said['ascended']):.3f} after")
+    return said
+
+
+def alignment_of(eyes: Any, image: Any) -> float:
+    """By the formula of the world, of the boxes that are seen in a picture (s, s, 3)."""
+    from headstart.experiments.designs.seen_structure import seen_structure
+
+    sys.path.insert(0, str(WORLD.parent))
+    from grammar import alignment  # type: ignore[import-not-found]
+
+    with torch.inference_mode():
+        structure = seen_structure(eyes, torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0]
+    scale = 256 / image.shape[0]
+    found = [where for mask in structure[:2].numpy() for where in find_objects(label(mask)[0])]
+    return float(alignment([tuple(scale * edge for edge in (x.start, y.start, x.stop, y.stop)) for y, x in found]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", nargs="+", choices=list(MINUTES), default=list(MINUTES))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--count", type=int, default=8000)
+    parser.add_argument("--pictures", type=int, default=100)
     for name in DEFAULTS:
         parser.add_argument(f"--{name}", type=said, default={}, metavar="NAME=VALUE,...")
     options = parser.parse_args()
@@ -105,7 +158,8 @@ def main() -> None:
     values = {name: DEFAULTS[name] | getattr(options, name.replace("-", "_")) for name in DEFAULTS}
 
     def run(recipe: str, name: str, **more: Any) -> Any:
-        return trained(seconds, workspace, name, recipe.partition("-")[0], {**values[recipe], **more})
+        kind = "diffusion" if recipe.startswith("tuning") else recipe.partition("-")[0]
+        return trained(seconds, workspace, name, kind, {**values[recipe], **more})
 
     for recipe, wanted in (("unet", UNET), ("abstractor", ABSTRACTOR)):
         if recipe not in options.only:
@@ -133,6 +187,15 @@ def main() -> None:
         for name, picture in evaluation.pictures:
             picture.save(folder / f"{recipe}_{name}.png")
         figures[recipe] = evaluation.as_json()
+    if "tuning-32" in options.only:
+        judge, before = run("critic", "judge-32", image_size=32), run("diffusion-32", "diffusion-32")
+        critic = run("critic", "critic-32", image_size=32, seed=200)
+        reward = {"tune": str(before.number), "tune_for": GRAMMAR, "critic": str(critic.number)}
+        figures["tuning-32"] = judge_tuned(before, run("tuning-32", "tuned-32", **reward), judge, critic, workspace)
+    if "ascent-64" in options.only:
+        drawing, critic = run("diffusion-64", "diffusion-64"), run("critic", "critic-64", image_size=64, seed=200)
+        unet = run("unet", "unet-64", image_size=64, fold=2, seed=300)
+        figures["ascent-64"] = judge_ascent(drawing, critic, unet, options.pictures)
     figures |= {"options": values, "cpu_s": seconds.took}
     write_numbers(folder / "figures.json", figures)
 

@@ -7,6 +7,7 @@ Hang et al. 2023 (arXiv 2303.09556); steps of sampling: Song, Meng & Ermon 2021;
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,15 +69,54 @@ class Denoising:
     guidance: float = 1.5
 
 
-@torch.inference_mode()
-def denoised(model: nn.Module, told: tuple[Tensor, ...], how: Denoising, size: int, key: Key) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Ascent:
+    """How the noise that a picture comes out of is moved so that a critic gives it a higher score.
+
+    Attributes:
+        critic: (1, 3, s, s) from -1 to 1 to the score, from 0 to 1.
+        steps: of the gradient. rate: how far each goes, as a part of the noise's length.
+    """
+
+    critic: Callable[[Tensor], Tensor]
+    steps: int = 50
+    rate: float = 0.02
+
+
+def denoised(
+    model: nn.Module, told: tuple[Tensor, ...], how: Denoising, size: int, key: Key, ascent: Ascent | None = None
+) -> NDArray[np.uint8]:
     """(size, size, 3): one picture, a function of its key alone: one by one, so that no other picture changes its last bits.
 
     Args: told: goal, format and tone, each (1,).
     """
-    kept = kept_signal(how.noising, how.timesteps).float()
-    device, shape = next(model.parameters()).device, (1, 3, size, size)
-    told, noisy = tuple(part.to(device) for part in told), torch.randn(shape, generator=key.torch()).to(device)
+    device = next(model.parameters()).device
+    told, noise = tuple(part.to(device) for part in told), torch.randn((1, 3, size, size), generator=key.torch()).to(device)
+    if ascent is not None:
+        noise = _ascended(model, told, how, noise, key, ascent)
+    with torch.inference_mode():
+        image = _taken_away(model, told, how, noise, key)
+        return ((image[0] + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+def _ascended(model: nn.Module, told: tuple[Tensor, ...], how: Denoising, noise: Tensor, key: Key, ascent: Ascent) -> Tensor:
+    """Noise of the same length, for a network knows no other: that of the best picture on the way, the first one included."""
+    length, best, best_score = noise.norm(), noise, -1.0
+    with torch.enable_grad():
+        for _ in range(ascent.steps + 1):
+            noise = noise.detach().requires_grad_()
+            score = ascent.critic(_taken_away(model, told, how, noise, key)).sum()
+            if float(score.detach()) > best_score:
+                best, best_score = noise.detach(), float(score.detach())
+            [slope] = torch.autograd.grad(score, noise)
+            moved = noise.detach() + ascent.rate * length * slope / slope.norm().clamp(min=1e-12)
+            noise = moved * (length / moved.norm())
+    return best
+
+
+def _taken_away(model: nn.Module, told: tuple[Tensor, ...], how: Denoising, noisy: Tensor, key: Key) -> Tensor:
+    """(1, 3, s, s) from -1 to 1: the image that comes out of noise."""
+    kept, device = kept_signal(how.noising, how.timesteps).float(), noisy.device
     times = np.unique(np.linspace(how.timesteps - 1, 0, how.steps).round().astype(int))[::-1].tolist()
     for time, after in zip(times, [*times[1:], None], strict=True):
         now, then = kept[time], kept[after] if after is not None else torch.ones(())
@@ -91,5 +131,5 @@ def denoised(model: nn.Module, told: tuple[Tensor, ...], how: Denoising, size: i
         spread = ((1 - then) / (1 - now) * (1 - now / then)).clamp(min=0).sqrt() * (how.sampler == "ddpm")
         noisy = then.sqrt() * image + (1 - then - spread**2).clamp(min=0).sqrt() * noise
         if after is not None and how.sampler == "ddpm":
-            noisy = noisy + spread * torch.randn(shape, generator=key.of("step", time).torch()).to(device)
-    return ((noisy[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+            noisy = noisy + spread * torch.randn(noisy.shape, generator=key.of("step", time).torch()).to(device)
+    return noisy.clamp(-1, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from headstart.experiments.runs.catalog import recipe_of_run
-from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of
+from headstart.experiments.runs.recipe_experiment import RecipeExperiment, list_recipe_experiments, options_of, recipe_of
 from headstart.experiments.training.data.batch import Facts
 from headstart.experiments.training.state.final_weights import built, read_final
 from headstart.pipeline.errors import HeadstartError
@@ -20,10 +20,15 @@ Model = TypeVar("Model", bound="nn.Module")
 def trained_model(workspace: Workspace, run: str | int, kind: type[Model], does: str) -> tuple[RecipeExperiment, Model, Facts]:
     """The experiment, its model and what the model knows of its data.
 
-    Args: kind: of the model that is wanted. does: what such a run does, for the message.
+    Args:
+        run: its number, or the name of its folder, which a training keeps of what it began with.
+        kind: of the model that is wanted.
+        does: what such a run does, for the message.
+
     Raises: HeadstartError if there is no such run, or its model is of another kind.
     """
-    experiment = recipe_of_run(workspace, str(run))
+    named = [one for one in list_recipe_experiments(workspace) if one.folder.name == run]
+    experiment = named[0] if named else recipe_of_run(workspace, str(run))
     if experiment is not None:
         model, about = model_of(experiment)
         if isinstance(model, kind):

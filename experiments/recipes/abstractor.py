@@ -23,7 +23,7 @@ from headstart.experiments.designs.new_designs import read_design, structure_wor
 from headstart.experiments.designs.seen_structure import seen_structure
 from headstart.experiments.designs.unet_network import UNet
 from headstart.experiments.evaluation.trained_model import model_of
-from headstart.experiments.runs.catalog import runs_of_recipe
+from headstart.experiments.runs.recipe_experiment import list_recipe_experiments
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
@@ -90,10 +90,11 @@ def predict(model: Abstractor, files: Sequence[Path], options: Options, about: F
 
 
 def _eyes(workspace: Workspace, size: int) -> UNet:
-    for run in runs_of_recipe(workspace, "unet"):
-        unet, known = model_of(run)
-        if isinstance(unet, UNet) and known.image_size == size:
-            return unet
+    for experiment in reversed(list_recipe_experiments(workspace)):
+        if experiment.recipe == "unet" and experiment.final_weights.exists():
+            unet, known = model_of(experiment)
+            if isinstance(unet, UNet) and known.image_size == size:
+                return unet
     raise HeadstartError(
         f"an abstractor judges structure, and no run of unet here sees it in pictures of {size} pixels. First: "
         f"headstart train unet --image-size {size}"

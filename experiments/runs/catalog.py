@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -281,13 +281,3 @@ def recipe_of_run(workspace: Workspace, text: str) -> RecipeExperiment | None:
     if run is None or run.task != RECIPE_TASK:
         return None
     return read_recipe_experiment(workspace, workspace.experiments / run.experiment)
-
-
-def runs_of_recipe(workspace: Workspace, recipe: str) -> Iterator[RecipeExperiment]:
-    """What finished runs of a recipe trained, the newest first."""
-    with open_synchronized(workspace, _BUSY_S) as database:
-        runs = [run for run in database.runs() if run.task == RECIPE_TASK]
-    for run in reversed(runs):
-        experiment = read_recipe_experiment(workspace, workspace.experiments / run.experiment)
-        if experiment is not None and experiment.recipe == recipe and experiment.final_weights.exists():
-            yield experiment

@@ -46,6 +46,11 @@ def open_trained(experiment: RecipeExperiment) -> Trained:
     return Trained(experiment, recipe, options, Facts(final.about), built(recipe, options, final))
 
 
+def with_workspace(trained: Trained) -> Facts:
+    """What the model knows of its data, and where the training lies: it may need other runs that lie there."""
+    return Facts({**trained.about, "workspace": str(trained.experiment.folder.parent.parent)})
+
+
 def makes_masks(trained: Trained) -> bool:
     """Whether it says a class for each place of a map, see `recipes.segment`."""
     return "pixel_values" in trained.about
@@ -64,8 +69,7 @@ def predict_files(
     images = find_new_images(places, allow_symlinks)
     paths = [Path(image.root) / image.path for image in images]
     with torch.inference_mode(), asking("predict"):
-        about = Facts({**trained.about, "workspace": str(trained.experiment.folder.parent.parent)})
-        said = cast(Predicting, recipe).predict(trained.model, paths, trained.options, about)
+        said = cast(Predicting, recipe).predict(trained.model, paths, trained.options, with_workspace(trained))
         yield from zip((image.name for image in images), said, strict=True)
 
 

@@ -35,10 +35,14 @@ def sample_run(trained: Trained, values: Mapping[str, Any], config: Path | None 
     """Names of files and their bytes, the same for the same values. Raises: HeadstartError."""
     import torch
 
+    from .recipe_run import with_workspace
+
     wanted = merged_options(_sampling(trained.recipe, trained.experiment.recipe), values, config)
     option_files(wanted)  # a file that is not there is said before anything is made
-    with torch.inference_mode(), asking("sample"):
-        for name, value in cast(Sampling, trained.recipe).sample(trained.model, wanted, trained.options, trained.about):
+    # No inference mode: what is made in it can never have a gradient, and a recipe may follow one.
+    with torch.no_grad(), asking("sample"):
+        about = with_workspace(trained)
+        for name, value in cast(Sampling, trained.recipe).sample(trained.model, wanted, trained.options, about):
             yield named_file("sample", name, value)
 
 

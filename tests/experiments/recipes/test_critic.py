@@ -1,13 +1,22 @@
 """The recipe critic, and what it says of pictures that a run of diffusion draws."""
 
 import json
+import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
+from headstart.experiments.designs.blocks import as_input
+from headstart.experiments.designs.critic_network import CriticNetwork
 from headstart.experiments.designs.description import SCORES
+from headstart.experiments.designs.rewarded import RewardedDesigns, score_of
 from headstart.experiments.evaluation.evaluate_designs import evaluate_designs
+from headstart.experiments.evaluation.trained_model import trained_model
+from headstart.experiments.training.data.sets import Arrays
+from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs
 
@@ -69,6 +78,77 @@ def test_a_person_reads_a_line_for_each_kind(trained):
     assert done.status == 0, done.errors
     assert [line.split()[0] for line in done.output.splitlines()[3:8]] == KINDS
     assert "drew from descriptions of the split 'val'" in done.output
+
+
+def grammar(root, *pictures):
+    """The mean score of each picture by run 2."""
+    network, about = trained_model(open_workspace(root), 2, CriticNetwork, "judges")[1:]
+    images = torch.from_numpy(np.stack([np.asarray(Image.open(one)) for one in pictures])).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        return score_of(network, as_input(images), about, "grammar").numpy()
+
+
+def test_ascent_gives_each_picture_a_higher_score_and_the_same_for_the_same_seed(trained, tmp_path):
+    words = ("sample", 1, "--count", 3, "--steps", 4, "--guidance", 1, "-w", trained)
+    for name, more in (("plain", ()), ("higher", UPWARDS), ("again", UPWARDS)):
+        done = call(*words, *more, "-o", tmp_path / name)
+        assert done.status == 0, done.errors
+    names = sorted(path.name for path in (tmp_path / "plain").iterdir())
+    plain, higher = (grammar(trained, *(tmp_path / name / one for one in names)) for name in ("plain", "higher"))
+    assert (higher > plain).all()
+    assert all((tmp_path / "higher" / one).read_bytes() == (tmp_path / "again" / one).read_bytes() for one in names)
+
+
+UPWARDS = ("--ascend", "grammar", "--critic", 2, "--ascent-steps", 5)
+TUNED = ("diffusion", *QUICK, "--timesteps", 50, "--tune", 1, "--tune-for", "grammar", "--critic", 2)
+
+
+def test_a_run_is_gone_on_from_and_learns_more_of_better_designs(trained):
+    done = call("train", *TUNED, "--epochs", 1, "--learning-rate", 1e-9, "--ema", 0, "--name", "tuned", "-w", trained)
+    assert done.status == 0, done.errors
+    [folder] = (trained / "experiments").glob("exp_*_tuned")
+    first, after = (
+        load_file(one / "checkpoints" / "final.safetensors") for one in (trained / "experiments" / "exp_0001_diffusion", folder)
+    )
+    assert all(torch.allclose(first[name], after[name], atol=1e-5) for name in first)
+    settled = json.loads((folder / "experiment.json").read_text())["settled"]
+    assert settled["tune"] == "exp_0001_diffusion"
+    assert settled["critic"] == "exp_0002_critic"
+    assert call("evaluate", int(folder.name.split("_")[1]), "--judge", 2, "-w", trained).status == 0
+
+
+def test_better_designs_count_for_more():
+    made = Arrays(image=np.zeros((3, 1), np.float32))
+    rows = RewardedDesigns(made, np.array([0.5, 0.6, 0.4]), 10.0)
+    reward = rows.batch(np.arange(3), None).reward.numpy()
+    assert reward[1] / reward[0] == pytest.approx(math.e)
+    assert reward[0] / reward[2] == pytest.approx(math.e)
+    assert reward.mean() == pytest.approx(1)
+    assert rows.digest != RewardedDesigns(made, np.array([0.5, 0.6, 0.4]), 5.0).digest
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        pytest.param(
+            ["train", "diffusion", *QUICK, "--tune-for", "grammar"], "--tune-for and --critic belong together", id="no critic"
+        ),
+        pytest.param(["train", *TUNED, "--width", 16], "Give the same: --image-size 16 --patch 2 --width 8", id="other network"),
+        pytest.param(["train", *TUNED, "--critic", 3], "judges pictures of 32 pixels, not of 16", id="critic of other sizes"),
+        pytest.param(["train", *TUNED, "--tune", 2], "run 2 is no finished training that draws", id="goes on from a critic"),
+        pytest.param(["sample", 1, "--ascend", "contrast"], "--ascend and --critic belong together", id="nobody to ask"),
+        pytest.param(["sample", 1, "--ascend", "beauty", "--critic", 2], "is not one of", id="unknown score"),
+        pytest.param(
+            ["sample", 1, "--ascend", "contrast", "--critic", 3], "judges pictures of 32 pixels", id="asks for other sizes"
+        ),
+    ],
+)
+def test_a_mistake_in_tuning_is_one_line(trained, tmp_path, words, why):
+    more = ("-o", tmp_path / "out") if words[0] == "sample" else ()
+    done = call(*words, *more, "-w", trained)
+    assert done.status in (1, 2)
+    assert why in done.errors
+    assert "Traceback" not in done.errors
 
 
 @pytest.mark.parametrize(
