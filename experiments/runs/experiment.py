@@ -227,10 +227,10 @@ def description_digest(folder: Path) -> str:
 
 def refuse_bad_name(name: str) -> None:
     """Raises: HeadstartError if an experiment cannot be called that."""
-    if not _FOLDER.fullmatch(f"exp_0001_{name}"):
+    if not _FOLDER.fullmatch(f"exp_0001_{name}") or name.endswith("."):  # Windows leaves a last dot out
         raise HeadstartError(
-            f"--name is {name!r}, expected up to 60 letters, digits, '.', '_' or '-', the first a letter or digit, "
-            "because a folder is named after it"
+            f"--name is {name!r}, expected up to 60 letters, digits, '.', '_' or '-', the first a letter or digit, the last no "
+            "dot, because a folder is named after it"
         )
 
 

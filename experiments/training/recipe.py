@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from headstart.pipeline.doors.code import Code, allow_named, run_code, said_by
 from headstart.pipeline.errors import HeadstartError, TryLaterError
+from headstart.pipeline.portable_names import portable_name
 
 from .options import RecipeOptions, SampleOptions, fields_of, nearest, options_from
 
@@ -127,17 +128,20 @@ class Reducing(Protocol):
 def named_file(function: str, name: str, value: Any) -> tuple[str, bytes]:
     """What a recipe's `show` or `sample` yields, as a file: text and pictures (PIL) get their suffix, bytes have it in the name.
 
-    Raises: HeadstartError if the name is none of a file.
+    A name that not every system lets be becomes one that is like it: it may be that of a user's column, and it is asked for when
+    hours are spent.
+
+    Raises: HeadstartError if there is no name.
     """
-    if not name or "/" in name or "\\" in name or name.startswith("."):
-        raise HeadstartError(f"{function}() names something {name!r}; names are of letters, digits, '-', '_' and '.'")
+    if not name:
+        raise HeadstartError(f"{function}() gives something no name. Yield a name and what belongs to it")
     if isinstance(value, bytes):
-        return name, value
+        return portable_name(name), value
     if isinstance(value, str):
-        return f"{name}.txt", value.encode()
+        return portable_name(f"{name}.txt"), value.encode()
     buffer = io.BytesIO()
     value.save(buffer, "PNG")
-    return f"{name}.png", buffer.getvalue()
+    return portable_name(f"{name}.png"), buffer.getvalue()
 
 
 def has(recipe: Recipe, name: str) -> bool:
