@@ -48,6 +48,13 @@ USES = {
         "Path('g').write_bytes(b'g'); f = open('g', 'r+b'); keep = mmap.mmap(f.fileno(), 1); f.close(); Path('g').unlink()",
         "PermissionError",
     ),
+    "a reserved name": ("Path('aux.txt').write_text('')", "OSError"),
+    "a folder of a reserved name": ("os.mkdir('NUL')", "OSError"),
+    "a name with a colon": ("Path('a:b').write_text('')", "OSError"),
+    "a name that ends in a dot": ("os.mkdir('a.')", "OSError"),
+    "a file moved to a reserved name": ("Path('j').touch(); os.rename('j', 'con')", "OSError"),
+    "a long path": ("os.makedirs('k' * 120 + '/' + 'l' * 120)", "FileNotFoundError"),
+    "a name that differs by case alone": ("Path('m').touch(); Path('M').touch()", "FileExistsError"),
     "text with a line end": ("Path('h').write_text('\\n'); assert len(Path('h').read_bytes()) == 1", "AssertionError"),
     "text in no named encoding": ("Path('i').write_text('\\u2192')", "UnicodeEncodeError"),
 }

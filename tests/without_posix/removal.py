@@ -1,7 +1,7 @@
 """Takes from this process, and from its children, what Windows has not or does otherwise; the package's own code alone sees it.
 
 Libraries and tests keep what they have: on Windows they are other code. What is not here is the same as on Linux: separators
-and letters of drives, names that are reserved, the length of paths, consoles, exit statuses.
+and letters of drives, consoles, exit statuses.
 """
 
 import builtins
@@ -10,6 +10,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -26,6 +27,9 @@ MODULES = ("curses", "fcntl", "grp", "posix", "pty", "pwd", "readline", "resourc
 IN_USE = "The process cannot access the file because it is being used by another process"
 _F_SETSIG = 10  # the kernel's number, which `fcntl` has a name for since Python 3.13
 _LOOKS, _LOOK_S = 20, 0.001  # another look at the same file, or a child that is about to start, is gone by then
+_LONGEST = 259  # characters of a path, 247 of that of a folder, unless somebody changed the registry
+_LONGEST_FOLDER = 247
+_NO_NAME = re.compile(r'.*[<>:"|?*\x00-\x1f].*|.*[. ]|(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?', re.IGNORECASE)
 _BETWEEN = {"contextlib", "io", "os", "pathlib", "shutil", "subprocess", "tempfile", __name__}
 
 
@@ -148,7 +152,7 @@ def is_in_use(path, dir_fd=None):
         os.close(descriptor)
 
 
-_open = os.open
+_open, _listdir = os.open, os.listdir
 
 
 def _require_free(path, dir_fd=None):
@@ -209,6 +213,12 @@ def _refuse_other_calls():
 
 
 def _refuse_paths(event, arguments):
+    if event == "open" and len(arguments) == 3 and isinstance(arguments[2], int) and arguments[2] & os.O_CREAT:
+        _require_name(arguments[0], _LONGEST)
+    elif event == "os.mkdir":
+        _require_name(arguments[0], _LONGEST_FOLDER)
+    elif event in ("os.rename", "os.link", "os.symlink"):
+        _require_name(arguments[1], _LONGEST)
     if event not in ("open", "os.listdir", "os.scandir"):
         return
     try:
@@ -219,3 +229,19 @@ def _refuse_paths(event, arguments):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     if event == "open" and arguments[1:2] == (None,) and _is_asked_by_package({__name__}) and Path(path).is_dir():
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def _require_name(path, longest):
+    """That Windows knows such a name, and no other that differs from it by case alone: of the two it would make one."""
+    if not isinstance(path, str | os.PathLike) or not _is_asked_by_package():
+        return
+    whole = Path.cwd() / path
+    if len(str(whole)) > longest:
+        raise FileNotFoundError(errno.ENOENT, "The filename or extension is too long", str(path))
+    if _NO_NAME.fullmatch(whole.name):
+        raise OSError(errno.EINVAL, "The filename, directory name, or volume label syntax is incorrect", str(path))
+    if not os.path.lexists(whole):
+        others = _listdir(whole.parent) if whole.parent.is_dir() else []
+        same = [other for other in others if other.casefold() == whole.name.casefold()]
+        if same:
+            raise FileExistsError(errno.EEXIST, f"is the same name as {same[0]}", str(path))
