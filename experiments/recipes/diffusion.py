@@ -9,7 +9,6 @@ headstart sample N --goals sell,invite --formats poster --guidance 1.5
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +31,7 @@ from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.sets import DataSet, Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, mean
-from headstart.experiments.training.options import RecipeOptions, SampleOptions, option
+from headstart.experiments.training.options import RecipeOptions, SampleOptions, option, sha256_of_file
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace, as_workspace
 
@@ -72,7 +71,7 @@ def data(options: Options, workspace: Workspace) -> Splits:
         raise HeadstartError("--tune-for and --critic belong together: what to tune for, and who says how good a design is at it")
     if options.tune:
         begun, _ = _begun(workspace, options)
-        settled["tune"], about["tuned_from"] = begun.folder.name, hashlib.sha256(begun.final_weights.read_bytes()).hexdigest()
+        settled["tune"], about["tuned_from"] = begun.folder.name, sha256_of_file(begun.final_weights)
     splits = find_designs(workspace, options.made).splits(options.image_size, about)
     if not options.critic:
         return replace(splits, settled={**splits.settled, **settled})
