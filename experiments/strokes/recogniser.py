@@ -14,18 +14,25 @@ from .line import PenLine
 
 BLANK = 0  # between two characters, and what fills up shorter texts
 _POINTS_A_FRAME = 2  # half as many steps for the layers; five frames a character leave room for a blank between equal ones
+_SEEN_AT_ONCE = 7  # points around a frame, about a stroke of a letter
 _AT_ONCE = 32
 
 
 class RecogniserNetwork(nn.Module):
-    """Numbers of a line do not depend on the lines beside it: the backward direction begins at its own end."""
+    """Numbers of a line do not depend on the lines beside it: the backward direction begins at its own end.
+
+    Without the two normalizations it says for thousands of steps how often each character occurs, before it begins to read.
+    """
 
     def __init__(self, width: int, layers: int, symbols: int, drop: float = 0.0) -> None:
         """Args: symbols: different characters, without the blank."""
         super().__init__()
+        self.to_frames = nn.Conv1d(3, width // 2, _SEEN_AT_ONCE, stride=_POINTS_A_FRAME, padding=_SEEN_AT_ONCE // 2)
+        self.frame_norm = nn.LayerNorm(width // 2)
         self.layers = nn.LSTM(
-            3 * _POINTS_A_FRAME, width, layers, batch_first=True, bidirectional=True, dropout=drop if layers > 1 else 0.0
+            width // 2, width, layers, batch_first=True, bidirectional=True, dropout=drop if layers > 1 else 0.0
         )
+        self.norm = nn.LayerNorm(2 * width)
         self.drop = nn.Dropout(drop)
         self.to_symbols = nn.Linear(2 * width, symbols + 1)
 
@@ -36,12 +43,12 @@ class RecogniserNetwork(nn.Module):
         """
         # A jump between words is a hundred times a step of the pen; what it says is its direction, and that it is long.
         seen = torch.cat([steps[..., :2].asinh(), steps[..., 2:]], dim=2)
-        seen = nn.functional.pad(seen, (0, 0, 0, -seen.shape[1] % _POINTS_A_FRAME))
         frames = (points + _POINTS_A_FRAME - 1) // _POINTS_A_FRAME
-        pairs = seen.reshape(len(seen), -1, 3 * _POINTS_A_FRAME)
-        packed = pack_padded_sequence(pairs, frames.cpu(), True, False)
+        # Behind a line are zeros, whether by longer lines beside it or by the padding here.
+        shapes = self.frame_norm(self.to_frames(seen.transpose(1, 2)).relu().transpose(1, 2))
+        packed = pack_padded_sequence(shapes, frames.cpu(), True, False)
         read, _ = pad_packed_sequence(self.layers(packed)[0], batch_first=True)
-        return self.to_symbols(self.drop(read)).log_softmax(dim=2), frames
+        return self.to_symbols(self.drop(self.norm(read))).log_softmax(dim=2), frames
 
 
 def spelt(logs: Tensor, frames: Tensor, alphabet: Alphabet) -> list[str]:
