@@ -11,6 +11,7 @@ from typing import Any
 from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.experiments.train_recipe import train_recipe
 from headstart.experiments.training.conduct import Conduct
+from headstart.pipeline.errors import HeadstartError
 
 from .finetune_splits import read_numbers, write_numbers
 
@@ -52,7 +53,10 @@ def trained(seconds: Seconds, workspace: Path, name: str, recipe: str, values: M
     with contextlib.nullcontext() if finished else seconds.of(name):
         # No process of its own reads ahead: its seconds would be missing.
         conduct = Conduct(data_workers=0)
-        training = train_recipe(recipe, values, workspace, device="cpu", conduct=conduct, name=name, report=print)
+        try:
+            training = train_recipe(recipe, values, workspace, device="cpu", conduct=conduct, name=name, report=print)
+        except HeadstartError as error:
+            raise SystemExit(f"error: {error}") from None
     if training.experiment is None or not training.is_finished:
         raise SystemExit(f"{name} was not finished")
     return training.experiment

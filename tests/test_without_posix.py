@@ -11,7 +11,7 @@ import pytest
 from tests.support import ROOT, run_python
 from tests.without_posix import FILES, LEFT_OUT
 from tests.without_posix.names import missing_names
-from tests.without_posix.removal import CHILDREN, NAMES
+from tests.without_posix.removal import for_children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for what is open, and takes away what Linux has")
 
@@ -84,8 +84,8 @@ def tried():
 def without_posix():
     """In the environment of processes: what `tests.without_posix` puts there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(NAMES, json.dumps(missing_names()))
-        patch.setenv("PYTHONPATH", str(CHILDREN))
+        for name, value in for_children(missing_names()).items():
+            patch.setenv(name, value)
         yield
 
 

@@ -77,8 +77,9 @@ def data(options: Options, workspace: Workspace) -> Splits:
         return replace(splits, settled={**splits.settled, **settled})
     judging, critic, known = _critic(workspace, options.critic, options.image_size)
     settled["critic"] = judging.folder.name
-    parts = {name: _rewarded(rows, critic, known, options) for name, rows in splits.named().items()}
-    return replace(splits, **parts, settled={**splits.settled, **settled})
+    rewarded = {name: _rewarded(rows, critic, known, options) for name, rows in splits.named().items()}
+    settled = {**splits.settled, **settled}
+    return replace(splits, train=rewarded["train"], val=rewarded["val"], test=rewarded.get("test"), settled=settled)
 
 
 def _begun(workspace: Workspace, options: Options) -> tuple[RecipeExperiment, Denoiser]:

@@ -3,6 +3,7 @@
 Of all test files it takes `FILES`: engine, cache, extraction, heads, checkpoints, report. docs/platforms.md says what that shows.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,11 @@ LEFT_OUT = {
 def pytest_load_initial_conftests():
     # Before anything of the package is imported: what a module has taken it keeps.
     from .names import missing_names
-    from .removal import install, tell_children
+    from .removal import for_children, install
 
     missing = missing_names()
     install(missing)
-    tell_children(missing)
+    os.environ.update(for_children(missing))
 
 
 def pytest_ignore_collect(collection_path):

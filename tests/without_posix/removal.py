@@ -67,10 +67,10 @@ def install(missing):
     sys.addaudithook(_refuse_paths)
 
 
-def tell_children(missing):
-    """Puts into this process's environment what makes its children do the same."""
-    os.environ[NAMES] = json.dumps(missing)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(CHILDREN), *filter(None, [os.environ.get("PYTHONPATH")])])
+def for_children(missing):
+    """What makes the children of a process do the same, if it is in their environment. Args: missing: as of `install`."""
+    path = os.pathsep.join([str(CHILDREN), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {NAMES: json.dumps(missing), "PYTHONPATH": path}
 
 
 def _is_of_package(variables):
