@@ -97,5 +97,5 @@ def built(recipe: Recipe, options: RecipeOptions, final: Final, device: str = "c
         model.load_state_dict(dict(final.weights))
     except RuntimeError as error:
         reason = (str(error).splitlines() or [""])[-1].strip()
-        raise HeadstartError(f"the recipe builds another model than was trained: {reason}") from None
+        raise HeadstartError(f"the recipe builds another model by now than was trained; train it anew. {reason}") from None
     return move(model, device).eval()
