@@ -33,7 +33,7 @@ from .synthetic import verdict
 from .trainings import Seconds, said, trained
 
 PEOPLE, COMPOSED = "people", "composed"
-WRITERS = {PEOPLE: {"epochs": 17, "evaluate_rows": 160}, COMPOSED: {"epochs": 8, "evaluate_rows": 160}}
+WRITERS = {PEOPLE: {"epochs": 21, "evaluate_rows": 160}, COMPOSED: {"epochs": 8, "evaluate_rows": 160}}
 READERS = {PEOPLE: {"evaluate_rows": 160}, COMPOSED: {"evaluate_rows": 160, "seed": 1}}
 MINUTES = {PEOPLE: 30, COMPOSED: 8}
 LEGIBLE = {PEOPLE: {"bias 2": 0.25, "bias 1": 0.30, "primed": 0.40}, COMPOSED: {"bias 2": 0.30}}

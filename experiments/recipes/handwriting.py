@@ -52,7 +52,7 @@ class Options(LineOptions):
     epochs: int = 8
     batch_size: int = 16
     optimizer: str = "adam"
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 0.0
     clip: float = 10.0
     threads: int = 1

@@ -30,7 +30,7 @@ class LineOptions(RecipeOptions):
 
     lines: Path | None = option(None, "file of lines (.npz, .jsonl, .cpkl); none: composed from fonts")
     folder: str = option("", "folder of lines instead: IAM-OnDB, or style-N-strokes.npy")
-    composed_lines: int = option(3000, "lines to compose, where none are given", at_least=24)
+    composed_lines: int = option(5000, "lines to compose, where none are given", at_least=24)
 
 
 @dataclass(frozen=True)
