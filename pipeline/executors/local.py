@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import psutil
 
 from headstart.pipeline import paths
+from headstart.pipeline.doors import programs
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.executor import Launch, start_worker, worker_environment
 from headstart.pipeline.stop import LEAVE_S
@@ -41,6 +42,7 @@ class Processes:
         self.workspace = workspace
         self.launch = launch
         self.script = f"#!/bin/sh\n# What each worker runs, in the workspace's folder.\n{launch.command}\n"
+        self._begun: dict[str, programs.Program] = {}  # by place, of this process
         self._gpus = _gpus() if launch.gpus_per_worker else []
         if launch.workers * launch.gpus_per_worker > len(self._gpus):
             raise HeadstartError(
@@ -63,7 +65,7 @@ class Processes:
                 first = place * self.launch.gpus_per_worker
                 environment["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus[first : first + self.launch.gpus_per_worker])
             log = self.workspace.launch_folder(self.launch.on) / f"worker_{place}.log"
-            start_worker(self.launch.command, self.workspace.root, environment, log)
+            self._begun[str(place)] = start_worker(self.launch.command, self.workspace.root, environment, log)
 
     def running(self) -> int:
         return len(list(self._leaders()))
@@ -89,9 +91,14 @@ class Processes:
     def _leaders(self) -> Iterator[tuple[psutil.Process, str]]:
         if sys.platform == "win32":
             return
+        # While a shell becomes the worker it has no environment, and its place would be given to another one.
+        begun = {program.pid: place for place, program in self._begun.items() if program.poll() is None}
+        for pid, place in begun.items():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                yield psutil.Process(pid), place
         for process, place in self._members():
             try:
-                if os.getsid(process.pid) == process.pid:
+                if process.pid not in begun and os.getsid(process.pid) == process.pid:
                     yield process, place
             except ProcessLookupError:
                 continue

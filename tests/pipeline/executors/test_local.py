@@ -133,6 +133,22 @@ def test_each_worker_has_gpus_of_its_own_and_more_than_there_are_are_refused(tmp
         begin(workspace, "local", Asked(workers=2, gpus_per_worker=2))
 
 
+def test_a_worker_that_is_becoming_its_program_keeps_its_place_and_its_gpu(tmp_path, monkeypatch):
+    """In that moment the kernel has no environment of it."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    workspace = workspace_of(tmp_path / "w", 200, is_slow=True)
+    one = begin(workspace, "local", Asked(workers=2, gpus_per_worker=1))
+    executor = executor_of(workspace, one)
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "environ", lambda process: {})
+        executor.start(1)
+        assert executor.running() == 1
+        executor.start(1)
+        assert executor.running() == 2
+    assert wait_until(lambda: {each.environ()["CUDA_VISIBLE_DEVICES"] for each in workers_of(workspace)} == {"4", "5"})
+    stop(workspace)
+
+
 def test_a_record_that_asks_for_more_workers_than_a_machine_carries_starts_none(tmp_path):
     workspace = workspace_of(tmp_path / "w", 1)
     executor = executor_of(workspace, begin(workspace, "local", Asked(workers=1_000_000)))
