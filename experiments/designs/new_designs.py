@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from headstart.features.extraction.new_images import read_named_file
-from headstart.features.images.decode import open_rgb
+from headstart.features.images.decode import ImageError, open_rgb
 from headstart.features.images.watch import read_within
 
 from .description import COLOURS
@@ -21,8 +22,16 @@ from .unet_network import MASKS
 _LEAST_PART = 0.005  # of a design, below which a colour is not named
 
 
-def read_design(file: Path, size: int) -> tuple[Tensor, tuple[int, int]]:
-    """(1, 3, size, size) uint8, and width and height of the file. Raises: ImageError if it is no image."""
+def read_designs(files: Iterable[Path], size: int) -> Iterator[tuple[Tensor, tuple[int, int]] | ImageError]:
+    """Of each file its pixels, (1, 3, size, size) uint8, and its own width and height; or why it is no image."""
+    for file in files:
+        try:
+            yield _read_design(file, size)
+        except ImageError as error:
+            yield error
+
+
+def _read_design(file: Path, size: int) -> tuple[Tensor, tuple[int, int]]:
     image = read_within(lambda: open_rgb(read_named_file(file)))
     small = image.resize((size, size), Image.Resampling.BOX if min(image.size) >= size else None)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)[None], image.size

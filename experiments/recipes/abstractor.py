@@ -19,7 +19,7 @@ from headstart.experiments.designs.abstractor_network import Abstractor
 from headstart.experiments.designs.data_set import find_designs, require_size
 from headstart.experiments.designs.description import SCORES
 from headstart.experiments.designs.judgement import judgement_loss, judgement_metrics, judgement_of, judgement_sizes
-from headstart.experiments.designs.new_designs import read_design, structure_words
+from headstart.experiments.designs.new_designs import read_designs, structure_words
 from headstart.experiments.designs.seen_structure import seen_structure
 from headstart.experiments.designs.unet_network import UNet
 from headstart.experiments.evaluation.trained_model import model_of
@@ -72,12 +72,11 @@ def predict(model: Abstractor, files: Sequence[Path], options: Options, about: F
     Raises: HeadstartError if no run of unet has learnt from such designs.
     """
     unet = _eyes(as_workspace(about.workspace), about.image_size)
-    for file in files:
-        try:
-            small, size = read_design(file, about.image_size)
-        except ImageError as error:
-            yield {"error": str(error)}
+    for design in read_designs(files, about.image_size):
+        if isinstance(design, ImageError):
+            yield {"error": str(design)}
             continue
+        small, size = design
         structure = seen_structure(unet, small)
         said = judgement_of(model(structure), about)
         yield {

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from headstart.experiments.designs.data_set import find_designs, require_size
 from headstart.experiments.designs.description import COLOURS
-from headstart.experiments.designs.new_designs import read_design, structure_words
+from headstart.experiments.designs.new_designs import read_designs, structure_words
 from headstart.experiments.designs.unet_network import MASKS, UNET_LEVELS, Structure, UNet, structure_of
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
@@ -135,12 +135,11 @@ def overlay(pixels: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.u
 
 def predict(model: UNet, files: Sequence[Path], options: Options, about: Facts) -> Iterator[Mapping[str, Any]]:
     """Boxes of text and pictures in pixels of the file, (left, top, right, bottom), and the part of it that each colour has."""
-    for file in files:
-        try:
-            small, size = read_design(file, about.image_size)
-        except ImageError as error:
-            yield {"error": str(error)}
+    for design in read_designs(files, about.image_size):
+        if isinstance(design, ImageError):
+            yield {"error": str(design)}
             continue
+        small, size = design
         said = structure_of(model, small)
         yield structure_words(said.masks[0] > 0, said.colours[0].argmax(0), size)
 
