@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from scipy.ndimage import find_objects, label
 
+from headstart.experiments.designs.data_set import DESIGN_EDGE
 from headstart.experiments.designs.description import SCORES
+from headstart.experiments.designs.new_designs import region_boxes
 from headstart.experiments.designs.rewarded import GRAMMAR
 from headstart.experiments.designs.unet_network import structure_of
 from headstart.experiments.evaluation.evaluate_abstractor import evaluate_abstractor
@@ -136,9 +137,8 @@ def alignment_of(eyes: Any, image: Any) -> float:
 
     with torch.inference_mode():
         structure = seen_structure(eyes, torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0]
-    scale = 256 / image.shape[0]
-    found = [where for mask in structure[:2].numpy() for where in find_objects(label(mask)[0])]
-    return float(alignment([tuple(scale * edge for edge in (x.start, y.start, x.stop, y.stop)) for y, x in found]))
+    size = DESIGN_EDGE, DESIGN_EDGE  # in which the world's formula counts
+    return float(alignment([tuple(box) for mask in (structure[:2] > 0).numpy() for box in region_boxes(mask, size)]))
 
 
 def main() -> None:

@@ -44,12 +44,13 @@ def structure_words(masks: Tensor, colours: Tensor, size: tuple[int, int]) -> di
     """
     counts = torch.bincount(colours.flatten().long(), minlength=len(COLOURS)) / colours.numel()
     return {
-        **{name: _boxes(mask, size) for name, mask in zip(MASKS, masks.cpu().numpy(), strict=True)},
+        **{name: region_boxes(mask, size) for name, mask in zip(MASKS, masks.cpu().numpy(), strict=True)},
         "colours": {name: round(part, 3) for name, part in zip(COLOURS, counts.tolist(), strict=True) if part >= _LEAST_PART},
     }
 
 
-def _boxes(mask: NDArray[np.bool_], size: tuple[int, int]) -> list[list[int]]:
+def region_boxes(mask: NDArray[np.bool_], size: tuple[int, int]) -> list[list[int]]:
+    """(left, top, right, bottom) of each connected region. Args: mask: (h, w); size: width and height that boxes are told in."""
     from scipy.ndimage import find_objects, label
 
     across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]

@@ -1,9 +1,10 @@
-"""Pictures of designs that a user names: each is read or says why not, in its place."""
+"""Pictures of designs that a user names: each is read or says why not, in its place, and regions are told in its pixels."""
 
+import numpy as np
 import torch
 from PIL import Image
 
-from headstart.experiments.designs.new_designs import read_designs
+from headstart.experiments.designs.new_designs import read_designs, region_boxes
 from headstart.features.images.decode import ImageError
 
 
@@ -19,3 +20,10 @@ def test_a_file_that_is_no_image_says_so_between_those_that_are(tmp_path):
     assert wide[0].dtype == torch.uint8
     assert wide[0].shape == small[0].shape == (1, 3, 32, 32)
     assert wide[0][0, :, 5, 7].tolist() == [30, 150, 160]
+
+
+def test_boxes_of_regions_are_told_in_pixels_of_the_file():
+    mask = np.zeros((16, 32), bool)
+    mask[2:5, 4:12] = True
+    mask[8:, 31:] = True
+    assert region_boxes(mask, (64, 64)) == [[8, 8, 24, 20], [62, 32, 64, 64]]
