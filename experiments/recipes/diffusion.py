@@ -24,18 +24,20 @@ from headstart.experiments.designs.denoiser import DENOISER_LEVELS, Denoiser
 from headstart.experiments.designs.denoising import Ascent, Denoising, denoised, kept_signal, snr_weight, wanted_of
 from headstart.experiments.designs.description import DESIGN_FORMATS, GOALS, SCORES
 from headstart.experiments.designs.rewarded import GRAMMAR, RewardedDesigns, score_of, scores_by
-from headstart.experiments.evaluation.trained_model import trained_model
-from headstart.experiments.runs.recipe_experiment import RecipeExperiment, options_of, recipe_of
+from headstart.experiments.evaluation.trained_model import trained_model, trained_options
+from headstart.experiments.runs.recipe_experiment import RecipeExperiment
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.sets import DataSet, Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, mean
-from headstart.experiments.training.options import RecipeOptions, SampleOptions, option, sha256_of_file
+from headstart.experiments.training.options import RecipeOptions, SampleOptions, option
+from headstart.experiments.training.state.final_weights import sha256_of_final
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 _SHAPE = ("image_size", "patch", "width", "timesteps", "noising", "target")  # options that weights go with
+_DRAWS = "draws, such as one of diffusion"
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def data(options: Options, workspace: Workspace) -> Splits:
     if bool(options.tune_for) != bool(options.critic):
         raise HeadstartError("--tune-for and --critic belong together: what to tune for, and who says how good a design is at it")
     if options.tune:
-        begun, _ = _begun(workspace, options)
-        settled["tune"], about["tuned_from"] = begun.folder.name, sha256_of_file(begun.final_weights)
+        begun = _begun(workspace, options)
+        settled["tune"], about["tuned_from"] = begun.folder.name, sha256_of_final(begun.final_weights)
     splits = find_designs(workspace, options.made).splits(options.image_size, about)
     if not options.critic:
         return replace(splits, settled={**splits.settled, **settled})
@@ -82,16 +84,15 @@ def data(options: Options, workspace: Workspace) -> Splits:
     return replace(splits, train=rewarded["train"], val=rewarded["val"], test=rewarded.get("test"), settled=settled)
 
 
-def _begun(workspace: Workspace, options: Options) -> tuple[RecipeExperiment, Denoiser]:
+def _begun(workspace: Workspace, options: Options) -> RecipeExperiment:
     """The run to go on from. Raises: HeadstartError if its weights fit no network of these options, or mean something else."""
-    begun, trained, _ = trained_model(workspace, options.tune, Denoiser, "draws, such as one of diffusion")
-    theirs = options_of(begun, recipe_of(begun))
-    if any(getattr(theirs, name) != getattr(options, name) for name in _SHAPE):
+    begun, theirs = trained_options(workspace, options.tune, _SHAPE, _DRAWS)
+    if any(value != getattr(options, name) for name, value in theirs.items()):
         raise HeadstartError(
             f"{begun.folder.name} was trained with other options, so it cannot be gone on from. Give the same: "
-            + " ".join(f"--{name.replace('_', '-')} {getattr(theirs, name)}" for name in _SHAPE)
+            + " ".join(f"--{name.replace('_', '-')} {value}" for name, value in theirs.items())
         )
-    return begun, trained
+    return begun
 
 
 def _critic(workspace: Workspace, run: str, size: int) -> tuple[RecipeExperiment, CriticNetwork, Facts]:
@@ -111,7 +112,7 @@ def model(options: Options, about: Facts) -> Denoiser:
 
 def start(model: Denoiser, options: Options, about: Facts, workspace: Workspace) -> None:
     if options.tune:
-        model.load_state_dict(_begun(workspace, options)[1].state_dict())
+        model.load_state_dict(trained_model(workspace, options.tune, Denoiser, _DRAWS)[1].state_dict())
 
 
 def _errors(model: nn.Module, batch: Batch, step: Step) -> Tensor:

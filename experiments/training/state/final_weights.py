@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.experiments.training.data.batch import Facts
+from headstart.experiments.training.options import sha256_of_file
 from headstart.experiments.training.recipe import Recipe, asking
 from headstart.features.accelerators import move
 from headstart.pipeline.doors import reading, records
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _KEY = "headstart"
+_HINT = "The same headstart train command writes it again"
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value
@@ -54,25 +57,39 @@ def read_final(path: Path) -> Final:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    hint = "The same headstart train command writes it again"
+    with _faults_of(path):
+        data = reading.read(path, reading.WEIGHTS_BYTES)
     try:
-        with environment_faults(f"cannot read {path}"):
-            data = reading.read(path, reading.WEIGHTS_BYTES)
         weights = load(data)
-        header = records.parse_record(data[8 : 8 + int.from_bytes(data[:8], "little")], path, None, hint)
-        facts = records.parse_record(header.record("__metadata__").text(_KEY), path, FORMAT, hint)
-    except FileNotFoundError:
-        raise HeadstartError(f"{path} is missing. {hint}") from None
-    except (SafetensorError, KeyError, ValueError, TypeError, reading.UnreadableError) as error:
-        raise records.DamagedError(path, str(error), hint) from None
+        header = records.parse_record(data[8 : 8 + int.from_bytes(data[:8], "little")], path, None, _HINT)
+        facts = records.parse_record(header.record("__metadata__").text(_KEY), path, FORMAT, _HINT)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise records.DamagedError(path, str(error), _HINT) from None
     said = dict(facts)
     # Earlier versions noted none.
     if "digest" in said and said.pop("digest") != _digest(said, weights):
-        raise records.DamagedError(path, "it has other bytes than were written", hint)
+        raise records.DamagedError(path, "it has other bytes than were written", _HINT)
     del said["format"]
     about = dict(facts.record("about"))
     del said["about"]
     return Final(said, about, weights)
+
+
+def sha256_of_final(path: Path) -> str:
+    """sha256 (hex) of its bytes, of which a few at a time are in memory. Raises: HeadstartError if it cannot be read."""
+    with _faults_of(path):
+        return sha256_of_file(path)
+
+
+@contextlib.contextmanager
+def _faults_of(path: Path) -> Iterator[None]:
+    try:
+        with environment_faults(f"cannot read {path}"):
+            yield
+    except FileNotFoundError:
+        raise HeadstartError(f"{path} is missing. {_HINT}") from None
+    except reading.UnreadableError as error:
+        raise records.DamagedError(path, str(error), _HINT) from None
 
 
 def _digest(facts: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:

@@ -1,5 +1,6 @@
 """The recipe critic, and what it says of pictures that a run of diffusion draws."""
 
+import hashlib
 import json
 import math
 
@@ -13,9 +14,12 @@ from headstart.experiments.designs.blocks import as_input
 from headstart.experiments.designs.critic_network import CriticNetwork
 from headstart.experiments.designs.description import SCORES
 from headstart.experiments.designs.rewarded import RewardedDesigns, score_of
+from headstart.experiments.evaluation import trained_model as trained_models
 from headstart.experiments.evaluation.evaluate_designs import evaluate_designs
 from headstart.experiments.evaluation.trained_model import trained_model
+from headstart.experiments.recipes import diffusion
 from headstart.experiments.training.data.sets import Arrays
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs
@@ -115,6 +119,21 @@ def test_a_run_is_gone_on_from_and_learns_more_of_better_designs(trained):
     assert settled["tune"] == "exp_0001_diffusion"
     assert settled["critic"] == "exp_0002_critic"
     assert call("evaluate", int(folder.name.split("_")[1]), "--judge", 2, "-w", trained).status == 0
+
+
+def test_to_compare_options_no_weights_are_loaded_and_absent_ones_are_one_line(trained, monkeypatch):
+    monkeypatch.setattr(trained_models, "model_of", lambda experiment: pytest.fail("its network was built"))
+    options, opened = diffusion.Options(image_size=16, width=8, timesteps=50, tune="1"), open_workspace(trained)
+    weights = trained / "experiments" / "exp_0001_diffusion" / "checkpoints" / "final.safetensors"
+    splits = diffusion.data(options, opened)
+    assert splits.settled["tune"] == "exp_0001_diffusion"
+    assert splits.about["tuned_from"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    weights.rename(weights.with_suffix(".away"))
+    try:
+        with pytest.raises(HeadstartError, match=r"final.safetensors is missing. The same headstart train command"):
+            diffusion.data(options, opened)
+    finally:
+        weights.with_suffix(".away").rename(weights)
 
 
 def test_better_designs_count_for_more():
