@@ -65,9 +65,7 @@ def evaluate_abstractor(
         )
     recipe = recipe_of(judging)
     options = options_of(judging, recipe)
-    splits = splits_of(opened, judging, recipe, options)
-    if split not in splits.named():
-        raise HeadstartError(f"{judging.folder.name} has no split '{split}'. Use --split val")
+    splits = splits_of(opened, judging, recipe, options, split)
     batches = judged_batches(splits, split, options, "cpu")
     views = {
         "true": lambda batch: batch.structure,

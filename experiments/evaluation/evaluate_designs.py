@@ -108,9 +108,7 @@ def evaluate_designs(
     options: Any = options_of(drawing, recipe)
     if steps > options.timesteps:
         raise HeadstartError(f"{steps} steps are more than the {options.timesteps} that {drawing.folder.name} was trained with")
-    parts = splits_of(opened, drawing, recipe, options).named()
-    if split not in parts:
-        raise HeadstartError(f"{drawing.folder.name} has no split '{split}'. Use --split val")
+    parts = splits_of(opened, drawing, recipe, options, split).named()
     chosen = np.sort(Key((seed, "designs")).numpy().permutation(len(parts[split]))[:most])
     if len(chosen) < 2:
         raise HeadstartError(f"the split '{split}' of {_made(drawing)} has fewer than two designs. Make more: --count 1000")

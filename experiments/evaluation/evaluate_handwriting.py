@@ -20,7 +20,6 @@ from .trained_model import trained_model
 
 if TYPE_CHECKING:
     from headstart.experiments.strokes.line import PenLine
-    from headstart.experiments.training.data.sets import Splits
 
 BIASES = (0.0, 0.5, 1.0, 2.0)
 _PRIMED_BIAS = 1.0
@@ -107,11 +106,8 @@ def _judged_lines(
     workspace: Workspace, writing: RecipeExperiment, reading: RecipeExperiment, split: str, alphabet: Any
 ) -> tuple[list[PenLine], tuple[str, ...]]:
     """Lines of that split of the one who writes, none of which the one who reads has learnt from."""
-    splits, others = (_splits(workspace, experiment) for experiment in (writing, reading))
-    if split not in splits.named():
-        raise HeadstartError(f"{writing.folder.name} has no split '{split}'. Use --split val")
-    lines: Sequence[PenLine] = splits.named()[split].lines  # type: ignore[attr-defined]
-    learnt = {(line.text, line.offsets.tobytes()) for line in others.train.lines}  # type: ignore[attr-defined]
+    lines, others = _lines(workspace, writing, split), _lines(workspace, reading, "train")
+    learnt = {(line.text, line.offsets.tobytes()) for line in others}
     shared = sum((line.text, line.offsets.tobytes()) in learnt for line in lines)
     if shared:
         raise HeadstartError(
@@ -126,6 +122,8 @@ def _judged_lines(
     return known, notes
 
 
-def _splits(workspace: Workspace, experiment: RecipeExperiment) -> Splits:
+def _lines(workspace: Workspace, experiment: RecipeExperiment, split: str) -> Sequence[PenLine]:
     recipe = recipe_of(experiment)
-    return splits_of(workspace, experiment, recipe, options_of(experiment, recipe))
+    splits = splits_of(workspace, experiment, recipe, options_of(experiment, recipe), split)
+    lines: Sequence[PenLine] = splits.named()[split].lines  # type: ignore[attr-defined]
+    return lines

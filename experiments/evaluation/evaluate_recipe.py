@@ -38,9 +38,7 @@ def judged_again(
     final = read_final(experiment.final_weights)
     recipe = recipe_of(experiment)
     options = options_of(experiment, recipe)
-    splits = splits_of(workspace, experiment, recipe, options)
-    if split not in splits.named():
-        raise HeadstartError(f"{experiment.folder.name} has no split '{split}'. Use --split val")
+    splits = splits_of(workspace, experiment, recipe, options, split)
     device = device_to_go_on(_noted_device(experiment), "auto")
     model = built(recipe, options, final, device)
     batches = judged_batches(splits, split, options, device, check=check)

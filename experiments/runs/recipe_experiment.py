@@ -178,8 +178,13 @@ def _kept_input(experiment: RecipeExperiment, name: str) -> Path:
     return path
 
 
-def splits_of(workspace: Workspace, experiment: RecipeExperiment, recipe: Recipe, options: RecipeOptions) -> Splits:
-    """What it learns from and is judged on. Raises: HeadstartError if that is no longer what it was begun on."""
+def splits_of(
+    workspace: Workspace, experiment: RecipeExperiment, recipe: Recipe, options: RecipeOptions, wanted: str = "train"
+) -> Splits:
+    """What it learns from and is judged on.
+
+    Raises: HeadstartError if that is no longer what it was begun on, or has no split `wanted`.
+    """
     from headstart.experiments.training.recipe import asking
 
     with asking("data"):
@@ -189,4 +194,6 @@ def splits_of(workspace: Workspace, experiment: RecipeExperiment, recipe: Recipe
             f"the data of {experiment.folder.name} is not what it was begun on. Restore it, or train on what is there now by the "
             "same command, which makes another experiment"
         )
+    if wanted not in splits.named():
+        raise HeadstartError(f"{experiment.folder.name} has no split '{wanted}'. Use --split val")
     return splits
