@@ -13,6 +13,7 @@ from headstart.experiments.making.made_items import MadeItems, made_folder
 from headstart.experiments.training.data.batch import Batch
 from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.sets import Rows, Splits
+from headstart.experiments.training.options import RecipeOptions, option
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural, verb
 from headstart.pipeline.workspace import Workspace
@@ -22,6 +23,14 @@ from .description import CHANNELS, COLOURS, DESIGN_FORMATS, GOALS, Description, 
 DESIGN_EDGE = 256
 _SPLIT_OF = ("test", "val", *["train"] * 8)  # by the last digit of a design's number, whatever else was made
 _MOST_BYTES = 768 * 2**20  # of reduced designs that stay in memory
+
+
+@dataclass(frozen=True)
+class DesignOptions(RecipeOptions):
+    """Which designs a recipe learns from, and how large."""
+
+    made: str | None = option(None, "what headstart make made of designs, by the name of its folder or file; none: the only one")
+    image_size: int = option(32, "pixels of an edge that designs are reduced to", at_least=16, at_most=256)
 
 
 class Designs:

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from headstart.experiments.designs.abstractor_network import Abstractor
-from headstart.experiments.designs.data_set import find_designs, require_size
+from headstart.experiments.designs.data_set import DesignOptions, find_designs, require_size
 from headstart.experiments.designs.description import SCORES
 from headstart.experiments.designs.judgement import judgement_loss, judgement_metrics, judgement_of, judgement_sizes
 from headstart.experiments.designs.new_designs import read_designs, structure_words
@@ -28,15 +28,14 @@ from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table
-from headstart.experiments.training.options import RecipeOptions, option
+from headstart.experiments.training.options import option
 from headstart.features.images.decode import ImageError
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace, as_workspace
 
 
 @dataclass(frozen=True)
-class Options(RecipeOptions):
-    made: str | None = option(None, "what headstart make made of designs, by the name of its folder or file; none: the only one")
+class Options(DesignOptions):
     image_size: int = option(256, "pixels of an edge that designs are reduced to; small ones lose gaps", at_least=16, at_most=256)
     boxes: int = option(32, "of a design at most, the widest ones", at_least=2, at_most=256)
     width: int = option(48, "numbers of a box", at_least=8, at_most=1024)

@@ -15,20 +15,18 @@ from torch import Tensor
 
 from headstart.experiments.designs.blocks import as_input
 from headstart.experiments.designs.critic_network import CriticNetwork
-from headstart.experiments.designs.data_set import find_designs, require_size
+from headstart.experiments.designs.data_set import DesignOptions, find_designs, require_size
 from headstart.experiments.designs.judgement import judgement_loss, judgement_metrics, judgement_of, judgement_sizes
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table
-from headstart.experiments.training.options import RecipeOptions, option
+from headstart.experiments.training.options import option
 from headstart.pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Options(RecipeOptions):
-    made: str | None = option(None, "what headstart make made of designs, by the name of its folder or file; none: the only one")
-    image_size: int = option(32, "pixels of an edge that designs are reduced to", at_least=16, at_most=256)
+class Options(DesignOptions):
     width: int = option(64, "channels of the first maps", at_least=8, at_most=512)
     features: int = option(96, "numbers that all answers are read from", at_least=8, at_most=2048)
     grammar_weight: float = option(4.0, "of the scores' error in the loss, and of tone's", at_least=0)

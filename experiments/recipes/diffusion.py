@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from headstart.experiments.designs.blocks import as_input
 from headstart.experiments.designs.critic_network import CriticNetwork
-from headstart.experiments.designs.data_set import find_designs, require_size
+from headstart.experiments.designs.data_set import DesignOptions, find_designs, require_size
 from headstart.experiments.designs.denoiser import DENOISER_LEVELS, Denoiser
 from headstart.experiments.designs.denoising import Ascent, Denoising, denoised, kept_signal, snr_weight, wanted_of
 from headstart.experiments.designs.description import DESIGN_FORMATS, GOALS, SCORES
@@ -31,7 +31,7 @@ from headstart.experiments.training.data.keys import Key
 from headstart.experiments.training.data.sets import DataSet, Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, mean
-from headstart.experiments.training.options import RecipeOptions, SampleOptions, option
+from headstart.experiments.training.options import SampleOptions, option
 from headstart.experiments.training.state.final_weights import sha256_of_final
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import Workspace, as_workspace
@@ -41,9 +41,7 @@ _DRAWS = "draws, such as one of diffusion"
 
 
 @dataclass(frozen=True)
-class Options(RecipeOptions):
-    made: str | None = option(None, "what headstart make made of designs, by the name of its folder or file; none: the only one")
-    image_size: int = option(32, "pixels of an edge that designs are reduced to", at_least=16, at_most=256)
+class Options(DesignOptions):
     patch: int = option(2, "edge of the squares of pixels that become channels first", at_least=1, at_most=8)
     width: int = option(
         64, "channels of the first level, a multiple of 8; the others have twice as many", at_least=8, at_most=512

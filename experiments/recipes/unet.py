@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from headstart.experiments.designs.data_set import find_designs, require_size
+from headstart.experiments.designs.data_set import DesignOptions, find_designs, require_size
 from headstart.experiments.designs.description import COLOURS
 from headstart.experiments.designs.new_designs import read_designs, structure_words
 from headstart.experiments.designs.unet_network import MASKS, UNET_LEVELS, Structure, UNet, structure_of
@@ -30,7 +30,7 @@ from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
 from headstart.experiments.training.judging.metrics import Metric, Table, from_sums, ratio
-from headstart.experiments.training.options import RecipeOptions, option
+from headstart.experiments.training.options import option
 from headstart.features.accelerators import as_float64
 from headstart.features.images.decode import ImageError
 from headstart.pipeline.workspace import Workspace
@@ -39,9 +39,8 @@ _SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Options(RecipeOptions):
-    made: str | None = option(None, "what headstart make made of designs, by the name of its folder or file; none: the only one")
-    image_size: int = option(256, "pixels of an edge that designs are reduced to", at_least=16, at_most=256)
+class Options(DesignOptions):
+    image_size: int = 256
     fold: int = option(4, "edge of the squares of pixels that become channels first", at_least=1, at_most=8)
     width: int = option(16, "channels of the levels: 2, 4, 8 and 8 times as many", at_least=4, at_most=256)
     dice: float = option(

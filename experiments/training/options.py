@@ -133,18 +133,23 @@ _TYPES = (int, float, str, bool, Path)
 
 def fields_of(options: type[CheckedOptions]) -> list[Field]:
     """Every option, the recipe's own first. Raises: HeadstartError if the class declares one that cannot be a flag."""
-    shared = {field.name: field for field in dataclasses.fields(RecipeOptions)}
+    shared = {field.name for field in dataclasses.fields(RecipeOptions)}
+    bases: list[type[CheckedOptions]] = [RecipeOptions]
+    bases += [base for base in reversed(options.__mro__) if issubclass(base, CheckedOptions)]
+    # Who gives another default keeps what the nearest base says of it.
+    said = {
+        field.name: field.metadata["about"] for base in bases for field in dataclasses.fields(base) if "about" in field.metadata
+    }
     try:
         hints = typing.get_type_hints(options)
     except (NameError, TypeError) as error:
         raise HeadstartError(f"Options of {options.__module__}: {error}. Name a type that its module imports") from None
     declared = dataclasses.fields(options)
     ordered = [field for field in declared if field.name not in shared] + [field for field in declared if field.name in shared]
-    return [_field(field, hints[field.name], shared.get(field.name)) for field in ordered]
+    return [_field(field, hints[field.name], said.get(field.name, About(""))) for field in ordered]
 
 
-def _field(field: dataclasses.Field[Any], hint: Any, inherited: dataclasses.Field[Any] | None) -> Field:
-    about = field.metadata.get("about") or (inherited.metadata["about"] if inherited is not None else About(""))
+def _field(field: dataclasses.Field[Any], hint: Any, about: About) -> Field:
     if field.default is dataclasses.MISSING:
         raise HeadstartError(f"option {field.name} has no default. Write {field.name}: ... = option(DEFAULT, 'what it is')")
     members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
