@@ -82,7 +82,10 @@ def designs_lines(evaluation: DesignsEvaluation) -> Iterator[str]:
     yield f"distance: Fréchet's, of what the judge sees in them and in other real designs. Drawn and real ones have {counts}"
     yield "diversity: how far pictures of the same goal and format are from each other, as a part of the real ones' distance"
     yield "flatness: the part of neighbouring pixels that are alike (4 of 255)"
-    yield "nearest: the distance, in levels of 255, of the one that comes nearest to a training image; a copy has 0"
+    yield (
+        "nearest: the distance, in levels of 255, of the one that comes nearest to a training image; a copy has 0. "
+        "Of real: of all real designs that no training saw"
+    )
 
 
 def abstractor_lines(evaluation: AbstractorEvaluation) -> Iterator[str]:

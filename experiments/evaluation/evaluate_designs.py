@@ -46,7 +46,8 @@ class DesignsEvaluation:
             goal_accuracy, format_accuracy, tone_error, and score, the mean of the four. distance: Fréchet's, of the judge's
             features to those of the other real designs. diversity: mean distance of two pictures of the same goal and format, a
             part of the real ones'. flatness: see `measures`. nearest: the distance of the one that comes nearest to a training
-            image. Distances of pictures are root mean squares in levels of 255.
+            image; of 'real': of all real designs that no training saw, because the least of a few is chance. Distances of
+            pictures are root mean squares in levels of 255.
         distance_by_count: distance of the drawn and the real ones by how many they are: it shrinks as they become more.
         pictures: names and PIL images: a grid, and pictures beside the training images next to them.
     """
@@ -115,12 +116,13 @@ def evaluate_designs(
     wanted = parts[split].batch(chosen, None)
     how = Denoising(options.noising, options.timesteps, options.target, steps=steps, guidance=guidance)
     kinds = {"drawn": _drawn(network, wanted, how, about.image_size, seed), **_references(wanted, seed)}
-    other = parts["val" if split == "test" else "test"]
-    against = _as_images(other.batch(np.arange(len(other)), None))
-    learnt = _as_images(parts["train"].batch(np.arange(len(parts["train"])), None))
+    other = "val" if split == "test" else "test"
+    whole = {name: _as_images(rows.batch(np.arange(len(rows)), None)) for name, rows in parts.items()}
     features = {name: _features(critic, images) for name, images in kinds.items()}
-    reference = _features(critic, against)
-    near = {name: nearest_pictures(kinds[name], learnt) for name in ("drawn", "real")}
+    reference = _features(critic, whole[other])
+    distances, places = nearest_pictures(kinds["drawn"], whole["train"])
+    unseen = min(nearest_pictures(whole[name], whole["train"])[0].min() for name in ("val", "test"))
+    nearest = {"drawn": float(distances.min()), "real": float(unseen)}
     groups = wanted.goal.numpy() * len(about.formats) + wanted.format.numpy()
     spread = {name: pair_distance(images, groups) for name, images in kinds.items()}
     numbers = {
@@ -129,13 +131,13 @@ def evaluate_designs(
             "distance": frechet(features[name], reference),
             "diversity": spread[name] / spread["real"] if spread["real"] else None,
             "flatness": flatness(images),
-            **({"nearest": float(near[name][0].min())} if name in near else {}),
+            **({"nearest": nearest[name]} if name in nearest else {}),
         }
         for name, images in kinds.items()
     }
     counts = sorted({max(2, len(chosen) // part) for part in (8, 4, 2, 1)})
-    by_count = {count: {name: frechet(features[name][:count], reference) for name in near} for count in counts}
-    pictures = tuple(_pictures(kinds["drawn"], learnt, *near["drawn"]))
+    by_count = {count: {name: frechet(features[name][:count], reference) for name in nearest} for count in counts}
+    pictures = tuple(_pictures(kinds["drawn"], whole["train"], distances, places))
     return DesignsEvaluation(drawing.folder.name, judging.folder.name, split, len(chosen), numbers, by_count, pictures)
 
 

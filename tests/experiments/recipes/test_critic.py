@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from headstart.experiments.designs.blocks import as_input
 from headstart.experiments.designs.critic_network import CriticNetwork
+from headstart.experiments.designs.data_set import find_designs
 from headstart.experiments.designs.description import SCORES
 from headstart.experiments.designs.rewarded import RewardedDesigns, score_of
 from headstart.experiments.evaluation import trained_model as trained_models
@@ -71,6 +72,15 @@ def test_pictures_are_judged_beside_real_ones(trained, tmp_path):
     assert sizes == {"drawn.png": (8 * 146, 8 * 56), "nearest.png": (8 * 290, 8 * 38)}
 
 
+def test_the_nearest_real_design_is_one_of_all_that_no_training_saw(trained):
+    parts = find_designs(open_workspace(trained), None).splits(16).named()
+    images = {name: rows.batch(np.arange(20), None).image.double() for name, rows in parts.items() if name != "train"}
+    learnt = parts["train"].batch(np.arange(160), None).image.double()
+    least = min(float((one - learnt).square().mean((1, 2, 3)).sqrt().min()) for rows in images.values() for one in rows)
+    one, other = (evaluate_designs(1, 2, trained, split=split, most=2, steps=1).numbers for split in ("test", "val"))
+    assert one["real"]["nearest"] == other["real"]["nearest"] == pytest.approx(least)
+
+
 def test_the_same_seed_gives_the_same_numbers_and_another_one_other_pictures(trained):
     first, again, other = (evaluate_designs(1, 2, trained, most=3, steps=3, seed=seed) for seed in (0, 0, 1))
     assert first.as_json() == again.as_json()
@@ -82,6 +92,7 @@ def test_a_person_reads_a_line_for_each_kind(trained):
     assert done.status == 0, done.errors
     assert [line.split()[0] for line in done.output.splitlines()[3:8]] == KINDS
     assert "drew from descriptions of the split 'val'" in done.output
+    assert done.output.strip().endswith("Of real: of all real designs that no training saw")
 
 
 def grammar(root, *pictures):
