@@ -39,9 +39,11 @@ def is_networked(kind: str) -> bool:
     return kind in _NETWORKED
 
 
-def seen_late(folder: Path) -> str:
-    """Why other machines see what is written in `folder` seconds later, as cloud drives do it; '' if nothing says so."""
-    kind = kind_of_drive(folder)
+def seen_late(folder: Path, kind: str) -> str:
+    """Why other machines see what is written in `folder` seconds later, as cloud drives do it; '' if nothing says so.
+
+    Args: kind: of the drive under it, see `kind_of_drive`.
+    """
     if kind.startswith(("fuse", "macfuse", "osxfuse")) and kind not in _FUSE_IN_STEP:
         return kind
     copied = [part for part in folder.resolve().parts if _COPIED.fullmatch(part)]
@@ -50,7 +52,7 @@ def seen_late(folder: Path) -> str:
 
 def caution(workspace: Workspace) -> str:
     """One line on what work in this workspace cannot rely on, '' for nothing."""
-    why = seen_late(workspace.root)
+    why = seen_late(workspace.root, kind_of_drive(workspace.root))
     if not why:
         return ""
     others = sorted({owner.host for owner in live_workers(workspace) if owner.machine != this_machine()})

@@ -267,7 +267,8 @@ def _file_system(workspace: Workspace) -> Iterator[Checked]:
 
 def _drive(subject: str, folder: Path, able: FileSystem) -> Iterator[Checked]:
     """What a folder can do, and what follows for a workspace in it."""
-    kind, late = kind_of_drive(folder), seen_late(folder)
+    kind = kind_of_drive(folder)
+    late = seen_late(folder, kind)
     where = f"{printable(str(folder))} on {kind}"
     if is_networked(kind):
         fix = "works, and is slower; a local disk and headstart sync are faster"

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -101,8 +103,10 @@ def test_what_is_wrong_says_its_fix_and_exits_with_1(tmp_path, monkeypatch, harm
 
 def test_a_folder_says_what_it_can_do_and_what_follows_before_anything_is_enqueued_there(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "probe", lambda folder: FileSystem(hard_links=False, fsync=False))
-    monkeypatch.setattr(machine, "seen_late", lambda folder: "fuse.rclone")
+    looks, mounts = [], [SimpleNamespace(mountpoint="/", fstype="fuse.rclone")]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: looks.append(all) or mounts)
     lines = [line for line in machine.examine_machine(tmp_path) if line.subject == "folder"]
+    assert len(looks) == 1
     assert [line.state for line in lines] == [machine.OK, machine.NOTE, machine.NOTE]
     assert "no hard links (a kill in the moment of a claim holds that job up for two minutes)" in lines[0].text
     assert "verify --deep" in lines[1].fix

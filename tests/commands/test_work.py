@@ -71,7 +71,7 @@ def test_what_was_enqueued_while_a_worker_left_is_to_come_back_for(workspace, mo
 @pytest.mark.parametrize("command", [("work",), ("launch", "--on", "local")], ids=["work", "launch"])
 def test_where_other_machines_see_changes_late_that_is_said_before_anything_is_done(workspace, monkeypatch, command):
     plain = call(*command, "-w", workspace.root).errors
-    monkeypatch.setattr(drives, "seen_late", lambda folder: "fuse.rclone")
+    monkeypatch.setattr(drives, "kind_of_drive", lambda folder: "fuse.rclone")
     said = call(*command, "-w", workspace.root).errors
     assert said.startswith(f"note: {workspace.root} lies on fuse.rclone: other machines see changes late. Let one machine")
     assert "see changes late" not in plain

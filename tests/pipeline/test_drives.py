@@ -28,17 +28,15 @@ def test_the_nearest_mount_counts_also_behind_a_link_and_for_a_folder_that_is_no
 
 
 @pytest.mark.parametrize("kind", ["fuse.rclone", "fuse.gcsfuse", "fuse.drive", "fuse.sshfs", "fuse", "macfuse"])
-def test_what_fuse_brings_from_afar_is_seen_late(tmp_path, monkeypatch, kind):
-    mount(monkeypatch, tmp_path, kind)
-    assert drives.seen_late(tmp_path / "w") == kind
+def test_what_fuse_brings_from_afar_is_seen_late(tmp_path, kind):
+    assert drives.seen_late(tmp_path / "w", kind) == kind
 
 
 @pytest.mark.parametrize(
     "kind", ["ext4", "fuseblk", "fuse.ntfs-3g", "fuse.mergerfs", "fuse.ceph", "exfat", "NTFS", "nfs4", "apfs"]
 )
-def test_disks_and_drives_whose_machines_are_in_step_are_not(tmp_path, monkeypatch, kind):
-    mount(monkeypatch, tmp_path, kind)
-    assert drives.seen_late(tmp_path / "w") == ""
+def test_disks_and_drives_whose_machines_are_in_step_are_not(tmp_path, kind):
+    assert drives.seen_late(tmp_path / "w", kind) == ""
 
 
 @pytest.mark.parametrize(
@@ -53,9 +51,8 @@ def test_disks_and_drives_whose_machines_are_in_step_are_not(tmp_path, monkeypat
         ("notes on OneDrive/w", ""),
     ],
 )
-def test_folders_that_are_copied_between_machines_are_seen_late_whatever_they_lie_on(tmp_path, monkeypatch, path, part):
-    mount(monkeypatch, tmp_path, "NTFS")
-    assert drives.seen_late(tmp_path / path) == (f"{part!r}, a folder that is copied between machines" if part else "")
+def test_folders_that_are_copied_between_machines_are_seen_late_whatever_they_lie_on(tmp_path, path, part):
+    assert drives.seen_late(tmp_path / path, "NTFS") == (f"{part!r}, a folder that is copied between machines" if part else "")
 
 
 def test_a_worker_is_told_who_else_works_on_a_drive_that_shows_changes_late(tmp_path, monkeypatch):
