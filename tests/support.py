@@ -51,7 +51,7 @@ def run_python(code: str, *arguments: str) -> tuple[int, str, str]:
 def run_cli(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
     """Runs the command line as a user does."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
+        _command(arguments),
         capture_output=True,
         text=True,
         timeout=300,
@@ -61,13 +61,24 @@ def run_cli(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
     )
 
 
-def killed_at_an_epoch(command, kills: int) -> None:
-    """Starts a training, kills it at the first epoch that it tells of, so many times, and then lets it end."""
-    for _ in range(kills):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def kill_at_an_epoch(*arguments, **environment) -> int:
+    """Starts a training, kills it at the first epoch that it tells of, and returns its exit status."""
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(_command(arguments), text=True, env={**os.environ, **environment}, **streams) as process:
         for line in process.stderr:
             if "epoch" in line:
                 break
         process.kill()
         process.communicate()
-    subprocess.run(command, check=True, capture_output=True)
+    return process.returncode
+
+
+def killed_at_an_epoch(arguments, kills: int) -> None:
+    """Starts a training, kills it so many times, and then lets it end."""
+    for _ in range(kills):
+        kill_at_an_epoch(*arguments)
+    subprocess.run(_command(arguments), check=True, capture_output=True)
+
+
+def _command(arguments) -> list[str]:
+    return [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]

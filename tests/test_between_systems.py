@@ -4,15 +4,13 @@ import contextlib
 import fnmatch
 import hashlib
 import json
-import os
 import sqlite3
-import subprocess
 import sys
 
 import pytest
 
 from tests.jobs.extraction import ENCODER, draw
-from tests.support import ROOT, run_cli
+from tests.support import kill_at_an_epoch, run_cli
 from tests.without_posix.names import missing_names
 from tests.without_posix.removal import for_children
 
@@ -44,25 +42,12 @@ def succeed(system, *command):
     return done.stdout
 
 
-def killed(system, *command):
-    """The command, killed when it tells of its first epoch."""
-    words = [sys.executable, str(ROOT / "cli.py"), *map(str, command)]
-    environment = {**os.environ, **environment_of(system)}
-    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment) as process:
-        for line in process.stderr:
-            if "epoch 1" in line:
-                break
-        process.kill()
-        process.communicate()
-    assert process.returncode < 0
-
-
 def walked(data, root, first, second):
     """What is printed at the end of a workspace that `first` begins, `second` goes on with, and `first` opens again."""
     at = ("-w", root)
     succeed(first, "enqueue", data, *ENCODER, "--job-size", 4, *at)
     succeed(first, "work", "--max-jobs", 2, *at)
-    killed(first, *TRAINING, *at)
+    assert kill_at_an_epoch(*TRAINING, *at, **environment_of(first)) < 0
     succeed(second, "work", *at)
     succeed(second, "train-head", "--ablation", "--epochs", 2, *at)
     predicted = json.loads(succeed(first, "predict", data, "--run", 2, "--json", *at))

@@ -1,7 +1,6 @@
 """The recipe diffusion on a few designs: schedules, targets and samplers by their formulas, exact resume, samples by seed."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from headstart.experiments.recipes import diffusion
 from headstart.experiments.training.data.batch import Facts
 from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs
-from tests.support import ROOT, killed_at_an_epoch
+from tests.support import killed_at_an_epoch
 
 from .on_fake_gpu import ends_as_on_the_cpu
 
@@ -118,7 +117,7 @@ def test_a_training_that_was_killed_ends_in_the_same_bits(made):
     ends = []
     for name, kills in (("whole", 0), ("killed", 2)):
         words = ["train", "diffusion", *QUICK, "--epochs", 4, "--save-every", 3, "--seed", 1, "--name", name, "-w", made]
-        killed_at_an_epoch([sys.executable, ROOT / "cli.py", *map(str, words)], kills)
+        killed_at_an_epoch(words, kills)
         ends.append(next((made / "experiments").glob(f"exp_*_{name}")) / "checkpoints" / "final.safetensors")
     assert ends[0].read_bytes() == ends[1].read_bytes()
 

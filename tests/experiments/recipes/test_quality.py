@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import onnxruntime
@@ -25,7 +24,7 @@ from headstart.features.encoders.torch_encoder import open_torch
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
-from tests.support import ROOT, killed_at_an_epoch
+from tests.support import killed_at_an_epoch
 
 from .on_fake_gpu import ends_as_on_the_cpu
 
@@ -288,8 +287,7 @@ def test_a_training_that_was_killed_ends_in_the_same_bits(extracted):
     folders = []
     for name, kills in (("whole", 0), ("killed", 2)):
         words = ["train", "quality", "--results", extracted / "images" / "results.csv", *QUICK, "--save-every", 3, "--name", name]
-        command = [sys.executable, ROOT / "cli.py", *map(str, [*words, "--seed", 1, "-w", extracted / "w"])]
-        killed_at_an_epoch(command, kills)
+        killed_at_an_epoch([*words, "--seed", 1, "-w", extracted / "w"], kills)
         folders.append(next((extracted / "w" / "experiments").glob(f"exp_*_{name}")) / "checkpoints" / "final.safetensors")
     assert folders[0].read_bytes() == folders[1].read_bytes()
 

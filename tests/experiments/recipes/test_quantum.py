@@ -15,7 +15,7 @@ from headstart.experiments.training.data.batch import Batch, Facts
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_workspace
 from tests.commands.calling import call
-from tests.support import ROOT, killed_at_an_epoch
+from tests.support import killed_at_an_epoch
 
 from .on_fake_gpu import ends_as_on_the_cpu
 
@@ -132,8 +132,7 @@ def test_a_training_that_was_killed_ends_in_the_same_bits(extracted, trained):
     folders = []
     for name, kills in (("whole", 0), ("killed", 2)):
         words = ["train", "quantum", *QUICK, "--save-every", 2, "--seed", 1, "--name", name, "-w", extracted]
-        command = [sys.executable, ROOT / "cli.py", *map(str, words)]
-        killed_at_an_epoch(command, kills)
+        killed_at_an_epoch(words, kills)
         folders.append(next((extracted / "experiments").glob(f"exp_*_{name}")) / "checkpoints" / "final.safetensors")
     assert folders[0].read_bytes() == folders[1].read_bytes()
 
