@@ -13,10 +13,14 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_workspace_from_outside(tmp_path_factory):
-    """Neither the one that the environment names nor one above the temporary folder, here and in every process started."""
+    """Neither the one that the environment names nor one above the temporary folder, here and in every process started.
+
+    Nor encoders that were kept outside: what a test says of making one would not be tried.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("HEADSTART_WORKSPACE", raising=False)
         patch.setenv("HEADSTART_CEILING", str(tmp_path_factory.getbasetemp()))
+        patch.setenv("HEADSTART_CACHE", "")
         yield
 
 

@@ -19,6 +19,7 @@ from headstart.pipeline.files import temporary_folder
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace, open_workspace
 
 from .folder import SPEC_NAME
+from .kept_graphs import keep_encoder, kept_folder, take_encoder
 from .onnx_encoder import GraphFacts, find_graph
 from .onnx_export import export_graph
 from .precision import FLOAT32
@@ -70,13 +71,20 @@ def prepared_encoder(
     if packaged is not None:
         return packaged
     place = held.enter_context(temporary_folder("encoder"))
+    kept = kept_folder(request)
+    if kept is not None and take_encoder(kept, request, place / "kept"):
+        return read_encoder(place / "kept"), place / "kept"
     asked = Preparation(request, workspace.root, place, with_graph or _is_tried_out(request))
     if _has_torch():
         folder, is_whole = prepare(asked)
     else:
         answer = _answer_of_child(asked.to_json())
         folder, is_whole = Path(answer["folder"]), answer["is_whole"]
-    return read_encoder(folder), None if is_whole else folder
+    if is_whole:
+        return read_encoder(folder), None
+    if kept is not None:
+        keep_encoder(kept, request, folder)
+    return read_encoder(folder), folder
 
 
 def prepare(asked: Preparation) -> tuple[Path, bool]:

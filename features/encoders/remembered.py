@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-from headstart.features.networks.weights import file_of
+from headstart.features.networks.weights import embedded_card, file_of
 from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.records import DamagedError, read_record, seal
 from headstart.pipeline.errors import HeadstartError
@@ -40,7 +40,7 @@ def remembered_encoder(workspace: Workspace, request: EncoderRequest) -> Encoder
         except (FileNotFoundError, DamagedError, HeadstartError):
             continue
         if wanted is None:
-            wanted = _facts(request)
+            wanted = facts_of_request(request)
         if wanted is None or {name: facts.get(name) for name in wanted} != wanted:
             continue
         try:
@@ -57,7 +57,7 @@ def remembered_encoder(workspace: Workspace, request: EncoderRequest) -> Encoder
 
 def remember_request(workspace: Workspace, request: EncoderRequest, spec: EncoderSpec) -> None:
     """Keeps that `request` came to `spec`, whose folder is complete; not where it fell back on another precision."""
-    facts = _facts(request) if request.precision == spec.precision else None
+    facts = facts_of_request(request) if request.precision == spec.precision else None
     if facts is None:
         return
     folder = workspace.features / spec.folder_name
@@ -65,9 +65,12 @@ def remember_request(workspace: Workspace, request: EncoderRequest, spec: Encode
     workspace.files.replace(folder / REQUEST_NAME, seal(record))
 
 
-def _facts(request: EncoderRequest) -> dict[str, Any] | None:
-    """What decides what the request comes to; None where a file that it names cannot be read."""
-    given = ""
+def facts_of_request(request: EncoderRequest) -> dict[str, Any] | None:
+    """What decides what the request comes to; None where a file that it names cannot be read.
+
+    Raises: HeadstartError if it means the encoder inside the package and that is damaged.
+    """
+    given = str(embedded_card()["sha256"]) if request.weights == "embedded" else ""
     weights = file_of(request.weights)
     if weights is not None:
         try:
