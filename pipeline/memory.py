@@ -5,6 +5,8 @@ import gc
 import sys
 from collections.abc import Iterator
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
+
 
 def peak_rss_bytes() -> int:
     """The largest resident memory this process ever had, in bytes."""
@@ -42,6 +44,34 @@ def available_bytes() -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
+
+
+@contextlib.contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """What is freed within stays with this process, for whatever asks for memory next. Without glibc nothing changes.
+
+    Else large blocks go back to the system at once, and each step of a training waits until it has made their pages anew.
+    """
+    import ctypes
+
+    try:
+        library = ctypes.CDLL(None) if sys.platform == "linux" else None
+        tune, trim = (library.mallopt, library.malloc_trim) if library else (None, None)
+    except (OSError, AttributeError):  # musl has no such options
+        tune = trim = None
+    if tune is None or trim is None:
+        yield
+        return
+    tune(_MMAP_MAX, 0)
+    tune(_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        # What glibc itself comes to when large blocks are freed.
+        tune(_MMAP_MAX, 65_536)
+        tune(_MMAP_THRESHOLD, 32 * 2**20)
+        tune(_TRIM_THRESHOLD, 64 * 2**20)
+        trim(0)
 
 
 @contextlib.contextmanager

@@ -165,6 +165,7 @@ DOORS = {
             "experiments/training/recipe.py": PACKAGE,
             "features/accelerators.py": "the system's own library of the driver",
             "features/networks/quiet.py": "the C library that is there already",
+            "pipeline/memory.py": "the C library that is there already",
             "pipeline/child.py": "likewise",
             "pipeline/executor.py": PACKAGE,
             "experiments/linear/method.py": PACKAGE,

@@ -15,6 +15,7 @@ from headstart.experiments.training.state.final_weights import built, read_final
 from headstart.features.devices import device_to_go_on
 from headstart.pipeline.doors.records import read_record
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.memory import freed_memory_kept
 from headstart.pipeline.workspace import Workspace
 
 from .publish_recipe import RESULTS, numbers_of
@@ -42,7 +43,8 @@ def judged_again(
     device = device_to_go_on(_noted_device(experiment), "auto")
     model = built(recipe, options, final, device)
     batches = judged_batches(splits, split, options, device, check=check)
-    with same_rounding(options.threads or torch.get_num_threads(), device), asking("evaluate"):
+    rounding = same_rounding(options.threads or torch.get_num_threads(), device)
+    with rounding, freed_memory_kept(), asking("evaluate"):
         return judge(recipe, model, batches, options.amp)
 
 

@@ -21,6 +21,7 @@ from headstart.experiments.training.loop import Loop
 from headstart.experiments.training.recipe import Recipe, Showing, asking, has, named_file
 from headstart.experiments.training.state.final_weights import Final, encode_final
 from headstart.pipeline.doors.records import encode, seal
+from headstart.pipeline.memory import freed_memory_kept
 from headstart.pipeline.text import printable
 from headstart.pipeline.workspace import Workspace
 
@@ -39,7 +40,7 @@ def publish_recipe(workspace: Workspace, experiment: RecipeExperiment, loop: Loo
     Returns: the job's payload: JSON with the headline and the sha256 of each file.
     Raises: HeadstartError if no evaluation gave a finite number; TryLaterError if the disk is full.
     """
-    with loop.same_rounding():
+    with loop.same_rounding(), freed_memory_kept():
         return _published(workspace, experiment, loop, check)
 
 

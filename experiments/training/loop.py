@@ -25,6 +25,7 @@ from headstart.experiments.training.state.checkpoints import Keeper, State
 from headstart.features.accelerators import device_kind, move
 from headstart.features.devices import is_out_of_memory
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.memory import freed_memory_kept
 from headstart.pipeline.text import plural
 
 from .conduct import Conduct
@@ -214,7 +215,7 @@ class Loop:
         saving = _Saving(self, keeper, identity, listeners)
         for listener in listeners:
             listener.began(self.progress.step, self.steps)
-        with self.same_rounding():
+        with self.same_rounding(), freed_memory_kept():
             self._fit()
             batches = read_ahead(
                 self.splits.train, self.order, self.progress.step, self.steps, self.conduct, lambda: asking("data set's batch")
