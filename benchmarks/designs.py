@@ -2,7 +2,7 @@
 
 python -m benchmarks.designs FOLDER [--only unet abstractor diffusion-32 diffusion-64 tuning-32 ascent-64] [--seeds 3]
     [--count 8000]     designs
-    [--unet epochs=4] [--abstractor epochs=10] [--critic epochs=12] [--diffusion-32 epochs=40]     options of the trainings
+    [--unet epochs=3] [--abstractor epochs=10] [--critic epochs=12] [--diffusion-32 epochs=40]     options of the trainings
     [--pictures 100]     that are drawn with and without ascent
 
 FOLDER keeps the workspace, pictures and `figures.json`: killed, the same command goes on. Seconds are of CPU, with imports, data
@@ -43,7 +43,7 @@ from .trainings import Seconds, said, trained
 
 WORLD = Path(__file__).resolve().parent.parent / "examples" / "designs" / "designs.py"
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "unet": {"epochs": 4, "amp": "bfloat16", "threads": 1},
+    "unet": {"amp": "bfloat16", "threads": 1},
     "abstractor": {"threads": 1},
     "critic": {"threads": 1, "seed": 100},
     "diffusion-32": {"image_size": 32, "epochs": 40, "amp": "bfloat16", "ema": 0.999, "threads": 1},

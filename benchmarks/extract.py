@@ -26,7 +26,7 @@ from headstart.features.extraction.batching import Batching
 from headstart.features.extraction.memory_budget import CPU_BATCH
 from headstart.features.images.decode import decode
 
-from .photos import HERE, arguments, enqueue, forget, headstart, repeat
+from .photos import HERE, arguments, crops, enqueue, forget, headstart
 from .synthetic import seconds_of
 
 
@@ -57,7 +57,7 @@ def limits(folder, photos, seconds=4.0):
 
 def measure(options, scratch):
     more = ["--precision", options.precision, *(["--fast-decode"] if options.fast_decode else [])]
-    photos = repeat(options.photos, scratch / "photos", options.count)
+    photos = crops(options.photos, scratch / "photos", options.count)
     folder = enqueue(photos, scratch / "workspace", options.encoder, options.weights, *more)
     count = options.count
     plains = {workers: [] for workers in map(int, options.workers.split(","))}

@@ -1,6 +1,6 @@
 """Kills workers at random moments of a real extraction, then races four, and compares every byte with an uninterrupted run.
 
-    python benchmarks/kills.py DATA --kills 20 [--encoder mobilenetv2_100 --weights FILE]
+    python benchmarks/kills.py DATA --kills 20 [--encoder mobilenetv2_100 --weights FILE] [--precision int8]
 
 Prints JSON; exits with 1 if a byte differs, a file is left over or an image is missing.
 """
@@ -75,8 +75,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--encoder", default=None)
     parser.add_argument("--weights", default="embedded")
+    parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()
-    encoder = ["--weights", arguments.weights] + (["--encoder", arguments.encoder] if arguments.encoder else [])
+    encoder = ["--precision", arguments.precision, "--weights", arguments.weights] + (
+        ["--encoder", arguments.encoder] if arguments.encoder else []
+    )
     with tempfile.TemporaryDirectory() as folder:
         roots = [Path(folder) / name for name in ("uninterrupted", "killed", "raced")]
         for root in roots:

@@ -2,10 +2,13 @@
 
 import argparse
 import os
+import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = {
@@ -31,6 +34,20 @@ def repeat(source, target, count):
     for number in range(count):
         path = paths[number % len(paths)]
         shutil.copyfile(path, target / f"{number:06d}{path.suffix}")
+    return target
+
+
+def crops(source, target, count):
+    """`count` different photos in `target`: parts, seven eighths wide and high, of the images below `source`, as JPEG."""
+    paths = sorted(path for path in Path(source).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    target.mkdir()
+    for number in range(count):
+        with Image.open(paths[number % len(paths)]) as photo:
+            width, height = (7 * edge // 8 for edge in photo.size)
+            draws = random.Random(number)
+            left, top = draws.randint(0, photo.width - width), draws.randint(0, photo.height - height)
+            part = photo.convert("RGB").crop((left, top, left + width, top + height))
+        part.save(target / f"{number:06d}.jpg", quality=92)
     return target
 
 

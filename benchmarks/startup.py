@@ -1,6 +1,7 @@
 """Seconds from process start to the first encoded image, and what five cold jobs cost beside a long run.
 
 python -m benchmarks.startup PHOTOS [--encoder mobilenetv2_100] [--weights FILE|random:0] [--repeats 3]
+    [--precision float32|bfloat16|int8]
 """
 
 import json
@@ -22,24 +23,27 @@ class Watch(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == "headstart.features.extraction.batching":
             sys.meta_path.remove(self)
-            from headstart.features.encoders.onnx_encoder import OnnxEncoder
-            encode = OnnxEncoder.encode
+            if os.environ["HEADSTART_PRECISION"] == "float32":
+                from headstart.features.encoders.onnx_encoder import OnnxEncoder as Encoder
+            else:
+                from headstart.features.encoders.openvino_encoder import OpenvinoEncoder as Encoder
+            encode = Encoder.encode
             def watched(self, images):
                 features = encode(self, images)
-                OnnxEncoder.encode = encode
+                Encoder.encode = encode
                 found = {"seconds": time.time() - begun, "heavy": sorted({"torch", "timm"} & set(sys.modules))}
                 os.write(1, f"{json.dumps(found)}\\n".encode())  # at once: another thread may be the second to encode
                 return features
-            OnnxEncoder.encode = watched
+            Encoder.encode = watched
 sys.meta_path.insert(0, Watch())
 from headstart.cli import main
 main()
 """
 
 
-def first_image(workspace):
+def first_image(workspace, precision):
     command = [sys.executable, "-c", WATCHED, "work", "--device", "cpu", "--max-jobs", "1", "-w", str(workspace)]
-    environment = {**HERE, "HEADSTART_BEGUN": str(time.time())}
+    environment = {**HERE, "HEADSTART_BEGUN": str(time.time()), "HEADSTART_PRECISION": precision}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[0])
 
@@ -53,14 +57,16 @@ def seconds_of_jobs(workspace, *limits):
 def main():
     parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "int8"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Path(scratch) / "workspace"
-        folder = enqueue(repeat(options.photos, Path(scratch) / "photos", 40 * 64), workspace, options.encoder, options.weights)
+        photos = repeat(options.photos, Path(scratch) / "photos", 40 * 64)
+        folder = enqueue(photos, workspace, options.encoder, options.weights, "--precision", options.precision)
         firsts, five, forty = [], [], []
         for _ in range(options.repeats):
             for action, results in (
-                (lambda: first_image(workspace), firsts),
+                (lambda: first_image(workspace, options.precision), firsts),
                 (lambda: seconds_of_jobs(workspace, "--max-jobs", 5), five),
                 (lambda: seconds_of_jobs(workspace), forty),
             ):

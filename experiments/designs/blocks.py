@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,12 +32,22 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class ImageNorm(nn.GroupNorm):
+    """Normalization of (b, c, h, w) over all places of an image and an eighth of its channels.
+
+    A place keeps how much is there, which normalization of each place by itself takes away: what is flat looks like what is not.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(math.gcd(8, channels), channels)
+
+
 class ConvBlock(Recomputable):
     """Two 3 x 3 convolutions, each behind normalization and SiLU, beside a shortcut. (b, inputs, h, w) to (b, outputs, h, w)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([ChannelNorm(inputs), ChannelNorm(outputs)])
+        self.norms = nn.ModuleList([ImageNorm(inputs), ImageNorm(outputs)])
         self.convolutions = nn.ModuleList([nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1)])
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from headstart.experiments.designs.data_set import DesignOptions, find_designs, require_size
 from headstart.experiments.designs.description import COLOURS
 from headstart.experiments.designs.new_designs import read_designs, structure_words
-from headstart.experiments.designs.unet_network import MASKS, UNET_LEVELS, Structure, UNet, structure_of
+from headstart.experiments.designs.unet_network import MASKS, UNET_LEVELS, FoldedStructure, UNet, structure_of
 from headstart.experiments.training.data.batch import Batch, Facts, Step
 from headstart.experiments.training.data.sets import Splits
 from headstart.experiments.training.judging.evaluation import Batches
@@ -44,13 +44,14 @@ class Options(DesignOptions):
     fold: int = option(4, "edge of the squares of pixels that become channels first", at_least=1, at_most=8)
     width: int = option(16, "channels of the levels: 2, 4, 8 and 8 times as many", at_least=4, at_most=256)
     dice: float = option(
-        1.0, "weight of the Dice loss of the masks; cross-entropy stands beside it, because Dice alone starts slowly", at_least=0
+        2.0, "weight of the Dice loss of the masks; cross-entropy stands beside it, because Dice alone starts slowly", at_least=0
     )
     colour_weight: float = option(0.5, "of the cross-entropy of colours; that of the masks is 1", at_least=0)
     hierarchy_weight: float = option(1.0, "of the squared error of prominence", at_least=0)
-    epochs: int = 4
-    batch_size: int = 16
+    epochs: int = 3
+    batch_size: int = 4
     learning_rate: float = 3e-3
+    clip: float = 1.0
 
 
 def data(options: Options, workspace: Workspace) -> Splits:
@@ -59,27 +60,34 @@ def data(options: Options, workspace: Workspace) -> Splits:
 
 
 def model(options: Options, about: Facts) -> UNet:
-    return UNet(options.fold, options.width, len(MASKS) + len(about.colours) + 1)
+    return UNet(options.fold, options.width, len(about.colours))
 
 
 def loss(model: UNet, batch: Batch, step: Step) -> tuple[Tensor, Mapping[str, Any]]:
     options: Options = step.options
-    said, masks = structure_of(model, batch.image), batch.structure[:, :2].float()
+    said, truth = model.folded(batch.image), _folded(batch.structure, model.fold)
+    masks, colours = truth[:, :2].float(), truth[:, 2].permute(0, 2, 3, 1)
     parts = {
         "entropy": F.binary_cross_entropy_with_logits(said.masks, masks) * len(MASKS),
         "dice": _dice_loss(said.masks, masks),
+        "colour": F.cross_entropy(said.colours.flatten(0, 3), colours.flatten().long()),
+        "hierarchy": F.mse_loss(said.prominence.sigmoid(), truth[:, 3] / 255),
     }
-    parts["colour"] = F.cross_entropy(said.colours, batch.structure[:, 2].long())
-    parts["hierarchy"] = F.mse_loss(said.hierarchy, batch.structure[:, 3] / 255)
     weights = {"entropy": 1.0, "dice": options.dice, "colour": options.colour_weight, "hierarchy": options.hierarchy_weight}
     total = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
     return total, {f"loss_{name}": value.detach() for name, value in parts.items()}
 
 
+def _folded(structure: Tensor, fold: int) -> Tensor:
+    """(b, 4, s, s) as (b, 4, fold * fold, h, w)."""
+    squares = F.pixel_unshuffle(structure, fold)
+    return squares.view(len(squares), structure.shape[1], fold * fold, *squares.shape[2:])
+
+
 def _dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """1 - the Dice coefficient of each mask of each image, a mean over images, a sum over masks. Milletari et al., 3DV 2016."""
     said = logits.sigmoid()
-    both, all_ = (said * masks).sum((2, 3)), (said + masks).sum((2, 3))
+    both, all_ = ((said * masks).flatten(2).sum(2), (said + masks).flatten(2).sum(2))
     # A square's worth of pixels is added: a mask without a pixel would else have a gradient of its own size.
     return (1 - (2 * both + 16) / (all_ + 16)).mean(0).sum()
 
@@ -87,7 +95,7 @@ def _dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
 def evaluate(model: UNet, batches: Batches) -> Iterator[Metric | Table]:
     """IoU of each mask over all pixels, part of the pixels whose colour is right, mean error of prominence: of all pixels, and of
     those that have any."""
-    sums = np.concatenate([_sums(structure_of(model, batch.image), batch.structure) for batch in batches])
+    sums = np.concatenate([_sums(model.folded(batch.image), _folded(batch.structure, model.fold)) for batch in batches])
     yield from_sums("text_iou", sums[:, 0:2], ratio, judged_by=True)
     yield from_sums("image_iou", sums[:, 2:4], ratio)
     yield from_sums("colour_accuracy", sums[:, 4:6], ratio)
@@ -95,18 +103,14 @@ def evaluate(model: UNet, batches: Batches) -> Iterator[Metric | Table]:
     yield from_sums("hierarchy_error_inside", sums[:, 8:10], ratio, better="lower")
 
 
-def _sums(said: Structure, truth: Tensor) -> NDArray[np.float64]:
+def _sums(said: FoldedStructure, truth: Tensor) -> NDArray[np.float64]:
     """(b, 10): five times what is counted and what it is divided by."""
-    masks, hierarchy = truth[:, :2] > 0, truth[:, 3] / 255
-    claimed = said.masks > 0
-    error, inside = (said.hierarchy - hierarchy).abs(), hierarchy > 0
-    right = said.colours.argmax(1) == truth[:, 2]
-    everywhere = torch.ones_like(right)
-    pairs = [(claimed & masks, claimed | masks), (right, everywhere), (error, everywhere), (error * inside, inside)]
-    parts = [as_float64(torch.stack(pair, 0)) for pair in pairs]
-    columns = [parts[0][0, :, 0], parts[0][1, :, 0], parts[0][0, :, 1], parts[0][1, :, 1]]
-    columns += [one for part in parts[1:] for one in part]
-    return torch.stack([column.sum((1, 2)) for column in columns], 1).cpu().numpy()
+    masks, claimed = truth[:, :2] > 0, said.masks > 0
+    right = said.colours.argmax(4) == truth[:, 2].permute(0, 2, 3, 1)
+    error, inside = (said.prominence.sigmoid() - truth[:, 3] / 255).abs(), truth[:, 3] > 0
+    both, either, everywhere = claimed & masks, claimed | masks, torch.ones_like(right)
+    counted = [both[:, 0], either[:, 0], both[:, 1], either[:, 1], right, everywhere, error, everywhere, error * inside, inside]
+    return torch.stack([as_float64(one).flatten(1).sum(1) for one in counted], 1).cpu().numpy()
 
 
 def show(model: UNet, batches: Batches) -> Iterator[tuple[str, Any]]:

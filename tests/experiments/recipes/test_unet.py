@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from headstart.experiments.designs.description import COLOURS
+from headstart.experiments.designs.unet_network import FoldedStructure, UNet, structure_of
 from headstart.experiments.recipes import unet
 from headstart.experiments.training.data.batch import Batch, Facts
 from headstart.experiments.training.judging.metrics import Metric
 from tests.commands.calling import call
 from tests.experiments.designs.made import make_designs, make_others
-from tests.experiments.recipes.said import Said
 
 from .on_fake_gpu import ends_as_on_the_cpu
 
@@ -78,9 +78,22 @@ def logits_for(structure):
     return torch.cat([masks, colours, torch.logit(structure[:, 3:].float() / 255, eps=1e-6)], 1)
 
 
+class SeenInSquares(torch.nn.Module):
+    """Says what it was told, logits (b, 2 + k + 1, 8, 8), in squares of 2 x 2 pixels."""
+
+    fold = 2
+
+    def __init__(self, said):
+        super().__init__()
+        self.said = torch.nn.functional.pixel_unshuffle(said, 2).unflatten(1, (said.shape[1], 4))
+
+    def folded(self, shown):
+        return FoldedStructure(self.said[:, :2], self.said[:, 2:-1].permute(0, 3, 4, 2, 1), self.said[:, -1])
+
+
 def judged(said, structure):
     batch = Batch({"image": torch.zeros(len(structure), 3, 8, 8, dtype=torch.uint8), "structure": structure})
-    return {one.name: one.value for one in unet.evaluate(Said(said), [batch]) if isinstance(one, Metric)}
+    return {one.name: one.value for one in unet.evaluate(SeenInSquares(said), [batch]) if isinstance(one, Metric)}
 
 
 def by_hand():
@@ -188,3 +201,14 @@ def test_designs_of_other_channels_are_one_line(tmp_path):
 
 def test_a_gpu_of_apple_s_is_asked_for_nothing_that_it_lacks(made, monkeypatch):
     ends_as_on_the_cpu(("unet", *QUICK), made, monkeypatch)
+
+
+def test_a_network_says_the_same_in_squares_and_laid_out():
+    torch.manual_seed(0)
+    network, image = UNet(2, 4, 3), torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        whole, said = structure_of(network, image), network.folded(image)
+    shuffled = torch.nn.functional.pixel_shuffle
+    assert torch.equal(shuffled(said.masks.flatten(1, 2), 2), whole.masks)
+    assert torch.equal(shuffled(said.prominence, 2)[:, 0].sigmoid(), whole.hierarchy)
+    assert torch.equal(shuffled(said.colours.permute(0, 4, 3, 1, 2).flatten(1, 2), 2), whole.colours)
