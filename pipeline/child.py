@@ -63,17 +63,35 @@ class Child:
         """The answer to `request`: one object, and the bytes that follow it.
 
         Args:
-            seconds: without a sign of life, not counting time in which the child was stopped or waited for a disk.
-            memory_bytes: resident; None for no limit.
-            check: called often; what it raises is raised here.
+            seconds, memory_bytes, check: see `answer`.
             body: bytes that the child reads after the request's line.
 
         Raises: ChildEnded.
         """
-        with contextlib.suppress(OSError, ValueError):  # it is dead, or was closed meanwhile: seen below
+        self.send(request, body)
+        return self.answer(seconds, memory_bytes, check)
+
+    def send(self, request: Mapping[str, Any], body: bytes = b"") -> None:
+        """Begins a request, whose `answer` is taken later."""
+        with contextlib.suppress(OSError, ValueError):  # it is dead, or was closed meanwhile: seen where it should answer
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(request).encode() + b"\n" + body)
             self._process.stdin.flush()
+
+    def has_answered(self) -> bool:
+        """Whether `answer` would not wait: it has said something, or ended."""
+        return not self._answers.empty()
+
+    def answer(self, seconds: float, memory_bytes: int | None, check: Callable[[], None]) -> tuple[dict[str, Any], bytes]:
+        """What it says to the request that was sent last.
+
+        Args:
+            seconds: without a sign of life, not counting time in which the child was stopped or waited for a disk.
+            memory_bytes: resident; None for no limit.
+            check: called often; what it raises is raised here.
+
+        Raises: ChildEnded.
+        """
         silent_s = 0.0
         while True:
             check()

@@ -1,12 +1,13 @@
 """A new encoder made ready before anything is queued: resolved, saved and exported in a temporary folder, to be copied from it.
 
-Where torch is not loaded a child does it, so that its memory ends before many images are looked at.
+Where torch is not loaded a child does it, whose memory ends with it, while its parent does something else.
 """
 
 import contextlib
+import functools
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,35 +57,64 @@ def parse_preparation(asked: Mapping[str, Any]) -> Preparation:
     return Preparation(EncoderRequest(**request), Path(asked["workspace"]), Path(asked["place"]), asked["with_graph"])
 
 
-def prepared_encoder(
-    workspace: Workspace, request: EncoderRequest, held: contextlib.ExitStack, with_graph: bool
-) -> tuple[EncoderSpec, EmbeddedWeights | Path | None]:
-    """The encoder that `request` means, and what `save_encoder` takes of it; None: it is whole in the workspace.
+# The encoder, and what `save_encoder` takes of it; None: it is whole in the workspace.
+PreparedEncoder = tuple[EncoderSpec, EmbeddedWeights | Path | None]
+
+
+class BegunEncoder:
+    """An encoder that may be being made ready in a child while its parent does something else."""
+
+    def __init__(self, finish: Callable[[], PreparedEncoder], child: Child | None = None) -> None:
+        self._child = child
+        self._finished = functools.cache(finish)
+
+    def require_sound(self) -> None:
+        """Waits for nothing. Raises: what `finished` would, if that is known already."""
+        if self._child is not None and self._child.has_answered():
+            self._finished()
+
+    def finished(self) -> PreparedEncoder:
+        """Raises: as `resolve_encoder` and `export_graph`; TryLaterError if the process that makes it is ended."""
+        return self._finished()
+
+
+def begin_encoder(workspace: Workspace, request: EncoderRequest, held: contextlib.ExitStack, with_graph: bool) -> BegunEncoder:
+    """Begins to make the encoder ready that `request` means; all of it is done at once if that is quick, or torch is loaded.
 
     Args:
-        held: what is made is there until it is closed.
+        held: what is made is there until it is closed, which also ends the child.
         with_graph: exports it, too, which another precision than float32, or compressed maps, always need.
 
-    Raises: as `resolve_encoder` and `export_graph`; TryLaterError if the process that does it is ended.
+    Raises: as `BegunEncoder.finished`, of what is done at once.
     """
     packaged = packaged_encoder(request)
     if packaged is not None:
-        return packaged
+        return BegunEncoder(lambda: packaged)
     place = held.enter_context(temporary_folder("encoder"))
     kept = kept_folder(request)
     if kept is not None and take_encoder(kept, request, place / "kept"):
-        return read_encoder(place / "kept"), place / "kept"
+        taken = read_encoder(place / "kept"), place / "kept"
+        return BegunEncoder(lambda: taken)
     asked = Preparation(request, workspace.root, place, with_graph or _is_tried_out(request))
+
+    def made(folder: Path, is_whole: bool) -> PreparedEncoder:
+        if is_whole:
+            return read_encoder(folder), None
+        if kept is not None:
+            keep_encoder(kept, request, folder)
+        return read_encoder(folder), folder
+
     if _has_torch():
-        folder, is_whole = prepare(asked)
-    else:
-        answer = _answer_of_child(asked.to_json())
-        folder, is_whole = Path(answer["folder"]), answer["is_whole"]
-    if is_whole:
-        return read_encoder(folder), None
-    if kept is not None:
-        keep_encoder(kept, request, folder)
-    return read_encoder(folder), folder
+        ready = made(*prepare(asked))
+        return BegunEncoder(lambda: ready)
+    child = held.enter_context(_begun_child(asked.to_json()))
+
+    def finish() -> PreparedEncoder:
+        answer = _answer_of(child)
+        child.close()  # its memory is free before anything else is made
+        return made(Path(answer["folder"]), answer["is_whole"])
+
+    return BegunEncoder(finish, child)
 
 
 def prepare(asked: Preparation) -> tuple[Path, bool]:
@@ -129,7 +159,8 @@ def ready_graph(folder: Path, made: Path | None) -> GraphFacts:
         return export_graph(folder, made)
     facts = find_graph(folder, spec.fingerprint)
     if facts is None or facts.refused:
-        _answer_of_child({"export": str(folder)})
+        with _begun_child({"export": str(folder)}) as child:
+            _answer_of(child)
         facts = find_graph(folder, spec.fingerprint)
     return facts or export_graph(folder)
 
@@ -139,16 +170,21 @@ def _has_torch() -> bool:
     return "torch" in sys.modules
 
 
-def _answer_of_child(asked: Mapping[str, Any]) -> dict[str, Any]:
-    with Child("headstart.features.encoders.prepare_child") as child:
-        try:
-            # No limit: weights may have to be fetched, and the largest networks take minutes.
-            answer, _ = child.ask(asked, math.inf, None, lambda: None)
-        except ChildEnded as end:
-            raise TryLaterError(
-                f"cannot make the encoder ready: the process that does it {end}, which may be for want of memory. "
-                "Nothing is lost: free some, then run the same command again."
-            ) from None
+def _begun_child(asked: Mapping[str, Any]) -> Child:
+    child = Child("headstart.features.encoders.prepare_child")
+    child.send(asked)
+    return child
+
+
+def _answer_of(child: Child) -> dict[str, Any]:
+    try:
+        # No limit: weights may have to be fetched, and the largest networks take minutes.
+        answer, _ = child.answer(math.inf, None, lambda: None)
+    except ChildEnded as end:
+        raise TryLaterError(
+            f"cannot make the encoder ready: the process that does it {end}, which may be for want of memory. "
+            "Nothing is lost: free some, then run the same command again."
+        ) from None
     if "bug" in answer:
         failure = RuntimeError(answer["bug"])
         failure.add_note(answer["traceback"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from headstart.features.devices import has_accelerator
 from headstart.features.encoders.folder import SPEC_NAME
 from headstart.features.encoders.precision import FLOAT32
-from headstart.features.encoders.prepared import prepared_encoder, ready_graph
+from headstart.features.encoders.prepared import BegunEncoder, begin_encoder, ready_graph
 from headstart.features.encoders.remembered import remember_request, remembered_encoder
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
@@ -128,21 +128,28 @@ def enqueue_images(
         require_files(source)
         encoder = encoder_for(encoder, patches)
     with contextlib.ExitStack() as held:  # until it ends, what an encoder that is new was made of
-        # Before the lock: what may take long or fail. An encoder that was named first: a wrong name should not cost a reading.
-        named = [_ready(workspace, encoder, held)] if is_named else []
+        # Before the lock: what may take long or fail. An encoder that was named is made ready while images are digested.
+        begun = _begun(workspace, encoder, held) if is_named else None
+
+        def read(done: int, of: int) -> None:
+            if begun is not None:
+                begun.require_sound()  # a wrong name should not cost a reading
+            progress(done, of)
+
         there = dataset_at(workspace, source.root, source.file, source)
         hint = scenes_note(source.images) if there is None else None  # said once
         if hint:
             report(f"note: {hint}")
         known = read_columns(there) if there is not None else None
-        digested = _digested(workspace, source, there, known, digest, progress)
+        digested = _digested(workspace, source, there, known, digest, read)
+        named = [] if begun is None else [begun.finished()]
         if digested.left:
             report(_left_words(digested))
         folder = dataset_of(workspace, digested.source)
         if there is None and not isinstance(data, Source):
             digested = replace(digested, source=_read_as_before(workspace, folder, Path(data), digested.source, options, report))
         before = _encoders_before(workspace, folder, patches, named)
-        ready = named or ([] if before else [_ready(workspace, encoder, held)])
+        ready = named or ([] if before else [_begun(workspace, encoder, held).finished()])
         chosen: list[ChosenEncoder] = [(spec, None) for spec in before] or [*ready]
         for _, tensors in ready:
             trial = _Trial(workspace, digested.source, tensors, seed, None if patches is None else patches.size)
@@ -239,11 +246,11 @@ def default_job_size(specs: Sequence[EncoderSpec]) -> int:
     return MAPS_JOB_SIZE if any(spec.spatial and spec.spatial.strides for spec in specs) else JOB_SIZE
 
 
-def _ready(
-    workspace: Workspace, request: EncoderRequest, held: contextlib.ExitStack
-) -> tuple[EncoderSpec, EmbeddedWeights | Path | None]:
+def _begun(workspace: Workspace, request: EncoderRequest, held: contextlib.ExitStack) -> BegunEncoder:
     remembered = remembered_encoder(workspace, request)
-    return prepared_encoder(workspace, request, held, not has_accelerator()) if remembered is None else (remembered, None)
+    if remembered is not None:
+        return BegunEncoder(lambda: (remembered, None))
+    return begin_encoder(workspace, request, held, not has_accelerator())
 
 
 def _graph_refused(folder: Path, spec: EncoderSpec, weights: Weights | EmbeddedWeights | Path | None) -> str:

@@ -12,7 +12,7 @@ import pytest
 from headstart.features.encoders import kept_graphs, prepared
 from headstart.features.encoders.kept_graphs import KEPT_NAME, cache_folder, keep_encoder, kept_folder, take_encoder
 from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME
-from headstart.features.encoders.prepared import prepared_encoder
+from headstart.features.encoders.prepared import begin_encoder
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import WEIGHTS_NAME, read_encoder
@@ -42,7 +42,7 @@ def request_of_file(tmp_path):
 def made(request, root):
     """The files of the encoder as they are handed to a new workspace at `root`."""
     with contextlib.ExitStack() as held:
-        spec, folder = prepared_encoder(open_or_create_workspace(root), request, held, with_graph=True)
+        spec, folder = begin_encoder(open_or_create_workspace(root), request, held, with_graph=True).finished()
         assert read_encoder(folder) == spec
         return {name: (folder / name).read_bytes() for name in FILES}
 

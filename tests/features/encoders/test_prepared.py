@@ -1,16 +1,15 @@
 import contextlib
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 
 from headstart.features.encoders import prepare_child, prepared
 from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME
-from headstart.features.encoders.prepared import Preparation, parse_preparation, prepare, prepared_encoder, ready_graph
+from headstart.features.encoders.prepared import Preparation, begin_encoder, parse_preparation, prepare, ready_graph
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
-from headstart.features.encoders.spec import WEIGHTS_NAME
+from headstart.features.encoders.spec import WEIGHTS_NAME, read_encoder
 from headstart.pipeline.child import ChildEnded
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.workspace import open_or_create_workspace
@@ -37,7 +36,9 @@ def test_a_child_makes_the_same_files_and_leaves_nothing_but_them(workspace, els
     spec, weights = resolve_encoder(TINY)
     there = save_encoder(workspace, spec, weights)
     with contextlib.ExitStack() as held:
-        again, made = prepared_encoder(open_or_create_workspace(workspace.root.with_name("other")), TINY, held, with_graph=True)
+        again, made = begin_encoder(
+            open_or_create_workspace(workspace.root.with_name("other")), TINY, held, with_graph=True
+        ).finished()
         assert again == spec
         other = save_encoder(open_or_create_workspace(workspace.root.with_name("other")), again, made)
         assert not ready_graph(other, made).refused
@@ -58,7 +59,7 @@ def test_what_is_wrong_is_said_in_the_same_line_by_a_child(workspace, elsewhere,
     with pytest.raises(HeadstartError) as here:
         resolve_encoder(request_)
     with contextlib.ExitStack() as held, pytest.raises(HeadstartError) as there:
-        prepared_encoder(workspace, request_, held, with_graph=False)
+        begin_encoder(workspace, request_, held, with_graph=False).finished()
     assert str(there.value) == str(here.value)
     assert "\n" not in str(there.value)
 
@@ -94,22 +95,60 @@ def test_what_is_damaged_in_the_workspace_is_made_again_and_put_back(workspace, 
     assert contents(folder) == before
 
 
+class FakeChild(contextlib.nullcontext):
+    """One that says what `answer` gives."""
+
+    def __init__(self, answer):
+        super().__init__(self)
+        self.answer = answer
+
+    def send(self, request):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_child_makes_it_while_its_parent_does_something_else_and_says_early_what_is_wrong(workspace, elsewhere):
+    with contextlib.ExitStack() as held:
+        begun = begin_encoder(workspace, TINY, held, with_graph=False)
+        begun.require_sound()  # waits for nothing
+        spec, made = begun.finished()
+        assert (begun.finished(), read_encoder(made)) == ((spec, made), spec)
+    assert not made.exists()
+    with contextlib.ExitStack() as held:
+        begun = begin_encoder(workspace, EncoderRequest("test_efficientnett", "random:3"), held, with_graph=False)
+        while not begun._child.has_answered():
+            pass
+        with pytest.raises(HeadstartError, match="test_efficientnett"):
+            begun.require_sound()
+
+
+def test_a_child_that_nobody_waits_for_any_more_ends_before_its_folder_goes(workspace, elsewhere, monkeypatch):
+    children, start = [], prepared.Child
+    monkeypatch.setattr(prepared, "Child", lambda module: children.append(start(module)) or children[-1])
+    with contextlib.ExitStack() as held:
+        begin_encoder(workspace, TINY, held, with_graph=True)
+    [child] = children
+    assert child._process.poll() is not None
+
+
 def test_a_child_that_is_ended_can_be_tried_again(workspace, elsewhere, monkeypatch):
     def ends(*_):
         raise ChildEnded("ended its process with SIGKILL")
 
-    monkeypatch.setattr(prepared, "Child", lambda module: contextlib.nullcontext(SimpleNamespace(ask=ends)))
+    monkeypatch.setattr(prepared, "Child", lambda module: FakeChild(ends))
     with contextlib.ExitStack() as held, pytest.raises(TryLaterError, match="SIGKILL, which may be for want of memory"):
-        prepared_encoder(workspace, TINY, held, with_graph=False)
+        begin_encoder(workspace, TINY, held, with_graph=False).finished()
 
 
 def test_a_fault_of_the_program_reaches_the_parent_with_its_traceback(workspace, elsewhere, monkeypatch):
     def fails(*_):
         return json.loads(json.dumps(prepare_child._answer({}))), b""
 
-    monkeypatch.setattr(prepared, "Child", lambda module: contextlib.nullcontext(SimpleNamespace(ask=fails)))
+    monkeypatch.setattr(prepared, "Child", lambda module: FakeChild(fails))
     with contextlib.ExitStack() as held, pytest.raises(RuntimeError, match="KeyError: 'request'") as fault:
-        prepared_encoder(workspace, TINY, held, with_graph=False)
+        begin_encoder(workspace, TINY, held, with_graph=False).finished()
     assert "parse_preparation" in fault.value.__notes__[0]
 
 

@@ -6,6 +6,7 @@ import pytest
 import headstart
 from headstart.features.encoders import resolve
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
+from headstart.features.planning import enqueue
 from headstart.features.planning.enqueue import enqueue_images
 from headstart.features.sources.find import find_images
 from headstart.features.sources.source import SourceOptions
@@ -54,6 +55,41 @@ def test_the_same_call_again_adds_nothing(photos, tmp_path):
     again = headstart.enqueue_images(photos, first.workspace, **SMALL)
     assert (again.added.new, again.added.known, again.fresh) == (0, 5, ())
     assert again.folder == first.folder
+
+
+@pytest.mark.parametrize("is_wrong", [False, True], ids=["sound", "a wrong name"])
+def test_images_are_digested_while_a_named_encoder_is_made_ready(photos, tmp_path, monkeypatch, is_wrong):
+    steps: list[str] = []
+    digest, begin = enqueue.digest_images, enqueue.begin_encoder
+
+    class Begun:
+        def __init__(self, *arguments):
+            steps.append("begun")
+            self.making = begin(*arguments)
+
+        def require_sound(self):
+            if is_wrong:
+                raise HeadstartError("no such encoder")
+
+        def finished(self):
+            steps.append("finished")
+            return self.making.finished()
+
+    def digested(*arguments):
+        steps.append("digesting")
+        done = digest(*arguments)
+        steps.append("digested")
+        return done
+
+    monkeypatch.setattr(enqueue, "begin_encoder", Begun)
+    monkeypatch.setattr(enqueue, "digest_images", digested)
+    if is_wrong:
+        with pytest.raises(HeadstartError, match="no such encoder"):
+            enqueue_images(photos, tmp_path / "w", **SMALL)
+        assert steps == ["begun", "digesting"]
+    else:
+        enqueue_images(photos, tmp_path / "w", **SMALL)
+        assert steps == ["begun", "digesting", "digested", "finished"]
 
 
 def test_a_wrong_encoder_leaves_no_manifest_and_no_job(photos, tmp_path):
