@@ -124,6 +124,16 @@ def test_the_same_sample_gives_the_same_graph(queued, photos, tmp_path):
 
 
 @needs_instructions
+def test_weights_of_every_layer_use_all_8_bits(queued):
+    onnx = pytest.importorskip("onnx", reason="onnx, of the extra `fast`, is not installed")
+    _, folders, _ = queued
+    graph = onnx.load(folders[INT8] / CALIBRATED_NAME).graph
+    integers = [onnx.numpy_helper.to_array(each) for each in graph.initializer if each.data_type == onnx.TensorProto.INT8]
+    largest = [int(np.abs(weights.astype(int)).max()) for weights in integers if weights.ndim == 4]
+    assert set(largest) - {0} == {127}  # random weights hold layers of zeros
+
+
+@needs_instructions
 @pytest.mark.parametrize(
     "damage",
     [
