@@ -24,7 +24,7 @@ def measured_round(options, photos, scratch):
     took, root = {}, scratch / "float32"
 
     def timed(name, *words):
-        took[name] = seconds_of(lambda: headstart(*words))
+        took[name] = seconds_of(lambda: headstart(*words, cache=scratch / "cache"))
 
     took["plain"] = seconds_of(lambda: plain(photos, options.encoder, options.weights, options.workers, scratch / "plain.npy"))
     timed("enqueue", "enqueue", photos, *encoder, "-w", root)

@@ -51,9 +51,10 @@ def crops(source, target, count):
     return target
 
 
-def headstart(*arguments):
+def headstart(*arguments, cache=""):
+    """Args: cache: where encoders are kept for other workspaces; '': nowhere."""
     command = [sys.executable, "-m", "headstart.cli", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=HERE)
+    return subprocess.run(command, check=True, capture_output=True, text=True, env={**HERE, "HEADSTART_CACHE": str(cache)})
 
 
 def enqueue(photos, workspace, encoder, weights, *options):

@@ -3,7 +3,7 @@
 python -m benchmarks.precisions PHOTOS SIGNS CIFAR10.zip FOLDER [--encoder mobilenetv2_100] [--weights FILE|random:0]
     [--train 50000] [--test 10000] [--fold-seeds 10] [--count 1024] [--repeats 5] [--workers 2]
 
-Speed is measured on PHOTOS, end to end from process start and of the encoder alone, in turn beside the plain loop. SIGNS, a
+Speed is that of crops of PHOTOS, end to end from process start and of the encoder alone, in turn beside the plain loop. SIGNS, a
 folder of class folders, is judged by five folds, drawn anew by each seed: one draw moves a difference by up to half a point.
 CIFAR-10 (train/<class>/, test/<class>/) has a split; --train and --test take that many images, as many of each class. Features
 are those that `work` commits, each column standardized by the rows that are learnt from, the penalty the same for all precisions.
@@ -24,7 +24,7 @@ from headstart.features.encoders.similarity import cosines
 from headstart.features.store.load import load_features
 
 from .extract import limits, plain
-from .photos import arguments, enqueue, forget, headstart, repeat
+from .photos import arguments, crops, enqueue, forget, headstart
 from .synthetic import seconds_of, verdict
 
 FOLDS = 5
@@ -39,7 +39,7 @@ def measured_speed(options):
     if not photos.exists():
         beside = photos.with_name(f"{photos.name}.new")
         shutil.rmtree(beside, ignore_errors=True)
-        repeat(options.photos, beside, options.count).rename(photos)
+        crops(options.photos, beside, options.count).rename(photos)
     encoder = options.encoder, options.weights
     folders = {p: enqueue(photos, options.folder / f"{photos.name}-{p}", *encoder, "--precision", p) for p in PRECISIONS}
     rounds = {name: [] for name in ("plain", *PRECISIONS, *(f"{p} alone" for p in PRECISIONS), "load")}

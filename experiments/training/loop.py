@@ -544,7 +544,12 @@ def _put_back(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
 def _running_mean(model: nn.Module, decay: float) -> Any:
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+    def towards(means: Any, weights: Any, steps: Any) -> None:
+        # The weights of the beginning, which mean nothing, would for long count most.
+        risen = (1 + int(steps)) / (10 + int(steps))
+        get_ema_multi_avg_fn(min(decay, risen))(means, weights, steps)  # type: ignore[no-untyped-call]
+
+    return AveragedModel(model, multi_avg_fn=towards)
 
 
 def _checkpoint_gradients(model: nn.Module) -> None:

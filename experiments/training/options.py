@@ -93,7 +93,7 @@ class RecipeOptions(CheckedOptions):
     clip: float = option(0.0, "largest norm of a gradient; 0: any", at_least=0)
     amp: str = option("none", "precision of products", choices=("none", "bfloat16", "float16"))
     ema: float = option(
-        0.0, "decay of a running mean of the weights, which is then judged and kept; 0: none", at_least=0, below=1
+        0.0, "decay of a running mean of the weights, rising to it, which is then judged and kept; 0: none", at_least=0, below=1
     )
     evaluate_every: int = option(0, "steps between evaluations; 0: an epoch", at_least=0)
     evaluate_rows: int = option(0, "validation rows, drawn once, that training is watched by; 0: all", at_least=0)

@@ -297,6 +297,21 @@ def test_what_is_in_no_group_keeps_every_bit_its_statistics_included():
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"4.weight", "4.bias"}
 
 
+def test_the_running_mean_forgets_the_first_weights_within_a_short_training():
+    recipe, _ = RECIPES["noise"]
+    options = options_of("noise", ema=0.999)
+    loop = Loop(recipe, options, recipe.data(options, None))
+    loop.mean.update_parameters(loop.model)
+    first = [weights.detach().clone() for weights in loop.model.parameters()]
+    with torch.no_grad():
+        for weights in loop.model.parameters():
+            weights.add_(1)
+    for _ in range(100):
+        loop.mean.update_parameters(loop.model)
+    moved = [float((mean.detach() - before).mean()) for mean, before in zip(loop.mean.module.parameters(), first, strict=True)]
+    assert min(moved) > 0.99  # at 0.999 from the first step on: 0.095
+
+
 def test_an_empty_split_is_one_line():
     recipe, _ = RECIPES["tiny"]
     options = options_of("tiny")
