@@ -237,6 +237,7 @@ def run(only: Sequence[str] = ()) -> list[str]:
             "HOME": str(home),
             "TMPDIR": str(temporary),
             "HEADSTART_CONFIG": str(out / "configuration"),  # in which `allow` notes what may run
+            "HEADSTART_CACHE": str(out / "cache"),  # in which encoders are kept that were exported
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         read = (photos.parent, ROOT, *{Path(place).resolve() for place in (sys.prefix, sys.base_prefix)}, Path(sys.prefix))
