@@ -1,12 +1,14 @@
 """Small real images of every kind that a folder of photos may hold, and where the larger ones are found."""
 
 import io
+import json
 import os
 import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +44,29 @@ def python_says(code: str) -> tuple[str, str]:
     command = [sys.executable, "-W", "always", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     return done.stdout, done.stderr
+
+
+def enqueued_afresh(photos: Path, workspace: Path, model: str, weights: Path | str) -> dict[str, Any]:
+    """What a fresh interpreter comes to that enqueues photos with an encoder of 64 pixels, without a complaint.
+
+    folder, fingerprint; fresh: encoders that got jobs; graph_refused; loaded: of torch and timm; children: processes it started.
+    """
+    said, complaints = python_says(
+        "import json, sys\n"
+        "from headstart.features.encoders import prepared\n"
+        "from headstart.features.encoders.resolve import EncoderRequest\n"
+        "from headstart.features.planning.enqueue import enqueue_images\n"
+        "start, started = prepared.Child, []\n"
+        "prepared.Child = lambda module: started.append(module) or start(module)\n"
+        f"asked = EncoderRequest({model!r}, {str(weights)!r}, 64)\n"
+        f"done = enqueue_images({str(photos)!r}, {str(workspace)!r}, encoder=asked)\n"
+        "facts = {'folder': str(done.folder), 'fingerprint': done.encoder.fingerprint, 'fresh': len(done.fresh)}\n"
+        "facts |= {'graph_refused': done.graph_refused, 'loaded': sorted({'torch', 'timm'} & set(sys.modules))}\n"
+        "print(json.dumps({**facts, 'children': len(started)}))"
+    )
+    assert complaints == ""
+    facts: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return facts
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:

@@ -19,7 +19,7 @@ from headstart.features.encoders.spec import WEIGHTS_NAME, read_encoder
 from headstart.features.networks import weights
 from headstart.features.networks.architectures import build
 from headstart.pipeline.workspace import open_or_create_workspace
-from tests.features.samples import picture, python_says
+from tests.features.samples import enqueued_afresh, picture
 
 TINY = "test_efficientnet"
 FILES = ("encoder.json", WEIGHTS_NAME, GRAPH_NAME, GRAPH_FACTS_NAME)
@@ -246,21 +246,9 @@ def test_an_enqueue_into_another_workspace_starts_no_child_and_loads_no_torch(ca
     picture(70, 70).save(tmp_path / "photos" / "a.png")
 
     def enqueued(workspace):
-        out, complaints = python_says(
-            "import json, sys\n"
-            "from headstart.features.encoders import prepared\n"
-            "from headstart.features.encoders.resolve import EncoderRequest\n"
-            "from headstart.features.planning.enqueue import enqueue_images\n"
-            "start, started = prepared.Child, []\n"
-            "prepared.Child = lambda module: started.append(module) or start(module)\n"
-            f"asked = EncoderRequest({TINY!r}, {request_of_file.weights!r}, 64)\n"
-            f"done = enqueue_images({str(tmp_path / 'photos')!r}, {str(tmp_path / workspace)!r}, encoder=asked)\n"
-            "loaded = sorted({'torch', 'timm'} & set(sys.modules))\n"
-            "print(json.dumps([str(done.folder), done.graph_refused, loaded, len(started)]))"
-        )
-        assert complaints == ""
-        folder, *said = json.loads(out.splitlines()[-1])
-        return {name: (Path(folder) / name).read_bytes() for name in FILES}, said
+        told = enqueued_afresh(tmp_path / "photos", tmp_path / workspace, TINY, request_of_file.weights)
+        files = {name: (Path(told["folder"]) / name).read_bytes() for name in FILES}
+        return files, [told[name] for name in ("graph_refused", "loaded", "children")]
 
     first, said = enqueued("first")
     assert said == ["", [], 1]

@@ -1,6 +1,6 @@
-import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +10,7 @@ from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import WEIGHTS_NAME
 from headstart.pipeline.workspace import open_or_create_workspace
-from tests.features.samples import picture, python_says
+from tests.features.samples import enqueued_afresh, picture
 
 TINY = "test_efficientnet"
 
@@ -87,21 +87,8 @@ def test_a_first_enqueue_loads_torch_in_a_child_alone_and_the_same_again_in_none
     photos = tmp_path / "photos"
     photos.mkdir()
     picture(70, 70).save(photos / "a.png")
-    code = (
-        "import json, sys\n"
-        "from headstart.features.encoders import prepared\n"
-        "from headstart.features.encoders.resolve import EncoderRequest\n"
-        "from headstart.features.planning.enqueue import enqueue_images\n"
-        "start, started = prepared.Child, []\n"
-        "prepared.Child = lambda module: started.append(module) or start(module)\n"
-        f"asked = EncoderRequest({TINY!r}, {str(weights)!r}, 64)\n"
-        f"done = enqueue_images({str(photos)!r}, {str(tmp_path / 'w')!r}, encoder=asked)\n"
-        "assert (done.folder / 'encoder.onnx').exists() and not done.graph_refused\n"
-        "loaded = sorted({'torch', 'timm'} & set(sys.modules))\n"
-        "print(json.dumps([done.encoder.fingerprint, len(done.fresh), loaded, len(started)]))"
-    )
-    told = [python_says(code) for _ in range(2)]
-    first, again = (json.loads(out.splitlines()[-1]) for out, _ in told)
-    assert first[1:] == [1, [], 1]
-    assert again == [first[0], 0, [], 0]
-    assert [complaints for _, complaints in told] == ["", ""]
+    first, again = (enqueued_afresh(photos, tmp_path / "w", TINY, weights) for _ in range(2))
+    for told in (first, again):
+        assert (Path(told["folder"]) / "encoder.onnx").exists()
+        assert (told["graph_refused"], told["loaded"], told["fingerprint"]) == ("", [], first["fingerprint"])
+    assert [(told["fresh"], told["children"]) for told in (first, again)] == [(1, 1), (0, 0)]
