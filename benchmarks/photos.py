@@ -12,7 +12,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = {
-    **os.environ,
+    # An installed package has its bytecode beside it, which pip writes: so has this one from the second start on.
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     "HEADSTART_CACHE": "",  # what an earlier measurement exported would make this one shorter
 }

@@ -69,7 +69,7 @@ def export_graph(folder: Path, made: Path | None = None) -> GraphFacts:
 
 def _export(folder: Path, spec: EncoderSpec, made: Path | None) -> GraphFacts:
     files = open_workspace(folder.parent.parent).files
-    graph, facts = _of_package(spec) or _exported_there(made, spec) or _exported(folder, spec)
+    graph, facts = _exported_there(made, spec) or graph_of_package(spec) or _exported(folder, spec)
     if graph:
         files.replace(folder / GRAPH_NAME, graph)
     # Last: what it names stands. Between the two, or after two writers, the digests differ and it is exported anew.
@@ -77,7 +77,7 @@ def _export(folder: Path, spec: EncoderSpec, made: Path | None) -> GraphFacts:
     return facts
 
 
-def _of_package(spec: EncoderSpec) -> tuple[bytes, GraphFacts] | None:
+def graph_of_package(spec: EncoderSpec) -> tuple[bytes, GraphFacts] | None:
     """The graph of the embedded encoder, which was exported and checked when it was made; None of any other."""
     card = embedded_card() if spec.weights_source == EMBEDDED_SOURCE else {}
     if "graph" not in card:
@@ -89,7 +89,7 @@ def _of_package(spec: EncoderSpec) -> tuple[bytes, GraphFacts] | None:
     if given is None:
         return None
     encoder = OnnxEncoder(spec, given.data, {})
-    is_batch_invariant = _is_batch_invariant(encoder, images := _check_images(spec), encoder.encode(images))
+    is_batch_invariant = same_alone(encoder, images := check_images(spec), encoder.encode(images))
     sha256 = hashlib.sha256(given.data).hexdigest()
     return given.data, GraphFacts(spec.fingerprint, sha256, "", is_batch_invariant, given.check, given.versions)
 
@@ -142,7 +142,7 @@ def _trace(network: "torch.nn.Module", spec: EncoderSpec) -> bytes:
 def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], bool]:
     """How far the graph is from torch, and whether it treats an image among others as alone. Raises: _Refused."""
     spec = reference.spec
-    images = _check_images(spec)
+    images = check_images(spec)
     encoder = OnnxEncoder(spec, graph, {})
     expected, exported = reference.encode(images), encoder.encode(images)
     if exported.shape != expected.shape:
@@ -157,17 +157,18 @@ def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], b
         "max_difference": float(np.abs(expected - exported).max()),
         "largest_feature": float(np.abs(expected).max()),
     }
-    return check, _is_batch_invariant(encoder, images, exported)
+    return check, same_alone(encoder, images, exported)
 
 
-def _check_images(spec: EncoderSpec) -> NDArray[np.uint8]:
+def check_images(spec: EncoderSpec) -> NDArray[np.uint8]:
+    """(5, h, w, 3) that a graph is tried out on: noise, and a ramp."""
     height, width = spec.transform.image_size
     images = np.random.default_rng(0).integers(0, 256, (_CHECKED, height, width, 3), dtype=np.uint8)
     images[0] = np.linspace(0, 255, width, dtype=np.uint8)[:, None]  # noise alone looks the same everywhere
     return images
 
 
-def _is_batch_invariant(encoder: OnnxEncoder, images: NDArray[np.uint8], together: NDArray[np.float32]) -> bool:
+def same_alone(encoder: OnnxEncoder, images: NDArray[np.uint8], together: NDArray[np.float32]) -> bool:
     """Whether an image gives the same bits alone and among others, on this machine."""
     alone = [encoder.encode(images[start:stop]) for start, stop in ((0, 1), (1, 2), (2, 5))]
     return bool(np.array_equal(np.concatenate(alone), together))

@@ -8,9 +8,10 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from headstart.features.networks.embedded_encoder import EmbeddedWeights
 from headstart.features.networks.weights import EMBEDDED_SOURCE
@@ -21,11 +22,12 @@ from headstart.pipeline.workspace import Workspace, open_or_create_workspace, op
 
 from .folder import SPEC_NAME
 from .kept_graphs import keep_encoder, kept_folder, take_encoder
+from .known_encoders import known_encoder
 from .onnx_encoder import GraphFacts, find_graph
-from .onnx_export import export_graph
+from .onnx_export import export_graph, graph_of_package
 from .precision import FLOAT32
 from .resolve import EncoderRequest, packaged_encoder, resolve_encoder
-from .saved import read_weights, save_encoder
+from .saved import read_weights, save_encoder, write_encoder
 from .spec import EncoderSpec, read_encoder
 
 
@@ -57,20 +59,22 @@ def parse_preparation(asked: Mapping[str, Any]) -> Preparation:
     return Preparation(EncoderRequest(**request), Path(asked["workspace"]), Path(asked["place"]), asked["with_graph"])
 
 
+Made = TypeVar("Made")
+
 # The encoder, and what `save_encoder` takes of it; None: it is whole in the workspace.
 PreparedEncoder = tuple[EncoderSpec, EmbeddedWeights | Path | None]
 
 
 class BegunEncoder:
-    """An encoder that may be being made ready in a child while its parent does something else."""
+    """An encoder that may be being made ready elsewhere meanwhile: `is_done` says whether `finish` has to wait for that."""
 
-    def __init__(self, finish: Callable[[], PreparedEncoder], child: Child | None = None) -> None:
-        self._child = child
+    def __init__(self, finish: Callable[[], PreparedEncoder], is_done: Callable[[], bool] = lambda: True) -> None:
+        self._is_done = is_done
         self._finished = functools.cache(finish)
 
     def require_sound(self) -> None:
         """Waits for nothing. Raises: what `finished` would, if that is known already."""
-        if self._child is not None and self._child.has_answered():
+        if self._is_done():
             self._finished()
 
     def finished(self) -> PreparedEncoder:
@@ -88,9 +92,40 @@ def begin_encoder(workspace: Workspace, request: EncoderRequest, held: contextli
     Raises: as `BegunEncoder.finished`, of what is done at once.
     """
     packaged = packaged_encoder(request)
-    if packaged is not None:
-        return BegunEncoder(lambda: packaged)
     place = held.enter_context(temporary_folder("encoder"))
+    if packaged is not None:
+        return BegunEncoder(*_in_thread(held, lambda: _packaged_there(packaged, place / "packaged")))
+    known = known_encoder(request)
+    if known is None:
+        return _begun_export(workspace, request, place, held, with_graph)
+    is_written, is_done = _in_thread(held, lambda: known.write(place / "known"))
+
+    def finish() -> PreparedEncoder:
+        if is_written():
+            return known.spec, place / "known"
+        return _begun_export(workspace, request, place, held, with_graph).finished()
+
+    return BegunEncoder(finish, is_done)
+
+
+def _in_thread(held: contextlib.ExitStack, make: Callable[[], Made]) -> tuple[Callable[[], Made], Callable[[], bool]]:
+    """What waits for it, and what says whether that would be at once: nearly all is done outside of Python."""
+    made = held.enter_context(ThreadPoolExecutor(1)).submit(make)
+    return made.result, made.done
+
+
+def _packaged_there(packaged: tuple[EncoderSpec, EmbeddedWeights], folder: Path) -> PreparedEncoder:
+    spec, weights = packaged
+    graph = graph_of_package(spec)
+    if graph is None:
+        return packaged
+    write_encoder(folder, spec, weights.stored(), *graph)
+    return spec, folder
+
+
+def _begun_export(
+    workspace: Workspace, request: EncoderRequest, place: Path, held: contextlib.ExitStack, with_graph: bool
+) -> BegunEncoder:
     kept = kept_folder(request)
     if kept is not None and take_encoder(kept, request, place / "kept"):
         taken = read_encoder(place / "kept"), place / "kept"
@@ -114,7 +149,7 @@ def begin_encoder(workspace: Workspace, request: EncoderRequest, held: contextli
         child.close()  # its memory is free before anything else is made
         return made(Path(answer["folder"]), answer["is_whole"])
 
-    return BegunEncoder(finish, child)
+    return BegunEncoder(finish, child.has_answered)
 
 
 def prepare(asked: Preparation) -> tuple[Path, bool]:

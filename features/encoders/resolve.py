@@ -75,7 +75,7 @@ def resolve_encoder(request: EncoderRequest) -> tuple[EncoderSpec, Weights | Emb
         model, model_args = model or DEFAULT_MODEL, {}
         require_known(model)
         transform = _transform_of(model)
-    transform = _decoded_as_asked(transform, model, request)
+    transform = decoded_as_asked(transform, model, request)
     if maps:
         if request.spatial is not None:
             raise HeadstartError("--maps keeps feature maps, and so does --spatial. Leave one of them out")
@@ -130,12 +130,13 @@ def packaged_encoder(request: EncoderRequest) -> tuple[EncoderSpec, EmbeddedWeig
     model, given = str(card["model"]), embedded_weights()
     if request.model not in (None, model) or given is None:
         return None
-    transform = _decoded_as_asked(parse_transform(card["transform"]), model, request)
+    transform = decoded_as_asked(parse_transform(card["transform"]), model, request)
     pooling, embed_dim = str(card["graph"]["pooling"]), int(card["embed_dim"])
     return EncoderSpec(model, dict(card["model_args"]), given.source, given.sha256, transform, pooling, embed_dim), given
 
 
-def _decoded_as_asked(transform: Transform, model: str, request: EncoderRequest) -> Transform:
+def decoded_as_asked(transform: Transform, model: str, request: EncoderRequest) -> Transform:
+    """timm's transform for `model`, and how `request` wants images read. Raises: HeadstartError if a GPU cannot scale them so."""
     if request.device_decode and transform.interpolation not in GPU_INTERPOLATIONS:
         raise HeadstartError(
             f"--device-decode: {model} has its images scaled by {transform.interpolation}, a GPU knows "

@@ -12,17 +12,20 @@ from headstart.features.networks.weights_file import read_tensors
 from headstart.pipeline import paths
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import FileSystem
 from headstart.pipeline.markers import digest_of
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.workspace import Workspace
 
 from .folder import SPEC_NAME
+from .onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME, GraphFacts
 from .spec import WEIGHTS_NAME, DamagedEncoderError, EncoderSpec, read_encoder
 
 if TYPE_CHECKING:
     import torch
 
 _PIECE_BYTES = 1 << 20
+_UNSYNCED = FileSystem(hard_links=False, fsync=False)
 
 
 def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights | EmbeddedWeights | Path) -> Path:
@@ -60,6 +63,18 @@ def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights | Emb
             "Give that folder its old name back, then run the same enqueue again"
         )
     return folder
+
+
+def write_encoder(folder: Path, spec: EncoderSpec, weights: bytes, graph: bytes, facts: GraphFacts) -> None:
+    """Makes `folder`, which is temporary, one that `save_encoder` and `export_graph` take an encoder from."""
+    paths.make_folder(folder)
+    for name, data in (
+        (WEIGHTS_NAME, weights),
+        (GRAPH_NAME, graph),
+        (GRAPH_FACTS_NAME, facts.to_json()),
+        (SPEC_NAME, spec.to_json()),
+    ):
+        _UNSYNCED.replace(folder / name, data)
 
 
 def _stored(tensors: "Mapping[str, torch.Tensor]") -> bytes:

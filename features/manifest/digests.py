@@ -52,7 +52,7 @@ def digest_of_file(path: str, size: int, mtime_ns: int) -> str:
         try:
             digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
             length = 0
-            while block := os.read(descriptor, _CHUNK):
+            while block := os.read(descriptor, min(size + 1, _CHUNK)):  # no more memory than it takes
                 digest.update(block)
                 length += len(block)
             after = os.fstat(descriptor)

@@ -6,7 +6,7 @@ Never random numbers in place of weights that are missing or do not fit.
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from .weights_hub import fetch_pretrained
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
 EMBEDDED = Path(__file__).parent / "embedded"
 EMBEDDED_SOURCE = "embedded: small, for trying things out, no stand-in for pretrained weights"
@@ -51,9 +52,23 @@ def digest(tensors: "Mapping[str, torch.Tensor]") -> str:
     sha256 = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
-        sha256.update(f"{name}\0{str(tensor.dtype).removeprefix('torch.')}\0{list(tensor.shape)}\0".encode())
+        sha256.update(_heading(name, str(tensor.dtype).removeprefix("torch."), tensor.shape))
         sha256.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha256.hexdigest()
+
+
+def digest_of_arrays(arrays: "Mapping[str, NDArray[Any]]") -> str:
+    """As `digest` of the same tensors, without torch."""
+    sha256 = hashlib.sha256()
+    for name in sorted(arrays):
+        values = arrays[name]
+        sha256.update(_heading(name, str(values.dtype), values.shape))
+        sha256.update(values.tobytes())
+    return sha256.hexdigest()
+
+
+def _heading(name: str, dtype: str, shape: Sequence[int]) -> bytes:
+    return f"{name}\0{dtype}\0{list(shape)}\0".encode()
 
 
 def resolve_weights(model: str, model_args: Mapping[str, Any], source: str) -> Weights:

@@ -104,7 +104,7 @@ def test_a_data_set_keeps_to_the_rule_of_ranges_that_it_was_begun_with(photos, t
     before = replace(now.transform, whole_range=False, deep_colour=False)
     before = replace(before, **lacking)
     with monkeypatch.context() as patched:
-        patched.setattr(resolve, "_decoded_as_asked", lambda *_: before)
+        patched.setattr(resolve, "decoded_as_asked", lambda *_: before)
         first = enqueue_images(photos, tmp_path / "w", **SMALL)
     again = enqueue_images(photos, tmp_path / "w", **SMALL)
     assert (again.encoder.transform, again.fresh) == (before, ())
