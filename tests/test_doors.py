@@ -164,6 +164,7 @@ DOORS = {
             "experiments/interchange/export_features.py": PACKAGE,
             "experiments/training/recipe.py": PACKAGE,
             "features/accelerators.py": "the system's own library of the driver",
+            "features/networks/torch_roots.py": "the installed torch's own library",
             "features/networks/quiet.py": "the C library that is there already",
             "pipeline/memory.py": "the C library that is there already",
             "pipeline/child.py": "likewise",

@@ -26,7 +26,7 @@ from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import EncoderSpec
 from headstart.features.networks.architectures import build, classifier_names
-from headstart.features.networks.cut_graph import KEPT, SCALED, SHIFTED, TURNED, Hole, filled, numbers_of
+from headstart.features.networks.cut_graph import KEPT, SCALED, SHIFTED, TURNED, Hole, filled, hole_bytes
 from headstart.pipeline.workspace import open_or_create_workspace
 
 _LEAST_NUMBERS = 4  # fewer are found by chance elsewhere in the file
@@ -72,7 +72,7 @@ def candidates(model: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[b
         holes += [Hole(0, SCALED, name, norm, epsilon) for name in of_it]
         biases = {f"{name.removesuffix('weight')}bias" for name in of_it} & tensors.keys()
         holes += [Hole(0, SHIFTED, bias, norm, epsilon) for bias in ("", *sorted(biases))]
-    return {numbers_of(hole, tensors): hole for hole in reversed(holes)}
+    return {hole_bytes(hole, tensors): hole for hole in reversed(holes)}
 
 
 def cut_graph(data: bytes, known: Mapping[bytes, Hole]) -> tuple[bytes, list[Hole]]:

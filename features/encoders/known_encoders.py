@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import headstart.features.networks
 from headstart.features.images.transform import parse_transform
-from headstart.features.networks.cut_graph import Hole, NoRootsError, filled, parse_holes
+from headstart.features.networks.cut_graph import Hole, NoRootsError, Tensors, filled, parse_holes
 from headstart.features.networks.torch_roots import has_torch_roots
 from headstart.features.networks.weights import digest_of_arrays, file_of
 from headstart.pipeline.doors import reading
@@ -25,12 +24,10 @@ from headstart.pipeline.errors import ExplainedError
 from headstart.pipeline.versions import versions_of
 
 from .onnx_encoder import GraphFacts, OnnxEncoder
-from .onnx_export import check_images, same_alone
+from .onnx_export import same_alone, trial_images
 from .resolve import DEFAULT_MODEL, EncoderRequest, decoded_as_asked
 from .saved import write_encoder
 from .spec import EncoderSpec
-
-Tensors = Mapping[str, NDArray[np.float32]]
 
 KNOWN = Path(headstart.features.networks.__path__[0]) / "known"
 _EXACT = (np.float16, np.float32)  # are the same in float32
@@ -52,13 +49,13 @@ class KnownEncoder:
         """
         import safetensors.numpy
 
-        cut = (KNOWN / f"{self.spec.model}.onnx.cut").read_bytes()
+        cut = reading.read_given(KNOWN / f"{self.spec.model}.onnx.cut", reading.RECORD_BYTES)
         try:
             graph = filled(cut, parse_holes(self.facts["holes"]), self.tensors)
         except NoRootsError:
             return False
         encoder = OnnxEncoder(self.spec, graph, {})
-        features = encoder.encode(images := check_images(self.spec))
+        features = encoder.encode(images := trial_images(self.spec))
         is_invariant = same_alone(encoder, images, features)
         encoder.close()
         if not np.isfinite(features).all():
@@ -119,7 +116,7 @@ def _facts_of(model: str) -> dict[str, Any] | None:
     if model not in {path.stem for path in KNOWN.glob("*.json")}:
         return None
     path = KNOWN / f"{model}.json"
-    facts = parse_record(reading.read_given(path, reading.SMALL_BYTES), path, None)
+    facts = parse_record(reading.read_given(path, reading.RECORD_BYTES), path, None)
     if not has_torch_roots() and any("norm" in hole for hole in facts["holes"]):
         return None
     try:

@@ -89,7 +89,7 @@ def graph_of_package(spec: EncoderSpec) -> tuple[bytes, GraphFacts] | None:
     if given is None:
         return None
     encoder = OnnxEncoder(spec, given.data, {})
-    is_batch_invariant = same_alone(encoder, images := check_images(spec), encoder.encode(images))
+    is_batch_invariant = same_alone(encoder, images := trial_images(spec), encoder.encode(images))
     sha256 = hashlib.sha256(given.data).hexdigest()
     return given.data, GraphFacts(spec.fingerprint, sha256, "", is_batch_invariant, given.check, given.versions)
 
@@ -142,7 +142,7 @@ def _trace(network: "torch.nn.Module", spec: EncoderSpec) -> bytes:
 def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], bool]:
     """How far the graph is from torch, and whether it treats an image among others as alone. Raises: _Refused."""
     spec = reference.spec
-    images = check_images(spec)
+    images = trial_images(spec)
     encoder = OnnxEncoder(spec, graph, {})
     expected, exported = reference.encode(images), encoder.encode(images)
     if exported.shape != expected.shape:
@@ -160,7 +160,7 @@ def _checked(graph: bytes, reference: TorchEncoder) -> tuple[dict[str, float], b
     return check, same_alone(encoder, images, exported)
 
 
-def check_images(spec: EncoderSpec) -> NDArray[np.uint8]:
+def trial_images(spec: EncoderSpec) -> NDArray[np.uint8]:
     """(5, h, w, 3) that a graph is tried out on: noise, and a ramp."""
     height, width = spec.transform.image_size
     images = np.random.default_rng(0).integers(0, 256, (_CHECKED, height, width, 3), dtype=np.uint8)

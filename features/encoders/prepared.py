@@ -59,7 +59,7 @@ def parse_preparation(asked: Mapping[str, Any]) -> Preparation:
     return Preparation(EncoderRequest(**request), Path(asked["workspace"]), Path(asked["place"]), asked["with_graph"])
 
 
-Made = TypeVar("Made")
+_Made = TypeVar("_Made")
 
 # The encoder, and what `save_encoder` takes of it; None: it is whole in the workspace.
 PreparedEncoder = tuple[EncoderSpec, EmbeddedWeights | Path | None]
@@ -108,7 +108,7 @@ def begin_encoder(workspace: Workspace, request: EncoderRequest, held: contextli
     return BegunEncoder(finish, is_done)
 
 
-def _in_thread(held: contextlib.ExitStack, make: Callable[[], Made]) -> tuple[Callable[[], Made], Callable[[], bool]]:
+def _in_thread(held: contextlib.ExitStack, make: Callable[[], _Made]) -> tuple[Callable[[], _Made], Callable[[], bool]]:
     """What waits for it, and what says whether that would be at once: nearly all is done outside of Python."""
     made = held.enter_context(ThreadPoolExecutor(1)).submit(make)
     return made.result, made.done

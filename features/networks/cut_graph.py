@@ -50,12 +50,12 @@ def filled(cut: bytes, holes: Sequence[Hole], tensors: Tensors) -> bytes:
     """The graph. Args: holes: in their order. Raises: NoRootsError where the exporter's numbers cannot be had."""
     parts, end = [], 0
     for hole in holes:
-        parts += [cut[end : hole.at], numbers_of(hole, tensors)]
+        parts += [cut[end : hole.at], hole_bytes(hole, tensors)]
         end = hole.at
     return b"".join([*parts, cut[end:]])
 
 
-def numbers_of(hole: Hole, tensors: Tensors) -> bytes:
+def hole_bytes(hole: Hole, tensors: Tensors) -> bytes:
     """What belongs there, step by step in float32 as the exporter computes it: another order gives other bits."""
     if hole.kind == KEPT:
         return tensors[hole.tensor].tobytes()

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import weights
+from .cut_graph import Tensors
 from .weights import EMBEDDED_SOURCE, embedded_card
 
 # The graph with a number a channel in place of each convolution's weights: what the exporter multiplied them by, as it folds the
 # normalization behind into them. Made by tools/cut_embedded_graph.py.
 CUT_NAME = "encoder.onnx.cut"
-
-Tensors = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)

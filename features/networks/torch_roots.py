@@ -40,7 +40,8 @@ def _function() -> Callable[..., None] | None:
         return None
     function.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
     function.restype = None
-    return function
+    roots: Callable[..., None] = function
+    return roots
 
 
 def torch_roots(values: NDArray[np.float32]) -> NDArray[np.float32] | None:
