@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from headstart.features.sources.image_table import table_of
 from headstart.features.sources.source import MISSING, Image, Source
 from headstart.features.sources.spellings import SPLITS
 from headstart.pipeline import paths
@@ -99,9 +100,11 @@ def add_images(
     if revision.revised is not None:
         # Before the part: a row that moved away from a path must not be taken for an older state of what is there now.
         publish_revision(workspace.files, manifest.folder, before.revision + 1, revision.revised)
+    table = table_of(source.images)
     chosen = [i for i, row in enumerate(matching.rows) if row == NO_ROW]
     if chosen:
-        strata = [(source.images[i].label, splits[i]) for i in chosen]
+        pairs: dict[tuple[str, str], tuple[str, str]] = {}
+        strata = [pairs.setdefault(pair, pair) for pair in ((table.labels[i], splits[i]) for i in chosen)]
         lots = [source.lots[i] for i in chosen] if source.lots else []
         order = order_by_lots(strata, lots, manifest.dataset.seed, len(before.path))
         images = ((source.images[chosen[k]], splits[chosen[k]]) for k in order)
@@ -203,7 +206,7 @@ def _in_place(images: Sequence[Image], before: Columns, rows: Sequence[int]) -> 
     row = np.array(rows, np.int64)
     size, mtime_ns = sizes_and_times(images)
     is_same = (before.size[row] == size) & (before.mtime_ns[row] == mtime_ns) & before.live[row] & (row != NO_ROW)
-    is_same &= _are_equal([image.path for image in images], before.path, rows)
+    is_same &= _are_equal(table_of(images).paths, before.path, rows)
     return np.asarray(is_same)
 
 
@@ -213,9 +216,10 @@ def _differing(
     """Positions of the images that are not in every respect as their rows, for rows without other columns."""
     if not before.path:
         return list(range(len(images)))
-    is_same = in_place & _are_equal([image.label for image in images], before.label, rows)
-    is_same &= _are_equal(splits, before.split, rows) & _are_equal([image.group for image in images], before.group, rows)
-    digests = [image.digest or before.digest[row] for image, row in zip(images, rows, strict=True)]
+    table = table_of(images)
+    is_same = in_place & _are_equal(table.labels, before.label, rows)
+    is_same &= _are_equal(splits, before.split, rows) & _are_equal(table.groups, before.group, rows)
+    digests = [digest or before.digest[row] for digest, row in zip(table.digests, rows, strict=True)]
     return [int(i) for i in np.flatnonzero(~(is_same & _are_equal(digests, before.digest, rows)))]
 
 
@@ -248,6 +252,8 @@ def _renewed(
     source: Source, matching: Matching, in_place: npt.NDArray[np.bool_], without_features: Callable[[], frozenset[int]]
 ) -> Matching:
     """Images whose row no job would look at again, although they are there now, count as changed."""
+    if matching.rows.count(NO_ROW) == len(matching.rows):
+        return matching
     moved = [i for i in np.flatnonzero(~in_place).tolist() if source.images[i].size != MISSING]
     suspects = {row: i for i in moved if (row := matching.rows[i]) != NO_ROW}
     lacking = without_features() & suspects.keys() if suspects else frozenset()
@@ -259,9 +265,12 @@ def _renewed(
 
 def _splits(source: Source, before: Columns, matching: Matching, seed: int, elsewhere: Mapping[str, str]) -> list[str]:
     if NO_ROW not in matching.rows:
-        kept = [image.split or before.split[row] for image, row in zip(source.images, matching.rows, strict=True)]
+        given = table_of(source.images).splits
+        kept = [split or before.split[row] for split, row in zip(given, matching.rows, strict=True)]
         if all(kept):  # nothing is to be drawn
             return kept
+    if not before.path:
+        return assign_splits(source.images, {}, seed, elsewhere)
     here = {image.path for image in source.images}
     taken = set(matching.rows)
     last = {path: row for row, path in enumerate(before.path) if row not in taken and path not in here}
@@ -297,8 +306,7 @@ def _elsewhere(workspace: Workspace, folder: Path) -> dict[str, tuple[str, str]]
 
 def _copy_notes(source: Source, splits: Sequence[str], elsewhere: Mapping[str, tuple[str, str]]) -> list[str]:
     notes: list[str] = []
-    known = [image.digest for image in source.images if image.digest]
-    if not elsewhere and len(set(known)) == len(known):
+    if not elsewhere and table_of(source.images).digests.are_distinct():
         return notes
     copies: dict[str, list[int]] = defaultdict(list)
     for i, image in enumerate(source.images):
@@ -324,9 +332,11 @@ def _copy_notes(source: Source, splits: Sequence[str], elsewhere: Mapping[str, t
 
 def order_by_lots(strata: Sequence[tuple[str, str]], lots: Sequence[int], seed: int, salt: int) -> list[int]:
     """`fair_order` within each lot, lots one after the other, where `lots` names one for each of them; else over all."""
+    if not lots:
+        return fair_order(strata, seed, salt)
     members: dict[int, list[int]] = defaultdict(list)
     for k in range(len(strata)):
-        members[lots[k] if lots else 0].append(k)
+        members[lots[k]].append(k)
     ordered = (members[lot] for lot in sorted(members))
     return [of_lot[k] for of_lot in ordered for k in fair_order([strata[k] for k in of_lot], seed, salt)]
 

@@ -138,10 +138,13 @@ def _readable(workspace: Workspace) -> Iterator[Manifest]:
 
 
 def _moved_from(workspace: Workspace, source: Source) -> Path | None:
+    others = list(_readable(workspace))
+    if not others:
+        return None
     by_bytes = {image.digest for image in source.images if image.digest}
     by_facts = {(image.path, image.size, image.mtime_ns) for image in source.images}
     best: tuple[int, Path] | None = None
-    for manifest in _readable(workspace):
+    for manifest in others:
         if (manifest.dataset.file is None, _kind(manifest.dataset.layout)) != (source.file is None, _kind(source.layout)):
             continue
         with contextlib.suppress(HeadstartError):

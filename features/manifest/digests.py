@@ -20,6 +20,7 @@ import numpy as np
 from headstart.features.arrays import DamagedArrays
 from headstart.features.devices import cores
 from headstart.features.sources.blocks import LARGEST_BYTES, images_a_block, unpacked
+from headstart.features.sources.image_table import Digests, ImageTable, table_of
 from headstart.features.sources.parquet import groups_of, open_parquet, read_group
 from headstart.features.sources.source import MISSING, Image, Source
 from headstart.features.sources.walk import join
@@ -94,19 +95,22 @@ def digest_images(
         when: 'now': read every one; 'later': none; 'auto': none any more once reading the rest would take over a minute.
         report: called with how many of how many to be read are done.
     """
-    digests = _from_manifest(source, known)
-    unread = [i for i, image in enumerate(source.images) if not digests[i] and image.size != MISSING]
+    table = table_of(source.images)
+    digests = _from_manifest(table, known)
+    unread = [i for i, (digest, size) in enumerate(zip(digests, table.sizes, strict=True)) if not digest and size != MISSING]
+    digested = replace(source, images=table.with_digests(digests))
     if not unread or when == "later":
-        return Digested(_with(source, digests), 0, len(unread))
+        return Digested(digested, 0, len(unread))
     journal = _Journal(journal_path(workspace, source))
-    for i in unread:
-        digests[i] = journal.get(source.images[i])
-    unread = [i for i in unread if not digests[i]]
+    if journal.knows_any:
+        for i in unread:
+            digests[i] = journal.get(table[i])
+        unread = [i for i in unread if not digests[i]]
     begun, done = time.monotonic(), 0
     for i, digest in _read(source, unread):
         digests[i] = digest
         done += 1
-        journal.add(source.images[i], digest)
+        journal.add(table.paths[i], digest, table.sizes[i], table.mtimes[i])
         if done % _LOT:
             continue
         elapsed = time.monotonic() - begun
@@ -114,10 +118,10 @@ def digest_images(
         left_s = elapsed / done * (len(unread) - done)
         if when == "auto" and elapsed > _JUDGED_AFTER_S and left_s > _WORTH_S:
             journal.flush()
-            return Digested(_with(source, digests), done, len(unread) - done, left_s)
+            return Digested(digested, done, len(unread) - done, left_s)
     if done:
         report(done, done)
-    return Digested(_with(source, digests), done)
+    return Digested(digested, done)
 
 
 def forget_journal(workspace: Workspace, source: Source) -> None:
@@ -126,29 +130,22 @@ def forget_journal(workspace: Workspace, source: Source) -> None:
         paths.remove(journal_path(workspace, source))
 
 
-def _from_manifest(source: Source, known: Columns | None) -> list[str]:
-    digests = [image.digest for image in source.images]
+def _from_manifest(table: ImageTable, known: Columns | None) -> Digests:
     if known is None or not known.path:
-        return digests
-    rows = list(map(known.row_at.get, [image.path for image in source.images], repeat(NO_ROW)))
-    size, mtime_ns = sizes_and_times(source.images)
+        return Digests(table.digests)
+    rows = list(map(known.row_at.get, table.paths, repeat(NO_ROW)))
+    size, mtime_ns = sizes_and_times(table)
     row = np.array(rows, np.int64)
     is_same = (row != NO_ROW) & (known.size[row] == size) & (known.mtime_ns[row] == mtime_ns)
     there = list(map(known.digest.__getitem__, rows))
     if is_same.all() and all(there):
-        return there
+        return Digests(there)
     # An earlier row of that path may be what lies there again.
     other = dict(zip(zip(known.path, known.size.tolist(), known.mtime_ns.tolist(), strict=True), known.digest, strict=True))
-    return [
+    return Digests(
         (digest if same else "") or other.get((image.path, image.size, image.mtime_ns)) or image.digest
-        for image, digest, same in zip(source.images, there, is_same.tolist(), strict=True)
-    ]
-
-
-def _with(source: Source, digests: Sequence[str]) -> Source:
-    pairs = zip(source.images, digests, strict=True)
-    images = tuple(image if image.digest == digest else Image(*image[:-1], digest) for image, digest in pairs)
-    return replace(source, images=images)
+        for image, digest, same in zip(table, there, is_same.tolist(), strict=True)
+    )
 
 
 def _read(source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]:
@@ -160,11 +157,10 @@ def _read(source: Source, positions: Sequence[int]) -> Iterator[tuple[int, str]]
     if source.layout == "parquet":
         yield from _read_parquet(source, positions)
         return
-    root = str(source.root)
+    root, table = str(source.root), table_of(source.images)
 
     def of_lot(lot: Sequence[int]) -> list[str]:
-        images = (source.images[i] for i in lot)
-        return [digest_of_file(join(root, image.path), image.size, image.mtime_ns) for image in images]
+        return [digest_of_file(join(root, table.paths[i]), table.sizes[i], table.mtimes[i]) for i in lot]
 
     lots = [positions[start : start + _LOT] for start in range(0, len(positions), _LOT)]
     # Twice as many threads as cores: where a disk answers slowly, several questions wait for it at once.
@@ -237,10 +233,14 @@ class _Journal:
     def get(self, image: Image) -> str:
         return self._kept.get((image.path, image.size, image.mtime_ns), "")
 
-    def add(self, image: Image, digest: str) -> None:
+    @property
+    def knows_any(self) -> bool:
+        return bool(self._kept)
+
+    def add(self, path: str, digest: str, size: int, mtime_ns: int) -> None:
         if not digest:
             return
-        self._pending.append((image.path, digest, image.size, image.mtime_ns))
+        self._pending.append((path, digest, size, mtime_ns))
         if len(self._pending) % _LOT == 0 and time.monotonic() - self._written_at > _KEPT_EVERY_S:
             self.flush()
 

@@ -3,7 +3,6 @@
 Where no digest is known, an image is known by its path, size and time, and a moved one by its name, size and time.
 """
 
-import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
+from headstart.features.sources.image_table import table_of
 from headstart.features.sources.source import MISSING, Image
 
 from .reading import Columns
@@ -36,10 +36,11 @@ def match_images(images: Sequence[Image], before: Columns) -> Matching:
 
     Of equal copies those keep their rows that lie where they lay; the others are given out by name, then in order.
     """
-    at_path = before.row_at
-    there = list(map(at_path.get, [image.path for image in images], repeat(NO_ROW)))
-    digests = [image.digest for image in images]
-    if NO_ROW not in there and all(digests) and digests == list(map(before.digest.__getitem__, there)):
+    if not before.path:
+        return Matching([NO_ROW] * len(images), frozenset())
+    at_path, table = before.row_at, table_of(images)
+    there = list(map(at_path.get, table.paths, repeat(NO_ROW)))
+    if NO_ROW not in there and all(map(_is_known, table.digests, map(before.digest.__getitem__, there))):
         return Matching(there, frozenset())  # the usual case, in a tenth of the time
     rows = [NO_ROW] * len(images)
     taken = set()
@@ -60,8 +61,12 @@ def match_images(images: Sequence[Image], before: Columns) -> Matching:
 
 def sizes_and_times(images: Sequence[Image]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Size and mtime_ns of each image, int64 (n,)."""
-    size, mtime_ns = (np.fromiter(map(operator.attrgetter(name), images), np.int64, len(images)) for name in ("size", "mtime_ns"))
-    return size, mtime_ns
+    table = table_of(images)
+    return np.array(table.sizes, np.int64), np.array(table.mtimes, np.int64)
+
+
+def _is_known(digest: str, before: str) -> bool:
+    return digest == before != ""
 
 
 def _is_same(image: Image, before: Columns, row: int) -> bool:

@@ -156,12 +156,11 @@ def publish_part(files: FileSystem, folder: Path, extra_columns: Sequence[str], 
     """
     before = list_parts(folder)
     first_row = sum(part.rows for part in before)
-    rows: list[Sequence[str | int]] = [
-        (i.digest, i.path, i.label, split, i.group, i.size, i.mtime_ns, "", "", "", *i.extra) for i, split in images
-    ]
+    rows = ((i.digest, i.path, i.label, split, i.group, i.size, i.mtime_ns, "", "", "", *i.extra) for i, split in images)
     data = written([*IMAGE_COLUMNS, *extra_columns], rows)
+    count = data.count(b"\n") - 1
     digest = hashlib.sha256(data).hexdigest()[:16]
-    path = folder / f"part_{len(before):04d}.{first_row}-{first_row + len(rows)}.{digest}.csv"
+    path = folder / f"part_{len(before):04d}.{first_row}-{first_row + count}.{digest}.csv"
     files.publish(path, data)
     return part_of(folder, path.name)
 

@@ -12,6 +12,7 @@ from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import printable
 
 from .folder import folder_source
+from .image_table import table_of
 from .parquet import PARQUET
 from .read_table import DELIMITERS, read_table
 from .scenes import grouped
@@ -100,15 +101,15 @@ def _is_lfs_pointer(file: Path, shown: str) -> bool:
 
 def describe(source: Source) -> list[str]:
     """Lines that tell a user what was detected, so that a wrong guess is seen before hours are spent on it."""
-    images = source.images
+    images, table = source.images, table_of(source.images)
     place = source.root / source.file if source.file else source.root
     lines = [
         f"{printable(str(place))}: {_LAYOUTS[source.layout]}",
         f"  images    {len(images):,}",
-        f"  classes   {_classes(image.label for image in images)}",
-        f"  splits    {_splits(Counter(image.split for image in images))}",
+        f"  classes   {_classes(table.labels)}",
+        f"  splits    {_splits(Counter(table.splits))}",
     ]
-    groups = {image.group for image in images} - {""}
+    groups = set(table.groups) - {""}
     if groups:
         lines.append(f"  groups    {len(groups):,}, never divided between splits")
     examples = sorted({0, len(images) // 2, len(images) - 1})

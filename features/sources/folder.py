@@ -9,10 +9,11 @@ from pathlib import Path
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import printable
 
+from .image_table import ImageTable
 from .parquet import PARQUET
 from .source import Image, Layout, Source, SourceOptions, refuse_links
 from .spellings import is_filler, one_form, refuse_two_spellings, sounds_like_masks, sounds_like_split, split_of, without_split
-from .walk import ListedFile, Walk, walk_images
+from .walk import ListedFile, ListedFiles, Walk, walk_images
 
 
 def folder_source(root: Path, options: SourceOptions) -> Source:
@@ -30,10 +31,12 @@ def folder_source(root: Path, options: SourceOptions) -> Source:
     if not listed.files:
         raise HeadstartError(f"{shown} holds no image, but {_others(listed)}. Expected files such as .jpg or .png.")
     layout = _layout(shown, listed.files, options)
-    used = [file for file in listed.files if "/" in file.path] if layout != "flat" else listed.files
-    images = tuple(_images(used, layout))
+    used = listed.files
+    if layout != "flat" and not all("/" in path for path in used.paths):
+        used = ListedFiles(file for file in used if "/" in file.path)
+    images = _images(used, layout)
     if not options.keep_case:
-        refuse_two_spellings([image.label for image in images], lambda i: f"{shown}: {printable(images[i].path)}")
+        refuse_two_spellings(images.labels, lambda i: f"{shown}: {printable(images.paths[i])}")
     loose = len(listed.files) - len(used)
     return Source(
         root=root,
@@ -115,10 +118,13 @@ def _refuse_one_filler_for_all(shown: str, files: Sequence[ListedFile]) -> None:
 
 def _class_level(files: Sequence[ListedFile]) -> int:
     """Below splits: 1 if the next folders are the classes, 2 if there is only one that says nothing (train/images/cat)."""
-    parts = [file.path.split("/") for file in files]
-    between = {part[1] for part in parts if len(part) > 2}
-    below = {part[2] for part in parts if len(part) > 3}
-    return 2 if len(between) == 1 and is_filler(*between) and len(below) > 1 and all(len(part) > 3 for part in parts) else 1
+    between, below, is_deep = set[str](), set[str](), True
+    for file in files:
+        parts = file.path.split("/")
+        between |= {parts[1]} if len(parts) > 2 else set()
+        below |= {parts[2]} if len(parts) > 3 else set()
+        is_deep = is_deep and len(parts) > 3
+    return 2 if len(between) == 1 and is_filler(*between) and len(below) > 1 and is_deep else 1
 
 
 def _refuse_masks(shown: str, names: Set[str]) -> None:
@@ -227,24 +233,25 @@ def _refuse_what_sounds_like_splits(shown: str, folders: Counter[str]) -> None:
         )
 
 
-def _images(files: Sequence[ListedFile], layout: Layout) -> list[Image]:
-    parts = [file.path.split("/", 3) for file in files]
+def _images(files: ListedFiles, layout: Layout) -> ImageTable:
+    def folders(level: int) -> list[str]:
+        """For each file the folder at that depth, '' where it lies less deep; equal ones are one object."""
+        parts = (path.split("/", level + 1) for path in files.paths)
+        return [sys.intern(part[level]) if len(part) > level + 1 else "" for part in parts]
+
+    none = [""] * len(files)
     if layout == "classes":
-        labels, splits = [part[0] for part in parts], [""] * len(files)
+        labels, splits = folders(0), none
     elif layout == "split_classes":
-        level = _class_level(files)
-        labels = [part[level] if len(part) > level + 1 else "" for part in parts]
-        splits = _splits([part[0] for part in parts])
+        labels, splits = folders(_class_level(files)), _splits(folders(0))
     elif layout == "class_splits":
-        labels, splits = [part[0] for part in parts], _splits([part[1] for part in parts])
+        labels, splits = folders(0), _splits(folders(1))
     else:
-        labels, splits = [""] * len(files), _splits([part[0] if len(part) > 1 else "" for part in parts])
+        labels, splits = none, _splits(folders(0))
         if not all(splits):
-            splits = [""] * len(files)
-    return [
-        Image(file.path, label, split, "", file.size, file.mtime_ns)
-        for file, label, split in zip(files, map(sys.intern, one_form(labels)), splits, strict=True)
-    ]
+            splits = none
+    labels = list(map(sys.intern, one_form(labels)))
+    return ImageTable(files.paths, labels, splits, none, files.sizes, files.mtimes)
 
 
 def _splits(names: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.text import plural, printable
 
+from .image_table import table_of
 from .source import Image, Source, SourceOptions
 
 GROUP_BY = "group_by"  # a role of a data set; its value begins with '/', as no column does
@@ -82,20 +83,22 @@ def scenes_of(paths: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 
 def _scene(path: str) -> str:
-    file = PurePosixPath(path)
-    match = _FRAME.fullmatch(file.stem)
-    return f"{file.parent}/{match['scene']}" if match else ""
+    # Not by pathlib, which keeps each part of each path.
+    folder, _, name = path.rpartition("/")
+    match = _FRAME.fullmatch(name[:dot] if 0 < (dot := name.rfind(".")) < len(name) - 1 else name)
+    return f"{folder}/{match['scene']}" if match else ""
 
 
 def scenes_note(images: Sequence[Image]) -> str | None:
     """What to say where names look like bursts or frames and nothing says what belongs together."""
-    if any(image.group for image in images):
+    table = table_of(images)
+    if any(table.groups):
         return None
-    scenes = scenes_of([image.path for image in images], [image.label for image in images])
+    scenes = scenes_of(table.paths, table.labels)
     first = next((scene for scene in scenes if scene), None)
     if first is None:
         return None
-    names = [PurePosixPath(image.path).name for image, scene in zip(images, scenes, strict=True) if scene == first][:2]
+    names = [path.rpartition("/")[2] for path, scene in zip(table.paths, scenes, strict=True) if scene == first][:2]
     return (
         f"file names look like bursts or frames of {plural(len(set(scenes) - {''}), 'scene')} "
         f"({', '.join(map(printable, names))}): where one scene is in train and in test, the score flatters. "

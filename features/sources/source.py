@@ -77,7 +77,7 @@ class Source:
     root: Path
     layout: Layout
     file: str | None
-    images: tuple[Image, ...]
+    images: Sequence[Image]
     lots: tuple[int, ...] = ()
     columns: tuple[str, ...] = ()
     roles: tuple[tuple[str, str], ...] = ()
