@@ -44,6 +44,8 @@ class Digests(Sequence[str]):
     def __getitem__(self, place: int | slice) -> str | list[str]:
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            place = range(len(self))[place]
         packed = bytes(self.packed[_DIGEST_BYTES * place : _DIGEST_BYTES * (place + 1)])
         if packed == _NO_DIGEST:
             return self._others.get(place, "")
@@ -74,10 +76,10 @@ class Digests(Sequence[str]):
 
 def _packed(text: str) -> bytes:
     try:
-        packed = bytes.fromhex(text) if len(text) == 2 * _DIGEST_BYTES else b""
+        packed = bytes.fromhex(text)
     except ValueError:
         return _NO_DIGEST
-    return packed if packed.hex() == text else _NO_DIGEST
+    return packed if len(packed) == _DIGEST_BYTES and packed.hex() == text else _NO_DIGEST
 
 
 class ImageTable(Sequence[Image]):
@@ -136,7 +138,7 @@ class ImageTable(Sequence[Image]):
         if isinstance(place, slice):
             return tuple(self[i] for i in range(*place.indices(len(self))))
         if place < 0:
-            place += len(self)
+            place = range(len(self))[place]
         return Image(
             self.paths[place],
             self.labels[place],

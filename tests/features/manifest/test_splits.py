@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headstart.features.manifest import splits as splits_module
 from headstart.features.manifest.splits import assign_splits, split_notes
 from headstart.features.sources.source import Image
 from headstart.features.sources.spellings import SPLITS
@@ -54,6 +55,26 @@ def test_the_order_of_the_images_does_not_matter(images, random, seed):
     expected = dict(zip(images, assign_splits(images, {}, seed), strict=True))
     random.shuffle(images)
     assert dict(zip(images, assign_splits(images, {}, seed), strict=True)) == expected
+
+
+@given(
+    st.lists(st.tuples(LABELS, st.sampled_from(["", "", "", *SPLITS]), st.sampled_from(["", "1" * 32, "2" * 32])), max_size=60),
+    st.sets(st.integers(0, 60)),
+    st.sampled_from([{}, {"1" * 32: "val", "2" * 32: "test"}]),
+    st.booleans(),
+    st.integers(),
+)
+def test_images_that_are_units_of_their_own_are_drawn_as_any_others(specs, known, elsewhere, are_given, seed):
+    images, seen = [], set()
+    for number, (label, split, digest) in enumerate(specs):
+        own = "" if digest in seen else digest
+        seen.add(digest)
+        images.append(Image(f"{number}.jpg", label, split if are_given else "", "", 1, 1, (), own))
+    known = {image.path: SPLITS[number % 3] for number, image in enumerate(images) if number in known}
+    alone = assign_splits(images, known, seed, elsewhere)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(splits_module, "_is_each_alone", lambda table: False)
+        assert assign_splits(images, known, seed, elsewhere) == alone
 
 
 @given(MIXED)
