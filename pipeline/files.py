@@ -122,6 +122,17 @@ class FileSystem:
             self.sync_folder(path.parent)
             return published
 
+    def publish_by_pieces(self, folder: Path, pieces: Iterable[bytes], name: Callable[[], str]) -> Path:
+        """As `publish`, of bytes that need not be in memory at once; `name` in `folder` is asked for after the last.
+
+        Returns: its path.
+        """
+        with self._written_beside(folder / "a new file", pieces) as temporary:
+            path = folder / name()
+            self._appear(temporary, path)
+            self.sync_folder(folder)
+            return path
+
     def replace(self, path: Path, data: bytes) -> None:
         """Puts `data` at `path`, complete and durable, whether it existed or not. Raises as `publish`."""
         self.replace_by_pieces(path, [data])

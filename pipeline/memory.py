@@ -3,7 +3,8 @@
 import contextlib
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
 
@@ -52,13 +53,7 @@ def freed_memory_kept() -> Iterator[None]:
 
     Else large blocks go back to the system at once, and each step of a training waits until it has made their pages anew.
     """
-    import ctypes
-
-    try:
-        library = ctypes.CDLL(None) if sys.platform == "linux" else None
-        tune, trim = (library.mallopt, library.malloc_trim) if library else (None, None)
-    except (OSError, AttributeError):  # musl has no such options
-        tune = trim = None
+    tune, trim = _of_glibc("mallopt"), _of_glibc("malloc_trim")
     if tune is None or trim is None:
         yield
         return
@@ -72,6 +67,23 @@ def freed_memory_kept() -> Iterator[None]:
         tune(_MMAP_THRESHOLD, 32 * 2**20)
         tune(_TRIM_THRESHOLD, 64 * 2**20)
         trim(0)
+
+
+def give_freed_memory_back() -> None:
+    """What this process freed goes back to the system. Without glibc nothing happens."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., Any] | None:
+    import ctypes
+
+    try:
+        function: Callable[..., Any] | None = getattr(ctypes.CDLL(None), name) if sys.platform == "linux" else None
+    except (OSError, AttributeError):  # musl has no such function
+        return None
+    return function
 
 
 @contextlib.contextmanager

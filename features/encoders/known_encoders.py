@@ -54,7 +54,7 @@ class KnownEncoder:
             graph = filled(cut, parse_holes(self.facts["holes"]), self.tensors)
         except NoRootsError:
             return False
-        encoder = OnnxEncoder(self.spec, graph, {})
+        encoder = OnnxEncoder(self.spec, graph, {}, keeps_memory=False)
         features = encoder.encode(images := trial_images(self.spec))
         is_invariant = same_alone(encoder, images, features)
         encoder.close()

@@ -113,6 +113,7 @@ class OnnxEncoder:
         versions: of what exported it.
         is_batch_invariant: False makes it run one image at a time, so that features never depend on the neighbours.
         image_s: how long it may take for each image; None where a worker's watchdog sees to that.
+        keeps_memory: what a run took is there for the next one; False gives it back, where only a few images are tried.
 
     Raises: DamagedGraphError if it takes or gives something else than `spec` says; what ONNX Runtime raises.
     """
@@ -127,6 +128,7 @@ class OnnxEncoder:
         versions: Mapping[str, str],
         is_batch_invariant: bool = True,
         image_s: float | None = None,
+        keeps_memory: bool = True,
     ) -> None:
         import onnxruntime
 
@@ -140,8 +142,10 @@ class OnnxEncoder:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread would take a decoder's core
-        _bound_memory()
-        options.add_session_config_entry("session.use_env_allocators", "1")
+        if keeps_memory:
+            _bound_memory()
+            options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_cpu_mem_arena = keeps_memory
         self.is_batch_invariant = is_batch_invariant
         source = graph if isinstance(graph, bytes) else str(graph)
         self._name = "the graph" if isinstance(graph, bytes) else str(graph)

@@ -88,7 +88,7 @@ def graph_of_package(spec: EncoderSpec) -> tuple[bytes, GraphFacts] | None:
     given = embedded_graph(replace(spec, transform=plain).fingerprint)
     if given is None:
         return None
-    encoder = OnnxEncoder(spec, given.data, {})
+    encoder = OnnxEncoder(spec, given.data, {}, keeps_memory=False)
     is_batch_invariant = same_alone(encoder, images := trial_images(spec), encoder.encode(images))
     sha256 = hashlib.sha256(given.data).hexdigest()
     return given.data, GraphFacts(spec.fingerprint, sha256, "", is_batch_invariant, given.check, given.versions)

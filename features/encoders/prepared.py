@@ -18,11 +18,12 @@ from headstart.features.networks.weights import EMBEDDED_SOURCE
 from headstart.pipeline.child import Child, ChildEnded
 from headstart.pipeline.errors import HeadstartError, TryLaterError
 from headstart.pipeline.files import temporary_folder
+from headstart.pipeline.memory import give_freed_memory_back
 from headstart.pipeline.workspace import Workspace, open_or_create_workspace, open_workspace
 
 from .folder import SPEC_NAME
 from .kept_graphs import keep_encoder, kept_folder, take_encoder
-from .known_encoders import known_encoder
+from .known_encoders import KnownEncoder, known_encoder
 from .onnx_encoder import GraphFacts, find_graph
 from .onnx_export import export_graph, graph_of_package
 from .precision import FLOAT32
@@ -98,11 +99,13 @@ def begin_encoder(workspace: Workspace, request: EncoderRequest, held: contextli
     known = known_encoder(request)
     if known is None:
         return _begun_export(workspace, request, place, held, with_graph)
-    is_written, is_done = _in_thread(held, lambda: known.write(place / "known"))
+    spec = known.spec
+    is_written, is_done = _in_thread(held, functools.partial(_written, [known], place / "known"))
+    del known  # it holds all weights
 
     def finish() -> PreparedEncoder:
         if is_written():
-            return known.spec, place / "known"
+            return spec, place / "known"
         return _begun_export(workspace, request, place, held, with_graph).finished()
 
     return BegunEncoder(finish, is_done)
@@ -112,6 +115,13 @@ def _in_thread(held: contextlib.ExitStack, make: Callable[[], _Made]) -> tuple[C
     """What waits for it, and what says whether that would be at once: nearly all is done outside of Python."""
     made = held.enter_context(ThreadPoolExecutor(1)).submit(make)
     return made.result, made.done
+
+
+def _written(known: list[KnownEncoder], folder: Path) -> bool:
+    """Args: known: one, which is taken from there, so that its weights are gone at the end."""
+    is_written = known.pop().write(folder)
+    give_freed_memory_back()  # a million images may be about to need it
+    return is_written
 
 
 def _packaged_there(packaged: tuple[EncoderSpec, EmbeddedWeights], folder: Path) -> PreparedEncoder:

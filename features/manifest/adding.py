@@ -101,8 +101,9 @@ def add_images(
         # Before the part: a row that moved away from a path must not be taken for an older state of what is there now.
         publish_revision(workspace.files, manifest.folder, before.revision + 1, revision.revised)
     table = table_of(source.images)
-    chosen = [i for i, row in enumerate(matching.rows) if row == NO_ROW]
-    if chosen:
+    every = range(len(matching.rows))
+    chosen: Sequence[int] = every if not before.path else [i for i in every if matching.rows[i] == NO_ROW]
+    if len(chosen):
         pairs: dict[tuple[str, str], tuple[str, str]] = {}
         strata = [pairs.setdefault(pair, pair) for pair in ((table.labels[i], splits[i]) for i in chosen)]
         lots = [source.lots[i] for i in chosen] if source.lots else []
@@ -330,10 +331,10 @@ def _copy_notes(source: Source, splits: Sequence[str], elsewhere: Mapping[str, t
     return notes
 
 
-def order_by_lots(strata: Sequence[tuple[str, str]], lots: Sequence[int], seed: int, salt: int) -> list[int]:
+def order_by_lots(strata: Sequence[tuple[str, str]], lots: Sequence[int], seed: int, salt: int) -> Iterable[int]:
     """`fair_order` within each lot, lots one after the other, where `lots` names one for each of them; else over all."""
     if not lots:
-        return fair_order(strata, seed, salt)
+        return map(int, _fair_places(strata, seed, salt))
     members: dict[int, list[int]] = defaultdict(list)
     for k in range(len(strata)):
         members[lots[k]].append(k)
@@ -346,13 +347,17 @@ def fair_order(strata: Sequence[tuple[str, str]], seed: int, salt: int) -> list[
 
     The k-th of a class's n members, in an order that is itself fair to the splits, stands at (k + u) / n with u uniform.
     """
+    return [int(i) for i in _fair_places(strata, seed, salt)]
+
+
+def _fair_places(strata: Sequence[tuple[str, str]], seed: int, salt: int) -> npt.NDArray[np.int64]:
     random = np.random.default_rng(int.from_bytes(hashlib.blake2b(f"{seed} {salt}".encode(), digest_size=16).digest()))
     pairs: dict[object, int] = {}
     labels: dict[object, int] = {}
     by_pair = np.array([pairs.setdefault(stratum, len(pairs)) for stratum in strata], np.int64)
     by_label = np.array([labels.setdefault(label, len(labels)) for label, _ in strata], np.int64)
     positions = _spread(by_label, _spread(by_pair, random.random(len(strata)), random), random)
-    return [int(i) for i in np.argsort(positions, kind="stable")]
+    return np.argsort(positions, kind="stable")
 
 
 def _spread(

@@ -22,7 +22,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import FileSystem, environment_faults
 from headstart.pipeline.text import printable, unescape
 
-from .csv_lines import columns, fields, written
+from .csv_lines import columns, fields, pieces
 from .names import PART
 
 _CHUNK = 1 << 22
@@ -156,13 +156,22 @@ def publish_part(files: FileSystem, folder: Path, extra_columns: Sequence[str], 
     """
     before = list_parts(folder)
     first_row = sum(part.rows for part in before)
-    rows = ((i.digest, i.path, i.label, split, i.group, i.size, i.mtime_ns, "", "", "", *i.extra) for i, split in images)
-    data = written([*IMAGE_COLUMNS, *extra_columns], rows)
-    count = data.count(b"\n") - 1
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    path = folder / f"part_{len(before):04d}.{first_row}-{first_row + count}.{digest}.csv"
-    files.publish(path, data)
-    return part_of(folder, path.name)
+    rows: Iterator[Sequence[str | int]] = (
+        (i.digest, i.path, i.label, split, i.group, i.size, i.mtime_ns, "", "", "", *i.extra) for i, split in images
+    )
+    sha256, stop = hashlib.sha256(), first_row - 1  # a line of the header
+
+    def data() -> Iterator[bytes]:
+        nonlocal stop
+        for piece in pieces([*IMAGE_COLUMNS, *extra_columns], rows):
+            sha256.update(piece)
+            stop += piece.count(b"\n")
+            yield piece
+
+    def name() -> str:
+        return f"part_{len(before):04d}.{first_row}-{stop}.{sha256.hexdigest()[:16]}.csv"
+
+    return part_of(folder, files.publish_by_pieces(folder, data(), name).name)
 
 
 def check_part(part: Part) -> CheckedPart:

@@ -65,8 +65,10 @@ def _assign_alone(table: ImageTable, splits: list[str], seed: int, elsewhere: Ma
     if all(splits):
         return splits
     draw = _Draw(table.labels, splits, ((i,) for i in range(len(splits))))
-    hashes = b"".join(_hash(seed, f"image {path}") for path in table.paths)
-    high, low = np.frombuffer(hashes, ">u8").reshape(-1, 2).T.astype(np.uint64)
+    hashes = bytearray()
+    for path in table.paths:
+        hashes += _hash(seed, f"image {path}")
+    high, low = np.frombuffer(hashes, ">u8").reshape(-1, 2).T
     for place in np.lexsort((low, high)):  # of equal hashes the first comes first
         i = int(place)
         if not splits[i]:

@@ -12,9 +12,12 @@ _REVISION = """    if revision.revised is not None:
         # Before the part: a row that moved away from a path must not be taken for an older state of what is there now.
         publish_revision(workspace.files, manifest.folder, before.revision + 1, revision.revised)
 """
-_PART = """    chosen = [i for i, row in enumerate(matching.rows) if row == NO_ROW]
-    if chosen:
-        strata = [(source.images[i].label, splits[i]) for i in chosen]
+_PART = """    table = table_of(source.images)
+    every = range(len(matching.rows))
+    chosen: Sequence[int] = every if not before.path else [i for i in every if matching.rows[i] == NO_ROW]
+    if len(chosen):
+        pairs: dict[tuple[str, str], tuple[str, str]] = {}
+        strata = [pairs.setdefault(pair, pair) for pair in ((table.labels[i], splits[i]) for i in chosen)]
         lots = [source.lots[i] for i in chosen] if source.lots else []
         order = order_by_lots(strata, lots, manifest.dataset.seed, len(before.path))
         images = ((source.images[chosen[k]], splits[chosen[k]]) for k in order)
@@ -32,7 +35,7 @@ IDENTITY_MUTANTS = (
     Mutant(
         "of many images that are as they were none is taken for another",
         MATCHING,
-        " and digests == list(map(before.digest.__getitem__, there)):",
+        " and all(map(_is_known, table.digests, map(before.digest.__getitem__, there))):",
         ":",
     ),
     Mutant("no row is two images", MATCHING, "                if row not in taken:\n", "                if True:\n"),
@@ -74,7 +77,7 @@ IDENTITY_MUTANTS = (
     Mutant(
         "a corrected label is looked for",
         ADDING,
-        "in_place & _are_equal([image.label for image in images], before.label, rows)",
+        "in_place & _are_equal(table.labels, before.label, rows)",
         "in_place.copy()",
     ),
     Mutant(
@@ -106,9 +109,16 @@ IDENTITY_MUTANTS = (
     Mutant(
         "a copy in another data set decides the split",
         SPLITS,
+        '[split or elsewhere.get(digest, "") for split, digest in zip(splits, table.digests, strict=True)]',
+        "splits",
+    ),
+    Mutant(
+        "a copy in another data set decides the split of a group",
+        SPLITS,
         "            of_unit.setdefault(name, elsewhere[image.digest])\n",
         "            pass\n",
     ),
+    Mutant("images of a group are drawn together", SPLITS, "not any(table.groups) and table.digests", "table.digests"),
     Mutant("the newest revision counts", REVISIONS, "return revisions[-1] if", "return revisions[0] if"),
     Mutant(
         "a revision that was cut off is refused",
@@ -119,8 +129,8 @@ IDENTITY_MUTANTS = (
     Mutant(
         "an image of which the digest is known is not read",
         DIGESTS,
-        "if not digests[i] and image.size != MISSING]",
-        "if image.size != MISSING]",
+        "if not digest and size != MISSING]",
+        "if size != MISSING]",
     ),
     Mutant(
         "a known digest counts for that time alone",

@@ -154,3 +154,31 @@ def test_what_a_file_system_cannot_do_is_found_by_trying(tmp_path, monkeypatch, 
     monkeypatch.setattr(os, call, refuse)
     assert probe(tmp_path) == FileSystem(hard_links=call != "link", fsync=call != "fsync")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_in_pieces_appears_whole_under_the_name_that_its_last_piece_settles(tmp_path, hard_links):
+    said = []
+
+    def pieces():
+        for number in range(3):
+            assert [path.name for path in tmp_path.glob("part*")] == []
+            said.append(number)
+            yield bytes([number])
+
+    files = FileSystem(hard_links=hard_links)
+    path = files.publish_by_pieces(tmp_path, pieces(), lambda: f"part_{sum(said)}")
+    assert (path, path.read_bytes(), list(tmp_path.iterdir())) == (tmp_path / "part_3", b"\0\1\2", [path])
+    files.publish_by_pieces(tmp_path, [b"other"], lambda: "part_3")
+    assert path.read_bytes() == b"\0\1\2"  # what is there stays
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyError("a row")])
+def test_pieces_that_cannot_be_had_or_written_leave_nothing(tmp_path, fault):
+    def pieces():
+        yield b"first"
+        raise fault
+
+    with pytest.raises(TryLaterError if isinstance(fault, OSError) else KeyError):
+        FileSystem().publish_by_pieces(tmp_path, pieces(), lambda: "part")
+    assert list(tmp_path.iterdir()) == []

@@ -181,15 +181,15 @@ def test_lost_dataset_file_comes_back_and_no_row_is_added_twice(workspace):
 
 
 def test_full_disk_leaves_no_part_and_the_next_call_adds_all(workspace, monkeypatch):
-    publish = FileSystem.publish
+    publish = FileSystem.publish_by_pieces
 
     def full(*_):
         raise TryLaterError("disk full")
 
-    monkeypatch.setattr(FileSystem, "publish", full)
+    monkeypatch.setattr(FileSystem, "publish_by_pieces", full)
     with pytest.raises(TryLaterError):
         add_images(workspace, source(*images(3)), 0)
-    monkeypatch.setattr(FileSystem, "publish", publish)
+    monkeypatch.setattr(FileSystem, "publish_by_pieces", publish)
     assert add_images(workspace, source(*images(3)), 0).new == 3
 
 

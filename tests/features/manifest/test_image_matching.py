@@ -260,19 +260,17 @@ def test_an_enqueue_killed_between_its_two_files_hides_no_row_that_still_counts(
     rows = {path: row for path, _, row in live(enqueued(workspace, data))}
     (data / "cat/00.jpg").rename(data / "cat/old.jpg")
     (data / "cat/00.jpg").write_bytes(b"another picture")
-    published, plain = [], FileSystem.publish
+    [folder] = list_datasets(workspace.manifests)
+    revisions = set(folder.glob("revision*"))
 
-    def once(files, path, content):
-        if published:
-            raise InterruptedError("killed")
-        published.append(path)
-        return plain(files, path, content)
+    def killed(*_):
+        assert set(folder.glob("revision*")) != revisions  # the first of the two is there
+        raise InterruptedError("killed")
 
-    monkeypatch.setattr(FileSystem, "publish", once)
+    monkeypatch.setattr(FileSystem, "publish_by_pieces", killed)
     with pytest.raises(InterruptedError):
         enqueued(workspace, data)
     monkeypatch.undo()
-    [folder] = list_datasets(workspace.manifests)
     columns = read_columns(folder)
     assert columns.live[rows["cat/00.jpg"]]  # else a training that comes now would do without it
     added = enqueued(workspace, data)
