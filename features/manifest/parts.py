@@ -84,11 +84,12 @@ class CheckedPart:
         data = self._bytes(start, stop)
         return [self._row(index + i, values) for i, values in enumerate(fields(data))]
 
-    def read_columns(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """All rows column by column: IMAGE_COLUMNS by name, '' for those that an older format lacks, and the others by name."""
+    def read_columns(self, start: int = 0, stop: int | None = None) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Rows column by column: IMAGE_COLUMNS by name, '' for those that an older format lacks, and the others by name."""
+        stop = self.part.rows if stop is None else min(stop, self.part.rows)
         names = (*self.fixed, *self.columns)
-        read = columns(self._bytes(0, self.part.rows), len(names))
-        fixed = {name: [""] * self.part.rows for name in IMAGE_COLUMNS} | dict(zip(self.fixed, read, strict=False))
+        read = columns(self._bytes(start, stop), len(names))
+        fixed = {name: [""] * (stop - start) for name in IMAGE_COLUMNS} | dict(zip(self.fixed, read, strict=False))
         return fixed, dict(zip(self.columns, read[len(self.fixed) :], strict=True))
 
     def _bytes(self, start: int, stop: int) -> bytes:

@@ -8,8 +8,9 @@ import functools
 import hashlib
 import json
 import sys
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.features.sources.image_table import Digests
 from headstart.features.sources.source import IMAGE_COLUMNS, Image
 from headstart.pipeline import paths
 from headstart.pipeline.doors import records
@@ -31,7 +33,7 @@ FORMAT = 2
 ABILITIES = frozenset({"parquet"})
 DATASET_FILE = "dataset.json"
 _NOTHING_REVISED = RevisedRows((), {})
-_FEW = frozenset({"label", "split", "group", "image_row", "image_mask", "image_region"})  # different texts
+_AT_ONCE = 1 << 14  # rows
 # What decides features or rows is not among them: digest, path, size and time change nothing that is learned.
 _LEARNED = tuple(IMAGE_COLUMNS.index(name) for name in ("label", "split", "group"))
 
@@ -80,7 +82,7 @@ class Columns:
     group: list[str]
     size: npt.NDArray[np.int64]
     mtime_ns: npt.NDArray[np.int64]
-    digest: list[str]
+    digest: Sequence[str]
     extra: dict[str, list[str]]
     retired: list[str]
     live: npt.NDArray[np.bool_]
@@ -172,32 +174,30 @@ class Manifest:
         """
         chosen = revision_of(self.folder, revision)
         revised = self.revised(chosen.number) if chosen is not None else _NOTHING_REVISED
-        fixed: dict[str, list[str]] = {name: [] for name in IMAGE_COLUMNS}
+        rows = _Rows()
         extra: dict[str, list[str]] = {name: [] for name in revised.columns}
-        count = 0
-        for part in self.parts:
-            its_fixed, its_extra = self._checked(part).read_columns()
-            for name in IMAGE_COLUMNS:  # equal texts one object: a column of few different ones takes a tenth of the memory
-                fixed[name] += its_fixed[name] if name not in _FEW else map(sys.intern, its_fixed[name])
-            names = its_extra if chosen is None else [name for name in its_extra if name in extra]
-            for name in names:
-                extra.setdefault(name, [""] * count)
-            count += part.rows
-            for name, values in extra.items():
-                values.extend(its_extra.get(name) or [""] * part.rows)
-        retired = [""] * count
-        changes = _apply(self.folder, revised, fixed, extra, retired)
+        for checked in map(self._checked, self.parts):
+            for start in range(0, checked.part.rows, _AT_ONCE):  # read at once, the fields of a million rows take most of a GB
+                its_fixed, its_extra = checked.read_columns(start, start + _AT_ONCE)
+                names = its_extra if chosen is None else [name for name in its_extra if name in extra]
+                for name in names:
+                    extra.setdefault(name, [""] * len(rows.path))
+                rows.add(its_fixed)
+                for name, values in extra.items():
+                    values.extend(its_extra.get(name) or [""] * (len(rows.path) - len(values)))
+        retired = [""] * len(rows.path)
+        changes = _apply(self.folder, revised, rows, extra, retired)
         return Columns(
-            path=fixed["path"],
-            label=fixed["label"],
-            split=fixed["split"],
-            group=fixed["group"],
-            size=np.array(list(map(int, fixed["size"])), np.int64),
-            mtime_ns=np.array(list(map(int, fixed["mtime_ns"])), np.int64),
-            digest=fixed["image_digest"],
+            path=rows.path,
+            label=rows.label,
+            split=rows.split,
+            group=rows.group,
+            size=np.array(rows.size, np.int64),
+            mtime_ns=np.array(rows.mtime_ns, np.int64),
+            digest=rows.digest,
             extra=extra,
             retired=retired,
-            live=_live(fixed["path"], retired),
+            live=_live(rows.path, retired),
             revision=0 if chosen is None else chosen.number,
             changes=changes,
         )
@@ -214,27 +214,49 @@ class Manifest:
         return self._checked_parts[part.name]
 
 
-def _apply(
-    folder: Path, revised: RevisedRows, fixed: dict[str, list[str]], extra: dict[str, list[str]], retired: list[str]
-) -> str:
+class _Rows:
+    """What `Columns` has of the parts' own columns, while it is read."""
+
+    def __init__(self) -> None:
+        self.path, self.label, self.split, self.group = list[str](), list[str](), list[str](), list[str]()
+        self.size, self.mtime_ns, self.digest = array("q"), array("q"), Digests(())
+
+    def add(self, fixed: Mapping[str, list[str]]) -> None:
+        """Adds rows; equal texts of a column of few different ones become one object."""
+        self.path += fixed["path"]
+        self.label += map(sys.intern, fixed["label"])
+        self.split += map(sys.intern, fixed["split"])
+        self.group += map(sys.intern, fixed["group"])
+        self.size.extend(map(int, fixed["size"]))
+        self.mtime_ns.extend(map(int, fixed["mtime_ns"]))
+        self.digest.extend(fixed["image_digest"])
+
+    def learned(self, row: int) -> list[str]:
+        return [self.label[row], self.split[row], self.group[row]]
+
+    def put(self, row: int, fixed: Sequence[str]) -> None:
+        """Args: fixed: in the order of IMAGE_COLUMNS."""
+        self.digest[row], self.path[row], self.label[row], self.split[row], self.group[row] = fixed[:5]
+        self.size[row], self.mtime_ns[row] = int(fixed[5]), int(fixed[6])
+
+
+def _apply(folder: Path, revised: RevisedRows, rows: _Rows, extra: dict[str, list[str]], retired: list[str]) -> str:
     """Puts the revised rows in their places; returns `Columns.changes`."""
     learned = hashlib.sha256()
     differs = False
     others = [extra[name] for name in revised.columns]
-    every = [fixed[name] for name in IMAGE_COLUMNS]
     for row, state in revised.rows.items():
         if row >= len(retired):
             raise HeadstartError(
                 f"{printable(str(folder))} has {len(retired):,} rows, its revision speaks of row {row:,}. Restore the parts from "
                 "a copy"
             )
-        before = [every[place][row] for place in _LEARNED] + [values[row] for values in others]
+        before = rows.learned(row) + [values[row] for values in others]
         now = [state.fixed[place] for place in _LEARNED] + list(state.extra)
         if before != now:
             differs = True
             learned.update(json.dumps([row, now]).encode())
-        for values, value in zip(every, state.fixed, strict=True):
-            values[row] = value
+        rows.put(row, state.fixed)
         for values, value in zip(others, state.extra, strict=True):
             values[row] = value
         retired[row] = state.retired

@@ -23,6 +23,7 @@ from headstart.features.manifest.reading import DATASET_FILE, Columns, open_mani
 from headstart.features.networks.embedded_encoder import EmbeddedWeights
 from headstart.features.networks.weights import Weights
 from headstart.features.sources.find import describe, find_images
+from headstart.features.sources.image_table import Digests
 from headstart.features.sources.scenes import scenes_note
 from headstart.features.sources.source import Source, SourceOptions
 from headstart.features.store.load import finished_markers
@@ -448,7 +449,7 @@ def _digested(
 ) -> Digested:
     if there is not None and known is not None and not all(map(bool, known.digest)):
         noted = digests_by_work(workspace, there)
-        known = replace(known, digest=[digest or noted.get(row, "") for row, digest in enumerate(known.digest)])
+        known = replace(known, digest=Digests(digest or noted.get(row, "") for row, digest in enumerate(known.digest)))
     return digest_images(workspace, source, known, digest, progress)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
@@ -22,7 +23,10 @@ class Digests(Sequence[str]):
     def __init__(self, texts: Iterable[str]) -> None:
         self.packed = bytearray()
         self._others: dict[int, str] = {}
-        for place, text in enumerate(texts):
+        self.extend(texts)
+
+    def extend(self, texts: Iterable[str]) -> None:
+        for place, text in enumerate(texts, len(self)):
             self.packed += _NO_DIGEST
             if text:
                 self[place] = text
@@ -60,6 +64,11 @@ class Digests(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         return map(self.__getitem__, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
 
     def are_distinct(self) -> bool:
         """Whether no two images have the same one; those without any do not count."""

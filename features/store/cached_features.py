@@ -369,7 +369,7 @@ class CachedFeatures:
         """By data set, in their order."""
         return dict(zip(self.rows.datasets, self.rows.revisions or (0,) * len(self.rows.datasets), strict=True))
 
-    def _from_manifest(self, values: list[list[str]]) -> list[str]:
+    def _from_manifest(self, values: Sequence[Sequence[str]]) -> list[str]:
         return [values[dataset][row] for dataset, row in zip(self.rows.dataset, self.rows.index, strict=True)]
 
 

@@ -59,6 +59,10 @@ def test_digests_are_the_texts_they_were_made_of(texts):
     assert list(digests) == texts
     assert [digests[i] for i in range(len(texts))] == texts
     assert digests[1:] == texts[1:]
+    assert digests == texts != [*digests, "more"]
+    digests.extend(texts)
+    assert digests == [*texts, *texts]
+    digests = Digests(texts)
     there = [text for text in texts if text]
     assert digests.are_distinct() == (len(set(there)) == len(there))
 
