@@ -329,7 +329,7 @@ def targets(workspace: Workspace) -> Iterator[Target]:
     source = find_images(workspace.root.parent / "photos" / "table.csv", SourceOptions(path_col="path", label_col="label"))
     journal = _Journal(journal_path(workspace, source))
     for image in digest_images(workspace, source, None, "now").source.images:
-        journal.add(image, image.digest)
+        journal.add(image.path, image.digest, image.size, image.mtime_ns)
     journal.flush()
     yield Target("digests/*.csv", journal_path(workspace, source), lambda: digest_images(workspace, source, None).source)
     forget_journal(workspace, source)

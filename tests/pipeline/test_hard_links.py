@@ -7,7 +7,6 @@ import pytest
 
 from headstart.experiments.runs.database.database import open_database
 from headstart.features.manifest.digests import _Journal
-from headstart.features.sources.source import Image
 from headstart.pipeline import paths
 from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.executor import start_worker
@@ -65,7 +64,7 @@ def test_digests_under_way_go_into_no_file_that_has_another_name(workspace, outs
     path.write_text("a line\n")
     other = shared(path, outside)
     journal = _Journal(path)
-    journal.add(Image("a.png", "", "", "", 1, 2), "0" * 32)
+    journal.add("a.png", "0" * 32, 1, 2)
     journal.flush()
     assert other.read_text() == "a line\n"
 
