@@ -6,16 +6,18 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+CACHE = tempfile.TemporaryDirectory(prefix="headstart-cache-")  # until the measurement ends
 HERE = {
     # An installed package has its bytecode beside it, which pip writes: so has this one from the second start on.
     **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    "HEADSTART_CACHE": "",  # what an earlier measurement exported would make this one shorter
+    "HEADSTART_CACHE": CACHE.name,  # what this measurement made is there as for a user, what an earlier one made is not
 }
 
 
@@ -52,8 +54,8 @@ def crops(source, target, count):
     return target
 
 
-def headstart(*arguments, cache=""):
-    """Args: cache: where encoders are kept for other workspaces; '': nowhere."""
+def headstart(*arguments, cache=CACHE.name):
+    """Args: cache: where encoders are kept for other workspaces, and graphs that were compiled."""
     command = [sys.executable, "-m", "headstart.cli", *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True, env={**HERE, "HEADSTART_CACHE": str(cache)})
 

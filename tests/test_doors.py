@@ -122,8 +122,8 @@ DOORS = {
         },
     ),
     "graphs": door(
-        "onnx.load onnx.load_model onnxruntime.InferenceSession .read_model",
-        "features/encoders/onnx_encoder.py features/encoders/openvino_encoder.py",
+        "onnx.load onnx.load_model onnxruntime.InferenceSession .read_model .import_model",
+        "features/encoders/onnx_encoder.py features/encoders/compiled.py",
         {
             "experiments/serving/export.py": "bytes that it just made",
             "experiments/serving/onnx_head.py": "a graph that the door opened, which has no other file",
@@ -258,6 +258,7 @@ PAST = {
         "import onnx\nonnx.load('x')",
         "from onnxruntime import InferenceSession\nInferenceSession('x')",
         "import openvino\nopenvino.Core().read_model('x')",
+        "import openvino\nopenvino.Core().import_model(b'x', 'CPU')",
     ],
     "weights": [
         "from safetensors import safe_open\nsafe_open('x', 'pt')",

@@ -17,6 +17,7 @@ from headstart.pipeline.files import environment_faults
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.versions import versions_of
 
+from .compiled import compiled
 from .graph_check import flaw_of
 from .onnx_encoder import DamagedGraphError
 from .precision import BFLOAT16, CALIBRATED_NAME, LARGEST_GRAPH
@@ -60,8 +61,6 @@ class OpenvinoEncoder:
     def __init__(
         self, spec: EncoderSpec, graph: bytes, name: str, versions: Mapping[str, str], image_s: float | None = None
     ) -> None:
-        import openvino
-
         self.spec = spec
         self.versions: Mapping[str, str] = {**versions, **versions_of("openvino")}
         self.threads = min(cores(), _MOST_THREADS)
@@ -77,8 +76,7 @@ class OpenvinoEncoder:
             "ENABLE_CPU_PINNING": False,  # decoders need the cores, too
         }
         try:
-            core = openvino.Core()
-            self._compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+            self._compiled = compiled(graph, settings)
         except Exception as error:
             if is_out_of_memory(error):
                 raise

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from headstart.features.encoders import kept_graphs, prepared
-from headstart.features.encoders.kept_graphs import KEPT_NAME, cache_folder, keep_encoder, kept_folder, take_encoder
+from headstart.features.encoders import kept_graphs, prepared, user_cache
+from headstart.features.encoders.kept_graphs import keep_encoder, kept_folder, take_encoder
 from headstart.features.encoders.onnx_encoder import GRAPH_FACTS_NAME, GRAPH_NAME
 from headstart.features.encoders.prepared import begin_encoder
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import WEIGHTS_NAME, read_encoder
+from headstart.features.encoders.user_cache import KEPT_NAME, cache_folder
 from headstart.features.networks import weights
 from headstart.features.networks.architectures import build
 from headstart.pipeline.workspace import open_or_create_workspace
@@ -146,14 +147,14 @@ def test_a_cache_that_cannot_be_written_is_none(request_of_file, exports, tmp_pa
 
 
 def test_nothing_of_an_encoder_stays_that_the_disk_had_no_room_for(cache, request_of_file, tmp_path, monkeypatch):
-    copied = kept_graphs._copied
+    copied = user_cache.copied
 
     def fails(source, target):
         if target.name == GRAPH_NAME:
             raise OSError(28, "No space left on device")
         return copied(source, target)
 
-    monkeypatch.setattr(kept_graphs, "_copied", fails)
+    monkeypatch.setattr(user_cache, "copied", fails)
     made(request_of_file, tmp_path / "first")
     assert list((cache / "encoders").iterdir()) == []
 
@@ -181,10 +182,10 @@ def test_what_was_used_longest_ago_goes_first(cache, tmp_path, monkeypatch):
         os.utime(folder / KEPT_NAME, (seconds, seconds))
     made(requests[0], tmp_path / "workspace")  # used again
     size = sum(path.stat().st_size for path in one.iterdir())
-    monkeypatch.setattr(kept_graphs, "MOST_BYTES", int(2.5 * size))
+    monkeypatch.setattr(user_cache, "MOST_BYTES", int(2.5 * size))
     made(requests[2], tmp_path / "workspace")
     assert set((cache / "encoders").iterdir()) == {one, three}
-    monkeypatch.setattr(kept_graphs, "MOST_BYTES", size // 2)
+    monkeypatch.setattr(user_cache, "MOST_BYTES", size // 2)
     shutil.rmtree(one)
     made(requests[0], tmp_path / "workspace_2")
     assert not one.exists()
@@ -198,7 +199,7 @@ def test_a_graph_is_kept_of_one_request_processor_and_version(cache, request_of_
     assert kept_folder(replace(request_of_file, precision="int8", else_float32=True)) == place
     assert kept_folder(replace(request_of_file, image_size=96)) != place
     with monkeypatch.context() as patch:
-        patch.setattr(kept_graphs, "processor_features", lambda: frozenset({"sse2"}))
+        patch.setattr(user_cache, "processor_features", lambda: frozenset({"sse2"}))
         assert kept_folder(request_of_file) != place
     with monkeypatch.context() as patch:
         patch.setattr(kept_graphs.metadata, "version", lambda name: "0.0")
