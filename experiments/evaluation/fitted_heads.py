@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,11 +11,11 @@ from headstart.experiments.config import HeadConfig
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.linear.method import Baseline
-from headstart.pipeline.memory import no_cycle_search
 
 from .metrics import log_losses, probabilities_of
 
 _INVERSE_TEMPERATURES = (1e-3, 1e4)
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 def as_head(baseline: Baseline, data: TrainingData, val_scores: NDArray[np.float32]) -> TrainedHead:
@@ -36,9 +38,6 @@ def as_head(baseline: Baseline, data: TrainingData, val_scores: NDArray[np.float
 
 
 def _inverse_temperature(scores: NDArray[np.float32], codes: NDArray[np.int64]) -> float:
-    with no_cycle_search():  # its modules stay
-        from scipy.optimize import minimize_scalar
-
     spread = float(np.abs(scores).max())
     if not len(codes) or not np.isfinite(spread) or spread == 0:
         return 1.0
@@ -51,4 +50,23 @@ def _inverse_temperature(scores: NDArray[np.float32], codes: NDArray[np.int64]) 
         return float(((1 - share) * log_losses(probabilities, codes) + share * others).mean())
 
     low, high = np.log(_INVERSE_TEMPERATURES)
-    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-3}).x))
+    return float(np.exp(_lowest(loss, float(low), float(high))))
+
+
+def _lowest(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function with one valley is lowest, to a thousandth. Kiefer, "Sequential minimax search for a maximum", 1953.
+
+    scipy.optimize would do it, too, and takes longer to import than all baselines of two thousand images to fit.
+    """
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = function(left), function(right)
+    while high - low > 1e-3:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = function(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = function(right)
+    return (low + high) / 2

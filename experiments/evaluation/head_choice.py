@@ -14,6 +14,7 @@ from headstart.experiments.linear.method import least_simplicity_of_trained, sim
 from headstart.experiments.runs.noise import REFERENCE
 
 from .intervals import units_of
+from .metrics import sign_test
 
 LUCK = 0.05  # how likely a lead has to be, of heads that are equally good, to be called luck
 
@@ -99,10 +100,8 @@ def choose_beyond_doubt(
 
 def _is_sure(gains: NDArray[Any]) -> bool:
     """Whether more of (units,) gains are above 0 than luck explains: the sign test, of single images McNemar's exact one."""
-    from scipy.stats import binomtest
-
     ahead, behind = int((gains > 0).sum()), int((gains < 0).sum())
-    return ahead > behind and float(binomtest(ahead, ahead + behind).pvalue) < LUCK
+    return ahead > behind and sign_test(ahead, behind) < LUCK
 
 
 def choose(candidates: Sequence[Candidate], monitor: str) -> tuple[str, list[str]]:

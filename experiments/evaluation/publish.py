@@ -22,7 +22,7 @@ from headstart.pipeline.text import plural, printable
 from headstart.pipeline.workspace import Workspace
 
 from .evaluate_experiment import ExperimentEvaluation
-from .metrics import probabilities_of
+from .metrics import classification_report, probabilities_of
 
 FORMAT = 1
 
@@ -107,14 +107,10 @@ def _files(
 
 
 def _report(experiment: HeadExperiment, data: ExperimentData, head: TrainedHead, scores: NDArray[np.float32]) -> bytes:
-    from sklearn.metrics import classification_report
-
     split, rows = ("test", data.test) if len(data.test) else ("val", data.data.val)
     targets = data.data.targets
     said = probabilities_of(scores, head.config.output_for(experiment.task)).argmax(axis=1)
     names = [printable(name) for name in targets.names]
-    text = classification_report(
-        targets.codes[rows], said, labels=np.arange(len(names)), target_names=names, digits=4, zero_division=0
-    )
+    text = classification_report(targets.codes[rows], said, names)
     title = f"{experiment.folder.name}, head {head.config.name}, {plural(len(rows), 'image')} of the split '{split}'\n\n"
     return f"{title}{text}".encode()

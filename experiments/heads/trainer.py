@@ -179,11 +179,17 @@ class Trainer:
         return [outcomes[number] for number in range(len(self.progress))]
 
     def _each_lane(self, pool: ThreadPoolExecutor, chunk: Chunk) -> None:
-        if len(self.lanes) == 1 or self.options.device != "cpu":
-            for number in range(len(self.lanes)):
+        lanes = self._active_lanes()
+        if len(lanes) == 1 or self.options.device != "cpu":
+            for number in lanes:
                 self._advance(number, chunk)
         else:
-            list(pool.map(lambda number: self._advance(number, chunk), range(len(self.lanes))))
+            list(pool.map(lambda number: self._advance(number, chunk), lanes))
+
+    def _active_lanes(self) -> list[int]:
+        """Those with a head that has not stopped: nobody asks for the others' weights again, but for the best, which are kept."""
+        members = enumerate(self.plan.members)
+        return [number for number, heads in members if any(self.progress[head].is_active for head in heads)]
 
     def _advance(self, number: int, chunk: Chunk) -> None:
         import torch
@@ -208,13 +214,14 @@ class Trainer:
         import torch
 
         val, monitor = self.data.val, monitor_for(self.options.monitor, self.data.targets.task)
-        blocks: list[list[Tensor]] = [[] for _ in self.lanes]
+        lanes = [(self.lanes[number], self.plan.members[number]) for number in self._active_lanes()]
+        blocks: list[list[Tensor]] = [[] for _ in lanes]
         positions = [val[start : start + _BLOCK_ROWS] for start in range(0, len(val), _BLOCK_ROWS)]
         for rows in ahead(self.reader.rows, positions):
-            for blocks_of_lane, block in zip(blocks, pool.map(lambda lane, r=rows: lane.scores(r), self.lanes), strict=True):
+            for blocks_of_lane, block in zip(blocks, pool.map(lambda lane, r=rows: lane[0].scores(r), lanes), strict=True):
                 blocks_of_lane.append(block)
         targets = self.reader.targets(val).to(self.options.device)
-        for lane, members, blocks_of_lane in zip(self.lanes, self.plan.members, blocks, strict=True):
+        for (lane, members), blocks_of_lane in zip(lanes, blocks, strict=True):
             logits = torch.cat(blocks_of_lane, 2)
             output = lane.heads[0].output_for(self.data.targets.task)
             loss = losses(logits, targets, output, self.data.targets.task)

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -40,24 +39,23 @@ def compiled(graph: bytes, settings: Mapping[str, Any]) -> Any:
     return made
 
 
-def _openvino() -> ModuleType:
+def _openvino() -> Any:
     """The package without its tools, which take half the time of its import, and bring what reports to its makers."""
     with _importing:
-        if _TOOLS in sys.modules:
-            import openvino
-
-            return openvino
-        sys.modules[_TOOLS] = None  # type: ignore[assignment]  # Python's way to say that there is no such module
+        is_whole = _TOOLS in sys.modules  # somebody else imported it
+        if not is_whole:
+            sys.modules[_TOOLS] = None  # type: ignore[assignment]  # Python's way to say that there is no such module
         try:
             import openvino
         finally:
-            del sys.modules[_TOOLS]
+            if not is_whole:
+                del sys.modules[_TOOLS]
         # It looks NumPy up at its first array, in a way in which two threads that need it at once wait for each other forever.
         _ = openvino.Tensor(np.zeros(1, np.uint8)).data
         return openvino
 
 
-def _place(openvino: ModuleType, graph: bytes, settings: Mapping[str, Any]) -> Path | None:
+def _place(openvino: Any, graph: bytes, settings: Mapping[str, Any]) -> Path | None:
     try:
         cache = user_cache.cache_folder()
     except RuntimeError:
@@ -65,7 +63,7 @@ def _place(openvino: ModuleType, graph: bytes, settings: Mapping[str, Any]) -> P
     if cache is None:
         return None
     facts = {"graph": hashlib.sha256(graph).hexdigest(), "settings": dict(settings), "openvino": openvino.get_version()}
-    return user_cache.place_of(cache, "compiled", facts)
+    return user_cache.kept_place(cache, "compiled", facts)
 
 
 def _taken(kept: Path) -> bytes | None:

@@ -44,7 +44,7 @@ def kept_folder(request: EncoderRequest) -> Path | None:
     # What the hub means by a name is settled by where it is asked: its own cache keeps what it fetched once, as this one does.
     facts["hub"] = {name: os.environ.get(name, "") for name in _HUB_VARIABLES} if request.weights == HUB else {}
     # The graph was compared with torch, and an image alone with itself among others, on one kind of processor.
-    return user_cache.place_of(cache, "encoders", facts)
+    return user_cache.kept_place(cache, "encoders", facts)
 
 
 def take_encoder(kept: Path, request: EncoderRequest, folder: Path) -> bool:

@@ -39,7 +39,7 @@ def cache_folder() -> Path | None:
     return Path(where.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or home / ".cache").absolute() / "headstart"
 
 
-def place_of(cache: Path, kind: str, facts: Mapping[str, Any]) -> Path:
+def kept_place(cache: Path, kind: str, facts: Mapping[str, Any]) -> Path:
     """Where what these facts decide on this kind of processor is kept, or would be."""
     whole = {**facts, "processor": [platform.machine(), *sorted(processor_features())]}
     return cache / kind / hashlib.sha256(encode(whole)).hexdigest()

@@ -6,7 +6,7 @@ import pytest
 
 from headstart.experiments.config import TrainingOptions
 from headstart.experiments.data.training_data import TrainingData
-from headstart.experiments.evaluation.fitted_heads import as_head
+from headstart.experiments.evaluation.fitted_heads import _lowest, as_head
 from headstart.experiments.evaluation.metrics import log_losses, probabilities_of
 from headstart.experiments.heads.trained_head import read_head
 from headstart.experiments.linear.baselines import fit_baselines
@@ -97,8 +97,8 @@ def test_a_damaged_part_is_none(tmp_path):
 
 
 STEPS = {
-    "few images": (100, 200, 60),
-    "sign digits": (1443, 137, 41),
+    "few images": (100, 200, 20),
+    "sign digits": (1443, 137, 14),
     "many": (50_000, 10, 0),
 }
 
@@ -116,3 +116,8 @@ def test_a_description_without_steps_is_as_it_was_before_there_were_any():
 
     assert "steps" not in json.dumps(as_facts(TrainingOptions()))
     assert as_facts(TrainingOptions(steps=5))["steps"] == 5
+
+
+@pytest.mark.parametrize("place", [-6.9, -3.0, 0.0, 0.37, 9.2])
+def test_the_lowest_place_of_a_valley_is_found_also_at_its_ends(place):
+    assert _lowest(lambda x: abs(x - place) + (x - place) ** 2, -6.9, 9.2) == pytest.approx(place, abs=1e-3)

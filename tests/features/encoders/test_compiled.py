@@ -82,7 +82,7 @@ def flip(path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda path: flip(path),
+        flip,
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
         lambda path: path.write_bytes(b""),
         lambda path: path.unlink(),
