@@ -2,8 +2,8 @@
 
 python -m benchmarks.patience WORKSPACE... [--rows 0] [--patience 41,20,14,10,7] [--seeds 3] [--json FILE]
 
-A workspace has the features of one encoder. Its rows are drawn anew by each seed: 70 % to learn from, 15 % to validate, all others
-(at most 5,000) to test. --rows 1000 draws so many, of all, and tests on others. The heads are those of `train-head --ablation`.
+A workspace has the features of one encoder. Its rows are drawn anew by each seed: 70 % to learn from, 15 % to validate, the rest,
+at most 5,000, to test. --rows 1000 draws so many, of all, and tests on others. The heads are those of `train-head --ablation`.
 """
 
 import argparse
