@@ -19,7 +19,7 @@ USUAL_STEPS = 1500
 LINEAR_STEPS = 500  # of heads without hidden layers alone: their loss has one minimum
 LINEAR_RATE = 3e-3
 MOST_EPOCHS = 200  # however few rows an epoch has
-PATIENCE = 0.1  # part of all epochs: three times as much finds nothing better, in twice the time
+PATIENCE = 0.1  # part of all epochs: three times as much finds next to nothing better, in twice the time
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,9 @@ class FileSystem:
                     paths.remove(temporary)
 
 
+UNSYNCED = FileSystem(hard_links=False, fsync=False)  # for what is temporary, or made anew where a power cut took it
+
+
 def hard_link(existing: Path, path: Path, folders: tuple[paths.Held, paths.Held] | None = None) -> None:
     """Gives a file a second name.
 

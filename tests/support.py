@@ -32,6 +32,12 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
+def flip(path: Path) -> None:
+    """Turns one bit in the middle of a file."""
+    data = path.read_bytes()
+    path.write_bytes(flipped(data, 8 * (len(data) // 2)))
+
+
 def spawn_python(code: str, *arguments: str, **options: Any) -> subprocess.Popen:
     """Starts `code` in a process of its own that knows the fake kind; options as of `subprocess.Popen`."""
     prelude = (

@@ -12,6 +12,7 @@ import numpy as np
 
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import ExplainedError
+from headstart.pipeline.files import UNSYNCED
 
 from . import user_cache
 
@@ -81,7 +82,7 @@ def _keep(kept: Path, made: Any) -> None:
         data = made.export_model().getvalue()
 
         def write() -> Mapping[str, Any]:
-            user_cache.UNSYNCED.replace(kept / _NAME, data)
+            UNSYNCED.replace(kept / _NAME, data)
             return {"sha256": hashlib.sha256(data).hexdigest()}
 
         user_cache.keep(kept, len(data), write)

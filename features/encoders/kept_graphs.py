@@ -11,6 +11,7 @@ import headstart
 from headstart.features.networks.weights import file_of
 from headstart.pipeline import paths
 from headstart.pipeline.errors import ExplainedError
+from headstart.pipeline.files import UNSYNCED
 
 from . import user_cache
 from .folder import SPEC_NAME
@@ -67,7 +68,7 @@ def take_encoder(kept: Path, request: EncoderRequest, folder: Path) -> bool:
         weights = file_of(request.weights)
         if weights is not None:  # it says where they lay, perhaps with what was done to them
             source = f"{weights}{spec.weights_source.removeprefix(record.text('weights'))}"
-            user_cache.UNSYNCED.replace(folder / SPEC_NAME, replace(spec, weights_source=source).to_json())
+            UNSYNCED.replace(folder / SPEC_NAME, replace(spec, weights_source=source).to_json())
     except (OSError, ExplainedError):
         return False
     return True

@@ -12,7 +12,7 @@ from headstart.features.networks.weights_file import read_tensors
 from headstart.pipeline import paths
 from headstart.pipeline.doors import reading
 from headstart.pipeline.errors import HeadstartError
-from headstart.pipeline.files import FileSystem
+from headstart.pipeline.files import UNSYNCED
 from headstart.pipeline.markers import digest_of
 from headstart.pipeline.text import reason_of
 from headstart.pipeline.workspace import Workspace
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
 _PIECE_BYTES = 1 << 20
-_UNSYNCED = FileSystem(hard_links=False, fsync=False)
 
 
 def save_encoder(workspace: Workspace, spec: EncoderSpec, weights: Weights | EmbeddedWeights | Path) -> Path:
@@ -74,7 +73,7 @@ def write_encoder(folder: Path, spec: EncoderSpec, weights: bytes, graph: bytes,
         (GRAPH_FACTS_NAME, facts.to_json()),
         (SPEC_NAME, spec.to_json()),
     ):
-        _UNSYNCED.replace(folder / name, data)
+        UNSYNCED.replace(folder / name, data)
 
 
 def _stored(tensors: "Mapping[str, torch.Tensor]") -> bytes:

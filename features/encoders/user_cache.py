@@ -17,13 +17,12 @@ from headstart.pipeline import paths
 from headstart.pipeline.doors import reading
 from headstart.pipeline.doors.records import Record, encode, read_record, seal
 from headstart.pipeline.errors import ExplainedError
-from headstart.pipeline.files import FileSystem
+from headstart.pipeline.files import UNSYNCED
 
 KEPT_NAME = "kept.json"
 MOST_BYTES = 2 * reading.GB  # of each kind of thing
 _FORMAT = 1
 _PIECE_BYTES = 1 << 20
-UNSYNCED = FileSystem(hard_links=False, fsync=False)  # what a power cut leaves is verified like everything else
 
 
 def cache_folder() -> Path | None:

@@ -12,6 +12,7 @@ from headstart.features.encoders.onnx_export import export_graph
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
 from headstart.pipeline.workspace import open_or_create_workspace
+from tests.support import flip
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO, of the extra `fast`, is not installed")
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 2}
@@ -24,12 +25,6 @@ def graph(tmp_path_factory):
     folder = save_encoder(workspace, *resolve_encoder(EncoderRequest("test_resnet", "random:0", 64)))
     assert not export_graph(folder).refused
     return (folder / GRAPH_NAME).read_bytes()
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -71,12 +66,6 @@ def test_other_bytes_settings_versions_and_processors_are_compiled_for_themselve
     monkeypatch.setattr(user_cache, "processor_features", lambda: frozenset({"sse2"}))
     compiled(graph, SETTINGS)
     assert done == 5 * ["compile"]
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize(

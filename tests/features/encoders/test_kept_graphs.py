@@ -21,15 +21,10 @@ from headstart.features.networks import weights
 from headstart.features.networks.architectures import build
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.features.samples import enqueued_afresh, picture
+from tests.support import flip
 
 TINY = "test_efficientnet"
 FILES = ("encoder.json", WEIGHTS_NAME, GRAPH_NAME, GRAPH_FACTS_NAME)
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -54,12 +49,6 @@ def exports(monkeypatch):
     done, export = [], prepared.export_graph
     monkeypatch.setattr(prepared, "export_graph", lambda folder: done.append(folder) or export(folder))
     return done
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 def test_another_workspace_gets_the_bytes_of_a_fresh_export_without_one(cache, request_of_file, exports, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from headstart.features.encoders.saved import save_encoder
 from headstart.features.encoders.spec import WEIGHTS_NAME
 from headstart.pipeline.workspace import open_or_create_workspace
 from tests.features.samples import enqueued_afresh, picture
+from tests.support import flip
 
 TINY = "test_efficientnet"
 
@@ -32,12 +33,6 @@ def kept(weights, tmp_path):
     save_encoder(workspace, spec, tensors)
     remember_request(workspace, request, spec)
     return workspace, request, spec
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 def test_the_same_request_is_the_same_encoder(kept):
