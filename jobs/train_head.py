@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from headstart.experiments.tracking.console import Narrator
@@ -13,6 +15,8 @@ from headstart.pipeline.job import Job
 from headstart.pipeline.kinds import Settings
 from headstart.pipeline.markers import Result
 from headstart.pipeline.workspace import Workspace
+
+_SMALL = 1 << 23  # numbers to learn from up to which it pays to fit while torch is imported, which makes passes over rows faster
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.head_experiment import HeadExperiment
@@ -62,7 +66,9 @@ class TrainHeadSession:
     def _trained(self, experiment: HeadExperiment, check: Callable[[], None]) -> Result:
         from headstart.experiments.evaluation.evaluate_experiment import evaluate_experiment
         from headstart.experiments.evaluation.publish import publish
+        from headstart.experiments.heads.pass_plan import has_short_products
         from headstart.experiments.heads.trainer import train
+        from headstart.experiments.linear.baselines import prepare_baselines
         from headstart.experiments.runs.experiment_data import experiment_data
         from headstart.experiments.runs.head_experiment import best_head_path
         from headstart.experiments.training.early_stopping import monitor_for
@@ -70,14 +76,14 @@ class TrainHeadSession:
         from headstart.experiments.training.state.kept_parts import KeptParts
         from headstart.experiments.training.time_limit import TimeLimit
         from headstart.features.devices import device_of_heads
-        from headstart.pipeline.memory import no_cycle_search
         from headstart.pipeline.versions import versions_of
 
         keeper = Checkpoints(best_head_path(experiment).parent, self._workspace.files)
         # A training that goes on has read every byte of the cache before.
         data = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
         device, note = device_of_heads(self._device)
-        options = replace(experiment.options.settled(len(data.data.train)), device=device)
+        is_short = has_short_products(experiment.options, experiment.task, device)
+        options = replace(experiment.options.settled(len(data.data.train)), device=device, amp=is_short)
         names = [head.name for head in experiment.heads]
         metric = monitor_for(options.monitor, experiment.task)
         narrator = Narrator(experiment.folder.name, options.epochs, names, metric, options.by_loss)
@@ -86,14 +92,23 @@ class TrainHeadSession:
         if device != experiment.options.device and experiment.options.device == "cuda":
             narrator.note("goes on without the GPU that it was begun on: the same training, slower, other last digits")
         limit = TimeLimit(check)
-        # What the trainer needs; in all that it consists of, and that stays, nobody need look for cycles.
-        with no_cycle_search():
-            import torch  # noqa: F401
+        is_small = len(data.data.train) * data.data.inputs <= _SMALL
+        is_beside = is_small and "torch" not in sys.modules and find_spec("torch") is not None
+        prepared = prepare_baselines(data.data, experiment.baselines, _import_torch) if is_beside else None
+        _import_torch()
         outcomes = train(data.data, experiment.heads, options, keeper, limit.after_a_step, narrator.report)
         parts = limit.heard(KeptParts(experiment.checkpoints, self._workspace.files))
-        evaluation = evaluate_experiment(experiment, data, outcomes, limit.after_a_part, parts, narrator.note)
+        evaluation = evaluate_experiment(experiment, data, outcomes, limit.after_a_part, parts, narrator.note, prepared)
         payload = publish(self._workspace, experiment, data, outcomes, evaluation)
         keeper.keep_only_newest()
         parts.clear()
-        facts: dict[str, Any] = {"device": device, "versions": versions_of("numpy", "torch")}
+        facts: dict[str, Any] = {"device": device, "amp": is_short, "versions": versions_of("numpy", "torch")}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)
+
+
+def _import_torch() -> None:
+    from headstart.pipeline.memory import no_cycle_search
+
+    # In all that the trainer consists of, and that stays, nobody need look for cycles.
+    with no_cycle_search():
+        import torch  # noqa: F401

@@ -254,3 +254,21 @@ def test_a_locale_that_cannot_spell_a_name_fails_no_image(tmp_path, locale):
     assert run_cli("enqueue", tmp_path / "photos", "--weights", "embedded", "-w", tmp_path / "w").returncode == 0
     done = run_cli("work", "-w", tmp_path / "w", **poor)
     assert (done.returncode, "3 images" in done.stderr, "failed" in done.stderr) == (0, True, False)
+
+
+ENDS = """
+import atexit, os, sys, threading, time, types
+sys.modules["torch"] = types.ModuleType("torch")
+atexit.register(lambda: print("at exit"))
+threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()
+from headstart.cli import main
+sys.argv = ["headstart", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--version"], 0), (["no-such-command"], 2)])
+def test_an_end_without_taking_torch_apart_waits_for_threads_says_everything_and_has_its_status(words, status):
+    done = subprocess.run([sys.executable, "-c", ENDS, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert done.stdout.split("\n")[-3:] == ["thread", "at exit", ""]

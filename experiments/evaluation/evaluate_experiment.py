@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from headstart.experiments.data.statistics import dead_channels
 from headstart.experiments.heads.trained_head import TrainedHead
 from headstart.experiments.heads.trainer import Outcome
-from headstart.experiments.linear.baselines import fit_baselines, inputs_of
+from headstart.experiments.linear.baselines import Prepared, fit_baselines, inputs_of
 from headstart.experiments.linear.closed_form import scores_of
 from headstart.experiments.runs.experiment_data import ExperimentData, training_folds
 from headstart.experiments.runs.head_experiment import HeadExperiment
@@ -49,6 +49,7 @@ def evaluate_experiment(
     check: Callable[[], None] = lambda: None,
     parts: Parts | None = None,
     report: Callable[[str], None] = lambda text: None,
+    prepared: Prepared | None = None,
 ) -> ExperimentEvaluation:
     """The same for the same heads.
 
@@ -56,9 +57,10 @@ def evaluate_experiment(
         outcomes: one a head, in the order of `experiment.heads`.
         check: called between heads, and between passes over the rows; may raise to leave.
         parts: keeps what takes long for whoever goes on; report: told what is done.
+        prepared: of these rows, if it is there already.
     """
     folds = training_folds(data, experiment.baselines.folds)
-    baselines, statistics = fit_baselines(data.data, experiment.baselines, folds, check, parts, report)
+    baselines, statistics = fit_baselines(data.data, experiment.baselines, folds, check, parts, report, prepared)
     val_scores = scores_of(inputs_of(data.data), data.data.val, [each.head for each in baselines])
     fitted = []
     for baseline, scores in zip(baselines, val_scores, strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -158,16 +159,15 @@ def _bca_of(value: float, resampled: _Array, without: _Array) -> Interval:
 
 
 def _bca(value: float, resampled: _Array, without: _Array) -> Interval:
-    from scipy.special import ndtr, ndtri
-
+    standard = NormalDist()  # scipy.special has it, too, and takes a sixth of a second to import
     below = (np.count_nonzero(resampled < value) + 0.5 * np.count_nonzero(resampled == value)) / len(resampled)
-    bias = float(ndtri(np.clip(below, 1 / len(resampled), 1 - 1 / len(resampled))))
+    bias = standard.inv_cdf(min(max(below, 1 / len(resampled)), 1 - 1 / len(resampled)))
     pull = without.mean() - without
     spread = float((pull**2).sum())
     skew = float((pull**3).sum()) / (6 * spread**1.5) if spread else 0.0
-    shifted = bias + ndtri(_TAILS)
+    shifted = [bias + standard.inv_cdf(tail) for tail in _TAILS]
     # Beyond its pole the formula turns around; such skew is that of a handful of rows.
-    places = ndtr(bias + shifted / np.maximum(1 - skew * shifted, 0.1))
+    places = [standard.cdf(bias + each / max(1 - skew * each, 0.1)) for each in shifted]
     low, high = np.quantile(resampled, places)
     return [float(low), float(high)]
 

@@ -3,6 +3,7 @@
 Those of classes are counted here, with scikit-learn's bits: importing it takes the best part of a second.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from headstart.pipeline.errors import HeadstartError
 from .intervals import Z_95, Interval, Sample
 
 _BINS = 15
+_COUNTED = 1000  # images on which two heads differ, up to which their test is counted out: scipy takes longer to import
 _FEW_COLUMNS = 100  # of counts, most of them 0: to multiply them all costs less than to pass them over
 _MIN_GROUP = 3  # rows below which a correlation within a group says nothing
 _Floats = NDArray[np.floating[Any]]
@@ -113,9 +115,13 @@ def classification_report(codes: NDArray[np.int64], said: NDArray[np.int64], nam
 
 def sign_test(ahead: int, behind: int) -> float:
     """How likely so uneven a split is if both sides are equally likely: two-sided, exact; McNemar's test is this one."""
+    few, count = min(ahead, behind), ahead + behind
+    if count <= _COUNTED:
+        even = sum(math.comb(count, each) for each in range(few + 1))
+        return min(1.0, float(2 * even / 2**count))
     from scipy.special import bdtr
 
-    return min(1.0, 2 * float(bdtr(min(ahead, behind), ahead + behind, 0.5)))
+    return min(1.0, 2 * float(bdtr(few, count, 0.5)))
 
 
 def regression_metrics(

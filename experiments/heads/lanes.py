@@ -17,6 +17,7 @@ from headstart.experiments.training.schedule import stream_key
 
 from .losses import LossTerms
 from .parameters import Parameters
+from .random_table import normal, uniform
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +34,8 @@ class Task:
     Attributes:
         task: classification or regression.
         class_weights: (k,) for heads that ask for balanced ones.
-        device, amp: see TrainingOptions.
+        device: see TrainingOptions.
+        amp: whether hidden layers multiply in bfloat16.
     """
 
     task: str
@@ -71,7 +73,6 @@ class Lane:
         self.heads, self.task = heads, task
         self.parameters = Parameters(heads, task.inputs, task.outputs, task.device, state)
         self.loss_sums = torch.zeros(len(heads), device=task.device)
-        self._random = torch.Generator(task.device)
         kinds = [head.class_weights if task.task == "classification" else "none" for head in heads]
         weights = torch.ones(len(heads), task.outputs, 1)
         for number, kind in enumerate(kinds):
@@ -85,6 +86,7 @@ class Lane:
         )
         self._dropouts = [self._each(list(parts)) for parts in zip(*(head.dropouts for head in heads), strict=True)]
         self._seeds = [head.seed for head in heads]
+        self._is_short = task.amp and bool(heads[0].hidden)
         layers, values = self.parameters.layers, self.parameters.values
         self._first = self.parameters.blocks(values, layers[0])
         # Leaves of autograd that share memory with the flat tensor; the first layer's product is differentiated by hand.
@@ -94,6 +96,11 @@ class Lane:
         blocks = [self.parameters.blocks(self.parameters.gradients, layer) for layer in layers]
         self._first_gradients = blocks[0][:2]
         self._leaf_gradients = blocks[0][2:] + [block for later in blocks[1:] for block in later]
+
+    @property
+    def cost(self) -> tuple[int, bool]:
+        """Of two lanes, the one with the larger cost takes longer for a batch."""
+        return self.parameters.values.numel(), bool(self.heads[0].noise)
 
     def batch(self, rows: Tensor, targets: Tensor, place: tuple[int, int], share: float, is_first: bool) -> None:
         """Adds the gradient of one batch.
@@ -108,6 +115,7 @@ class Lane:
         if self.heads[0].noise:
             rows = torch.add(rows, self._normal(rows.shape, place), alpha=self.heads[0].noise)
         portion = self._portions(place)
+        rows = rows.bfloat16() if self._is_short else rows
         wide = self._wide(rows)
         with torch.enable_grad():
             wide.requires_grad_()
@@ -116,7 +124,7 @@ class Lane:
         if portion is not None:
             wanted = torch.lerp(wanted.roll(1, 2), wanted, portion)
         value, gradient = self._loss.value_and_gradient(logits.detach(), wanted)
-        self.loss_sums += value * rows.shape[0]
+        self.loss_sums += value * len(rows)
         if share != 1:
             gradient = gradient * share
         if logits is wide:
@@ -140,10 +148,8 @@ class Lane:
     def _wide(self, rows: Tensor) -> Tensor:
         import torch
 
-        weight, bias = self._first[:2]
-        with torch.autocast(self.task.device, torch.bfloat16, enabled=self.task.amp):
-            wide = torch.addmm(bias.flatten()[:, None], weight.flatten(0, 1), rows.T)
-        return wide.float().view(len(self.heads), -1, len(rows))
+        weight, bias = (block.flatten(0, 1).to(rows.dtype) for block in self._first[:2])
+        return torch.addmm(bias, weight, rows.T).float().view(len(self.heads), -1, len(rows))
 
     def _logits(self, wide: Tensor, place: tuple[int, int]) -> Tensor:
         import torch
@@ -153,7 +159,9 @@ class Lane:
         for number, blocks in enumerate(self._later):
             hidden = self._dropped(self._activated(self._normalized(hidden, norm, number), self.heads[0]), number, place)
             weight, bias, *norm = blocks
-            with torch.autocast(self.task.device, torch.bfloat16, enabled=self.task.amp):
+            # Logits are in float32: a product with as few rows as there are classes costs less than to round what it is of.
+            is_short = self._is_short and number < len(self._later) - 1
+            with torch.autocast(self.task.device, torch.bfloat16, enabled=is_short):
                 hidden = torch.baddbmm(bias, weight, hidden)
             hidden = hidden.float()
         return hidden
@@ -184,18 +192,16 @@ class Lane:
         if parts is None:
             return hidden
         # Heads with the same seed share their uniform numbers, each with its own threshold.
-        drawn = {seed: torch.empty(hidden.shape[1:], device=hidden.device) for seed in dict.fromkeys(self._seeds)}
-        for seed, numbers in drawn.items():
-            self._random.manual_seed(stream_key(seed, *place, "dropout", number, hidden.shape[1]))
-            numbers.uniform_(generator=self._random)
-        uniform = torch.stack([drawn[seed] for seed in self._seeds]) if len(drawn) > 1 else next(iter(drawn.values()))[None]
-        return hidden * ((uniform >= parts) / (1 - parts))
+        shape = hidden.shape[1:]
+        drawn = {
+            seed: uniform(stream_key(seed, *place, "dropout", number, shape[0]), shape, self.task.device)
+            for seed in dict.fromkeys(self._seeds)
+        }
+        numbers = torch.stack([drawn[seed] for seed in self._seeds]) if len(drawn) > 1 else next(iter(drawn.values()))[None]
+        return hidden * ((numbers >= parts) / (1 - parts))
 
     def _normal(self, shape: Sequence[int], place: tuple[int, int]) -> Tensor:
-        import torch
-
-        self._random.manual_seed(stream_key(self._seeds[0], *place, "noise"))
-        return torch.empty(tuple(shape), device=self.task.device).normal_(generator=self._random)
+        return normal(stream_key(self._seeds[0], *place, "noise"), shape, self.task.device)
 
     def _portions(self, place: tuple[int, int]) -> Tensor | None:
         """(g, 1, 1): how much of a mixed row is itself, the rest being its neighbour; Zhang et al., "mixup", ICLR 2018."""
@@ -211,16 +217,15 @@ class Lane:
     def _accumulate(self, gradients: Sequence[Tensor], rows: Tensor, is_first: bool) -> None:
         import torch
 
-        units = gradients[0].reshape(-1, len(rows))
+        units = gradients[0].reshape(-1, len(rows)).to(rows.dtype)
         weight, bias = self._first_gradients
-        with torch.autocast(self.task.device, torch.bfloat16, enabled=self.task.amp):
-            if self.task.amp:
-                product = torch.mm(units, rows).float().view(weight.shape)
-                weight.copy_(product) if is_first else weight.add_(product)
-            elif is_first:
-                torch.mm(units, rows, out=weight.flatten(0, 1))
-            else:
-                weight.flatten(0, 1).addmm_(units, rows)
+        if self._is_short:
+            product = torch.mm(units, rows).view(weight.shape)
+            weight.copy_(product) if is_first else weight.add_(product)
+        elif is_first:
+            torch.mm(units, rows, out=weight.flatten(0, 1))
+        else:
+            weight.flatten(0, 1).addmm_(units, rows)
         for gradient, new in zip([bias, *self._leaf_gradients], [gradients[0].sum(2, keepdim=True), *gradients[1:]], strict=True):
             if is_first:
                 gradient.copy_(new)

@@ -184,6 +184,8 @@ class Trainer:
             for number in lanes:
                 self._advance(number, chunk)
         else:
+            # The longest first: the others fill the time that is left of it.
+            lanes.sort(key=lambda number: self.lanes[number].cost, reverse=True)
             list(pool.map(lambda number: self._advance(number, chunk), lanes))
 
     def _active_lanes(self) -> list[int]:

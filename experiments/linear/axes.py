@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from headstart.experiments.data.feature_source import FeatureSource
 from headstart.experiments.data.statistics import Statistics, standardization_of
 
+from .blas import one_thread
 from .closed_form import NEVER, LinearHead, SingularError, center
 
 _Array = NDArray[np.float64]
 _FLAT = 1e-10  # part of the largest variance below which rows do not differ along an axis
 _FEW = 0.7  # rows a channel: of no more, the products of rows with each other are the smaller problem
-_MANY = 512  # channels: of more, axes of float32 are taken, in half the time
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,6 @@ class Axes:
         vectors: (d, r), an axis a column, of all along which rows differ; variances: (r,) along them.
         products: (k, r) mean of target times standardized feature.
         priors, shares: (k,) of the classes; a prior is never 0.
-        is_exact: variances are those along the axes to float64, which ridge and LDA ask for. Otherwise axes are orthonormal to
-            float32 and variances nearly theirs, which is all that a descent along them needs.
     """
 
     mean: _Array
@@ -38,7 +36,6 @@ class Axes:
     products: _Array
     priors: _Array
     shares: _Array
-    is_exact: bool
 
     def start(self, penalty: float) -> _Array:
         """(k, r + 1): Newton's first step from the priors, with the curvature that classes of equal size have."""
@@ -83,29 +80,24 @@ class Axes:
 
 
 def axes_of(source: FeatureSource, positions: NDArray[np.int64], statistics: Statistics) -> Axes:
-    """Of the rows at `positions`, which have classes and which `statistics` are of."""
+    """Of the rows at `positions`, which have classes and which `statistics` are of; the same bits with any number of cores."""
+    with one_thread():
+        return _axes_of(source, positions, statistics)
+
+
+def _axes_of(source: FeatureSource, positions: NDArray[np.int64], statistics: Statistics) -> Axes:
     standard, offset = standardization_of(statistics), statistics.sums / statistics.count
     products = (statistics.products - np.outer(offset, statistics.target_sums)).T / statistics.count / standard.scale
-    is_exact = True
-    if len(positions) <= max(_FEW * len(offset), min(len(offset), _MANY)):  # the axes of few rows lie in what these span
+    if len(positions) <= _FEW * len(offset):  # the axes of few rows lie in what these span
         rows = (source.take(np.sort(positions)).astype(np.float64) - standard.mean) / standard.scale
         values, turned = np.linalg.eigh(rows @ rows.T / len(rows))
         lasts = values > _FLAT * values[-1]
         values = values[lasts]
         vectors = rows.T @ (turned[:, lasts] / np.sqrt(len(rows) * values))
     else:
-        gram = center(statistics).gram / statistics.count
-        is_exact = len(gram) <= _MANY
-        values, vectors = np.linalg.eigh(gram) if is_exact else _nearly(gram)
+        # numpy's: to import scipy.linalg takes as long as the axes of 1,280 channels.
+        values, vectors = np.linalg.eigh(center(statistics).gram / statistics.count)
     shares = statistics.target_sums / statistics.count
     priors = np.maximum(statistics.target_sums, 0.5) / statistics.count
     variances = np.maximum(values, 0)
-    return Axes(standard.mean, standard.scale, vectors, variances, products @ vectors, priors, shares, is_exact)
-
-
-def _nearly(gram: _Array) -> tuple[_Array, _Array]:
-    """Eigenvalues and eigenvectors, computed as float32 (numpy would compute them as float64)."""
-    from scipy.linalg import eigh
-
-    values, vectors = eigh(gram.astype(np.float32), driver="evd", check_finite=False, overwrite_a=True)
-    return values.astype(np.float64), vectors.astype(np.float64)
+    return Axes(standard.mean, standard.scale, vectors, variances, products @ vectors, priors, shares)

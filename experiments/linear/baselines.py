@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.training.state.kept_parts import Parts
 from headstart.pipeline.errors import HeadstartError
 
-from .axes import axes_of
+from .axes import Axes, axes_of
+from .blas import libraries
 from .method import Baseline, FittingData, NamedMethod, known_methods
 
 
@@ -55,6 +57,30 @@ def inputs_of(data: TrainingData) -> FeatureSource:
     return data.source if data.auxiliary is None else WithColumns(data.source, data.auxiliary)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Statistics of the training rows, and the axes of these, where a method that is wanted goes along them."""
+
+    statistics: Statistics
+    axes: Axes | None
+
+
+def prepare_baselines(data: TrainingData, wanted: BaselineOptions, load: Callable[[], None] | None = None) -> Prepared:
+    """From one pass over the training rows.
+
+    Args: load: imports something that takes long, which leaves another core idle; the axes are computed there meanwhile.
+    """
+    source = inputs_of(data)
+    statistics = gather_statistics(source, data.targets, {"train": data.train})["train"]
+    libraries()  # see there
+    with ThreadPoolExecutor(1, "axes") as beside:
+        has_axes = wanted.logistic and data.targets.task == "classification"
+        axes = beside.submit(axes_of, source, data.train, statistics) if has_axes else None
+        if load:
+            load()
+        return Prepared(statistics, axes.result() if axes else None)
+
+
 def fit_baselines(
     data: TrainingData,
     wanted: BaselineOptions = USUAL_BASELINES,
@@ -62,6 +88,7 @@ def fit_baselines(
     check: Callable[[], None] = lambda: None,
     parts: Parts | None = None,
     report: Callable[[str], None] = lambda text: None,
+    prepared: Prepared | None = None,
 ) -> tuple[list[Baseline], Statistics]:
     """Baselines of the training rows, penalties as validation likes them best; and the statistics they are from.
 
@@ -69,15 +96,14 @@ def fit_baselines(
         fold_of: (len(data.train),) fold of each training row; given, the penalty of one more ridge is chosen by them.
         check: called between passes over the rows; may raise to leave.
         parts: keeps what took long; report: told what is fitted.
+        prepared: of these arguments, if it is there already.
 
     Raises: HeadstartError if logistic regression is wanted of numbers, or a method gives a baseline a name of another's.
     """
-    source = inputs_of(data)
-    statistics = gather_statistics(source, data.targets, {"train": data.train})["train"]
-    axes = axes_of(source, data.train, statistics) if wanted.logistic and data.targets.task == "classification" else None
-    fitting = FittingData(data, source, wanted, statistics, axes, fold_of, check, parts, report)
+    have = prepared or prepare_baselines(data, wanted)
+    fitting = FittingData(data, inputs_of(data), wanted, have.statistics, have.axes, fold_of, check, parts, report)
     by_place = sorted(known_methods(), key=lambda each: each.method.PLACE)
-    return [baseline for each in by_place for baseline in _fitted(each, fitting)], statistics
+    return [baseline for each in by_place for baseline in _fitted(each, fitting)], have.statistics
 
 
 def _fitted(named: NamedMethod, fitting: FittingData) -> Iterator[Baseline]:

@@ -10,7 +10,6 @@ beside each other and added up in their order: the result does not depend on how
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 
 from .axes import Axes, axes_of
+from .blas import one_thread
 from .closed_form import LinearHead
 
 _Array = NDArray[np.float64]
@@ -144,38 +144,77 @@ def fit_logistic_path(
     parts: Parts | None = None,
     report: Callable[[str], None] = lambda text: None,
     axes: Axes | None = None,
-    begin_at: LinearHead | None = None,
-    name: str = "logistic_heads",
 ) -> list[LinearHead]:
     """Softmax regression for each penalty, features standardized on the training rows, the bias not penalized.
 
     Args:
         positions: rows to learn from, those of `statistics`; rows without a class do not count.
-        penalties: a row, above 0; scikit-learn's C is 1 / (penalty * rows), of two classes twice that.
-        tolerance: of the loss a row, with which the minimum is good enough.
-        check: called before each pass over the rows; may raise to leave.
-        parts: keeps what is solved, a few penalties at a time, and gives back what an earlier call kept.
-        report: told how far it is.
         axes: of these rows, if they are known already.
-        begin_at: a head of about these penalties, instead of Newton's step from the priors.
-        name: of its parts, another one for each path of the same rows.
+        others: see `LogisticRows.path`.
 
     Returns: heads whose weights act on raw, unstandardized features.
     Raises: HeadstartError if targets are numbers, or a penalty is not above 0.
     """
+    with logistic_rows(source, targets, positions, statistics, axes) as rows:
+        return rows.path(penalties, tolerance, check, parts, report)
+
+
+@contextlib.contextmanager
+def logistic_rows(
+    source: FeatureSource,
+    targets: Targets,
+    positions: NDArray[np.int64],
+    statistics: Statistics,
+    axes: Axes | None = None,
+) -> Iterator[LogisticRows]:
+    """The rows of one or more paths. Args and Raises: see `fit_logistic_path`."""
     if targets.task != "classification":
         raise HeadstartError("logistic regression needs classes, these targets are numbers. Use ridge")
-    if not all(0 < penalty < np.inf for penalty in penalties):
-        wrong = next(penalty for penalty in penalties if not 0 < penalty < np.inf)
-        raise HeadstartError(f"a logistic penalty is {wrong}, expected a number above 0")
     positions = positions[targets.is_known[positions]]
     axes = axes or axes_of(source, positions, statistics)
-    kept = parts or NoParts()
-    falling = sorted(range(len(penalties)), key=lambda place: -penalties[place])
-    heads: dict[int, LinearHead] = {}
-    is_few = len(positions) <= _FEW * len(axes.mean) and len(positions) * len(axes.mean) <= _MOST_KEPT
-    with (_remembered if is_few else _read)(source, targets, positions, axes) as along_axes:
-        together = len(penalties) if is_few else _KEPT_TOGETHER
+    channels = len(axes.mean)
+    is_few = len(positions) <= _FEW * channels and len(positions) * channels <= _MOST_KEPT
+    with workers() as pool, (_remembered if is_few else _read)(source, targets, positions, axes, pool) as along_axes:
+        yield LogisticRows(along_axes, axes, is_few)
+
+
+class LogisticRows:
+    """Rows to fit heads on; kept in memory where they are few."""
+
+    def __init__(self, along_axes: _Likelihoods, axes: Axes, is_few: bool) -> None:
+        """Made by `logistic_rows`."""
+        self._along_axes, self._axes, self._is_few = along_axes, axes, is_few
+
+    def path(
+        self,
+        penalties: Sequence[float],
+        tolerance: float = 1e-4,
+        check: Callable[[], None] = lambda: None,
+        parts: Parts | None = None,
+        report: Callable[[str], None] = lambda text: None,
+        begin_at: LinearHead | None = None,
+        name: str = "logistic_heads",
+    ) -> list[LinearHead]:
+        """A head for each penalty.
+
+        Args:
+            penalties: a row, above 0; scikit-learn's C is 1 / (penalty * rows), of two classes twice that.
+            tolerance: of the loss a row, with which the minimum is good enough.
+            check: called before each pass over the rows; may raise to leave.
+            parts: keeps what is solved, a few penalties at a time, and gives back what an earlier call kept.
+            report: told how far it is.
+            begin_at: a head of about these penalties, instead of Newton's step from the priors.
+            name: of its parts, another one for each path of the same rows.
+
+        Raises: HeadstartError if a penalty is not above 0.
+        """
+        if not all(0 < penalty < np.inf for penalty in penalties):
+            wrong = next(penalty for penalty in penalties if not 0 < penalty < np.inf)
+            raise HeadstartError(f"a logistic penalty is {wrong}, expected a number above 0")
+        axes, kept = self._axes, parts or NoParts()
+        falling = sorted(range(len(penalties)), key=lambda place: -penalties[place])
+        heads: dict[int, LinearHead] = {}
+        together = len(penalties) if self._is_few else _KEPT_TOGETHER
         for first in range(0, len(penalties), together):
             places = falling[first : first + together]
             raw = kept.load(f"{name}_{first}")
@@ -186,11 +225,11 @@ def fit_logistic_path(
                 before = heads[falling[first - 1]] if first else begin_at
                 if before is not None:  # from the head alone, as whoever goes on after a kill has to
                     problems[0].begin_at(axes.point(before))
-                _solve_in_turn(along_axes, problems, tolerance, check)
+                _solve_in_turn(self._along_axes, problems, tolerance, check)
                 raw = axes.raw(np.stack([problem.trial for problem in problems]))
                 kept.keep(f"{name}_{first}", raw)
             heads |= {place: _head(axes, each) for place, each in zip(places, raw, strict=True)}
-    return [heads[place] for place in range(len(penalties))]
+        return [heads[place] for place in range(len(penalties))]
 
 
 @dataclass(frozen=True)
@@ -212,38 +251,43 @@ _Likelihoods = Callable[[_Array], _AlongAxes]  # of a point (k, r + 1)
 
 
 @contextlib.contextmanager
-def _read(source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes) -> Iterator[_Likelihoods]:
+def _read(
+    source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes, pool: ThreadPoolExecutor
+) -> Iterator[_Likelihoods]:
     """Reads the rows for each point."""
     turn = _turn_of(axes)
 
     def of(point: _Array) -> _AlongAxes:
-        means = likelihood(source, targets, positions, axes.mean, _on_channels(point, turn)[None], point[None, :, -1])
+        weights = _on_channels(point, turn)[None]
+        means = likelihood(source, targets, positions, axes.mean, weights, point[None, :, -1], pool)
         return _AlongAxes.of(means, _on_axes(means.weights[0], turn))
 
     yield of
 
 
 @contextlib.contextmanager
-def _remembered(source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes) -> Iterator[_Likelihoods]:
+def _remembered(
+    source: FeatureSource, targets: Targets, positions: NDArray[np.int64], axes: Axes, pool: ThreadPoolExecutor
+) -> Iterator[_Likelihoods]:
     """Keeps the rows; turned to the axes, if that is less than to turn the head to the channels and back for each point."""
     turn, mean = _turn_of(axes), axes.mean.astype(np.float32)
     is_turned = len(positions) <= _TURNED_ONCE * len(axes.mean)
 
-    def prepared(half: NDArray[np.float16]) -> NDArray[np.float32]:
-        rows = as_float32(half)
+    def prepared(block: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        rows = as_float32(source.take(block))
         rows -= mean
-        return rows @ turn if is_turned else rows
+        return rows @ turn if is_turned else rows, targets.codes[block]
 
-    with _workers() as pool:
-        kept = [(prepared(half), targets.codes[block]) for block, half in source.blocks(positions, _BLOCK_ROWS)]
+    ordered = np.sort(positions)
+    kept = list(pool.map(prepared, [ordered[start : start + _BLOCK_ROWS] for start in range(0, len(ordered), _BLOCK_ROWS)]))
 
-        def of(point: _Array) -> _AlongAxes:
-            weights = point[:, :-1] if is_turned else _on_channels(point, turn)
-            heads = _Heads(weights[None], point[None, :, -1])
-            means = _summed(pool.map(lambda rows: heads.sums(*rows), kept), (1, *weights.shape), len(positions))
-            return _AlongAxes.of(means, means.weights[0] if is_turned else _on_axes(means.weights[0], turn))
+    def of(point: _Array) -> _AlongAxes:
+        weights = point[:, :-1] if is_turned else _on_channels(point, turn)
+        heads = _Heads(weights[None], point[None, :, -1])
+        means = _summed(pool.map(lambda rows: heads.sums(*rows), kept), (1, *weights.shape), len(positions))
+        return _AlongAxes.of(means, means.weights[0] if is_turned else _on_axes(means.weights[0], turn))
 
-        yield of
+    yield of
 
 
 def _turn_of(axes: Axes) -> NDArray[np.float32]:
@@ -308,7 +352,7 @@ class _Heads:
 
     def sums(self, rows: NDArray[np.float32], codes: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], ...]:
         """Sums over the rows of a block: loss, the gradients, hessian_diagonal."""
-        flat = self.weights @ rows.T
+        flat = np.ascontiguousarray((rows @ self.weights.T).T)  # of few classes faster than weights @ rows.T
         flat += self.biases
         logits = flat.reshape(*self.shape, len(rows))
         logits -= logits.max(axis=1, keepdims=True)
@@ -325,13 +369,20 @@ class _Heads:
 
 
 def likelihood(
-    source: FeatureSource, targets: Targets, positions: NDArray[np.int64], shift: _Array, weights: _Array, biases: _Array
+    source: FeatureSource,
+    targets: Targets,
+    positions: NDArray[np.int64],
+    shift: _Array,
+    weights: _Array,
+    biases: _Array,
+    pool: ThreadPoolExecutor,
 ) -> Likelihood:
     """Of heads that take x - shift.
 
     Args:
         positions: rows with a class, at least one.
         shift: (d,); weights: (p, k, d); biases: (p, k).
+        pool: of `workers`.
     """
     heads, shift32 = _Heads(weights, biases), shift.astype(np.float32)
     ordered, memory = np.sort(positions), threading.local()
@@ -344,7 +395,7 @@ def likelihood(
         rows -= shift32
         return heads.sums(rows, targets.codes[block])
 
-    def in_turn(pool: ThreadPoolExecutor) -> Iterator[tuple[NDArray[np.floating[Any]], ...]]:
+    def in_turn() -> Iterator[tuple[NDArray[np.floating[Any]], ...]]:
         under_way: deque[Future[tuple[NDArray[np.floating[Any]], ...]]] = deque()
         for start in range(0, len(ordered), _BLOCK_ROWS):
             under_way.append(pool.submit(sums, start))
@@ -353,22 +404,14 @@ def likelihood(
         while under_way:
             yield under_way.popleft().result()
 
-    with _workers() as pool:
-        return _summed(in_turn(pool), weights.shape, len(positions))
+    return _summed(in_turn(), weights.shape, len(positions))
 
 
 @contextlib.contextmanager
-def _workers() -> Iterator[ThreadPoolExecutor]:
+def workers() -> Iterator[ThreadPoolExecutor]:
     """A thread a core, each with products of its own: how a sum is split must not depend on the cores."""
-    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(cores(), "likelihood") as pool:
+    with one_thread(), ThreadPoolExecutor(cores(), "likelihood") as pool:
         yield pool
-
-
-@functools.cache
-def _libraries() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()  # looking for them takes 10 ms, once
 
 
 def _summed(blocks: Iterable[tuple[NDArray[np.floating[Any]], ...]], shape: tuple[int, ...], rows: int) -> Likelihood:

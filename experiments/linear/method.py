@@ -73,11 +73,6 @@ class FittingData:
     parts: Parts | None
     report: Callable[[str], None]
 
-    @property
-    def exact_axes(self) -> Axes | None:
-        """Those axes, if they are exact enough for closed forms."""
-        return self.axes if self.axes is not None and self.axes.is_exact else None
-
 
 class Method(Protocol):
     """A module in `methods/`. Importing it imports nothing heavy.

@@ -13,7 +13,7 @@ from headstart.experiments.training.state.kept_parts import Parts
 
 from .axes import Axes
 from .closed_form import LinearHead, fit_ridge_path, scores_of
-from .logistic import fit_logistic_path
+from .logistic import fit_logistic_path, logistic_rows
 
 PENALTIES = tuple(float(penalty) for penalty in np.geomspace(1e-5, 10, 12))
 
@@ -79,24 +79,15 @@ def best_logistic(
     scores of these five says which. A score on few rows is mostly luck, and five say more than one
     (`benchmarks/chosen_heads.py`: 0.1 points where there are many rows, nothing lost where there are few).
     """
-    path = logistic_path(source, targets, train, statistics, val, check=check, parts=parts, report=report, axes=axes)
-    best = path.best
-    if not 0 < best < len(PENALTIES) - 1:
-        return path.penalties[best], path.heads[best]
-    between = tuple(float(np.sqrt(PENALTIES[best] * PENALTIES[neighbour])) for neighbour in (best - 1, best + 1))
-    report("logistic regression: trying 2 more strengths of regularization near the best")
-    heads = fit_logistic_path(
-        source,
-        targets,
-        train,
-        statistics,
-        between,
-        check=check,
-        parts=parts,
-        axes=axes,
-        begin_at=path.heads[best],
-        name="logistic_heads_near",
-    )
+    with logistic_rows(source, targets, train, statistics, axes) as rows:
+        heads = rows.path(PENALTIES, check=check, parts=parts, report=report)
+        path = scored_path(source, targets, val, PENALTIES, heads)
+        best = path.best
+        if not 0 < best < len(PENALTIES) - 1:
+            return path.penalties[best], path.heads[best]
+        between = tuple(float(np.sqrt(PENALTIES[best] * PENALTIES[neighbour])) for neighbour in (best - 1, best + 1))
+        report("logistic regression: trying 2 more strengths of regularization near the best")
+        heads = rows.path(between, check=check, parts=parts, begin_at=path.heads[best], name="logistic_heads_near")
     nearer = scored_path(source, targets, val, between, heads)
     order = [(path, best - 1), (nearer, 0), (path, best), (nearer, 1), (path, best + 1)]
     penalties, scores = [of.penalties[at] for of, at in order], np.array([of.scores[at] for of, at in order])

@@ -334,10 +334,11 @@ class CachedFeatures:
         """
         result = np.empty((len(positions), self.embed_dim), np.float16) if out is None else out
         physical = self.rows.physical[positions]
-        if len(self.parts) == 1:
-            # mode="clip": with "raise" numpy fills a buffer first and copies it; the rows are ours and in range.
-            return np.take(self.parts[0].features, physical, axis=0, out=result, mode="clip")
         owner = np.searchsorted(self._ends, physical, side="right")
+        if len(owner) and (owner == owner[0]).all():  # as nearly every stretch of sorted rows
+            part = self.parts[owner[0]]
+            # mode="clip": with "raise" numpy fills a buffer first and copies it; the rows are ours and in range.
+            return np.take(part.features, physical - (self._ends[owner[0]] - len(part.index)), axis=0, out=result, mode="clip")
         for number in np.flatnonzero(np.bincount(owner)):  # np.unique would first import numpy.ma, for as long as a step takes
             mine = owner == number
             first = self._ends[number] - len(self.parts[number].index)

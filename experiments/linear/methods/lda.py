@@ -18,8 +18,7 @@ def fit(fitting: FittingData) -> Iterator[Baseline]:
 
     if fitting.data.targets.task != "classification":
         return
-    exact = fitting.exact_axes
+    statistics, axes = fitting.statistics, fitting.axes
     with contextlib.suppress(SingularError):  # classes of one image each have no spread to go by
-        statistics = fitting.statistics
-        head = fit_lda(statistics, _SHRINKAGE) if exact is None else exact.lda(statistics, _SHRINKAGE)
+        head = fit_lda(statistics, _SHRINKAGE) if axes is None else axes.lda(statistics, _SHRINKAGE)
         yield Baseline("lda", {"shrinkage": _SHRINKAGE}, head)

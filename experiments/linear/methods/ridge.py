@@ -16,5 +16,5 @@ def fit(fitting: FittingData) -> Iterator[Baseline]:
     from headstart.experiments.linear.penalty_path import ridge_path
 
     data = fitting.data
-    path = ridge_path(fitting.source, data.targets, fitting.statistics, data.val, _PENALTIES, fitting.exact_axes)
+    path = ridge_path(fitting.source, data.targets, fitting.statistics, data.val, _PENALTIES, fitting.axes)
     yield Baseline("ridge", {"l2": path.penalties[path.best]}, path.heads[path.best])

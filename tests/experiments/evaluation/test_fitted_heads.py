@@ -97,8 +97,8 @@ def test_a_damaged_part_is_none(tmp_path):
 
 
 STEPS = {
-    "few images": (100, 200, 20),
-    "sign digits": (1443, 137, 14),
+    "few images": (100, 200, 14),
+    "sign digits": (1443, 137, 10),
     "many": (50_000, 10, 0),
 }
 

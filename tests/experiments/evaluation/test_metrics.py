@@ -175,7 +175,7 @@ import numpy as np
 from headstart.experiments.evaluation.metrics import classification_metrics, sign_test
 classification_metrics(np.eye(2)[[0, 1, 0]], np.array([0, 1, 0]), ["a", "b"])
 sign_test(3, 4)
-print(*sorted({"sklearn", "pandas", "scipy.stats"} & set(sys.modules)))
+print(*sorted({"sklearn", "pandas", "scipy"} & set(sys.modules)))
 """
 
 

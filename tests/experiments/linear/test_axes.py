@@ -4,8 +4,8 @@ import pytest
 from headstart.experiments.data.feature_source import ArrayFeatures
 from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.data.targets import class_targets
-from headstart.experiments.linear import axes
 from headstart.experiments.linear.axes import axes_of
+from headstart.experiments.linear.blas import libraries
 from headstart.experiments.linear.closed_form import SingularError, fit_lda, fit_ridge_path
 from tests.experiments.linear.test_logistic import few_rows
 
@@ -39,13 +39,11 @@ def test_lda_of_rows_that_do_not_differ_within_a_class_has_no_spread_to_go_by():
         axes_of(ArrayFeatures(features), np.arange(6), statistics).lda(statistics)
 
 
-def test_axes_of_many_channels_are_nearly_the_exact_ones_and_say_so(monkeypatch):
-    made = few_rows(200, 48)
+def test_axes_have_the_same_bits_with_any_number_of_threads_of_blas():
+    made = few_rows(900, 400)
     statistics = gather_statistics(made.source, made.targets, {"train": made.train})["train"]
-    exact = axes_of(made.source, made.train, statistics)
-    monkeypatch.setattr(axes, "_MANY", 16)
-    nearly = axes_of(made.source, made.train, statistics)
-    assert (exact.is_exact, nearly.is_exact) == (True, False)
-    np.testing.assert_allclose(nearly.variances, exact.variances, atol=1e-4)
-    np.testing.assert_allclose(nearly.vectors.T @ nearly.vectors, np.eye(48), atol=1e-5)
-    assert not np.array_equal(nearly.vectors, exact.vectors)
+    found = []
+    for threads in (1, 2):
+        with libraries().limit(limits=threads, user_api="blas"):
+            found.append(axes_of(made.source, made.train, statistics).vectors)
+    assert np.array_equal(*found)

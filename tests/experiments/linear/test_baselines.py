@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from headstart.experiments.config import BaselineOptions
 from headstart.experiments.data.group_folds import group_folds
 from headstart.experiments.data.statistics import gather_statistics
-from headstart.experiments.linear.baselines import fit_baselines, inputs_of
+from headstart.experiments.linear.baselines import fit_baselines, inputs_of, prepare_baselines
 from headstart.experiments.linear.cross_validation import cross_validate_ridge
 from headstart.experiments.linear.penalty_path import PENALTIES, best_logistic
 from headstart.pipeline.errors import HeadstartError, InterruptedWork
@@ -84,3 +86,36 @@ def test_whoever_wants_to_leave_need_not_wait_for_the_end(wanted):
 def test_a_single_fold_is_refused(folds):
     with pytest.raises(HeadstartError, match=f"folds is {folds}, expected 2 or more"):
         BaselineOptions(folds=folds)
+
+
+LIGHT = """
+import sys
+import numpy as np
+from headstart.experiments.config import BaselineOptions
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.data.targets import class_targets
+from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.linear.baselines import fit_baselines
+rows = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float16)
+train, val = np.arange(40), np.arange(40, 60)
+data = TrainingData(ArrayFeatures(rows), class_targets(["a", "b"] * 30, train), train, val)
+fit_baselines(data, BaselineOptions(logistic=True))
+print(*sorted({"scipy", "sklearn", "torch"} & set(sys.modules)))
+"""
+
+
+def test_baselines_of_classes_are_fitted_without_what_takes_long_to_import():
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_axes_computed_beside_an_import_are_those_computed_alone():
+    seen = []
+    alone = prepare_baselines(CLASSES, BaselineOptions(logistic=True))
+    beside = prepare_baselines(CLASSES, BaselineOptions(logistic=True), lambda: seen.append("imported"))
+    assert seen == ["imported"]
+    assert np.array_equal(beside.axes.vectors, alone.axes.vectors)
+    wanted, found = (fit_baselines(CLASSES, BaselineOptions(logistic=True), prepared=each)[0] for each in (None, beside))
+    for one, two in zip(wanted, found, strict=True):
+        assert np.array_equal(one.head.weight, two.head.weight)
+    assert prepare_baselines(CLASSES, BaselineOptions()).axes is None

@@ -10,7 +10,7 @@ from headstart.experiments.data.targets import class_targets
 from headstart.experiments.data.training_data import TrainingData
 from headstart.experiments.linear import logistic
 from headstart.experiments.linear.closed_form import scores_of
-from headstart.experiments.linear.logistic import fit_logistic_path, likelihood
+from headstart.experiments.linear.logistic import fit_logistic_path, likelihood, workers
 from headstart.pipeline.errors import HeadstartError
 from tests.experiments.samples import clouds, line
 
@@ -58,9 +58,9 @@ def test_at_its_usual_tolerance_its_accuracy_is_that_of_scikit_learn_to_a_tenth_
 def test_few_passes_are_needed_because_a_penalty_begins_with_what_the_one_before_showed(monkeypatch):
     widths = []
 
-    def counted(source, targets, positions, shift, weights, biases):
+    def counted(source, targets, positions, shift, weights, biases, pool):
         widths.append(len(weights))
-        return likelihood(source, targets, positions, shift, weights, biases)
+        return likelihood(source, targets, positions, shift, weights, biases, pool)
 
     monkeypatch.setattr(logistic, "likelihood", counted)
     fitted()
@@ -100,7 +100,8 @@ def test_the_gradient_is_that_of_finite_differences():
     weights, biases, shift = random.standard_normal((2, 3, 12)) * 0.1, random.standard_normal((2, 3)), np.linspace(-5, 5, 12)
 
     def of(weights, biases):
-        return likelihood(MADE.source, MADE.targets, MADE.train, shift, weights, biases)
+        with workers() as pool:
+            return likelihood(MADE.source, MADE.targets, MADE.train, shift, weights, biases, pool)
 
     found = of(weights, biases)
     for step in (np.eye(12)[3], np.eye(12)[11]):
