@@ -129,7 +129,8 @@ class TrainingOptions:
         by_blocks: shuffle blocks of rows, for features that do not fit into memory.
         checkpoint_s: seconds between checkpoints.
         device: cpu or cuda.
-        amp, float32: products in bfloat16, or in float32, wherever the job is done. Neither: see `has_short_products`.
+        amp, float32: products in bfloat16, or in float32, wherever the job is done. Neither: `train-head` does as
+            `has_short_products` says, `train` computes in float32.
         by_loss: an epoch is judged by the loss on validation, whatever the monitor is: accuracy on few images is luck.
     """
 

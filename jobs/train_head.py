@@ -16,7 +16,8 @@ from headstart.pipeline.kinds import Settings
 from headstart.pipeline.markers import Result
 from headstart.pipeline.workspace import Workspace
 
-_SMALL = 1 << 23  # numbers to learn from up to which it pays to fit while torch is imported, which makes passes over rows faster
+# Rows times channels, and the less of both, up to which baselines are begun while torch is imported: their axes then take less.
+_SMALL, _SMALL_ORDER = 1 << 23, 1536
 
 if TYPE_CHECKING:
     from headstart.experiments.runs.head_experiment import HeadExperiment
@@ -92,8 +93,10 @@ class TrainHeadSession:
         if device != experiment.options.device and experiment.options.device == "cuda":
             narrator.note("goes on without the GPU that it was begun on: the same training, slower, other last digits")
         limit = TimeLimit(check)
-        is_small = len(data.data.train) * data.data.inputs <= _SMALL
-        is_beside = is_small and "torch" not in sys.modules and find_spec("torch") is not None
+        order = min(len(data.data.train), data.data.inputs)
+        is_small = order <= _SMALL_ORDER and len(data.data.train) * data.data.inputs <= _SMALL
+        # A training that goes on should not wait for baselines before its first step.
+        is_beside = is_small and not keeper.has_any() and "torch" not in sys.modules and find_spec("torch") is not None
         prepared = prepare_baselines(data.data, experiment.baselines, _import_torch) if is_beside else None
         _import_torch()
         outcomes = train(data.data, experiment.heads, options, keeper, limit.after_a_step, narrator.report)

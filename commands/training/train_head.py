@@ -148,7 +148,10 @@ def _quantum(
     from headstart.commands.output.recipe import lines
     from headstart.experiments.train_recipe import train_recipe
 
-    others = [key for key, value in given.items() if value not in (None, False, _USUAL.get(key)) and key not in _OF_THE_CIRCUIT]
+    changed = [
+        key for key, value in given.items() if value not in (None, False, _USUAL.get(key)) or (key, value) == ("amp", False)
+    ]
+    others = [key for key in changed if key not in _OF_THE_CIRCUIT]
     if others:
         raise click.UsageError(
             f"--{others[0].replace('_', '-')} does not go with --quantum; headstart train quantum --help lists what does"

@@ -108,7 +108,7 @@ def as_float32(half: NDArray[np.float16], out: NDArray[np.float32] | None = None
     """
     result = np.empty(half.shape, np.float32) if out is None else out[: len(half)]
     torch = sys.modules.get("torch")
-    if torch is None:
+    if torch is None or getattr(torch.__spec__, "_initializing", False):  # another thread may be importing it
         np.copyto(result, half)
     else:
         threads = torch.get_num_threads()

@@ -19,6 +19,7 @@ from headstart.pipeline.errors import HeadstartError
 from .lanes import Task, split_into_lanes
 
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})  # as Linux spells them; without them a product is emulated, and slower
+_VERSION = 2  # of random numbers and of what options mean; more of it means that no state from before is gone on with
 _WORTH_THREADS = 5e7  # operations of one product below which waking a second core costs more than it helps
 
 
@@ -31,7 +32,7 @@ class PassPlan:
         members: positions of the heads of each lane.
         is_scaled: whether numbers are predicted in units of their spread.
         intraop: threads that one product is computed with.
-        identity: sha256 (hex) of all that decides the result.
+        identity: version of the arithmetic, and sha256 (hex) of all that decides the result but device and precision.
     """
 
     task: Task
@@ -69,7 +70,7 @@ def plan_pass(data: TrainingData, heads: Sequence[HeadConfig], options: Training
 def has_short_products(options: TrainingOptions, task: str, device: str) -> bool:
     """Whether hidden layers multiply in bfloat16 here: as was asked for, else for classes on a CPU that has instructions for it.
 
-    There they take half of the time and learn the same (`benchmarks/RESULTS.md`); numbers that are predicted need more digits.
+    They learn the same in 3/4 of the time (`benchmarks/RESULTS.md`). Numbers that are predicted need more digits.
     """
     if options.amp or options.float32:
         return options.amp
@@ -92,11 +93,12 @@ def intraop_threads(count: int) -> Iterator[None]:
 def _identity(data: TrainingData, heads: Sequence[HeadConfig], options: TrainingOptions) -> str:
     shared = as_facts(options)
     del shared["checkpoint_s"]  # decides when, not what
-    shared |= {"device": "cpu", "amp": False, "random": "table"}  # whatever computes: another machine may go on
+    shared |= {"device": "cpu", "amp": False}  # whatever computes: another machine may go on
+    shared.pop("float32", None)
     digest = hashlib.sha256(json.dumps([data.source.digest, [as_facts(h) for h in heads], shared, data.targets.names]).encode())
     for array in (data.train, data.val, data.targets.codes, data.targets.values, data.auxiliary):
         digest.update(b"" if array is None else array.tobytes())
-    return digest.hexdigest()
+    return f"v{_VERSION}-{digest.hexdigest()}"
 
 
 def _balanced(data: TrainingData) -> tuple[float, ...]:

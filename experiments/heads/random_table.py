@@ -30,6 +30,11 @@ def normal(key: int, shape: Sequence[int], device: str) -> Tensor:
     return _stretch("normal", key, shape, device)
 
 
+def forget_tables() -> None:
+    """Gives their memory back; they are made again when they are asked for."""
+    _table.cache_clear()
+
+
 def _stretch(kind: str, key: int, shape: Sequence[int], device: str) -> Tensor:
     count = math.prod(shape)
     start = key % (_BLOCK // _APART) * _APART

@@ -30,6 +30,7 @@ from .lanes import Lane
 from .losses import losses, scores
 from .parameters import STATE
 from .pass_plan import PassPlan, intraop_threads, plan_pass
+from .random_table import forget_tables
 from .trained_head import TrainedHead, folded
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Trainer:
 
     @property
     def identity(self) -> str:
-        """Equal only if the training would end in the same bits."""
+        """Equal only if the training would end in the same bits on the same machine."""
         return self.plan.identity
 
     @property
@@ -127,6 +128,7 @@ class Trainer:
                 if keeper and time.monotonic() - kept >= self.options.checkpoint_s:
                     keeper.keep(self.step, self.identity, self.state())
                     kept, kept_step = time.monotonic(), self.step
+        forget_tables()
         if keeper and self.step != kept_step:  # so that what follows a training never costs it
             keeper.keep(self.step, self.identity, self.state())
 

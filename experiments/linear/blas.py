@@ -17,7 +17,7 @@ def one_thread() -> Iterator[None]:
 
 @functools.cache
 def libraries() -> Any:
-    """The BLAS that is loaded by now.
+    """The BLAS that is loaded by the first call: numpy's. What torch or SciPy bring later is not limited.
 
     To be called once before other threads import anything: looking for them holds a lock of the dynamic linker and asks for
     Python's, and a thread that loads a library does so the other way round.

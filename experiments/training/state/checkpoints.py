@@ -23,6 +23,7 @@ from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.files import TEMPORARY_PREFIX, FileSystem, environment_faults, is_abandoned
 
 _NAME = re.compile(r"step_(\d{10,})\.([0-9a-f]{16})\.pt")
+_VERSIONED = re.compile(r"v(\d{1,4})-[0-9a-f]{64}\Z")
 _DIGITS = 16
 _KEPT = 5
 State = dict[str, Any]
@@ -44,7 +45,8 @@ class Checkpoints:
         """The newest state whose bytes are those that were written; None if there is none.
 
         Args:
-            identity: of the training that wants to go on.
+            identity: of the training that wants to go on; 'v2-<sha256>' also says the version of what is computed.
+                States of another version are deleted: nobody can go on with them, and they would take the place of new ones.
 
         Raises: HeadstartError if the state is of a training with other features, configurations or options.
         """
@@ -52,7 +54,12 @@ class Checkpoints:
             state = _read(path)
             if state is None:
                 continue
-            if state.pop("identity") != identity:
+            found = state.pop("identity")
+            if _version(found) != _version(identity):
+                with contextlib.suppress(OSError):
+                    paths.remove(path)
+                continue
+            if found != identity:
                 raise HeadstartError(
                     f"{path} is of a training with other features, configurations or options. "
                     "Give the new one another --name, or delete that folder"
@@ -98,6 +105,11 @@ class Checkpoints:
         yield from sorted(paths.matching(self.folder, "step_*.pt"), reverse=True)[_KEPT:]
         # Whoever was killed while writing left up to a whole state.
         yield from (path for path in paths.matching(self.folder, f"{TEMPORARY_PREFIX}*") if is_abandoned(path))
+
+
+def _version(identity: str) -> int:
+    match = _VERSIONED.match(identity)
+    return int(match[1]) if match else 1
 
 
 def _one_object_a_text(value: Any) -> Any:

@@ -119,3 +119,26 @@ def test_axes_computed_beside_an_import_are_those_computed_alone():
     for one, two in zip(wanted, found, strict=True):
         assert np.array_equal(one.head.weight, two.head.weight)
     assert prepare_baselines(CLASSES, BaselineOptions()).axes is None
+
+
+BESIDE = """
+import sys
+import numpy as np
+from headstart.experiments.config import BaselineOptions
+from headstart.experiments.data.feature_source import ArrayFeatures
+from headstart.experiments.data.targets import class_targets
+from headstart.experiments.data.training_data import TrainingData
+from headstart.experiments.linear.baselines import prepare_baselines
+rows = np.random.default_rng(0).standard_normal((60, 80)).astype(np.float16)
+train, val = np.arange(40), np.arange(40, 60)
+columns = np.ones((60, 1), np.float32)
+data = TrainingData(ArrayFeatures(rows), class_targets(["a", "b"] * 30, train), train, val, columns)
+sys.modules["torch"] = type(sys)("torch")  # without anything yet
+sys.modules["torch"].__spec__ = type("Spec", (), {"_initializing": True})
+print(prepare_baselines(data, BaselineOptions(logistic=True)).axes.vectors.shape[0])
+"""
+
+
+def test_rows_are_read_while_another_thread_imports_torch():
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("81\n", "")

@@ -62,6 +62,18 @@ def test_a_state_of_a_device_that_is_not_here_comes_back_on_the_cpu(device, kept
     assert weights.tolist() == [0, 1, 2]
 
 
+def test_states_of_another_version_give_way_and_those_of_another_training_are_refused(kept):
+    old, other, mine = "0" * 64, "v2-" + "1" * 64, "v2-" + "2" * 64
+    for step in range(10, 14):
+        kept.keep(step, old, {"step": step})
+    assert kept.latest(mine) is None
+    kept.keep(1, mine, {"step": 1})  # fewer steps than those had
+    assert kept.latest(mine) == {"step": 1}
+    kept.keep(2, other, {"step": 2})
+    with pytest.raises(HeadstartError, match="another --name"):
+        kept.latest(mine)
+
+
 def test_killed_again_and_again_it_ends_in_the_same_bits(tmp_path, uninterrupted):
     draw = random.Random(0)
     events = [draw.randrange(1, 16) for _ in range(14)]
