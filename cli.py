@@ -102,6 +102,20 @@ def group(context: click.Context, workspace: str | None) -> None:
 
 
 def main() -> None:
+    """Does what the command line says, and ends the process."""
+    status = exit_status()
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        sys.stderr = None  # else the interpreter tries again at its end, and exits with 120
+    if "torch" in sys.modules:
+        _end(status)
+    sys.exit(status)
+
+
+def exit_status() -> int:
+    """Does what the command line says, in a process that goes on."""
     _spell_every_name()
     forget_current_folder()
     for stream in (sys.stdout, sys.stderr):
@@ -111,15 +125,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     if _command(arguments) in _AT_ONCE and interrupts.getsignal(interrupts.SIGINT) != interrupts.SIG_IGN:
         interrupts.signal(interrupts.SIGINT, interrupts.SIG_DFL)
-    status = _supervised() if _is_work(arguments) else _run()
-    try:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-    except OSError:
-        sys.stderr = None  # else the interpreter tries again at its end, and exits with 120
-    if "torch" in sys.modules:
-        _end(status)
-    sys.exit(status)
+    return _supervised() if _is_work(arguments) else _run()
 
 
 def _end(status: int) -> None:

@@ -33,8 +33,9 @@ def calibrate(graph: bytes, images: NDArray[np.uint8]) -> bytes:
 
     Raises: HeadstartError if NNCF cannot do it.
     """
-    # What NNCF reads when it is imported: it would report its use to its makers.
+    # It and OpenVINO, which it imports, would report their use to their makers. This is what they look at first.
     os.environ["NNCF_DEV"] = "1"
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # no such module
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with silent_output(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

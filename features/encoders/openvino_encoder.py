@@ -62,7 +62,6 @@ class OpenvinoEncoder:
         self, spec: EncoderSpec, graph: bytes, name: str, versions: Mapping[str, str], image_s: float | None = None
     ) -> None:
         self.spec = spec
-        self.versions: Mapping[str, str] = {**versions, **versions_of("openvino")}
         self.threads = min(cores(), _MOST_THREADS)
         self._name = name
         self._image_s = image_s
@@ -81,6 +80,10 @@ class OpenvinoEncoder:
             if is_out_of_memory(error):
                 raise
             raise DamagedGraphError(name, f"cannot be run ({reason_of(error)})") from None
+        self.versions: Mapping[str, str] = {
+            **versions,
+            **versions_of("openvino"),
+        }  # now imported, by `compiled`, without its tools
         self._shapes = [(spec.embed_dim,), *([spec.spatial.shape] if spec.spatial else [])]
         self._outputs = self._compiled.outputs
         self._require_shapes()

@@ -59,11 +59,7 @@ def command(*words: str) -> Step:
 
     def step(root: Path) -> int:
         sys.argv = ["headstart", *words, "-w", str(root)]
-        try:
-            cli.main()
-        except SystemExit as left:
-            return int(left.code or 0)
-        raise AssertionError("main always exits")
+        return cli.exit_status()
 
     return step
 

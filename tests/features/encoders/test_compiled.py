@@ -1,18 +1,24 @@
+import contextlib
+import importlib.util
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from headstart.features.encoders import compiled as module
 from headstart.features.encoders import user_cache
 from headstart.features.encoders.compiled import compiled
 from headstart.features.encoders.onnx_encoder import GRAPH_NAME
 from headstart.features.encoders.onnx_export import export_graph
+from headstart.features.encoders.precision import require_precision
 from headstart.features.encoders.resolve import EncoderRequest, resolve_encoder
 from headstart.features.encoders.saved import save_encoder
+from headstart.pipeline.errors import HeadstartError
 from headstart.pipeline.workspace import open_or_create_workspace
-from tests.support import flip
+from tests.support import ROOT, flip
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO, of the extra `fast`, is not installed")
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 2}
@@ -128,6 +134,36 @@ print(*[name for name in sys.modules if "telemetry" in name or name.startswith("
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "graph.onnx")], capture_output=True, text=True, check=True)
     assert done.stdout.split() in ([], ["openvino.tools"])
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_neither_enqueue_nor_work_reports_to_the_makers_of_openvino(tmp_path, precision):
+    """They would say who they are in the user's home, whether or not there is a network."""
+    if precision not in ready():
+        pytest.skip(f"this processor has no instructions for {precision}, or NNCF is not installed")
+    home, photos = tmp_path / "home", tmp_path / "photos"
+    for folder in (home, photos):
+        folder.mkdir()
+    for number, image in enumerate(np.random.default_rng(1).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)):
+        Image.fromarray(image).save(photos / f"{number}.png")
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environment = {**kept, "HOME": str(home), "HEADSTART_CACHE": ""}
+    enqueue = ["enqueue", str(photos), "--weights", "embedded", "--precision", precision]
+    for words in (enqueue, ["work"]):
+        command = [sys.executable, str(ROOT / "cli.py"), *words, "-w", str(tmp_path / "w")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert not (home / "intel").exists()
+
+
+def ready() -> list[str]:
+    has_nncf = importlib.util.find_spec("nncf") is not None
+    found = []
+    for precision in ("bfloat16", "int8"):
+        with contextlib.suppress(HeadstartError):
+            require_precision(precision)
+            found += [precision] if precision == "bfloat16" or has_nncf else []
+    return found
 
 
 def test_two_threads_may_be_the_first_to_run_it(graph, tmp_path):
