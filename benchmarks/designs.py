@@ -1,13 +1,14 @@
 """Three trainings on one world of designs: who sees their structure, who judges it, who draws them; and what each is worth.
 
 python -m benchmarks.designs FOLDER [--only unet abstractor diffusion-32 diffusion-64 tuning-32 ascent-64] [--seeds 3]
-    [--count 8000]     designs
-    [--unet epochs=3] [--abstractor epochs=10] [--critic epochs=12] [--diffusion-32 epochs=40]     options of the trainings
+    [--count 8000] [--judged 24000]     designs, and others that the judge learns from
+    [--unet epochs=3] [--abstractor epochs=10] [--critic epochs=14] [--diffusion-32 epochs=48]     options of the trainings
     [--pictures 100]     that are drawn with and without ascent
 
 FOLDER keeps the workspace, pictures and `figures.json`: killed, the same command goes on. Seconds are of CPU, with imports, data
 and judgement, over all starts of a training. Wanted are at most 20 minutes of one core for a U-Net, 10 for an abstractor, 60 and
-120 for pictures of 32 and 64 pixels; designs are made, and the judge is trained, besides. Numbers are of the test split.
+120 for pictures of 32 and 64 pixels; designs are made, and the judge is trained, besides. Numbers are of the test split. The
+judge never saw one of these designs: three times as many, drawn by another seed, tell it more than the same ones three times.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from headstart.experiments.designs.rewarded import GRAMMAR
 from headstart.experiments.designs.unet_network import structure_of
 from headstart.experiments.evaluation.evaluate_abstractor import evaluate_abstractor
 from headstart.experiments.evaluation.evaluate_designs import evaluate_designs
+from headstart.experiments.make_items import make_items
 from headstart.experiments.recipes.unet import overlay
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.serving.recipe_run import open_trained
@@ -45,10 +47,19 @@ WORLD = Path(__file__).resolve().parent.parent / "examples" / "designs" / "desig
 DEFAULTS: dict[str, dict[str, Any]] = {
     "unet": {"amp": "bfloat16", "threads": 1},
     "abstractor": {"threads": 1},
-    "critic": {"threads": 1, "seed": 100},
-    "diffusion-32": {"image_size": 32, "epochs": 40, "amp": "bfloat16", "ema": 0.999, "threads": 1},
+    "critic": {"epochs": 12, "threads": 1, "seed": 200},
+    "judge": {"epochs": 14, "threads": 1, "seed": 100},
+    "diffusion-32": {"image_size": 32, "epochs": 46, "batch_size": 8, "amp": "bfloat16", "ema": 0.999, "threads": 1},
     "tuning-32": {"image_size": 32, "epochs": 6, "learning_rate": 2e-4, "amp": "bfloat16", "ema": 0.999, "threads": 1},
-    "diffusion-64": {"image_size": 64, "patch": 4, "epochs": 60, "amp": "bfloat16", "ema": 0.999, "threads": 1},
+    "diffusion-64": {
+        "image_size": 64,
+        "patch": 4,
+        "epochs": 72,
+        "batch_size": 8,
+        "amp": "bfloat16",
+        "ema": 0.999,
+        "threads": 1,
+    },
 }
 UNET = {"text_iou": (0.90, True), "image_iou": (0.85, True), "colour_accuracy": (0.80, True), "hierarchy_error": (0.05, False)}
 ABSTRACTOR = {"goal_accuracy": (0.85, True), "format_accuracy": (0.85, True)} | {f"{one}_error": (0.10, False) for one in SCORES}
@@ -56,9 +67,11 @@ MINUTES = {"unet": 20, "abstractor": 10, "diffusion-32": 60, "diffusion-64": 120
 PARTS = (*MINUTES, "tuning-32", "ascent-64")
 
 
-def make(workspace: Path, count: int) -> None:
-    words = ["make", WORLD, "--count", count, "-w", workspace]
+def make(workspace: Path, count: int, seed: int) -> str:
+    """Designs by that seed; the name of their folder."""
+    words = ["make", WORLD, "--count", count, "--seed", seed, "-w", workspace]
     subprocess.run([sys.executable, "-m", "headstart.cli", *map(str, words)], env=HERE, check=True, stdin=subprocess.DEVNULL)
+    return make_items(WORLD, {"count": count, "seed": seed}, workspace).folder.name
 
 
 def over_seeds(name: str, runs: list[Any], wanted: Mapping[str, tuple[float, bool]]) -> dict[str, Any]:
@@ -147,19 +160,21 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--count", type=int, default=8000)
+    parser.add_argument("--judged", type=int, default=24_000)
     parser.add_argument("--pictures", type=int, default=100)
     for name in DEFAULTS:
         parser.add_argument(f"--{name}", type=said, default={}, metavar="NAME=VALUE,...")
     options = parser.parse_args()
     folder, workspace = options.folder, options.folder / "workspace"
     folder.mkdir(parents=True, exist_ok=True)
-    make(workspace, options.count)
+    world, other_world = make(workspace, options.count, 0), make(workspace, options.judged, 1)
     seconds, figures = Seconds(folder / "cpu_s.json"), read_numbers(folder / "figures.json")
     values = {name: DEFAULTS[name] | getattr(options, name.replace("-", "_")) for name in DEFAULTS}
 
     def run(recipe: str, name: str, **more: Any) -> Any:
-        kind = "diffusion" if recipe.startswith("tuning") else recipe.partition("-")[0]
-        return trained(seconds, workspace, name, kind, {**values[recipe], **more})
+        kind = {"tuning-32": "diffusion", "judge": "critic"}.get(recipe, recipe.partition("-")[0])
+        made = other_world if recipe == "judge" else world
+        return trained(seconds, workspace, name, kind, {"made": made, **values[recipe], **more})
 
     for recipe, wanted in (("unet", UNET), ("abstractor", ABSTRACTOR)):
         if recipe not in options.only:
@@ -179,7 +194,7 @@ def main() -> None:
         recipe = f"diffusion-{size}"
         if recipe not in options.only:
             continue
-        judge = run("critic", f"judge-{size}", image_size=size)
+        judge = run("judge", f"judge-{size}", image_size=size)
         drawing = run(recipe, recipe)
         verdict(f"{recipe}: minutes of CPU", seconds.took[recipe] / 60, MINUTES[recipe], False)
         evaluation = evaluate_designs(drawing.number, judge.number, workspace)
@@ -188,12 +203,12 @@ def main() -> None:
             picture.save(folder / f"{recipe}_{name}.png")
         figures[recipe] = evaluation.as_json()
     if "tuning-32" in options.only:
-        judge, before = run("critic", "judge-32", image_size=32), run("diffusion-32", "diffusion-32")
-        critic = run("critic", "critic-32", image_size=32, seed=200)
+        judge, before = run("judge", "judge-32", image_size=32), run("diffusion-32", "diffusion-32")
+        critic = run("critic", "critic-32", image_size=32)
         reward = {"tune": str(before.number), "tune_for": GRAMMAR, "critic": str(critic.number)}
         figures["tuning-32"] = judge_tuned(before, run("tuning-32", "tuned-32", **reward), judge, critic, workspace)
     if "ascent-64" in options.only:
-        drawing, critic = run("diffusion-64", "diffusion-64"), run("critic", "critic-64", image_size=64, seed=200)
+        drawing, critic = run("diffusion-64", "diffusion-64"), run("critic", "critic-64", image_size=64)
         unet = run("unet", "unet-64", image_size=64, fold=2, seed=300)
         figures["ascent-64"] = judge_ascent(drawing, critic, unet, options.pictures)
     figures |= {"options": values, "cpu_s": seconds.took}

@@ -84,14 +84,15 @@ def evaluate_designs(
     """How good the pictures of a run of diffusion are: what `headstart evaluate RUN --judge JUDGE` says.
 
     Args:
-        run, judge: numbers of runs of the recipes diffusion and critic, both of the same designs and size.
+        run, judge: numbers of runs of the recipes diffusion and critic, of the same size. A judge that learnt from other designs,
+            drawn by another seed, is as good a judge, and a better one if they are more.
         workspace: a folder; None is the one that every command would take, see `find_root`.
         split: test or val: designs whose descriptions are drawn, and which are judged beside.
         most: of these designs, drawn by the seed where there are more.
         steps, guidance: of sampling by DDIM.
         seed: of the pictures, too.
 
-    Raises: HeadstartError if there is no such run, it is of another recipe, or the two learnt from other designs or sizes.
+    Raises: HeadstartError if there is no such run, it is of another recipe, or the two are of other sizes, goals or formats.
     """
     from headstart.experiments.designs.critic_network import CriticNetwork
     from headstart.experiments.designs.denoiser import Denoiser
@@ -100,11 +101,13 @@ def evaluate_designs(
     opened = as_workspace(workspace)
     drawing, network, about = trained_model(opened, run, Denoiser, "draws, such as one of diffusion")
     judging, critic, seen = trained_model(opened, judge, CriticNetwork, "judges pictures, such as one of critic")
-    if about.image_size != seen.image_size or _made(drawing) != _made(judging):
+    if about.image_size != seen.image_size:
         raise HeadstartError(
-            f"{judging.folder.name} has learnt from {_made(judging)} at {seen.image_size} pixels, {drawing.folder.name} from "
-            f"{_made(drawing)} at {about.image_size}. Train one: headstart train critic --image-size {about.image_size}"
+            f"{judging.folder.name} judges pictures of {seen.image_size} pixels, {drawing.folder.name} draws them of "
+            f"{about.image_size}. Train one: headstart train critic --image-size {about.image_size}"
         )
+    if (about.goals, about.formats) != (seen.goals, seen.formats):
+        raise HeadstartError(f"{judging.folder.name} knows other goals or formats than {drawing.folder.name}. Train one anew")
     recipe = recipe_of(drawing)
     options: Any = options_of(drawing, recipe)
     if steps > options.timesteps:

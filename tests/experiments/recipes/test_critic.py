@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -52,6 +53,19 @@ def test_numbers_of_a_critic_stand_beside_guessing(trained):
     assert said["grammar_error"] == pytest.approx(np.mean([said[f"{score}_error"] for score in SCORES]))
     assert list(said["error_of_guessing_the_median"]) == list(SCORES)
     assert said["format_accuracy"] > 0.5  # of three; posters, slides and cards differ in what is around the page
+
+
+def test_a_judge_may_have_learnt_from_other_designs(trained, tmp_path):
+    root = shutil.copytree(trained, tmp_path / "workspace")
+    assert make_designs(tmp_path, 100, "--seed", 1) == root
+    [made] = set((root / "features").glob("made_*")) - {
+        root / path.relative_to(trained) for path in trained.glob("features/made_*")
+    }
+    done = call("train", "critic", *QUICK, "--epochs", 1, "--name", "elsewhere", "--made", made.name, "-w", root)
+    assert done.status == 0, done.errors
+    ours, theirs = (evaluate_designs(1, judge, root).numbers for judge in (2, 4))
+    assert ours["real"]["nearest"] == theirs["real"]["nearest"]  # the same designs are judged
+    assert ours["real"]["distance"] != theirs["real"]["distance"]
 
 
 def test_pictures_are_judged_beside_real_ones(trained, tmp_path):
