@@ -129,8 +129,7 @@ class TrainingOptions:
         by_blocks: shuffle blocks of rows, for features that do not fit into memory.
         checkpoint_s: seconds between checkpoints.
         device: cpu or cuda.
-        amp, float32: products in bfloat16, or in float32, wherever the job is done. Neither: `train-head` does as
-            `has_short_products` says, `train` computes in float32.
+        amp: whether hidden layers multiply in bfloat16.
         by_loss: an epoch is judged by the loss on validation, whatever the monitor is: accuracy on few images is luck.
     """
 
@@ -147,7 +146,6 @@ class TrainingOptions:
     amp: bool = False
     steps: int = 0
     by_loss: bool = False
-    float32: bool = False
 
     def settled(self, rows: int) -> "TrainingOptions":
         """What `steps` means for so many training rows, in epochs."""
@@ -169,8 +167,6 @@ class TrainingOptions:
             raise HeadstartError(f"warmup is {self.warmup}, expected a part from 0 to 1")
         if self.monitor not in MONITORS:
             raise HeadstartError(f"monitor is '{self.monitor}', expected one of {', '.join(MONITORS)}")
-        if self.amp and self.float32:
-            raise HeadstartError("amp is bfloat16, which float32 excludes. Ask for one of them")
 
 
 @dataclass(frozen=True)
@@ -234,7 +230,7 @@ def head_config(facts: Mapping[str, Any]) -> HeadConfig:
 def as_facts(config: HeadConfig | TrainingOptions | BaselineOptions) -> dict[str, Any]:
     """For JSON; `head_config` reads a head back."""
     if isinstance(config, TrainingOptions):  # as before there were any, so that identities stay
-        return {key: value for key, value in asdict(config).items() if value or key not in ("steps", "by_loss", "float32")}
+        return {key: value for key, value in asdict(config).items() if value or key not in ("steps", "by_loss")}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 

@@ -67,7 +67,6 @@ class TrainHeadSession:
     def _trained(self, experiment: HeadExperiment, check: Callable[[], None]) -> Result:
         from headstart.experiments.evaluation.evaluate_experiment import evaluate_experiment
         from headstart.experiments.evaluation.publish import publish
-        from headstart.experiments.heads.pass_plan import has_short_products
         from headstart.experiments.heads.trainer import train
         from headstart.experiments.linear.baselines import prepare_baselines
         from headstart.experiments.runs.experiment_data import experiment_data
@@ -83,8 +82,7 @@ class TrainHeadSession:
         # A training that goes on has read every byte of the cache before.
         data = experiment_data(self._workspace, experiment, is_checked=not keeper.has_any())
         device, note = device_of_heads(self._device)
-        is_short = has_short_products(experiment.options, experiment.task, device)
-        options = replace(experiment.options.settled(len(data.data.train)), device=device, amp=is_short)
+        options = replace(experiment.options.settled(len(data.data.train)), device=device)
         names = [head.name for head in experiment.heads]
         metric = monitor_for(options.monitor, experiment.task)
         narrator = Narrator(experiment.folder.name, options.epochs, names, metric, options.by_loss)
@@ -105,7 +103,7 @@ class TrainHeadSession:
         payload = publish(self._workspace, experiment, data, outcomes, evaluation)
         keeper.keep_only_newest()
         parts.clear()
-        facts: dict[str, Any] = {"device": device, "amp": is_short, "versions": versions_of("numpy", "torch")}
+        facts: dict[str, Any] = {"device": device, "versions": versions_of("numpy", "torch")}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)
 
 

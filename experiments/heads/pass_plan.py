@@ -13,12 +13,11 @@ import numpy as np
 from headstart.experiments.config import HeadConfig, TrainingOptions, as_facts
 from headstart.experiments.data.training_data import TrainingData
 from headstart.features.accelerators import device_kind
-from headstart.features.devices import cores, processor_features
+from headstart.features.devices import cores
 from headstart.pipeline.errors import HeadstartError
 
 from .lanes import Task, split_into_lanes
 
-_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})  # as Linux spells them; without them a product is emulated, and slower
 _VERSION = 2  # of random numbers and of what options mean; more of it means that no state from before is gone on with
 _WORTH_THREADS = 5e7  # operations of one product below which waking a second core costs more than it helps
 
@@ -67,16 +66,6 @@ def plan_pass(data: TrainingData, heads: Sequence[HeadConfig], options: Training
     )
 
 
-def has_short_products(options: TrainingOptions, task: str, device: str) -> bool:
-    """Whether hidden layers multiply in bfloat16 here: as was asked for, else for classes on a CPU that has instructions for it.
-
-    They learn the same in 3/4 of the time (`benchmarks/RESULTS.md`). Numbers that are predicted need more digits.
-    """
-    if options.amp or options.float32:
-        return options.amp
-    return task == "classification" and device == "cpu" and not _BFLOAT16.isdisjoint(processor_features())
-
-
 @contextmanager
 def intraop_threads(count: int) -> Iterator[None]:
     """Within it, torch computes each product with `count` threads: how a sum is split decides its last bit."""
@@ -94,7 +83,6 @@ def _identity(data: TrainingData, heads: Sequence[HeadConfig], options: Training
     shared = as_facts(options)
     del shared["checkpoint_s"]  # decides when, not what
     shared |= {"device": "cpu", "amp": False}  # whatever computes: another machine may go on
-    shared.pop("float32", None)
     digest = hashlib.sha256(json.dumps([data.source.digest, [as_facts(h) for h in heads], shared, data.targets.names]).encode())
     for array in (data.train, data.val, data.targets.codes, data.targets.values, data.auxiliary):
         digest.update(b"" if array is None else array.tobytes())

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.experiments.config import HeadConfig, TrainingOptions
+from headstart.experiments.config import HeadConfig
 from headstart.experiments.data.feature_source import ArrayFeatures
 from headstart.experiments.heads import pass_plan
 from headstart.experiments.heads.trainer import Trainer, train
-from headstart.pipeline.errors import HeadstartError
 from tests.experiments.reference import plain_training, standardized
 from tests.experiments.samples import clouds
 from tests.experiments.trainings import CLASSES, MIXED, NUMBERS, OPTIONS, SCORE, data_of
@@ -151,30 +150,6 @@ def test_linear_heads_and_logits_are_never_rounded():
     plain, short = (train(CLASSES, heads, replace(OPTIONS, amp=amp)) for amp in (False, True))
     assert plain[0].head.digest == short[0].head.digest
     assert plain[1].head.digest != short[1].head.digest
-
-
-HAS, LACKS = frozenset({"avx512f", "avx512_bf16"}), frozenset({"avx512f"})
-SHORT = {
-    "classes, instructions": (TrainingOptions(), "classification", "cpu", HAS, True),
-    "no instructions": (TrainingOptions(), "classification", "cpu", LACKS, False),
-    "numbers": (TrainingOptions(), "regression", "cpu", HAS, False),
-    "a GPU": (TrainingOptions(), "classification", "cuda", HAS, False),
-    "refused": (TrainingOptions(float32=True), "classification", "cpu", HAS, False),
-    "asked for": (TrainingOptions(amp=True), "regression", "cpu", LACKS, True),
-}
-
-
-@pytest.mark.parametrize(("options", "task", "device", "features", "is_short"), SHORT.values(), ids=SHORT)
-def test_hidden_layers_multiply_in_bfloat16_where_that_is_faster_and_enough(
-    monkeypatch, options, task, device, features, is_short
-):
-    monkeypatch.setattr(pass_plan, "processor_features", lambda: features)
-    assert pass_plan.has_short_products(options, task, device) is is_short
-
-
-def test_both_precisions_at_once_are_refused():
-    with pytest.raises(HeadstartError, match="Ask for one of them"):
-        TrainingOptions(amp=True, float32=True)
 
 
 def test_a_machine_without_bfloat16_goes_on_with_what_one_with_it_began():
