@@ -2,7 +2,7 @@
 
 python -m benchmarks.designs FOLDER [--only unet abstractor diffusion-32 diffusion-64 tuning-32 ascent-64] [--seeds 3]
     [--count 8000] [--judged 24000]     designs, and others that the judge learns from
-    [--unet epochs=3] [--abstractor epochs=10] [--critic epochs=14] [--diffusion-32 epochs=48]     options of the trainings
+    [--unet epochs=3] [--abstractor epochs=10] [--judge epochs=14] [--diffusion-32 epochs=46]     options of the trainings
     [--pictures 100]     that are drawn with and without ascent
 
 FOLDER keeps the workspace, pictures and `figures.json`: killed, the same command goes on. Seconds are of CPU, with imports, data
@@ -13,6 +13,7 @@ judge never saw one of these designs: three times as many, drawn by another seed
 
 import argparse
 import io
+import json
 import statistics
 import subprocess
 import sys
@@ -31,7 +32,6 @@ from headstart.experiments.designs.rewarded import GRAMMAR
 from headstart.experiments.designs.unet_network import structure_of
 from headstart.experiments.evaluation.evaluate_abstractor import evaluate_abstractor
 from headstart.experiments.evaluation.evaluate_designs import evaluate_designs
-from headstart.experiments.make_items import make_items
 from headstart.experiments.recipes.unet import overlay
 from headstart.experiments.runs.experiment import read_metrics
 from headstart.experiments.serving.recipe_run import open_trained
@@ -44,22 +44,15 @@ from .synthetic import verdict
 from .trainings import Seconds, said, trained
 
 WORLD = Path(__file__).resolve().parent.parent / "examples" / "designs" / "designs.py"
+DRAWING = {"amp": "bfloat16", "ema": 0.999, "threads": 1}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "unet": {"amp": "bfloat16", "threads": 1},
     "abstractor": {"threads": 1},
     "critic": {"epochs": 12, "threads": 1, "seed": 200},
     "judge": {"epochs": 14, "threads": 1, "seed": 100},
-    "diffusion-32": {"image_size": 32, "epochs": 46, "batch_size": 8, "amp": "bfloat16", "ema": 0.999, "threads": 1},
-    "tuning-32": {"image_size": 32, "epochs": 6, "learning_rate": 2e-4, "amp": "bfloat16", "ema": 0.999, "threads": 1},
-    "diffusion-64": {
-        "image_size": 64,
-        "patch": 4,
-        "epochs": 72,
-        "batch_size": 8,
-        "amp": "bfloat16",
-        "ema": 0.999,
-        "threads": 1,
-    },
+    "diffusion-32": {"image_size": 32, "epochs": 46, "batch_size": 8, **DRAWING},
+    "tuning-32": {"image_size": 32, "epochs": 6, "learning_rate": 2e-4, **DRAWING},
+    "diffusion-64": {"image_size": 64, "patch": 4, "epochs": 72, "batch_size": 8, **DRAWING},
 }
 UNET = {"text_iou": (0.90, True), "image_iou": (0.85, True), "colour_accuracy": (0.80, True), "hierarchy_error": (0.05, False)}
 ABSTRACTOR = {"goal_accuracy": (0.85, True), "format_accuracy": (0.85, True)} | {f"{one}_error": (0.10, False) for one in SCORES}
@@ -69,9 +62,10 @@ PARTS = (*MINUTES, "tuning-32", "ascent-64")
 
 def make(workspace: Path, count: int, seed: int) -> str:
     """Designs by that seed; the name of their folder."""
-    words = ["make", WORLD, "--count", count, "--seed", seed, "-w", workspace]
-    subprocess.run([sys.executable, "-m", "headstart.cli", *map(str, words)], env=HERE, check=True, stdin=subprocess.DEVNULL)
-    return make_items(WORLD, {"count": count, "seed": seed}, workspace).folder.name
+    words = ["make", WORLD, "--count", count, "--seed", seed, "--json", "-w", workspace]
+    command = [sys.executable, "-m", "headstart.cli", *map(str, words)]
+    done = subprocess.run(command, env=HERE, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    return Path(json.loads(done.stdout)["folder"]).name
 
 
 def over_seeds(name: str, runs: list[Any], wanted: Mapping[str, tuple[float, bool]]) -> dict[str, Any]:

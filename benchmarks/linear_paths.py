@@ -22,7 +22,8 @@ from headstart.experiments.data.statistics import gather_statistics, standardiza
 from headstart.experiments.data.targets import Targets, class_targets
 from headstart.experiments.linear.closed_form import scores_of
 from headstart.experiments.linear.cross_validation import cross_validate_ridge
-from headstart.experiments.linear.penalty_path import ScoredPath, logistic_path, ridge_path
+from headstart.experiments.linear.logistic import fit_logistic_path
+from headstart.experiments.linear.penalty_path import ScoredPath, ridge_path, scored_path
 from headstart.features.store.packing import load_cached_features
 
 from .synthetic import medians, synthetic, verdict
@@ -85,7 +86,9 @@ def main() -> None:
         if method != "logistic":
             found[method] = ridge_path(source, targets, statistics, val, penalties)
         else:
-            found[method] = logistic_path(source, targets, train, statistics, val, penalties)
+            found[method] = scored_path(
+                source, targets, val, penalties, fit_logistic_path(source, targets, train, statistics, penalties)
+            )
 
     folds = group_folds([""] * len(train), FOLDS)
     path("ridge")  # what is only slow the first time

@@ -42,12 +42,20 @@ def outcomes_of(data, seed, rows, patience):
     begun = time.process_time()
     done = train(training, heads, TrainingOptions(steps=usual_steps(heads), patience=patience).settled(len(training.train)))
     took = time.process_time() - begun
-    rows_of_test, names = data.features[tested].astype(np.float32), np.array(training.targets.names)
-    found = {}
-    for each in done:
-        is_right = names[each.head.apply(rows_of_test).argmax(1)] == labels[tested]
-        found[each.head.config.name] = 100 * float(is_right.mean()), len(each.history)
-    return found, took
+    accuracy = accuracies(done, data, training, tested, labels)
+    return {each.head.config.name: (accuracy[each.head.config.name], len(each.history)) for each in done}, took
+
+
+def accuracies(outcomes, data, training, tested, labels):
+    """In percent, of the rows that test, by head."""
+    rows, names = data.features[tested].astype(np.float32), np.array(training.targets.names)
+    found = {each.head.config.name: names[each.head.apply(rows).argmax(1)] == labels[tested] for each in outcomes}
+    return {name: 100 * float(is_right.mean()) for name, is_right in found.items()}
+
+
+def features_of(workspace):
+    [folder] = (path.parent for path in workspace.glob("features/encoder_*/encoder.json"))
+    return load_features(folder)
 
 
 def main():
@@ -60,8 +68,7 @@ def main():
     options = parser.parse_args()
     found = {}
     for workspace in options.workspaces:
-        [folder] = (path.parent for path in workspace.glob("features/encoder_*/encoder.json"))
-        data = load_features(folder)
+        data = features_of(workspace)
         for patience in options.patience:
             rounds = [outcomes_of(data, seed, options.rows, patience) for seed in range(options.seeds)]
             found[f"{workspace.name} {patience}"] = rounds

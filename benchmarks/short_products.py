@@ -11,12 +11,10 @@ import statistics
 import time
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.patience import drawn
 from headstart.experiments.config import TrainingOptions, default_ablation, usual_steps
 from headstart.experiments.heads.trainer import train
-from headstart.features.store.load import load_features
+
+from .patience import accuracies, drawn, features_of
 
 
 def trained(data, seed, rows, amp):
@@ -26,9 +24,7 @@ def trained(data, seed, rows, amp):
     begun = time.perf_counter()
     done = train(training, heads, TrainingOptions(steps=usual_steps(heads), seed=seed, amp=amp).settled(len(training.train)))
     took = time.perf_counter() - begun
-    rows_of_test, names = data.features[tested].astype(np.float32), np.array(training.targets.names)
-    of_head = {each.head.config.name: names[each.head.apply(rows_of_test).argmax(1)] == labels[tested] for each in done}
-    return {name: 100 * float(is_right.mean()) for name, is_right in of_head.items()}, took
+    return accuracies(done, data, training, tested, labels), took
 
 
 def main():
@@ -40,8 +36,7 @@ def main():
     options = parser.parse_args()
     found = {}
     for workspace in options.workspaces:
-        [folder] = (path.parent for path in workspace.glob("features/encoder_*/encoder.json"))
-        data = load_features(folder)
+        data = features_of(workspace)
         pairs = [[trained(data, seed, options.rows, amp) for amp in (False, True)] for seed in range(options.seeds)]
         found[workspace.name] = pairs
         for place, name in enumerate(("float32", "bfloat16")):

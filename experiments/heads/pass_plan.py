@@ -18,7 +18,7 @@ from headstart.pipeline.errors import HeadstartError
 
 from .lanes import Task, split_into_lanes
 
-_VERSION = 2  # of random numbers and of what options mean; more of it means that no state from before is gone on with
+_VERSION = 2  # of the arithmetic, random numbers included: no state of another one is gone on with
 _WORTH_THREADS = 5e7  # operations of one product below which waking a second core costs more than it helps
 
 
@@ -31,7 +31,7 @@ class PassPlan:
         members: positions of the heads of each lane.
         is_scaled: whether numbers are predicted in units of their spread.
         intraop: threads that one product is computed with.
-        identity: version of the arithmetic, and sha256 (hex) of all that decides the result but device and precision.
+        identity: version of the arithmetic, and sha256 (hex) of all that decides the result.
     """
 
     task: Task
@@ -82,7 +82,7 @@ def intraop_threads(count: int) -> Iterator[None]:
 def _identity(data: TrainingData, heads: Sequence[HeadConfig], options: TrainingOptions) -> str:
     shared = as_facts(options)
     del shared["checkpoint_s"]  # decides when, not what
-    shared |= {"device": "cpu", "amp": False}  # whatever computes: another machine may go on
+    shared["device"] = "cpu"  # whatever it is: another machine may go on
     digest = hashlib.sha256(json.dumps([data.source.digest, [as_facts(h) for h in heads], shared, data.targets.names]).encode())
     for array in (data.train, data.val, data.targets.codes, data.targets.values, data.auxiliary):
         digest.update(b"" if array is None else array.tobytes())

@@ -94,7 +94,7 @@ class Trainer:
 
     @property
     def identity(self) -> str:
-        """Equal only if the training would end in the same bits on the same machine."""
+        """Equal only if the training would end in the same bits."""
         return self.plan.identity
 
     @property

@@ -13,7 +13,7 @@ from headstart.experiments.training.state.kept_parts import Parts
 
 from .axes import Axes
 from .closed_form import LinearHead, fit_ridge_path, scores_of
-from .logistic import fit_logistic_path, logistic_rows
+from .logistic import logistic_rows
 
 PENALTIES = tuple(float(penalty) for penalty in np.geomspace(1e-5, 10, 12))
 
@@ -42,23 +42,6 @@ def ridge_path(
 ) -> ScoredPath:
     """`fit_ridge_path` on the training rows that `statistics` are of, by their axes if these are known, scored on `val`."""
     heads = fit_ridge_path(statistics, penalties) if axes is None else [axes.ridge(penalty) for penalty in penalties]
-    return scored_path(source, targets, val, penalties, heads)
-
-
-def logistic_path(
-    source: FeatureSource,
-    targets: Targets,
-    train: NDArray[np.int64],
-    statistics: Statistics,
-    val: NDArray[np.int64],
-    penalties: Sequence[float] = PENALTIES,
-    check: Callable[[], None] = lambda: None,
-    parts: Parts | None = None,
-    report: Callable[[str], None] = lambda text: None,
-    axes: Axes | None = None,
-) -> ScoredPath:
-    """`fit_logistic_path` on `train`, which `statistics` are of, scored on `val`."""
-    heads = fit_logistic_path(source, targets, train, statistics, penalties, check=check, parts=parts, report=report, axes=axes)
     return scored_path(source, targets, val, penalties, heads)
 
 

@@ -80,10 +80,8 @@ class OpenvinoEncoder:
             if is_out_of_memory(error):
                 raise
             raise DamagedGraphError(name, f"cannot be run ({reason_of(error)})") from None
-        self.versions: Mapping[str, str] = {
-            **versions,
-            **versions_of("openvino"),
-        }  # now imported, by `compiled`, without its tools
+        # Only now that `compiled` has imported it without its tools: to ask for a version imports what is not there yet.
+        self.versions: Mapping[str, str] = {**versions, **versions_of("openvino")}
         self._shapes = [(spec.embed_dim,), *([spec.spatial.shape] if spec.spatial else [])]
         self._outputs = self._compiled.outputs
         self._require_shapes()

@@ -5,11 +5,11 @@ from sklearn.metrics import r2_score
 from headstart.experiments.data.statistics import gather_statistics
 from headstart.experiments.data.targets import class_targets
 from headstart.experiments.linear import penalty_path
+from headstart.experiments.linear.logistic import fit_logistic_path
 from headstart.experiments.linear.penalty_path import (
     PENALTIES,
     ScoredPath,
     best_logistic,
-    logistic_path,
     parabola_through,
     ridge_path,
     scored_path,
@@ -36,7 +36,8 @@ def test_classes_are_judged_by_accuracy_on_rows_that_have_one():
     labels = np.array([made.targets.names[code] for code in made.targets.codes])
     labels[made.val[::2]] = ""
     half = made._replace(targets=class_targets(labels, made.train))
-    found = logistic_path(half.source, half.targets, half.train, statistics_of(half), half.val, [1e-2])
+    heads = fit_logistic_path(half.source, half.targets, half.train, statistics_of(half), [1e-2])
+    found = scored_path(half.source, half.targets, half.val, [1e-2], heads)
     rest = made.val[1::2]
     said = (made.source.features[rest].astype(np.float64) @ found.heads[0].weight.T + found.heads[0].bias).argmax(axis=1)
     assert found.scores[0] == (said == made.targets.codes[rest]).mean()
@@ -102,7 +103,7 @@ def test_a_head_beside_the_best_is_that_of_its_own_penalty(scores_on_validation)
     }
     made = clouds()
     penalty, head = best_of(made)
-    [alone] = logistic_path(made.source, made.targets, made.train, statistics_of(made), made.val, [penalty]).heads
+    [alone] = fit_logistic_path(made.source, made.targets, made.train, statistics_of(made), [penalty])
     inputs = made.source.features[made.val].astype(np.float64)
     answers = [inputs @ each.weight.T + each.bias for each in (head, alone)]
     assert np.abs(answers[0] - answers[1]).max() < 0.05 * np.abs(answers[1]).max()
