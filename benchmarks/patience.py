@@ -40,7 +40,8 @@ def outcomes_of(data, seed, rows, patience):
     heads = default_ablation()
     training, tested, labels = drawn(data, seed, rows)
     begun = time.process_time()
-    done = train(training, heads, TrainingOptions(steps=usual_steps(heads), patience=patience).settled(len(training.train)))
+    options = TrainingOptions(steps=usual_steps(heads), patience=patience, float32=True)
+    done = train(training, heads, options.settled(len(training.train)))
     took = time.process_time() - begun
     accuracy = accuracies(done, data, training, tested, labels)
     return {each.head.config.name: (accuracy[each.head.config.name], len(each.history)) for each in done}, took

@@ -22,7 +22,8 @@ def trained(data, seed, rows, amp):
     heads = default_ablation()
     training, tested, labels = drawn(data, seed, rows)
     begun = time.perf_counter()
-    done = train(training, heads, TrainingOptions(steps=usual_steps(heads), seed=seed, amp=amp).settled(len(training.train)))
+    options = TrainingOptions(steps=usual_steps(heads), seed=seed, amp=amp, float32=not amp)
+    done = train(training, heads, options.settled(len(training.train)))
     took = time.perf_counter() - begun
     return accuracies(done, data, training, tested, labels), took
 

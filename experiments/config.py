@@ -129,7 +129,8 @@ class TrainingOptions:
         by_blocks: shuffle blocks of rows, for features that do not fit into memory.
         checkpoint_s: seconds between checkpoints.
         device: cpu or cuda.
-        amp: whether hidden layers multiply in bfloat16.
+        amp, float32: hidden layers multiply in bfloat16, or in float32. Neither: as `has_short_products` says where the training
+            begins, and whoever goes on with it does the same.
         by_loss: an epoch is judged by the loss on validation, whatever the monitor is: accuracy on few images is luck.
     """
 
@@ -146,6 +147,7 @@ class TrainingOptions:
     amp: bool = False
     steps: int = 0
     by_loss: bool = False
+    float32: bool = False
 
     def settled(self, rows: int) -> "TrainingOptions":
         """What `steps` means for so many training rows, in epochs."""
@@ -167,6 +169,8 @@ class TrainingOptions:
             raise HeadstartError(f"warmup is {self.warmup}, expected a part from 0 to 1")
         if self.monitor not in MONITORS:
             raise HeadstartError(f"monitor is '{self.monitor}', expected one of {', '.join(MONITORS)}")
+        if self.amp and self.float32:
+            raise HeadstartError("amp is bfloat16, which float32 excludes. Ask for one of them")
 
 
 @dataclass(frozen=True)
@@ -230,7 +234,7 @@ def head_config(facts: Mapping[str, Any]) -> HeadConfig:
 def as_facts(config: HeadConfig | TrainingOptions | BaselineOptions) -> dict[str, Any]:
     """For JSON; `head_config` reads a head back."""
     if isinstance(config, TrainingOptions):  # as before there were any, so that identities stay
-        return {key: value for key, value in asdict(config).items() if value or key not in ("steps", "by_loss")}
+        return {key: value for key, value in asdict(config).items() if value or key not in ("steps", "by_loss", "float32")}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 

@@ -103,7 +103,8 @@ class TrainHeadSession:
         payload = publish(self._workspace, experiment, data, outcomes, evaluation)
         keeper.keep_only_newest()
         parts.clear()
-        facts: dict[str, Any] = {"device": device, "versions": versions_of("numpy", "torch")}
+        is_short = any(outcome.is_short for outcome in outcomes)
+        facts: dict[str, Any] = {"device": device, "amp": is_short, "versions": versions_of("numpy", "torch")}
         return Result(payload, ".json", arrays={}, items=0, ok=0, facts=facts)
 
 

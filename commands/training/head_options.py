@@ -112,7 +112,11 @@ def training_options(function: _Command) -> _Command:
             click.option("--seed", type=int, default=0, show_default=True, help="Of the order of rows and of each head."),
             click.option("--by-blocks", is_flag=True, help="Shuffle blocks of rows: for features larger than memory."),
             device_option,
-            click.option("--amp", is_flag=True, help="Products of hidden layers in bfloat16: faster where the processor has it."),
+            click.option(
+                "--amp/--no-amp",
+                default=None,
+                help="Products of hidden layers in bfloat16. [default: yes for classes, on a CPU that has instructions for it]",
+            ),
         )
     ):
         function = option(function)

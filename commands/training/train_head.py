@@ -95,10 +95,11 @@ def command(
     if quantum is not None:
         return _quantum(opened_workspace, quantum, layers, encoder, name, time_limit, as_json, given)
     ablation, preset, seeds, seed = (given.pop(key) for key in ("ablation", "preset", "seeds", "seed"))
-    shared = {key: given[key] for key in ("batch_size", "accumulation", "warmup", "patience", "by_blocks", "amp")}
+    shared = {key: given[key] for key in ("batch_size", "accumulation", "warmup", "patience", "by_blocks")}
     heads = heads_of(ablation, preset, seeds, seed, given)
     # Without a word on epochs, steps decide: ten epochs of a small set are too few.
     shared |= {"steps": usual_steps(heads)} if given["epochs"] is None else {"epochs": given["epochs"]}
+    shared |= {"amp": given["amp"] is True, "float32": given["amp"] is False}
     monitor = given["monitor"] or ("pearson" if preset == "quality" else "auto")
     trained = train_heads(
         heads,
@@ -147,7 +148,10 @@ def _quantum(
     from headstart.commands.output.recipe import lines
     from headstart.experiments.train_recipe import train_recipe
 
-    others = [key for key, value in given.items() if value not in (None, False, _USUAL.get(key)) and key not in _OF_THE_CIRCUIT]
+    changed = [
+        key for key, value in given.items() if value not in (None, False, _USUAL.get(key)) or (key, value) == ("amp", False)
+    ]
+    others = [key for key in changed if key not in _OF_THE_CIRCUIT]
     if others:
         raise click.UsageError(
             f"--{others[0].replace('_', '-')} does not go with --quantum; headstart train quantum --help lists what does"

@@ -86,7 +86,7 @@ class Lane:
         )
         self._dropouts = [self._each(list(parts)) for parts in zip(*(head.dropouts for head in heads), strict=True)]
         self._seeds = [head.seed for head in heads]
-        self._is_short = task.amp and bool(heads[0].hidden)
+        self.is_short = task.amp and bool(heads[0].hidden)
         layers, values = self.parameters.layers, self.parameters.values
         self._first = self.parameters.blocks(values, layers[0])
         # Leaves of autograd that share memory with the flat tensor; the first layer's product is differentiated by hand.
@@ -115,7 +115,7 @@ class Lane:
         if self.heads[0].noise:
             rows = torch.add(rows, self._normal(rows.shape, place), alpha=self.heads[0].noise)
         portion = self._portions(place)
-        rows = rows.bfloat16() if self._is_short else rows
+        rows = rows.bfloat16() if self.is_short else rows
         wide = self._wide(rows)
         with torch.enable_grad():
             wide.requires_grad_()
@@ -160,7 +160,7 @@ class Lane:
             hidden = self._dropped(self._activated(self._normalized(hidden, norm, number), self.heads[0]), number, place)
             weight, bias, *norm = blocks
             # Logits are in float32: a product with as few rows as there are classes costs less than to round what it is of.
-            is_short = self._is_short and number < len(self._later) - 1
+            is_short = self.is_short and number < len(self._later) - 1
             with torch.autocast(self.task.device, torch.bfloat16, enabled=is_short):
                 hidden = torch.baddbmm(bias, weight, hidden)
             hidden = hidden.float()
@@ -219,7 +219,7 @@ class Lane:
 
         units = gradients[0].reshape(-1, len(rows)).to(rows.dtype)
         weight, bias = self._first_gradients
-        if self._is_short:
+        if self.is_short:
             product = torch.mm(units, rows).view(weight.shape)
             weight.copy_(product) if is_first else weight.add_(product)
         elif is_first:

@@ -1,7 +1,7 @@
 """The private functions of torch that heads are trained with; no other module calls one.
 
-They are what torch.optim's fused optimizers and torch.nn.utils call themselves, without a parameter object and a state a tensor,
-which for small heads cost more than the arithmetic. A new torch may change them: tests hold them against torch.optim.
+Those of a step are what torch.optim's fused optimizers and torch.nn.utils call themselves, without a parameter object and a state
+a tensor, which for small heads cost more than the arithmetic. A new torch may change them: tests hold them against torch.optim.
 """
 
 from __future__ import annotations
@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16: without them they are emulated, and slower."""
+    import torch
+
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check is not None)
 
 
 def sgd_step(

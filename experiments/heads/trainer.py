@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from .batches import BatchReader, Chunk
 from .lanes import Lane
 from .losses import losses, scores
 from .parameters import STATE
-from .pass_plan import PassPlan, intraop_threads, plan_pass
+from .pass_plan import PassPlan, has_short_products, intraop_threads, plan_pass
 from .random_table import forget_tables
 from .trained_head import TrainedHead, folded
 
@@ -49,6 +49,7 @@ class Outcome:
         history: of each epoch.
         is_stopped_early: ran out of patience.
         steps_per_epoch: of the optimizer.
+        is_short: whether its hidden layers multiplied in bfloat16.
     """
 
     head: TrainedHead
@@ -57,6 +58,7 @@ class Outcome:
     history: tuple[dict[str, Any], ...]
     is_stopped_early: bool
     steps_per_epoch: int
+    is_short: bool = False
 
 
 class Trainer:
@@ -79,22 +81,26 @@ class Trainer:
             self.scaling = scaling_of(data, standardization_from(data.source, data.train), self.plan.is_scaled)
         else:  # a resumed training need not read all rows again before its first step
             self.scaling = Scaling(*(state[f"scaling.{name}"].numpy() for name in Scaling.__dataclass_fields__))
+        facts = {} if state is None else json.loads(state["facts"])
+        # Like the split of a sum, decided where a training begins: another machine goes on to the same digits, as near as it can.
+        self.is_short = facts.get("amp", options.amp) if facts else has_short_products(options, data.targets.task)
+        task = replace(self.plan.task, amp=self.is_short)
         self.reader = BatchReader(data, self.scaling, options)
         self.lanes = []
         for number, members in enumerate(self.plan.members):
             start = None if state is None else {name: state[f"{number}.{name}"] for name in STATE}
-            self.lanes.append(Lane([configurations[i] for i in members], self.plan.task, start))
+            self.lanes.append(Lane([configurations[i] for i in members], task, start))
         shape = (options.batch_size, data.inputs)
         self._memory = [torch.empty(shape, device=options.device) for _ in self.lanes]  # of a batch each
         self.progress = [TrainingProgress() for _ in configurations]
         self.epoch, self.batch = 0, 0
         self.intraop = self.plan.intraop
         if state is not None:
-            self._restore(state)
+            self._restore(state, facts)
 
     @property
     def identity(self) -> str:
-        """Equal only if the training would end in the same bits."""
+        """Equal only if the training would end in the same bits, begun on the same machine."""
         return self.plan.identity
 
     @property
@@ -140,6 +146,7 @@ class Trainer:
             "epoch": self.epoch,
             "batch": self.batch,
             "intraop": self.intraop,
+            "amp": self.is_short,
             "progress": [asdict(p) for p in self.progress],
         }
         tensors: State = {"facts": json.dumps(facts)}
@@ -152,8 +159,7 @@ class Trainer:
             tensors[f"{number}.loss_sums"] = lane.loss_sums
         return tensors
 
-    def _restore(self, state: State) -> None:
-        facts = json.loads(state["facts"])
+    def _restore(self, state: State, facts: dict[str, Any]) -> None:
         self.epoch, self.batch, self.intraop = facts["epoch"], facts["batch"], facts["intraop"]
         self.progress = [
             TrainingProgress(**{**facts_of_head, "best": tuple(facts_of_head["best"])}) for facts_of_head in facts["progress"]
@@ -177,6 +183,7 @@ class Trainer:
                     tuple(progress.history),
                     not progress.is_active,
                     self.reader.steps_per_epoch,
+                    lane.is_short,
                 )
         return [outcomes[number] for number in range(len(self.progress))]
 

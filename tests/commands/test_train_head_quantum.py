@@ -37,9 +37,10 @@ def test_three_heads_are_trained_and_the_same_command_trains_nothing(extracted):
         (("--hidden", "64"), "--hidden does not go with --quantum"),
         (("--ablation",), "--ablation does not go with --quantum"),
         (("--preset", "mlp"), "--preset does not go with --quantum"),
+        (("--no-amp",), "--amp does not go with --quantum"),
         (("--batch-norm",), "--batch-norm does not go with --quantum"),
     ],
-    ids=["hidden", "ablation", "preset", "batch norm"],
+    ids=["hidden", "ablation", "preset", "no amp", "batch norm"],
 )
 def test_options_of_other_heads_do_not_go_with_it(extracted, words, why):
     done = call("train-head", "--quantum", 2, *words, "-w", extracted)

@@ -8,7 +8,7 @@ from headstart.experiments.data.training_data import TrainingData
 
 from .samples import clouds, line
 
-OPTIONS = TrainingOptions(epochs=3, batch_size=32)
+OPTIONS = TrainingOptions(epochs=3, batch_size=32, float32=True)  # tests compare digits
 
 
 def data_of(made) -> TrainingData:

@@ -1,13 +1,17 @@
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from headstart.experiments.config import HeadConfig
+from headstart.experiments.config import HeadConfig, TrainingOptions
 from headstart.experiments.data.feature_source import ArrayFeatures
 from headstart.experiments.heads import pass_plan
 from headstart.experiments.heads.trainer import Trainer, train
+from headstart.experiments.training.state.checkpoints import Checkpoints
+from headstart.pipeline.errors import HeadstartError
+from headstart.pipeline.files import FileSystem
 from tests.experiments.reference import plain_training, standardized
 from tests.experiments.samples import clouds
 from tests.experiments.trainings import CLASSES, MIXED, NUMBERS, OPTIONS, SCORE, data_of
@@ -139,7 +143,7 @@ def test_momentum_changes_a_head():
 
 def test_bfloat16_changes_a_head_and_it_still_learns():
     head = HeadConfig(hidden=(24,), learning_rate=0.01)
-    plain, rough = (train(CLASSES, [head], replace(OPTIONS, amp=amp))[0] for amp in (False, True))
+    plain, rough = (train(CLASSES, [head], replace(OPTIONS, amp=amp, float32=not amp))[0] for amp in (False, True))
     assert plain.head.digest != rough.head.digest
     assert abs(plain.best_score - rough.best_score) < 0.05
 
@@ -147,12 +151,70 @@ def test_bfloat16_changes_a_head_and_it_still_learns():
 def test_linear_heads_and_logits_are_never_rounded():
     """A linear head is what its gradient makes it to the last digit; a hidden layer stands more."""
     heads = [HeadConfig(), HeadConfig(name="deep", hidden=(24,))]
-    plain, short = (train(CLASSES, heads, replace(OPTIONS, amp=amp)) for amp in (False, True))
+    plain, short = (train(CLASSES, heads, replace(OPTIONS, amp=amp, float32=not amp)) for amp in (False, True))
     assert plain[0].head.digest == short[0].head.digest
     assert plain[1].head.digest != short[1].head.digest
 
 
-def test_a_training_in_bfloat16_is_another_one():
-    head = [HeadConfig(hidden=(24,))]
-    one, other = (pass_plan.plan_pass(CLASSES, head, replace(OPTIONS, amp=amp)) for amp in (True, False))
-    assert one.identity != other.identity
+HIDDEN = [HeadConfig(hidden=(24,), dropout=0.2)]
+UNSAID = replace(OPTIONS, float32=False)
+SHORT = {
+    "classes, instructions": (UNSAID, "classification", True, True),
+    "no instructions": (UNSAID, "classification", False, False),
+    "numbers": (UNSAID, "regression", True, False),
+    "a GPU": (replace(UNSAID, device="cuda"), "classification", True, False),
+    "refused": (OPTIONS, "classification", True, False),
+    "asked for": (replace(UNSAID, amp=True), "regression", False, True),
+}
+
+
+@pytest.mark.parametrize(("options", "task", "has_bfloat16", "is_short"), SHORT.values(), ids=SHORT)
+def test_hidden_layers_multiply_in_bfloat16_where_that_is_faster_and_enough(monkeypatch, options, task, has_bfloat16, is_short):
+    monkeypatch.setattr(pass_plan, "has_bfloat16", lambda: has_bfloat16)
+    assert pass_plan.has_short_products(options, task) is is_short
+
+
+def test_both_precisions_at_once_are_refused():
+    with pytest.raises(HeadstartError, match="Ask for one of them"):
+        TrainingOptions(amp=True, float32=True)
+
+
+def test_a_training_in_bfloat16_that_was_asked_for_is_another_one():
+    asked = [replace(UNSAID, amp=True), OPTIONS, UNSAID]
+    assert len({pass_plan.plan_pass(CLASSES, HIDDEN, options).identity for options in asked}) == 3
+
+
+class Left(Exception):
+    """Half-way."""
+
+
+@pytest.mark.parametrize("begins_with", [True, False], ids=["with instructions", "without"])
+def test_the_machine_that_begins_decides_and_another_goes_on_in_the_same_numbers(monkeypatch, tmp_path, begins_with):
+    def on(machine):
+        monkeypatch.setattr(pass_plan, "has_bfloat16", lambda: machine)
+
+    on(begins_with)
+    asked = replace(UNSAID, amp=not begins_with, float32=begins_with)
+    whole, other = (train(CLASSES, HIDDEN, options)[0] for options in (UNSAID, asked))
+    assert (whole.is_short, other.is_short) == (begins_with, not begins_with)
+    assert whole.head.digest != other.head.digest
+    keeper, calls = Checkpoints(tmp_path, FileSystem()), []
+
+    def leave():
+        calls.append(0)
+        if len(calls) == 3:
+            raise Left
+
+    with pytest.raises(Left):
+        train(CLASSES, HIDDEN, UNSAID, keeper, leave)
+    on(not begins_with)
+    again = train(CLASSES, HIDDEN, UNSAID, keeper)[0]
+    assert (again.head.digest, again.history, again.is_short) == (whole.head.digest, whole.history, begins_with)
+
+
+def test_what_was_begun_before_there_was_a_choice_goes_on_in_float32(monkeypatch):
+    monkeypatch.setattr(pass_plan, "has_bfloat16", lambda: True)
+    state = Trainer(CLASSES, HIDDEN, UNSAID).state()
+    facts = json.loads(state["facts"])
+    assert facts.pop("amp") is True
+    assert Trainer(CLASSES, HIDDEN, UNSAID, state={**state, "facts": json.dumps(facts)}).is_short is False
