@@ -39,7 +39,7 @@ def test_a_signal_leaves_with_a_checkpoint_and_the_next_one_goes_on(ready, monke
     assert int(state.name[5:15]) > 0
     restored = []
     plain = trainer.Trainer._restore
-    monkeypatch.setattr(trainer.Trainer, "_restore", lambda self, training: restored.append(self) or plain(self, training))
+    monkeypatch.setattr(trainer.Trainer, "_restore", lambda self, *given: restored.append(self) or plain(self, *given))
     worked(ready)
     assert len(restored) == 1
 
