@@ -1,10 +1,10 @@
 """Counts of jobs by state and of their items by outcome."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from .doors.records import LARGEST
 from .job import Job
 from .markers import DoneCounts
 
@@ -61,4 +61,5 @@ class Tally:
 
 def _number(value: Any) -> float:
     """0 for anything else: facts are whatever the kind noted, and decide nothing."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+    # NaN is not in between; an integer of 400 digits is compared, not converted. A union of types would be made each time.
+    return float(value) if isinstance(value, (int, float)) and 0 <= value <= LARGEST else 0.0

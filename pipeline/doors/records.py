@@ -28,6 +28,8 @@ _SEAL = b'"seal": "'
 _LAST = re.compile(rb'\s"([^"]{1,16})": "([0-9a-f]{16})"\s*\}\s*\Z')
 _LONGEST_SEAL = 128
 _SEALED, _SEALED_END = b",\n " + _SEAL, b'"\n}\n'  # what stands around the digest where the indent is 1
+_MOST_DIGITS = 300  # of an integer that is one as a float, too: whoever asks whether it is finite gets an answer
+_decode = json.JSONDecoder().raw_decode
 _UPGRADE = "Upgrade: pip install -U headstart"
 
 
@@ -183,10 +185,11 @@ def parse_sealed(data: bytes) -> dict[str, Any] | None:
     if rest != _digest(body) + _SEALED_END:
         return None
     try:
-        facts = json.loads(data.decode("ascii"))
+        text = data.decode("ascii")
+        facts, end = _decode(text)  # what `json.loads` calls, which looks for white space around it first
     except (ValueError, RecursionError, MemoryError):
         return None
-    if not isinstance(facts, dict):
+    if not isinstance(facts, dict) or text[end:] != "\n":
         return None
     facts.pop("seal", None)
     return facts
@@ -208,8 +211,8 @@ def parse(data: bytes | str, path: Path | str, hint: str = "", is_finite: bool =
         raise DamagedError(path, "it is empty", hint)
     try:
         text = data.decode() if isinstance(data, bytes) else data
-        number = _finite if is_finite else float
-        return json.loads(text.removeprefix("\ufeff"), parse_float=number, parse_constant=number)
+        number, whole = (_finite, _whole) if is_finite else (float, int)
+        return json.loads(text.removeprefix("\ufeff"), parse_float=number, parse_constant=number, parse_int=whole)
     except RecursionError:
         raise DamagedError(path, "it is nested too deep", hint) from None
     except ValueError as error:
@@ -272,6 +275,12 @@ def _unsealed(data: bytes, facts: dict[str, Any], path: Path | str, hint: str) -
 
 def _digest(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=8).hexdigest().encode("ascii")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"{text[:40]} is a number of {len(text)} digits")
+    return int(text)
 
 
 def _finite(text: str) -> float:
