@@ -104,6 +104,12 @@ def test_a_value_of_another_kind_is_damage_that_names_file_and_key(text, ask):
         ask(parse_record(text, "facts.json", None))
 
 
+def test_a_number_that_no_float_holds_is_damage_where_it_is_asked_for_too():
+    text = '{"a": ' + "9" * 400 + "}"
+    with pytest.raises(DamagedError, match=r"facts.json is damaged \(a"):
+        parse_record(text, "facts.json", None, is_finite=False).number("a")
+
+
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_bytes_parse_or_are_damaged(data):
     try:
